@@ -1,0 +1,1 @@
+//! Text to typed value, with line and column.
