@@ -1,1 +1,32 @@
-//! model
+//! The words of the system: names, digests, paths, keys, documents and signatures.
+//!
+//! Nothing here reads a file, asks for the time or waits. Every name and path has one constructor, which serde goes
+//! through as well, so a value of these types is valid wherever it came from.
+
+pub mod audit;
+pub mod cell_id;
+pub mod code;
+pub mod content;
+pub mod deployment;
+pub mod digest;
+pub mod document;
+pub mod fleet;
+pub mod generation;
+pub mod heartbeat;
+pub mod index;
+pub mod keys;
+pub mod manifest;
+pub mod name;
+pub mod outcome;
+pub mod path;
+pub mod run_spec;
+pub mod sign;
+pub mod trigger;
+
+pub use cell_id::CellId;
+pub use code::Code;
+pub use digest::{Content16, Sha256Digest};
+pub use generation::{Epoch, Floor, Generation};
+pub use keys::{ObjectKey, Prefix};
+pub use name::{CellName, DeploymentName, ManifestName, NodeName, UserName, VersionName};
+pub use path::{FilePath, ObjectPath};

@@ -1,0 +1,318 @@
+//! `agents/<node>.json`: what an agent says of itself. A claim: it may delay a deletion, never alone permit one.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::code::Code;
+use super::digest::Sha256Digest;
+use super::document::Document;
+use super::generation::Floor;
+use super::name::{CellName, NodeName, VersionName};
+use super::trigger::Target;
+
+/// The state of a node and of every cell on it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The node.
+    pub node: NodeName,
+    /// The fleet that it belongs to.
+    pub fleet: Uuid,
+    /// The agent's version.
+    pub agent_version: String,
+    /// Made when the agent's state folder was made; a second agent of the same name has another.
+    pub instance_id: Uuid,
+    /// The kernel's boot id, if it has one.
+    #[serde(default)]
+    pub boot_id: Option<String>,
+    /// Counts the heartbeats of this instance, across restarts.
+    pub sequence: u64,
+    /// When the agent started.
+    pub started_at: DateTime<Utc>,
+    /// When this was written, by the agent's clock. Liveness is judged by the store's clock instead.
+    pub reported_at: DateTime<Utc>,
+    /// How often a heartbeat is due.
+    pub interval_secs: u64,
+    /// Whether the agent checks signatures.
+    pub signing: SigningMode,
+    /// What the machine is and has.
+    #[serde(default)]
+    pub host: HostFacts,
+    /// What the node's owner said of it.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// The store's clock minus the node's, if it was measured.
+    #[serde(default)]
+    pub clock_skew_ms: Option<i64>,
+    /// What is wrong between the agent and the store at the moment.
+    #[serde(default)]
+    pub store_error: Option<Fault>,
+    /// What is wrong with the node as a whole.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    /// An entry a cell; one that cannot be read spoils only itself.
+    #[serde(default, deserialize_with = "readable_cells")]
+    pub cells: BTreeMap<CellName, CellReport>,
+}
+
+impl Document for Heartbeat {
+    const SCHEMA: &'static str = "fleetman/heartbeat/1";
+    const MAX_BYTES: u64 = 1 << 20;
+}
+
+/// Whether an agent checks signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SigningMode {
+    /// Only pinned keys are believed.
+    Signed,
+    /// Whoever can write to the bucket is believed.
+    Unsigned,
+}
+
+/// What a machine is and has.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostFacts {
+    /// Its own name.
+    pub hostname: String,
+    /// The name of its operating system.
+    pub os: String,
+    /// Its kernel's release.
+    pub kernel: String,
+    /// Its processors' architecture.
+    pub arch: String,
+    /// How many processors the agent may use.
+    pub cpus: u32,
+    /// Its memory.
+    pub memory_bytes: u64,
+    /// How much of it programs can still have.
+    pub memory_available_bytes: u64,
+    /// The size of the file system that holds the releases.
+    pub disk_bytes: u64,
+    /// How much of it is free.
+    pub disk_free_bytes: u64,
+    /// The load average over one minute.
+    pub load_1m: f64,
+    /// Its addresses, without loopback and link-local ones.
+    pub addresses: Vec<String>,
+}
+
+/// What goes wrong at the moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What programs compare.
+    pub code: Code,
+    /// What people read.
+    pub message: String,
+    /// Since when, or when last.
+    pub at: DateTime<Utc>,
+}
+
+/// Something that stays wrong until somebody acts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// What programs compare.
+    pub code: Code,
+    /// What people read.
+    pub message: String,
+}
+
+/// The state of one cell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CellReport {
+    /// The profile of what runs, or of what is to run.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// What the agent is doing with it.
+    pub phase: Phase,
+    /// Why it waits, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+    /// The highest trigger that was verified; kept for removed cells too.
+    #[serde(default)]
+    pub seen: Option<Floor>,
+    /// The trigger that was carried out last.
+    #[serde(default)]
+    pub applied: Option<Floor>,
+    /// What the highest trigger asks for: `deploy`, `stop`, `remove`.
+    #[serde(default)]
+    pub action: Option<String>,
+    /// The version that the highest trigger asks for.
+    #[serde(default)]
+    pub desired: Option<VersionReport>,
+    /// The version that `current` points at.
+    #[serde(default)]
+    pub running: Option<VersionReport>,
+    /// The version to go back to.
+    #[serde(default)]
+    pub known_good: Option<VersionReport>,
+    /// Whether it runs.
+    pub state: RunningState,
+    /// Counts the attempts at the highest trigger.
+    #[serde(default)]
+    pub attempt: u32,
+    /// What went wrong last.
+    #[serde(default)]
+    pub last_error: Option<Fault>,
+    /// Content that failed here and is not tried again by itself.
+    #[serde(default)]
+    pub failed_content: Vec<Sha256Digest>,
+    /// What stays wrong until somebody acts.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+}
+
+/// A version, by name and digests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionReport {
+    /// Its name.
+    pub version: VersionName,
+    /// The digest of its `manifest.json`.
+    pub manifest_sha256: Sha256Digest,
+    /// What it is.
+    pub content_sha256: Sha256Digest,
+}
+
+impl From<&Target> for VersionReport {
+    fn from(target: &Target) -> Self {
+        Self {
+            version: target.version.clone(),
+            manifest_sha256: target.manifest_sha256,
+            content_sha256: target.content_sha256,
+        }
+    }
+}
+
+/// What an agent is doing with a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// What is desired runs.
+    UpToDate,
+    /// Something must happen first; see [`CellReport::waiting`].
+    Waiting,
+    /// Files are on their way.
+    Fetching,
+    /// Files are being checked.
+    Verifying,
+    /// The version is being switched to and started.
+    Activating,
+    /// The version runs, and its health is being watched.
+    Checking,
+    /// It failed, and the last known good version runs again.
+    RolledBack,
+    /// It failed, and nothing was left to go back to.
+    Failed,
+    /// A trigger or an order forbids to go on.
+    Held,
+    /// A trigger stopped it.
+    Stopped,
+    /// A trigger removed it.
+    Removed,
+    /// What is on the host is not what the state says.
+    Inconsistent,
+    /// A phase of a newer agent.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Phase {
+    /// The phase as documents write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UpToDate => "up_to_date",
+            Self::Waiting => "waiting",
+            Self::Fetching => "fetching",
+            Self::Verifying => "verifying",
+            Self::Activating => "activating",
+            Self::Checking => "checking",
+            Self::RolledBack => "rolled_back",
+            Self::Failed => "failed",
+            Self::Held => "held",
+            Self::Stopped => "stopped",
+            Self::Removed => "removed",
+            Self::Inconsistent => "inconsistent",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What a cell waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// What programs compare.
+    pub reason: Code,
+    /// What people read.
+    pub message: String,
+    /// Since when.
+    pub since: DateTime<Utc>,
+}
+
+/// Whether a cell runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum RunningState {
+    /// Nothing runs under this profile.
+    #[serde(rename = "n/a")]
+    NotApplicable,
+    /// It runs.
+    Running {
+        /// The main process.
+        #[serde(default)]
+        pid: Option<u32>,
+        /// Since when.
+        #[serde(default)]
+        since: Option<DateTime<Utc>>,
+        /// How often it was restarted since the version was activated.
+        #[serde(default)]
+        restarts: u32,
+    },
+    /// It is on its way up.
+    Starting,
+    /// It does not run, and should not.
+    Stopped,
+    /// It does not run, and should.
+    Failed {
+        /// Why, as far as it is known.
+        reason: String,
+    },
+    /// Nobody could tell, or a newer agent told something else.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Reads the entries one by one and leaves out what cannot be read: heartbeats are hostile text.
+fn readable_cells<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<CellName, CellReport>, D::Error> {
+    let raw = BTreeMap::<String, Box<RawValue>>::deserialize(deserializer)?;
+    Ok(raw
+        .into_iter()
+        .filter_map(|(name, raw)| Some((CellName::new(name).ok()?, serde_json::from_str(raw.get()).ok()?)))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::document;
+
+    #[test]
+    fn a_cell_that_cannot_be_read_spoils_only_itself() {
+        let text = r#"{"schema":"fleetman/heartbeat/1","node":"n1","fleet":"6f1c2b5e-8d57-4a1e-9a3e-0b6a5d7c9e10",
+            "agent_version":"9","instance_id":"6f1c2b5e-8d57-4a1e-9a3e-0b6a5d7c9e10","sequence":1,
+            "started_at":"2026-01-02T03:04:05Z","reported_at":"2026-01-02T03:04:05Z","interval_secs":60,
+            "signing":"signed","cells":{
+                "good":{"phase":"up_to_date","state":{"state":"n/a"}},
+                "newer":{"phase":"levitating","state":{"state":"dreaming"}},
+                "bad":{"phase":7},"<script>":{"phase":"up_to_date","state":{"state":"n/a"}}}}"#;
+        let beat: Heartbeat = document::parse(text.as_bytes()).unwrap();
+        let names: Vec<&str> = beat.cells.keys().map(CellName::as_str).collect();
+        assert_eq!(names, ["good", "newer"]);
+        let newer = &beat.cells[&CellName::new("newer").unwrap()];
+        assert_eq!((newer.phase, &newer.state), (Phase::Unknown, &RunningState::Unknown));
+    }
+}
