@@ -1,1 +1,5 @@
-mod x {}
+//! Every test that runs more than one layer, in one binary.
+#![allow(missing_docs, reason = "tests name the behaviour that they show")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod format;
