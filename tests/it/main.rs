@@ -2,4 +2,6 @@
 #![allow(missing_docs, reason = "tests name the behaviour that they show")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod embedded_objects;
 mod format;
+mod support;

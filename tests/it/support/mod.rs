@@ -1,0 +1,120 @@
+//! What tests stand on: an S3 server in a temporary folder, and waiting for a condition instead of for a time.
+#![allow(dead_code, reason = "a toolbox: not every build of the tests uses every tool")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use fleetman::embedded::{Options, Server};
+use tempfile::TempDir;
+
+/// The credentials and the bucket of every server that tests start.
+pub(crate) const ACCESS_KEY: &str = "GK31c2f218a2e44f485b94239e";
+pub(crate) const SECRET_KEY: &str = "b892c0665f0ada8a4755dae98baa3b133590e11dae3bcc1f9d769d67f16c3835";
+pub(crate) const BUCKET: &str = "fleet";
+pub(crate) const REGION: &str = "us-east-1";
+
+/// An embedded server over a folder of its own. The folder goes when this goes.
+pub(crate) struct Store {
+    server: Option<Server>,
+    listen: SocketAddr,
+    folder: TempDir,
+}
+
+impl Store {
+    /// Starts a server with the empty bucket [`BUCKET`] on a free port.
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(options(folder.path())).await.unwrap();
+        Self { listen: server.local_addr(), server: Some(server), folder }
+    }
+
+    /// Where it is reached, also after a restart.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    /// The folder that it serves.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// An unmodified AWS client for it.
+    pub(crate) fn client(&self) -> Client {
+        client(&self.endpoint())
+    }
+
+    /// Stops the server, if it runs, and starts another over the same folder, on the same port.
+    pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        let options = Options { listen: self.listen, ..options(self.folder.path()) };
+        self.server = Some(Server::start(options).await.unwrap());
+    }
+
+    /// Stops the server; what it stored stays.
+    pub(crate) async fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.shutdown().await;
+        }
+    }
+}
+
+/// The options for a server over `root` on a free port.
+pub(crate) fn options(root: &Path) -> Options {
+    Options {
+        root: root.to_owned(),
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        access_key: ACCESS_KEY.to_owned(),
+        secret_key: SECRET_KEY.to_owned(),
+        buckets: vec![BUCKET.to_owned()],
+    }
+}
+
+/// An unmodified AWS client with the SDK's own defaults, apart from the path style.
+pub(crate) fn client(endpoint: &str) -> Client {
+    client_with(endpoint, REGION, ACCESS_KEY, SECRET_KEY)
+}
+
+/// The same for a server with other credentials.
+pub(crate) fn client_with(endpoint: &str, region: &str, access_key: &str, secret_key: &str) -> Client {
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .endpoint_url(endpoint)
+        .region(Region::new(region.to_owned()))
+        .credentials_provider(Credentials::new(access_key, secret_key, None, None, "test"))
+        .force_path_style(true);
+    Client::from_conf(config.build())
+}
+
+/// Waits until `condition` holds, and panics naming `what` if it does not within 30 seconds.
+pub(crate) async fn wait_for(mut condition: impl AsyncFnMut() -> bool, what: &str) {
+    for _ in 0..600 {
+        if condition().await {
+            return;
+        }
+        pause().await;
+    }
+    panic!("waited 30 s in vain for: {what}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one pause of all tests, between two looks at a condition")]
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+/// Where a foreign program is, or `None` after saying that the test is skipped. With `FLEETMAN_E2E=1` nothing is
+/// skipped: a missing program fails the test.
+pub(crate) fn require_tool(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+    found.or_else(|| skip(&format!("{name} is not in PATH")))
+}
+
+/// Skips a test for `reason`, or fails it where nothing may be skipped.
+pub(crate) fn skip<T>(reason: &str) -> Option<T> {
+    assert!(std::env::var_os("FLEETMAN_E2E").is_none_or(|value| value != "1"), "FLEETMAN_E2E=1, but {reason}");
+    eprintln!("skipped: {reason}");
+    None
+}
