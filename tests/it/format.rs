@@ -346,7 +346,8 @@ fn an_index_holds_its_triggers_byte_for_byte() {
     golden("index.json", &bytes);
     let read = document::parse::<Index>(&bytes).unwrap().entry(&web).unwrap();
     assert_eq!(read.about, Some(about));
-    verify::<Trigger>(read.trigger_bytes().unwrap(), &trust()).expect("the copy in the index verifies by itself");
+    let copy = verify::<Trigger>(read.trigger_bytes().unwrap(), &trust()).unwrap();
+    assert_eq!(copy.signed_sha256(), signed.signed_sha256(), "the copy in the index verifies by itself");
 }
 
 /// Every key with placeholders for its names. The `match` makes a new key fail to build until it stands here.
