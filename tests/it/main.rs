@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod embedded_objects;
+mod fault_proxy;
 mod format;
 mod support;

@@ -1,6 +1,8 @@
 //! What tests stand on: an S3 server in a temporary folder, and waiting for a condition instead of for a time.
 #![allow(dead_code, reason = "a toolbox: not every build of the tests uses every tool")]
 
+pub(crate) mod proxy;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
