@@ -1,0 +1,360 @@
+//! One request, what became of it, and whether it is worth another try.
+
+use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use chrono::TimeDelta;
+use tracing::debug;
+
+use super::Store;
+use super::error::{Cause, Doing, Outage, StoreError};
+use crate::entropy;
+
+/// A clock that is further off than this may be why a signature was refused. Stores allow 15 minutes.
+const SUSPICIOUS_SKEW: TimeDelta = TimeDelta::minutes(4);
+
+/// What a request came to that was no success.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) kind: Kind,
+    /// How often it was tried.
+    pub(super) tries: u32,
+    status: u16,
+    code: String,
+    message: String,
+    retry_after: Option<Duration>,
+    source: Option<Cause>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The condition says that the reader has it already.
+    Unchanged,
+    Absent,
+    NoSuchBucket,
+    Denied,
+    NoCredentials,
+    BadCredentials,
+    ClockSkew,
+    /// A condition did not hold.
+    Precondition,
+    /// Another request for the same object was under way.
+    Busy,
+    Throttled,
+    Down(Outage),
+    Unsupported,
+    /// The body has more bytes than it may have.
+    Excess,
+    /// Another region, another endpoint.
+    WrongPlace,
+    /// The object has no such bytes.
+    BadRange,
+    Refused,
+}
+
+/// The one table of what answers mean: the store's word for it decides, else the status.
+fn classify(status: u16, code: &str) -> Kind {
+    let failed = || Kind::Down(Outage::Failed { status, code: code.to_owned() });
+    match code {
+        "NoSuchBucket" => Kind::NoSuchBucket,
+        "NoSuchKey" | "NotFound" => Kind::Absent,
+        "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => Kind::ClockSkew,
+        "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "InvalidToken"
+        | "ExpiredToken"
+        | "TokenRefreshRequired"
+        | "InvalidSecurity"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException" => Kind::BadCredentials,
+        "PreconditionFailed" => Kind::Precondition,
+        "ConditionalRequestConflict" | "OperationAborted" => Kind::Busy,
+        "SlowDown"
+        | "SlowDownRead"
+        | "SlowDownWrite"
+        | "Throttling"
+        | "ThrottlingException"
+        | "TooManyRequests"
+        | "RequestLimitExceeded"
+        | "BandwidthLimitExceeded" => Kind::Throttled,
+        // What arrived was not what was sent: send it again.
+        "RequestTimeout" | "IncompleteBody" | "BadDigest" | "XAmzContentSHA256Mismatch" | "InternalError" => failed(),
+        "NotImplemented" => Kind::Unsupported,
+        "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "InvalidBucketName" => {
+            Kind::WrongPlace
+        }
+        _ => match status {
+            301 | 302 | 303 | 307 | 308 => Kind::WrongPlace,
+            304 => Kind::Unchanged,
+            401 => Kind::BadCredentials,
+            403 => Kind::Denied,
+            404 => Kind::Absent,
+            405 | 501 => Kind::Unsupported,
+            409 => Kind::Busy,
+            412 => Kind::Precondition,
+            416 => Kind::BadRange,
+            429 => Kind::Throttled,
+            408 | 500..=599 => failed(),
+            _ => Kind::Refused,
+        },
+    }
+}
+
+impl Failure {
+    /// A failure that the store did not put into words.
+    pub(super) fn of(kind: Kind, source: Option<Cause>) -> Self {
+        Self { kind, tries: 1, status: 0, code: String::new(), message: String::new(), retry_after: None, source }
+    }
+
+    /// What the store said about one object in an answer that was a success as a whole.
+    pub(super) fn told(code: &str, message: &str) -> Self {
+        // No status goes with it: only the word decides, and what is refused without a known word is final.
+        let kind = if code == "AccessDenied" { Kind::Denied } else { classify(0, code) };
+        Self { code: code.to_owned(), message: message.to_owned(), ..Self::of(kind, None) }
+    }
+
+    fn from_sdk<E>(error: SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        if let Some(fault) = find::<CredentialsError>(&error) {
+            let kind = match fault {
+                CredentialsError::CredentialsNotLoaded(_) | CredentialsError::ProviderTimedOut(_) => {
+                    Kind::NoCredentials
+                }
+                _ => Kind::BadCredentials,
+            };
+            let code = "they could not be loaded".to_owned();
+            return Self { code, ..Self::of(kind, Some(error.into())) };
+        }
+        let Some(raw) = error.raw_response() else {
+            let kind = match &error {
+                SdkError::ConstructionFailure(_) => Kind::WrongPlace,
+                _ => Kind::Down(Outage::Connection),
+            };
+            return Self::of(kind, Some(error.into()));
+        };
+        let status = raw.status().as_u16();
+        let retry_after = raw.headers().get("retry-after").and_then(|secs| secs.trim().parse().ok());
+        let (code, message) = match &error {
+            SdkError::ServiceError(told) => {
+                (told.err().code().unwrap_or_default().to_owned(), told.err().message().unwrap_or_default().to_owned())
+            }
+            _ => Default::default(),
+        };
+        let kind = match raw.status().is_success() {
+            // A success that cannot be read is one that broke off, or an error that came after the headers.
+            true if code.is_empty() => Kind::Down(Outage::Cut),
+            _ => classify(status, &code),
+        };
+        Self {
+            kind,
+            status,
+            code: if code.is_empty() { status.to_string() } else { code },
+            message,
+            retry_after: retry_after.map(Duration::from_secs),
+            ..Self::of(Kind::Refused, Some(error.into()))
+        }
+    }
+
+    /// The same failure for another key of the same request.
+    pub(super) fn without_source(&self) -> Self {
+        let Self { kind, tries, status, code, message, retry_after, source: _ } = self;
+        Self {
+            kind: kind.clone(),
+            tries: *tries,
+            status: *status,
+            code: code.clone(),
+            message: message.clone(),
+            retry_after: *retry_after,
+            source: None,
+        }
+    }
+
+    /// Whether the same request may succeed when sent again.
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self.kind, Kind::Throttled | Kind::Down(_) | Kind::Busy)
+    }
+
+    /// Whether the request may have been carried out although it failed.
+    pub(super) fn may_have_happened(&self) -> bool {
+        matches!(self.kind, Kind::Down(_) | Kind::Busy)
+    }
+}
+
+/// The first error of type `T` in the chain that begins with `error`.
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The tries at one piece of work.
+pub(super) struct Tries<'a> {
+    store: &'a Store,
+    made: u32,
+    clock_corrected: bool,
+}
+
+impl<'a> Tries<'a> {
+    pub(super) fn new(store: &'a Store) -> Self {
+        Self { store, made: 0, clock_corrected: false }
+    }
+
+    /// Counts anew, because the last try got somewhere.
+    pub(super) fn count_anew(&mut self) {
+        self.made = 0;
+    }
+
+    /// Returns when it is time for the next try.
+    ///
+    /// # Errors
+    /// The failure itself, when there is no next try.
+    pub(super) async fn wait_after(&mut self, failure: Failure) -> Result<(), Failure> {
+        let store = &self.store.inner;
+        self.made += 1;
+        if !self.clock_corrected && self.may_be_skew(&failure) {
+            // The SDK signs with the store's time as the last answer told it: once more, at once.
+            self.clock_corrected = true;
+            return Ok(());
+        }
+        if self.made >= store.retry.tries || !failure.is_transient() {
+            return Err(Failure { tries: self.made, ..failure });
+        }
+        let wait = match failure.retry_after {
+            Some(asked) => asked.min(store.retry.most),
+            None => entropy::up_to(store.retry.ceiling(self.made)),
+        };
+        debug!(kind = ?failure.kind, tries = self.made, wait_ms = wait.as_millis(), "store request failed, trying again");
+        store.clock.sleep(wait).await;
+        Ok(())
+    }
+
+    fn may_be_skew(&self, failure: &Failure) -> bool {
+        match failure.kind {
+            Kind::ClockSkew => true,
+            Kind::Denied | Kind::BadCredentials => {
+                self.store.clock_skew().is_some_and(|skew| skew.abs() > SUSPICIOUS_SKEW)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Store {
+    /// Sends one request and waits for its answer, at most until `deadline`.
+    pub(super) async fn send<T, E>(
+        &self,
+        deadline: Duration,
+        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, Failure>
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        self.within(deadline, async { request.await.map_err(Failure::from_sdk) }).await
+    }
+
+    /// Gives up `work` at `deadline`.
+    pub(super) async fn within<T>(
+        &self,
+        deadline: Duration,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            done = work => done,
+            () = self.inner.clock.sleep(deadline) => Err(Failure::of(Kind::Down(Outage::TimedOut(deadline)), None)),
+        }
+    }
+
+    /// Does `once` until it succeeds, fails for good, or the tries are used up.
+    pub(super) async fn with_retries<T, F>(&self, mut once: impl FnMut() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut tries = Tries::new(self);
+        loop {
+            match once().await {
+                Ok(value) => return Ok(value),
+                Err(failure) => tries.wait_after(failure).await?,
+            }
+        }
+    }
+
+    /// What was being done to the object at `key`, for errors.
+    pub(super) fn doing(&self, verb: &'static str, key: &str) -> Doing {
+        Doing { verb, what: format!("s3://{}/{key}", self.inner.bucket) }
+    }
+
+    /// The failure as the caller must take it.
+    pub(super) fn explain(&self, doing: Doing, failure: Failure) -> StoreError {
+        let Failure { kind, tries, status, code, message, source, .. } = failure;
+        let endpoint = || self.inner.endpoint_shown();
+        match kind {
+            Kind::Absent => StoreError::NotFound { doing },
+            Kind::Denied => StoreError::Denied { doing, code },
+            Kind::Precondition | Kind::Busy => StoreError::Conflict { doing },
+            Kind::Throttled => StoreError::Throttled { doing, code, tries },
+            Kind::Down(why) => StoreError::Unreachable { doing, endpoint: endpoint(), why, tries, source },
+            Kind::ClockSkew => StoreError::ClockSkew { doing, skew: self.clock_skew() },
+            Kind::NoCredentials => StoreError::NoCredentials { doing, looked: self.inner.looked.clone(), source },
+            Kind::BadCredentials => StoreError::BadCredentials { doing, code, source },
+            Kind::NoSuchBucket => {
+                StoreError::NoSuchBucket { doing, bucket: self.inner.bucket.clone(), endpoint: endpoint() }
+            }
+            Kind::WrongPlace => StoreError::Misconfigured {
+                bucket: self.inner.bucket.clone(),
+                what: format!("{} does not serve it ({code} {message}); check endpoint, region and name", endpoint()),
+                source,
+            },
+            Kind::Unsupported => StoreError::Unsupported { doing, code },
+            Kind::Unchanged | Kind::BadRange | Kind::Excess | Kind::Refused => {
+                StoreError::Refused { doing, status, code, message }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stores_word_outweighs_the_status() {
+        assert_eq!(classify(403, "RequestTimeTooSkewed"), Kind::ClockSkew);
+        assert_eq!(classify(403, "SignatureDoesNotMatch"), Kind::BadCredentials);
+        assert_eq!(classify(403, "AccessDenied"), Kind::Denied);
+        assert_eq!(classify(404, "NoSuchBucket"), Kind::NoSuchBucket);
+        assert_eq!(classify(404, "NoSuchKey"), Kind::Absent);
+        assert_eq!(classify(503, "SlowDown"), Kind::Throttled);
+        assert!(matches!(classify(400, "RequestTimeout"), Kind::Down(_)));
+    }
+
+    #[test]
+    fn without_a_known_word_the_status_decides() {
+        for (status, kind) in [
+            (304, Kind::Unchanged),
+            (307, Kind::WrongPlace),
+            (401, Kind::BadCredentials),
+            (403, Kind::Denied),
+            (404, Kind::Absent),
+            (409, Kind::Busy),
+            (412, Kind::Precondition),
+            (416, Kind::BadRange),
+            (429, Kind::Throttled),
+            (501, Kind::Unsupported),
+            (400, Kind::Refused),
+        ] {
+            assert_eq!(classify(status, ""), kind, "{status}");
+        }
+        assert!(matches!(classify(503, "ServiceUnavailable"), Kind::Down(_)));
+    }
+}

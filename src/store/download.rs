@@ -1,0 +1,160 @@
+//! Files out of the bucket: streamed, digested on the way, taken up again where they broke off.
+
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+
+use super::attempt::{Failure, Kind, Tries};
+use super::error::{Expect, Outage, StoreError};
+use super::stream::{Body, ObjectStream};
+use super::{ETag, Store};
+use crate::model::digest::DigestBuilder;
+use crate::model::{ObjectKey, Sha256Digest};
+
+/// So many bytes more are progress enough to count the tries anew.
+const PROGRESS_BYTES: u64 = 1024 * 1024;
+
+/// Bytes of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Range {
+    /// All of them.
+    Whole,
+    /// From here on, as many as were asked for.
+    From(u64),
+}
+
+/// What of the object is wanted, and what was learnt of it.
+struct Wanted<'a> {
+    full_key: &'a str,
+    range: Range,
+    size: u64,
+    /// The bytes that the first answer was of: later answers must be of the same.
+    known: Option<ETag>,
+}
+
+impl Store {
+    /// Fetches what should be `expect` into `into`: the whole object, or `expect.size` bytes of it from `offset` on.
+    /// At most `expect.size` bytes are ever written; that they are the right ones is only known when this returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when other bytes came, [`StoreError::Local`] when `into` failed, or why the store did
+    /// not answer.
+    pub async fn download(
+        &self,
+        key: &ObjectKey,
+        offset: Option<u64>,
+        expect: Expect,
+        into: &mut (impl AsyncWrite + Unpin + Send),
+    ) -> Result<(), StoreError> {
+        let full_key = key.render(&self.inner.prefix);
+        let doing = || self.doing("fetching", &full_key);
+        let corrupt = |got: String| StoreError::Corrupt { doing: doing(), expected: expect, got };
+        let range = offset.map_or(Range::Whole, Range::From);
+        let mut wanted = Wanted { full_key: &full_key, range, size: expect.size, known: None };
+        let mut digest = Sha256Digest::builder();
+        let (mut done, mut counted) = (0, 0);
+        let mut tries = Tries::new(self);
+        loop {
+            let failure = match self.take(&mut wanted, &mut done, &mut digest, into).await {
+                Ok(()) => break,
+                Err(Fault::Sink(source)) => return Err(StoreError::Local { doing: doing(), source }),
+                Err(Fault::Store(failure)) => failure,
+            };
+            match failure.kind {
+                Kind::Excess => return Err(corrupt("more bytes".to_owned())),
+                Kind::BadRange => return Err(corrupt("fewer bytes".to_owned())),
+                Kind::Precondition => return Err(corrupt("other bytes while it was being fetched".to_owned())),
+                _ => {}
+            }
+            if done - counted >= PROGRESS_BYTES {
+                counted = done;
+                tries.count_anew();
+            }
+            if let Err(failure) = tries.wait_after(failure).await {
+                return Err(self.explain_read(doing(), &full_key, failure).await);
+            }
+        }
+        into.flush().await.map_err(|source| StoreError::Local { doing: doing(), source })?;
+        let got = Expect { size: done, sha256: digest.finish() };
+        if got == expect { Ok(()) } else { Err(corrupt(got.to_string())) }
+    }
+
+    /// Opens `size` bytes of an object from `offset` on, for a reader that takes them apart itself: neighbouring
+    /// files of a pack are fetched with one request. What breaks off is not taken up again.
+    ///
+    /// # Errors
+    /// Why the store did not answer.
+    pub async fn open_range(&self, key: &ObjectKey, offset: u64, size: u64) -> Result<ObjectStream, StoreError> {
+        let full_key = key.render(&self.inner.prefix);
+        let wanted = Wanted { full_key: &full_key, range: Range::From(offset), size, known: None };
+        let doing = self.doing("fetching", &full_key);
+        match self.with_retries(|| self.ask(&wanted, 0)).await {
+            Ok(answer) => Ok(ObjectStream { body: Body::new(self.clone(), answer.body, size), doing }),
+            Err(failure) => Err(self.explain_read(doing, &full_key, failure).await),
+        }
+    }
+
+    /// Fetches what is still missing after `done` bytes.
+    async fn take(
+        &self,
+        wanted: &mut Wanted<'_>,
+        done: &mut u64,
+        digest: &mut DigestBuilder,
+        into: &mut (impl AsyncWrite + Unpin + Send),
+    ) -> Result<(), Fault> {
+        if *done == wanted.size && (wanted.range != Range::Whole || *done > 0) {
+            return Ok(());
+        }
+        let answer = self.ask(wanted, *done).await?;
+        wanted.known = answer.e_tag.map(ETag).or(wanted.known.take());
+        let mut body = Body::new(self.clone(), answer.body, wanted.size - *done);
+        while let Some(piece) = body.next().await? {
+            digest.update(&piece);
+            into.write_all(&piece).await.map_err(Fault::Sink)?;
+            *done += piece.len() as u64;
+        }
+        if body.left() > 0 {
+            return Err(Failure::of(Kind::Down(Outage::Cut), None).into());
+        }
+        Ok(())
+    }
+
+    /// Asks for what is wanted but for its first `done` bytes, and sees that the answer is of these bytes.
+    async fn ask(&self, wanted: &Wanted<'_>, done: u64) -> Result<GetObjectOutput, Failure> {
+        let first = match wanted.range {
+            Range::Whole => done,
+            Range::From(offset) => offset + done,
+        };
+        let whole = wanted.range == Range::Whole && done == 0;
+        let last = (first + (wanted.size - done)).saturating_sub(1);
+        let request = self
+            .inner
+            .client
+            .get_object()
+            .bucket(&self.inner.bucket)
+            .key(wanted.full_key)
+            .set_range((!whole).then(|| format!("bytes={first}-{last}")))
+            .set_if_match(wanted.known.as_ref().map(|tag| tag.as_str().to_owned()));
+        let answer = self.send(self.inner.deadlines.first_byte, request.send()).await?;
+        if !whole && !answer.content_range().is_some_and(|range| range.starts_with(&format!("bytes {first}-"))) {
+            return Err(Failure::told("NotImplemented", "the answer is not of the range that was asked for"));
+        }
+        // What is announced is believed only so far as to refuse early.
+        match answer.content_length().and_then(|length| u64::try_from(length).ok()) {
+            Some(length) if length > wanted.size - done => Err(Failure::of(Kind::Excess, None)),
+            Some(length) if length < wanted.size - done => Err(Failure::of(Kind::BadRange, None)),
+            _ => Ok(answer),
+        }
+    }
+}
+
+/// Which side failed.
+enum Fault {
+    Store(Failure),
+    Sink(std::io::Error),
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        Self::Store(failure)
+    }
+}

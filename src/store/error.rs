@@ -1,0 +1,297 @@
+//! What can go wrong with a bucket, named by what the caller must do about it.
+
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use crate::model::Sha256Digest;
+use crate::model::keys::WriteRule;
+
+/// What was being done to what, for messages: "reading s3://bucket/prefix/key".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doing {
+    pub(super) verb: &'static str,
+    pub(super) what: String,
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.what)
+    }
+}
+
+/// Why a store gave no answer that could be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outage {
+    /// No connection: refused, no such host, TLS not agreed upon.
+    Connection,
+    /// No answer in time.
+    TimedOut(Duration),
+    /// The answer's body broke off.
+    Cut,
+    /// The answer's body came too slowly to be waited for.
+    Stalled(Duration),
+    /// The store failed by its own account.
+    Failed {
+        /// The HTTP status.
+        status: u16,
+        /// The store's word for it.
+        code: String,
+    },
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection => f.write_str("no connection"),
+            Self::TimedOut(limit) => write!(f, "no answer within {limit:?}"),
+            Self::Cut => f.write_str("the answer broke off"),
+            Self::Stalled(limit) => write!(f, "hardly a byte came for {limit:?}"),
+            Self::Failed { status, code } => write!(f, "the store failed with {status} {code}"),
+        }
+    }
+}
+
+/// What an object should be, or is: of one size, with one digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expect {
+    /// In bytes.
+    pub size: u64,
+    /// Of all bytes.
+    pub sha256: Sha256Digest,
+}
+
+impl fmt::Display for Expect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes with sha256 {}", self.size, self.sha256)
+    }
+}
+
+/// Whatever lies below an error.
+pub type Cause = Box<dyn Error + Send + Sync>;
+
+/// Why the bucket did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Wait for it, or do without.
+    #[error("{doing}: there is no such object")]
+    NotFound {
+        /// What was being done.
+        doing: Doing,
+    },
+    /// Have the rights put right. Never the same as [`StoreError::NotFound`].
+    #[error("{doing}: the store denies it to these credentials ({code}); grant them the right to")]
+    Denied {
+        /// What was being done.
+        doing: Doing,
+        /// The store's word for it.
+        code: String,
+    },
+    /// Read again and decide anew.
+    #[error("{doing}: another writer was there first; read it again before changing it")]
+    Conflict {
+        /// What was being done.
+        doing: Doing,
+    },
+    /// Come back later, and less often.
+    #[error("{doing}: the store wants fewer requests ({code}), after {tries} tries")]
+    Throttled {
+        /// What was being done.
+        doing: Doing,
+        /// The store's word for it.
+        code: String,
+        /// How often it was tried.
+        tries: u32,
+    },
+    /// Come back later.
+    #[error("{doing}: {why}, after {tries} tries at {endpoint}")]
+    Unreachable {
+        /// What was being done.
+        doing: Doing,
+        /// Where the store was looked for.
+        endpoint: String,
+        /// What happened at the last try.
+        why: Outage,
+        /// How often it was tried.
+        tries: u32,
+        /// What the connection said.
+        #[source]
+        source: Option<Cause>,
+    },
+    /// Set this machine's clock.
+    #[error("{doing}: the store refuses requests from this machine's clock, which {}; set it, for example with NTP", told(*skew))]
+    ClockSkew {
+        /// What was being done.
+        doing: Doing,
+        /// The store's time minus ours, where the store told its time.
+        skew: Option<TimeDelta>,
+    },
+    /// Take the bytes for damaged or forged.
+    #[error("{doing}: expected {expected}, got {got}")]
+    Corrupt {
+        /// What was being done.
+        doing: Doing,
+        /// What the bytes should have been.
+        expected: Expect,
+        /// What they were, in words.
+        got: String,
+    },
+    /// Refuse the object.
+    #[error("{doing}: it is larger than the {limit_bytes} bytes that are allowed")]
+    TooLarge {
+        /// What was being done.
+        doing: Doing,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// Ask for less at once.
+    #[error("{doing}: there are more than {limit} objects and folders")]
+    TooMany {
+        /// What was being done.
+        doing: Doing,
+        /// The limit.
+        limit: usize,
+    },
+    /// Do without the feature: this store does not have it.
+    #[error("{doing}: this store cannot do that ({code}); `fleetman doctor` finds out and records what it can")]
+    Unsupported {
+        /// What was being done.
+        doing: Doing,
+        /// The store's word for it.
+        code: String,
+    },
+    /// Report it: the store takes the request for wrong.
+    #[error("{doing}: the store refuses the request with {status} {code}: {message}")]
+    Refused {
+        /// What was being done.
+        doing: Doing,
+        /// The HTTP status.
+        status: u16,
+        /// The store's word for it.
+        code: String,
+        /// The store's sentence about it.
+        message: String,
+    },
+    /// Give credentials.
+    #[error("{doing}: no credentials found in {looked}; set access_key and secret_key in the config, or one of these")]
+    NoCredentials {
+        /// What was being done.
+        doing: Doing,
+        /// Where they were looked for.
+        looked: String,
+        /// What was said there.
+        #[source]
+        source: Option<Cause>,
+    },
+    /// Give other credentials.
+    #[error("{doing}: the credentials are not valid ({code}); renew them or check the secret key")]
+    BadCredentials {
+        /// What was being done.
+        doing: Doing,
+        /// The store's word for it.
+        code: String,
+        /// What was said where they come from.
+        #[source]
+        source: Option<Cause>,
+    },
+    /// Create the bucket or correct its name.
+    #[error("{doing}: there is no bucket {bucket:?} at {endpoint}; create it or correct the name")]
+    NoSuchBucket {
+        /// What was being done.
+        doing: Doing,
+        /// The name asked for.
+        bucket: String,
+        /// Where it was looked for.
+        endpoint: String,
+    },
+    /// Correct the config.
+    #[error("the settings of bucket {bucket:?} are wrong: {what}")]
+    Misconfigured {
+        /// The bucket's name.
+        bucket: String,
+        /// What is wrong and how to mend it.
+        what: String,
+        /// What was said about it.
+        #[source]
+        source: Option<Cause>,
+    },
+    /// Start again with the file as it is now.
+    #[error("{doing}: {path:?} changed while it was sent; expected {expected}, got {got}")]
+    SourceChanged {
+        /// What was being done.
+        doing: Doing,
+        /// The local file.
+        path: PathBuf,
+        /// What it should have been.
+        expected: Expect,
+        /// What it was, in words.
+        got: String,
+    },
+    /// Mend the local file or disk: the bucket is not to blame.
+    #[error("{doing}: the local side failed")]
+    Local {
+        /// What was being done.
+        doing: Doing,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Mend the program: this key may not be written this way.
+    #[error("{doing}: this key may only be written as {rule:?}")]
+    WriteRule {
+        /// What was being done.
+        doing: Doing,
+        /// The key's rule.
+        rule: WriteRule,
+    },
+}
+
+impl StoreError {
+    /// A word for this kind that never changes.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.kind().0
+    }
+
+    /// Whether the same call may succeed later without anybody changing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.kind().1
+    }
+
+    /// Code, and whether waiting may help.
+    fn kind(&self) -> (&'static str, bool) {
+        match self {
+            Self::NotFound { .. } => ("not_found", false),
+            Self::Denied { .. } => ("denied", false),
+            Self::Conflict { .. } => ("conflict", false),
+            Self::Throttled { .. } => ("throttled", true),
+            Self::Unreachable { .. } => ("unreachable", true),
+            Self::ClockSkew { .. } => ("clock_skew", false),
+            Self::Corrupt { .. } => ("corrupt", false),
+            Self::TooLarge { .. } => ("too_large", false),
+            Self::TooMany { .. } => ("too_many", false),
+            Self::Unsupported { .. } => ("unsupported", false),
+            Self::Refused { .. } => ("refused", false),
+            Self::NoCredentials { .. } => ("no_credentials", false),
+            Self::BadCredentials { .. } => ("bad_credentials", false),
+            Self::NoSuchBucket { .. } => ("no_such_bucket", false),
+            Self::Misconfigured { .. } => ("misconfigured", false),
+            Self::SourceChanged { .. } => ("source_changed", false),
+            Self::Local { .. } => ("local", false),
+            Self::WriteRule { .. } => ("write_rule", false),
+        }
+    }
+}
+
+/// The skew in words.
+fn told(skew: Option<TimeDelta>) -> String {
+    match skew.map(|skew| skew.num_seconds()) {
+        None => "is too far from the store's".to_owned(),
+        Some(secs) if secs >= 0 => format!("is {secs} s behind the store's"),
+        Some(secs) => format!("is {} s ahead of the store's", -secs),
+    }
+}
