@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn skew_is_the_stores_time_minus_the_middle_of_ours() {
-        let at = |secs, millis| DateTime::from_timestamp_millis(secs * 1000 + millis).unwrap();
+        let at = |secs: i64, millis: i64| DateTime::from_timestamp_millis(secs * 1000 + millis).unwrap();
         assert_eq!(skew(at(100, 0), at(102, 0), at(161, 0)).num_milliseconds(), 60_500);
         assert_eq!(skew(at(100, 0), at(102, 0), at(41, 0)).num_milliseconds(), -59_500);
     }
