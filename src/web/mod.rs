@@ -1,1 +1,3 @@
-//! web
+//! What is served over HTTP.
+
+pub mod folder;
