@@ -19,6 +19,7 @@ mod error;
 mod tree;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
@@ -50,7 +51,7 @@ pub fn parse_private<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T,
 ///
 /// # Errors
 /// See [`parse`].
-pub fn document<'a>(text: &'a str, origin: &'a str) -> Result<Document<'a>, YamlError> {
+pub fn document(text: &str, origin: &str) -> Result<Document, YamlError> {
     let mut found = documents(text, origin)?;
     if let Some(second) = found.get(1) {
         return Err(second.error(
@@ -67,28 +68,36 @@ pub fn document<'a>(text: &'a str, origin: &'a str) -> Result<Document<'a>, Yaml
 ///
 /// # Errors
 /// What is wrong with the text as YAML; nothing typed is looked at yet. A text without any document is refused.
-pub fn documents<'a>(text: &'a str, origin: &'a str) -> Result<Vec<Document<'a>>, YamlError> {
+pub fn documents(text: &str, origin: &str) -> Result<Vec<Document>, YamlError> {
     let source = Source { text, origin };
     let found = tree::read(source)?;
     if found.is_empty() {
         return Err(source.error(tree::Place::START, "", "the document is empty", None));
     }
-    Ok(found.into_iter().map(|(range, root)| Document { source, range, root }).collect())
+    let (text, origin): (Arc<str>, Arc<str>) = (text.into(), origin.into());
+    let document = |(range, root)| Document { text: text.clone(), origin: origin.clone(), range, root };
+    Ok(found.into_iter().map(document).collect())
 }
 
 /// One document of a text: its values, and where each of them stands.
 #[derive(Debug, Clone)]
-pub struct Document<'a> {
-    source: Source<'a>,
+pub struct Document {
+    /// The whole text, with the other documents: lines are counted in it.
+    text: Arc<str>,
+    origin: Arc<str>,
     range: Range<usize>,
     root: Node,
 }
 
-impl<'a> Document<'a> {
+impl Document {
     /// The document's own text, byte for byte, without the `---` line above it.
     #[must_use]
-    pub fn text(&self) -> &'a str {
-        self.source.text.get(self.range.clone()).unwrap_or_default()
+    pub fn text(&self) -> &str {
+        self.text.get(self.range.clone()).unwrap_or_default()
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source { text: &self.text, origin: &self.origin }
     }
 
     /// Whether the document is a map with this key, for telling kinds of documents apart.
@@ -102,20 +111,20 @@ impl<'a> Document<'a> {
     /// # Errors
     /// Names the first thing that is wrong, and its place.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, YamlError> {
-        de::from_node(&self.root).map_err(|fault| fault.into_error(self.source, &self.root))
+        de::from_node(&self.root).map_err(|fault| fault.into_error(self.source(), &self.root))
     }
 
     /// An error about a value that reads well but makes no sense. It points at the value of `field`, or where that
     /// is absent at the nearest thing around it.
     #[must_use]
     pub fn error(&self, field: &Field, message: &str, help: Option<&str>) -> YamlError {
-        self.source.error(self.root.place_of(&field.0), &field.to_string(), message, help.map(str::to_owned))
+        self.source().error(self.root.place_of(&field.0), &field.to_string(), message, help.map(str::to_owned))
     }
 
     /// As [`error`](Self::error), but points at the key of `field`.
     #[must_use]
     pub fn error_at_key(&self, field: &Field, message: &str, help: Option<&str>) -> YamlError {
-        self.source.error(self.root.place_of_key(&field.0), &field.to_string(), message, help.map(str::to_owned))
+        self.source().error(self.root.place_of_key(&field.0), &field.to_string(), message, help.map(str::to_owned))
     }
 }
 

@@ -127,13 +127,15 @@ fn printable(text: &str) -> String {
 
 /// See [`super::nearest`].
 pub(super) fn nearest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let given = given.to_lowercase().replace('-', "_");
-    known
-        .into_iter()
-        .map(|known| (distance(&given, &known.replace('-', "_")), known))
-        .filter(|(distance, known)| *distance <= (known.len().max(given.len()) / 3).min(3))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
+    let folded = |word: &str| word.to_lowercase().replace('-', "_");
+    let given = folded(given);
+    let near = |known: &str| {
+        let longest = known.len().max(given.len());
+        let most = (longest / 3).clamp(usize::from(longest > 1), 3);
+        Some(distance(&given, &folded(known))).filter(|distance| *distance <= most)
+    };
+    let found = known.into_iter().filter_map(|known| Some((near(known)?, known)));
+    found.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }
 
 /// Insertions, deletions, substitutions and swaps of neighbours between two words.

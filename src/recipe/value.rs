@@ -1,0 +1,360 @@
+//! Values as people write them: `10s`, `512MiB`, `"0644"`, `TERM`.
+//!
+//! A refusal's first line says what is wrong; what follows it is the help that [`yaml`](crate::yaml) shows.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+
+use crate::model::manifest::Mode;
+use crate::model::run_spec::StopSignal;
+use crate::yaml;
+
+/// The longest duration that is taken: anything longer is a slip of the unit.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Implements `Deserialize` through a function from text; a bare number is refused with its help.
+macro_rules! written_as_text {
+    ($type:ty, $expecting:literal, $parse:path, $number:expr) => {
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Written;
+
+                impl Visitor<'_> for Written {
+                    type Value = $type;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($expecting)
+                    }
+
+                    fn visit_str<E: Error>(self, text: &str) -> Result<$type, E> {
+                        $parse(text).map_err(E::custom)
+                    }
+
+                    fn visit_u64<E: Error>(self, number: u64) -> Result<$type, E> {
+                        let refuse: fn(u64) -> Result<$type, String> = $number;
+                        refuse(number).map_err(E::custom)
+                    }
+                }
+
+                deserializer.deserialize_any(Written)
+            }
+        }
+    };
+}
+
+/// A duration, written with its unit: `500ms`, `10s`, `1h30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HumanDuration(pub Duration);
+
+impl HumanDuration {
+    /// In milliseconds, as documents write it.
+    #[must_use]
+    pub fn as_millis(self) -> u64 {
+        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let refuse = || format!("`{text}` is not a duration\nwrite it as 500ms, 10s, 5m, 1h30m or 2d");
+        let mut total = Duration::ZERO;
+        let mut smallest = u64::MAX;
+        for (number, unit) in quantities(text).ok_or_else(refuse)? {
+            let millis = match unit {
+                "ms" => 1,
+                "s" => 1_000,
+                "m" => 60_000,
+                "h" => 3_600_000,
+                "d" => 86_400_000,
+                _ => return Err(refuse()),
+            };
+            // Falling units only: `5m1h` is more likely a slip than a duration.
+            if millis >= smallest {
+                return Err(refuse());
+            }
+            smallest = millis;
+            let part = number.checked_mul(millis).map(Duration::from_millis);
+            total = part.and_then(|part| total.checked_add(part)).ok_or_else(refuse)?;
+        }
+        if total > LONGEST { Err(format!("`{text}` is longer than 366 days")) } else { Ok(Self(total)) }
+    }
+}
+
+written_as_text!(HumanDuration, "a duration such as 10s", HumanDuration::parse, |number| Err(format!(
+    "the duration {number} has no unit\nwrite {number}s for seconds, or {number}ms for milliseconds"
+)));
+
+/// An amount of bytes, written with its unit: `512MiB`, `2GB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HumanBytes(pub u64);
+
+impl HumanBytes {
+    fn parse(text: &str) -> Result<Self, String> {
+        let refuse = || format!("`{text}` is not an amount of bytes\nwrite it as 64KiB, 512MiB, 2GiB or 2GB");
+        let [(number, unit)] = quantities(text).ok_or_else(refuse)?[..] else { return Err(refuse()) };
+        let bytes: u64 = match unit {
+            "B" => 1,
+            "kB" => 1_000,
+            "MB" => 1_000_000,
+            "GB" => 1_000_000_000,
+            "TB" => 1_000_000_000_000,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            "TiB" => 1 << 40,
+            _ => return Err(refuse()),
+        };
+        number.checked_mul(bytes).map(Self).ok_or_else(|| format!("`{text}` is more than a computer can count"))
+    }
+}
+
+written_as_text!(HumanBytes, "an amount of bytes such as 512MiB", HumanBytes::parse, |number| match number {
+    0 => Ok(HumanBytes(0)),
+    _ => Err(format!("the amount {number} has no unit\nwrite {number}MiB, or {number}B for bytes")),
+});
+
+/// The numbers and units of `1h30m`; `None` where that is not what the text is.
+fn quantities(text: &str) -> Option<Vec<(u64, &str)>> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let (unit, behind) = behind.split_at(behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len()));
+        found.push((number.parse().ok()?, unit));
+        rest = behind;
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+/// Permissions, four octal digits in quotes: `"0644"`. Without quotes YAML readers take `0644` for 420, for 644 or for
+/// text, and `420` may have been meant as decimal, so neither is guessed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrittenMode(pub Mode);
+
+impl WrittenMode {
+    fn parse(text: &str) -> Result<Self, String> {
+        let hint = match text.len() {
+            3 if text.bytes().all(|byte| (b'0'..=b'7').contains(&byte)) => format!("write \"0{text}\""),
+            4 if text.bytes().all(|byte| (b'0'..=b'7').contains(&byte)) => {
+                "setuid, setgid and sticky bits are never set".to_owned()
+            }
+            _ => "write \"0644\" for a file that is read, \"0755\" for a program".to_owned(),
+        };
+        text.parse().map(Self).map_err(|error| format!("{error}\n{hint}"))
+    }
+}
+
+written_as_text!(WrittenMode, "a mode such as \"0644\"", WrittenMode::parse, |number| {
+    let hint = if number <= 777 { format!("{number:04}") } else { "0644".to_owned() };
+    Err(format!("the mode {number} is not in quotes, so it could be octal or decimal\nwrite \"{hint}\""))
+});
+
+/// A signal by its name, with or without `SIG`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signal(pub StopSignal);
+
+impl Signal {
+    const NAMES: [(&'static str, StopSignal); 7] = [
+        ("TERM", StopSignal::Term),
+        ("INT", StopSignal::Int),
+        ("QUIT", StopSignal::Quit),
+        ("HUP", StopSignal::Hup),
+        ("USR1", StopSignal::Usr1),
+        ("USR2", StopSignal::Usr2),
+        ("KILL", StopSignal::Kill),
+    ];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let short = text.strip_prefix("SIG").unwrap_or(text);
+        let named = Self::NAMES.iter().find(|(name, _)| *name == short);
+        let names = || Self::NAMES.iter().map(|(name, _)| *name);
+        named.map(|(_, signal)| Self(*signal)).ok_or_else(|| {
+            let upper = short.to_uppercase();
+            let upper = upper.strip_prefix("SIG").unwrap_or(&upper);
+            let help = match names().find(|name| *name == upper).or_else(|| yaml::nearest(upper, names())) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => format!("known here: {}", names().collect::<Vec<_>>().join(", ")),
+            };
+            format!("unknown signal `{text}`\n{help}")
+        })
+    }
+}
+
+written_as_text!(Signal, "a signal such as TERM", Signal::parse, |number| Err(format!(
+    "the signal {number} is a number, which differs between systems\nwrite its name, such as TERM"
+)));
+
+/// A value that a template may use: text, a whole number, true or false, or a list of these.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
+pub enum VarValue {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Text.
+    Text(String),
+    /// A list of the three above.
+    List(Vec<VarValue>),
+}
+
+/// Reads a variable's value; `M` reads a map where one may stand in its place.
+pub(super) struct VarVisitor {
+    pub(super) list: bool,
+}
+
+impl<'de> Visitor<'de> for VarVisitor {
+    type Value = VarValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.list {
+            "text, a whole number, true, false or a list"
+        } else {
+            "text, a whole number, true or false"
+        })
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<VarValue, E> {
+        Ok(VarValue::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<VarValue, E> {
+        Ok(VarValue::Integer(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<VarValue, E> {
+        i64::try_from(value).map(VarValue::Integer).map_err(|_| E::custom("the number is too large\nquote it"))
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<VarValue, E> {
+        // `1.10` would become 1.1 in a template.
+        Err(E::custom("a number with a fraction loses its form\nquote it"))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<VarValue, E> {
+        Ok(VarValue::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<VarValue, A::Error> {
+        if !self.list {
+            return Err(A::Error::custom("a list cannot hold lists"));
+        }
+        let mut values = Vec::new();
+        while let Some(Item(value)) = items.next_element()? {
+            values.push(value);
+        }
+        Ok(VarValue::List(values))
+    }
+}
+
+struct Item(VarValue);
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(VarVisitor { list: false }).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for VarValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(VarVisitor { list: true })
+    }
+}
+
+/// Gives a type its JSON Schema, inlined where it is used.
+macro_rules! inline_schema {
+    ($type:ty, $name:literal, $($schema:tt)+) => {
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($($schema)+)
+            }
+        }
+    };
+}
+
+inline_schema!(HumanDuration, "Duration", {
+    "type": "string",
+    "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$",
+    "minLength": 2,
+    "examples": ["500ms", "10s", "1h30m"],
+});
+inline_schema!(HumanBytes, "Bytes", {
+    "anyOf": [{"type": "string", "pattern": "^[0-9]+([kMGT]?B|[KMGT]iB)$", "examples": ["512MiB"]}, {"const": 0}],
+});
+inline_schema!(WrittenMode, "Mode", {
+    "type": "string",
+    "pattern": "^0[0-7]{3}$",
+    "examples": ["0644", "0755"],
+});
+inline_schema!(Signal, "Signal", {
+    "type": "string",
+    "pattern": "^(SIG)?(TERM|INT|QUIT|HUP|USR1|USR2|KILL)$",
+    "examples": ["TERM"],
+});
+inline_schema!(VarValue, "VarValue", {
+    "type": ["string", "integer", "boolean", "array"],
+    "items": {"type": ["string", "integer", "boolean"]},
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn help<T: fmt::Debug>(result: Result<T, String>) -> String {
+        result.unwrap_err()
+    }
+
+    #[test]
+    fn durations_need_a_unit_and_fall() {
+        let millis = |text| HumanDuration::parse(text).map(HumanDuration::as_millis);
+        for (text, expected) in
+            [("0s", 0), ("250ms", 250), ("10s", 10_000), ("1h30m", 5_400_000), ("1d1ms", 86_400_001)]
+        {
+            assert_eq!(millis(text), Ok(expected), "{text}");
+        }
+        for text in ["", "s", "10", "10 s", "-1s", "1.5s", "1m1h", "1s1s", "1w", "99999999999999999999s", "400d", "1é"]
+        {
+            assert!(millis(text).is_err(), "{text}");
+        }
+        assert!(millis("18446744073709551615d").is_err(), "no overflow");
+    }
+
+    #[test]
+    fn bytes_need_a_unit() {
+        let bytes = |text| HumanBytes::parse(text).map(|bytes| bytes.0);
+        for (text, expected) in [("1B", 1), ("2kB", 2_000), ("512MiB", 512 << 20), ("3GB", 3_000_000_000)] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for text in ["", "MiB", "1", "1mb", "1MiB1KiB", "1.5GiB", "99999999TiB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn modes_are_four_octal_digits_without_special_bits() {
+        assert_eq!(WrittenMode::parse("0640").unwrap().0.bits(), 0o640);
+        assert!(help(WrittenMode::parse("755")).ends_with("\nwrite \"0755\""));
+        assert!(help(WrittenMode::parse("4755")).ends_with("\nsetuid, setgid and sticky bits are never set"));
+        assert!(help(WrittenMode::parse("rwxr-xr-x")).contains("\"0755\" for a program"));
+        assert!(WrittenMode::parse("0o755").is_err());
+    }
+
+    #[test]
+    fn signals_are_names() {
+        assert_eq!(Signal::parse("SIGHUP").unwrap().0, StopSignal::Hup);
+        assert_eq!(Signal::parse("USR1").unwrap().0, StopSignal::Usr1);
+        assert!(help(Signal::parse("sigterm")).ends_with("did you mean `TERM`?"));
+        assert!(help(Signal::parse("TREM")).ends_with("did you mean `TERM`?"));
+        assert!(help(Signal::parse("WINCHESTER")).contains("known here: TERM, INT"));
+    }
+}
