@@ -219,6 +219,9 @@ impl Bucket {
     pub(super) fn close_if_empty(&self) -> Result<(), Refusal> {
         let _guards: Vec<_> = self.locks.iter().map(|lock| lock.blocking_write()).collect();
         let mut index = self.index();
+        if index.closed {
+            return Err(Refusal::NoSuchBucket);
+        }
         if !index.objects.is_empty() {
             return Err(Refusal::BucketNotEmpty);
         }

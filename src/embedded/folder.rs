@@ -135,10 +135,6 @@ impl Folder {
         Ok((Self { hold, clock, buckets_path, buckets: RwLock::new(buckets) }, until_released))
     }
 
-    pub(super) fn hold(&self) -> &Arc<Hold> {
-        &self.hold
-    }
-
     pub(super) fn clock(&self) -> &SharedClock {
         &self.clock
     }
@@ -167,10 +163,10 @@ impl Folder {
 
     /// Deletes an empty bucket with the uploads that were never completed; blocks on the disk.
     pub(super) fn delete_bucket(&self, name: &str) -> Result<(), Refusal> {
-        let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
-        buckets.get(name).ok_or(Refusal::NoSuchBucket)?.close_if_empty()?;
-        buckets.remove(name);
+        // Closing waits for writes under way, and those may need the list of buckets: it is not locked here.
+        self.bucket(name)?.close_if_empty()?;
         self.hold.discard_folder(&self.buckets_path.join(name))?;
+        self.buckets.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         Ok(())
     }
 }

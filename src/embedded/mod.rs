@@ -25,10 +25,12 @@
 mod bucket;
 mod buckets;
 mod condition;
+mod copies;
 mod digests;
 mod folder;
 mod listing;
 mod lists;
+mod multipart;
 mod object;
 mod objects;
 mod receive;
@@ -36,6 +38,7 @@ mod record;
 mod reply;
 mod server;
 mod service;
+mod uploads;
 
 use std::fmt;
 use std::io;

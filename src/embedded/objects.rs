@@ -18,6 +18,9 @@ use super::service::Service;
 /// S3's own limit, over names and values together.
 const MAX_METADATA_BYTES: usize = 2 * 1024;
 
+/// S3's own limit for one request.
+const MAX_DELETIONS: usize = 1000;
+
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
 impl Service {
@@ -137,6 +140,37 @@ impl Service {
         let condition = write_condition(input.if_match, None)?;
         self.folder.bucket(&input.bucket)?.delete(&input.key, condition).await?;
         Ok(S3Response::new(DeleteObjectOutput::default()))
+    }
+
+    pub(super) async fn delete_many(&self, input: DeleteObjectsInput) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        let bucket = self.folder.bucket(&input.bucket)?;
+        let count = input.delete.objects.len();
+        if count > MAX_DELETIONS {
+            return Err(s3_error!(MalformedXML, "{count} keys, {MAX_DELETIONS} are the most"));
+        }
+        let quiet = input.delete.quiet.unwrap_or(false);
+        let (mut deleted, mut errors) = (Vec::new(), Vec::new());
+        for asked in input.delete.objects {
+            let result = async {
+                refuse_versions(asked.version_id.as_deref())?;
+                if asked.last_modified_time.is_some() || asked.size.is_some() {
+                    return Err(s3_error!(NotImplemented, "a deletion may depend on the ETag only"));
+                }
+                let condition = write_condition(asked.e_tag.map(ETagCondition::ETag), None)?;
+                Ok(bucket.delete(&asked.key, condition).await?)
+            };
+            match result.await {
+                Ok(()) if quiet => {}
+                Ok(()) => deleted.push(DeletedObject { key: Some(asked.key), ..Default::default() }),
+                Err(error) => errors.push(Error {
+                    code: Some(error.code().as_str().to_owned()),
+                    key: Some(asked.key),
+                    message: error.message().map(str::to_owned),
+                    version_id: None,
+                }),
+            }
+        }
+        Ok(S3Response::new(DeleteObjectsOutput { deleted: Some(deleted), errors: Some(errors), ..Default::default() }))
     }
 }
 

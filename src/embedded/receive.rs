@@ -15,8 +15,8 @@ use super::digests::{ALGORITHMS, Algorithm, Checksum, Digests};
 use super::folder::{Hold, Temporary};
 use super::reply::{coded, disk};
 
-/// S3's own limit for one PUT and for one part.
-const MAX_BODY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// S3's own limit for one PUT, one part and one copy.
+pub(super) const MAX_BODY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 
 /// A client that sends nothing for this long is gone.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
