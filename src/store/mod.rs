@@ -40,6 +40,7 @@ pub use write::{Created, Outcome};
 
 use crate::clock::SharedClock;
 use crate::model::Prefix;
+pub use crate::model::fleet::Conditions;
 
 /// The store's name for the bytes of an object. Opaque: equal tags mean equal bytes of one key, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -63,18 +64,6 @@ impl fmt::Display for ETag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// Whether the store keeps `If-None-Match: *` and `If-Match` on writes, as `fleetman doctor` found out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Conditions {
-    /// Of racing writers exactly one wins.
-    Honoured,
-    /// Nobody looked yet: sent, but not trusted.
-    #[default]
-    Unknown,
-    /// Ignored, refused or kept badly: not sent.
-    Ignored,
 }
 
 /// One bucket under one prefix. Clones share connections, credentials and counters.

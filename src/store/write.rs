@@ -162,7 +162,8 @@ impl Store {
     async fn put(&self, key: &ObjectKey, body: &Bytes, condition: Condition<'_>) -> Result<ETag, Failure> {
         let full_key = key.render(&self.inner.prefix);
         // A store that takes the condition for an error would take no write at all.
-        let condition = if self.conditions == Conditions::Ignored { Condition::Always } else { condition };
+        let sent = !matches!(self.conditions, Conditions::Ignored | Conditions::Refused);
+        let condition = if sent { condition } else { Condition::Always };
         self.with_retries(|| {
             let request = self
                 .inner
