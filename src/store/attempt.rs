@@ -69,6 +69,7 @@ fn classify(status: u16, code: &str) -> Kind {
         | "ExpiredToken"
         | "TokenRefreshRequired"
         | "InvalidSecurity"
+        | "NotSignedUp"
         | "InvalidClientTokenId"
         | "UnrecognizedClientException" => Kind::BadCredentials,
         "PreconditionFailed" => Kind::Precondition,
@@ -260,6 +261,8 @@ impl Store {
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
+        // On the heap: the SDK's futures have kilobytes, and each caller's would hold every one below it.
+        let request = Box::pin(request);
         self.within(deadline, async { request.await.map_err(Failure::from_sdk) }).await
     }
 
@@ -282,7 +285,7 @@ impl Store {
     {
         let mut tries = Tries::new(self);
         loop {
-            match once().await {
+            match Box::pin(once()).await {
                 Ok(value) => return Ok(value),
                 Err(failure) => tries.wait_after(failure).await?,
             }

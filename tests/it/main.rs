@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests name the behaviour that they show")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod doctor;
 mod embedded_objects;
 mod fault_proxy;
 mod format;
