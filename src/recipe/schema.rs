@@ -1,6 +1,7 @@
 //! JSON Schemas of what people write, for editors: draft 7, which is what `yaml-language-server` reads.
 //!
-//! A schema may be less strict than reading is, never stricter: what an editor marks is always an error.
+//! What an editor marks by one of these is refused when the text is read, with one exception: text that looks like a
+//! number is marked in most places, though it is read as it was written. Quotes satisfy both.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -28,16 +29,19 @@ pub fn text(schema: &Value) -> String {
 }
 
 fn of<T: JsonSchema>() -> Value {
-    let generator = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = false).into_generator();
-    let mut schema = generator.into_root_schema_for::<T>().to_value();
-    refuse_null(&mut schema);
+    let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<T>().to_value();
+    tidy(&mut schema);
     schema
 }
 
-/// Takes `null` out of every type: an `Option` may be left out, but never be null.
-fn refuse_null(schema: &mut Value) {
+/// Takes `null` out of every type, because a key may be left out but never be null; and the line breaks of source files
+/// out of descriptions.
+fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
+            if let Some(Value::String(description)) = object.get_mut("description") {
+                *description = description.replace('\n', " ");
+            }
             if let Some(Value::Array(types)) = object.get_mut("type") {
                 types.retain(|name| name != "null");
                 if let [only] = types.as_slice() {
@@ -48,9 +52,9 @@ fn refuse_null(schema: &mut Value) {
             if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
                 choices.retain(|choice| choice.get("type").is_none_or(|name| name != "null"));
             }
-            object.values_mut().for_each(refuse_null);
+            object.values_mut().for_each(tidy);
         }
-        Value::Array(items) => items.iter_mut().for_each(refuse_null),
+        Value::Array(items) => items.iter_mut().for_each(tidy),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

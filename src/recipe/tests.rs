@@ -1,4 +1,5 @@
-use super::written::{EnvValue, FromFile, Profile};
+use super::either::{EnvValue, FromFile};
+use super::written::Profile;
 use super::*;
 
 fn shown(result: Result<impl Sized, RecipeError>) -> Vec<String> {

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::either::EnvValue;
 use super::render;
 use super::resolve::glob;
-use super::written::{Binding, EnvValue, FileRule, Limits, Overrides, Profile, Recipe, Run};
+use super::written::{Binding, FileRule, Limits, Overrides, Profile, Recipe, Run};
 use crate::model::FilePath;
 use crate::yaml::{Document, Field, YamlError};
 

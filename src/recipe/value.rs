@@ -1,6 +1,6 @@
 //! Values as people write them: `10s`, `512MiB`, `"0644"`, `TERM`.
 //!
-//! A refusal's first line says what is wrong; what follows it is the help that [`yaml`](crate::yaml) shows.
+//! A refusal's first line says what is wrong; what follows it is the help that [`yaml`] shows.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -200,7 +200,7 @@ pub enum VarValue {
     List(Vec<VarValue>),
 }
 
-/// Reads a variable's value; `M` reads a map where one may stand in its place.
+/// Reads a variable's value; within a list no other `list` may stand.
 pub(super) struct VarVisitor {
     pub(super) list: bool,
 }
@@ -289,7 +289,11 @@ inline_schema!(HumanDuration, "Duration", {
     "examples": ["500ms", "10s", "1h30m"],
 });
 inline_schema!(HumanBytes, "Bytes", {
-    "anyOf": [{"type": "string", "pattern": "^[0-9]+([kMGT]?B|[KMGT]iB)$", "examples": ["512MiB"]}, {"const": 0}],
+    "type": ["string", "integer"],
+    "pattern": "^[0-9]+([kMGT]?B|[KMGT]iB)$",
+    "minimum": 0,
+    "maximum": 0,
+    "examples": ["512MiB"],
 });
 inline_schema!(WrittenMode, "Mode", {
     "type": "string",
@@ -305,6 +309,26 @@ inline_schema!(VarValue, "VarValue", {
     "type": ["string", "integer", "boolean", "array"],
     "items": {"type": ["string", "integer", "boolean"]},
 });
+
+/// Text that may be written without quotes even where it looks like a number.
+pub(super) struct Scalar;
+inline_schema!(Scalar, "Scalar", {"type": ["string", "number", "boolean"]});
+
+/// A name of [`model`](crate::model).
+pub(super) struct Name;
+inline_schema!(Name, "Name", {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"});
+
+/// A [`CellId`](crate::model::CellId).
+pub(super) struct CellText;
+inline_schema!(CellText, "Cell", {
+    "type": "string",
+    "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+    "examples": ["n1/web"],
+});
+
+/// A time in RFC 3339.
+pub(super) struct Time;
+inline_schema!(Time, "Time", {"type": "string", "format": "date-time", "examples": ["2026-11-20T14:00:00Z"]});
 
 #[cfg(test)]
 mod tests {

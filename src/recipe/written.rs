@@ -1,17 +1,14 @@
 //! `manifest.yaml` and `cell.yaml` as people write them. What these types hold is well formed; whether it makes sense
-//! is for [`validate`](super::validate) to say.
+//! is checked apart.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
 use chrono::{DateTime, Utc};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::value::{HumanBytes, HumanDuration, Signal, VarValue, VarVisitor, WrittenMode};
+use super::either::{EnvValue, VarDeclaration};
+use super::value::{CellText, HumanBytes, HumanDuration, Name, Scalar, Signal, Time, VarValue, WrittenMode};
 use crate::model::{CellId, ManifestName, run_spec};
 
 /// A manifest: what a cell is made of and how it is run.
@@ -26,6 +23,7 @@ pub struct Recipe {
     pub description: Option<String>,
     /// Labels that each of its cells carries unless it says otherwise.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Scalar>")]
     pub labels: BTreeMap<String, String>,
     /// What templates may use, as `{{ vars.port }}`. A cell may set each of them to something else.
     #[serde(default)]
@@ -39,29 +37,13 @@ pub struct Recipe {
     pub limits: Limits,
 }
 
-/// A default value, or a map that says more about the variable.
-#[derive(Debug, Clone, PartialEq)]
-pub struct VarDeclaration {
-    /// What it is where no cell sets it; every cell must set it if there is none.
-    pub default: Option<VarValue>,
-    /// What it is for.
-    pub description: Option<String>,
-}
-
-/// The map form of a variable.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct VarMap {
-    /// The value where no cell sets it. Without a default every cell must set the variable.
-    default: Option<VarValue>,
-    /// What it is for.
-    description: Option<String>,
-}
-
 /// Files of a release, by path or by glob. A `path` decides over every `glob`; of several globs the last decides.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = [{"required": ["path"]}, {"required": ["glob"]}]))]
+#[schemars(extend(
+    "oneOf" = [{"required": ["path"]}, {"required": ["glob"]}],
+    "dependencies" = {"exclude": ["glob"]},
+))]
 pub struct FileRule {
     /// One file, relative to the release.
     pub path: Option<String>,
@@ -96,8 +78,10 @@ pub enum Profile {
 #[serde(deny_unknown_fields)]
 pub struct Owner {
     /// Owner of the cell's data folder; the agent's user if left out.
+    #[schemars(with = "Option<Scalar>")]
     pub user: Option<String>,
     /// Group of the cell's data folder; the user's own if left out.
+    #[schemars(with = "Option<Scalar>")]
     pub group: Option<String>,
 }
 
@@ -113,8 +97,10 @@ pub struct Run {
     #[serde(default)]
     pub env: BTreeMap<String, EnvValue>,
     /// The user that it runs as; the agent's own if left out.
+    #[schemars(with = "Option<Scalar>")]
     pub user: Option<String>,
     /// The group that it runs as; the user's own if left out.
+    #[schemars(with = "Option<Scalar>")]
     pub group: Option<String>,
     /// Where it starts, relative to the version's files; their top folder if left out.
     pub working_dir: Option<String>,
@@ -124,26 +110,6 @@ pub struct Run {
     /// How it is ended.
     #[serde(default)]
     pub stop: Stop,
-}
-
-/// The value of an environment variable.
-#[derive(Debug, Clone, PartialEq)]
-pub enum EnvValue {
-    /// The value itself, in which templates may be used.
-    Text(String),
-    /// Read on the node when the program starts.
-    FromFile(FromFile),
-}
-
-/// A secret that lies on the node. It is read when the program starts and is never in the bucket.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct FromFile {
-    /// An absolute path on the node.
-    #[schemars(regex(pattern = "^/"))]
-    pub from_file: String,
-    /// In a file of `KEY=value` lines, the key whose value is meant; the whole file if left out.
-    pub key: Option<String>,
 }
 
 /// What happens when a program ends.
@@ -195,10 +161,12 @@ pub struct Stop {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Open files of a process.
+    #[schemars(range(min = 1))]
     pub open_files: Option<u64>,
     /// Memory of the whole cell, such as `512MiB`.
     pub memory: Option<HumanBytes>,
     /// Processes and threads of the whole cell.
+    #[schemars(range(min = 1))]
     pub tasks: Option<u64>,
     /// Size of a core dump, such as `1GiB`, or `0`.
     pub core: Option<HumanBytes>,
@@ -222,6 +190,7 @@ pub struct Binding {
     pub vars: BTreeMap<String, VarValue>,
     /// Labels of this cell, over those of the manifest.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Scalar>")]
     pub labels: BTreeMap<String, String>,
     /// What this cell has different from the manifest's profile and limits.
     #[serde(default)]
@@ -241,8 +210,10 @@ pub struct Overrides {
     #[serde(default)]
     pub env: BTreeMap<String, EnvValue>,
     /// The user.
+    #[schemars(with = "Option<Scalar>")]
     pub user: Option<String>,
     /// The group.
+    #[schemars(with = "Option<Scalar>")]
     pub group: Option<String>,
     /// The folder that the program starts in.
     pub working_dir: Option<String>,
@@ -268,127 +239,4 @@ pub struct Paused {
     /// Since when, in RFC 3339.
     #[schemars(with = "Option<Time>")]
     pub since: Option<DateTime<Utc>>,
-}
-
-impl<'de> Deserialize<'de> for EnvValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextOrMap;
-
-        impl<'de> Visitor<'de> for TextOrMap {
-            type Value = EnvValue;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text, or a map with `from_file`")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<EnvValue, E> {
-                Ok(EnvValue::Text(text.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EnvValue, A::Error> {
-                FromFile::deserialize(MapAccessDeserializer::new(map)).map(EnvValue::FromFile)
-            }
-        }
-
-        // Asked for text, so that `8080` and `on` stay as they were written.
-        deserializer.deserialize_string(TextOrMap)
-    }
-}
-
-impl<'de> Deserialize<'de> for VarDeclaration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ValueOrMap(VarVisitor);
-
-        macro_rules! as_value {
-            ($($method:ident($type:ty)),*) => {$(
-                fn $method<E: serde::de::Error>(self, value: $type) -> Result<VarDeclaration, E> {
-                    self.0.$method(value).map(VarDeclaration::from)
-                }
-            )*};
-        }
-
-        impl<'de> Visitor<'de> for ValueOrMap {
-            type Value = VarDeclaration;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.expecting(f)
-            }
-
-            as_value!(visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64), visit_str(&str));
-
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, items: A) -> Result<VarDeclaration, A::Error> {
-                self.0.visit_seq(items).map(VarDeclaration::from)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<VarDeclaration, A::Error> {
-                let VarMap { default, description } = VarMap::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(VarDeclaration { default, description })
-            }
-        }
-
-        deserializer.deserialize_any(ValueOrMap(VarVisitor { list: true }))
-    }
-}
-
-impl From<VarValue> for VarDeclaration {
-    fn from(default: VarValue) -> Self {
-        Self { default: Some(default), description: None }
-    }
-}
-
-impl JsonSchema for EnvValue {
-    fn schema_name() -> Cow<'static, str> {
-        "EnvValue".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let scalar = generator.subschema_for::<Scalar>();
-        let file = generator.subschema_for::<FromFile>();
-        json_schema!({"description": "Text, or a file on the node that holds the value.", "anyOf": [scalar, file]})
-    }
-}
-
-impl JsonSchema for VarDeclaration {
-    fn schema_name() -> Cow<'static, str> {
-        "Var".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let value = generator.subschema_for::<VarValue>();
-        let map = generator.subschema_for::<VarMap>();
-        json_schema!({"description": "A default value, or a map that says more about the variable.", "anyOf": [value, map]})
-    }
-}
-
-/// Schemas of texts whose types know nothing of schemas.
-macro_rules! text_schema {
-    ($($name:ident: $schema:tt)*) => {$(
-        struct $name;
-
-        impl JsonSchema for $name {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
-            }
-        }
-    )*};
-}
-
-text_schema! {
-    // Text that may be written without quotes even where it looks like a number.
-    Scalar: {"type": ["string", "number", "boolean"]}
-    Name: {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"}
-    CellText: {
-        "type": "string",
-        "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
-        "examples": ["n1/web"],
-    }
-    Time: {"type": "string", "format": "date-time", "examples": ["2026-11-20T14:00:00Z"]}
 }

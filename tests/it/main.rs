@@ -6,4 +6,6 @@ mod doctor;
 mod embedded_objects;
 mod fault_proxy;
 mod format;
+mod recipe_errors;
+mod recipe_examples;
 mod support;

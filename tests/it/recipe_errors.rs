@@ -1,0 +1,371 @@
+//! Breaks every field of a manifest and of a cell once in every way, and asks for the exact place.
+//!
+//! The samples below name every field that there is (a test compares them with the schema), one to a line. Each test
+//! changes one line and works out from the change alone where the error must stand.
+
+use std::collections::BTreeSet;
+
+use fleetman::recipe::{self, RecipeError, schema};
+use fleetman::yaml::YamlError;
+
+const PROCESS: &str = "\
+name: web
+description: A web server
+labels:
+  team: shop
+vars:
+  port: 8080
+  domain:
+    default: example.org
+    description: where customers find it
+files:
+  - path: bin/server
+    mode: \"0755\"
+  - glob: etc/**
+    exclude: [\"**/*.bak\"]
+    template: true
+profile:
+  process:
+    command: [bin/server, --port, \"{{ vars.port }}\"]
+    env:
+      LOG: info
+      TOKEN:
+        from_file: /etc/web/secrets
+        key: TOKEN
+    user: web
+    group: web
+    working_dir: etc
+    restart:
+      policy: always
+      delay: 2s
+      max_retries: 5
+    stop:
+      signal: INT
+      timeout: 30s
+limits:
+  open_files: 1024
+  memory: 64MiB
+  tasks: 10
+  core: 0
+";
+
+const DEPLOY: &str = "\
+name: site
+profile:
+  deploy:
+    user: www
+    group: www
+";
+
+const CELL: &str = "\
+cell: n1/web
+manifest: web
+description: The one in Paris
+vars:
+  port: 9090
+labels:
+  region: eu
+overrides:
+  command: [bin/server]
+  env:
+    LOG: debug
+    TOKEN:
+      from_file: /etc/web/other
+      key: OTHER
+  user: web2
+  group: web2
+  working_dir: etc
+  restart:
+    policy: never
+    delay: 1m
+    max_retries: 0
+  stop:
+    signal: HUP
+    timeout: 1s
+  limits:
+    open_files: 2048
+    memory: 1GiB
+    tasks: 20
+    core: 1B
+paused:
+  reason: moving house
+  by: alice
+  since: 2026-11-20T14:00:00Z
+";
+
+/// Maps whose keys people choose: no key is unknown there.
+const FREE: [&str; 5] = ["labels", "vars", "profile.process.env", "overrides.env", "overrides.vars"];
+
+type Reader = fn(&str) -> Result<(), RecipeError>;
+
+fn samples() -> [(String, Reader); 5] {
+    let manifest: Reader = |text| recipe::manifest(text, "sample.yaml").map(drop);
+    let cell: Reader = |text| recipe::cell(text, "sample.yaml").map(drop);
+    [
+        (PROCESS.to_owned(), manifest),
+        (PROCESS.replace("process:", "systemd:"), manifest),
+        (PROCESS.replace("process:", "supervisor:"), manifest),
+        (DEPLOY.to_owned(), manifest),
+        (CELL.to_owned(), cell),
+    ]
+}
+
+/// A key of a sample, one to a line.
+#[derive(Debug, Clone)]
+struct Key {
+    /// Counted from zero.
+    line: usize,
+    /// The line behind the last one that belongs to the key's value.
+    end: usize,
+    /// In characters, counted from zero.
+    column: usize,
+    name: String,
+    value: String,
+    field: String,
+    parent: String,
+}
+
+/// Every key of a sample, with the way to it.
+fn keys(sample: &str) -> Vec<Key> {
+    let lines: Vec<&str> = sample.lines().collect();
+    let column_of = |line: &str| line.len() - line.trim_start_matches([' ', '-']).len();
+    let mut above: Vec<(usize, String)> = Vec::new();
+    let mut item: Option<usize> = None;
+    let mut keys = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        let column = column_of(line);
+        let (name, value) = line[column..].split_once(':').expect("each line of a sample holds a key");
+        let dash = line[..column].contains('-');
+        above.retain(|(outer, _)| *outer < if dash { column - 2 } else { column });
+        let list = above.last().map(|(_, field)| field.clone()).unwrap_or_default();
+        item = if dash {
+            Some(item.map_or(0, |index| index + 1))
+        } else if above.last().is_some_and(|(_, field)| field == "files") {
+            item
+        } else {
+            None
+        };
+        let parent = item.map_or(list.clone(), |index| format!("{list}[{index}]"));
+        let field = if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") };
+        let end = number + 1 + lines[number + 1..].iter().take_while(|line| column_of(line) > column && !dash).count();
+        if item.is_none() {
+            above.push((column, field.clone()));
+        }
+        keys.push(Key {
+            line: number,
+            end,
+            column,
+            name: name.to_owned(),
+            value: value.trim().to_owned(),
+            field,
+            parent,
+        });
+    }
+    keys
+}
+
+impl Key {
+    fn is_free(&self) -> bool {
+        let parent = self.parent.replace("systemd", "process").replace("supervisor", "process");
+        FREE.contains(&parent.as_str())
+    }
+
+    /// The sample with the lines of this key in place of `lines`.
+    fn replaced(&self, sample: &str, lines: &[String]) -> String {
+        let mut all: Vec<String> = sample.lines().map(str::to_owned).collect();
+        all.splice(self.line..self.end, lines.iter().cloned());
+        all.join("\n") + "\n"
+    }
+
+    /// The line up to the key.
+    fn indent(&self, sample: &str) -> String {
+        sample.lines().nth(self.line).unwrap()[..self.column].to_owned()
+    }
+
+    fn lines(&self, sample: &str) -> Vec<String> {
+        sample.lines().skip(self.line).take(self.end - self.line).map(str::to_owned).collect()
+    }
+
+    fn place(&self) -> (usize, usize) {
+        (self.line + 1, self.column + 1)
+    }
+
+    fn place_of_value(&self) -> (usize, usize) {
+        (self.line + 1, self.column + self.name.len() + 3)
+    }
+}
+
+/// The one error of a broken sample.
+fn only_error(text: &str, read: Reader) -> YamlError {
+    let error = read(text).expect_err(text);
+    let [error] = error.errors() else { panic!("{error}\n{text}") };
+    error.clone()
+}
+
+#[track_caller]
+fn assert_place(error: &YamlError, place: (usize, usize), field: &str, text: &str) {
+    assert_eq!((error.line, error.column), place, "{error}\n{text}");
+    assert_eq!(error.field, field, "{error}\n{text}");
+    let line = text.lines().nth(error.line - 1).unwrap_or_default();
+    assert!(error.snippet().contains(line.trim_end()), "{}", error.snippet());
+}
+
+#[test]
+fn the_samples_are_right_and_name_every_field_of_the_schema() {
+    for (sample, read) in samples() {
+        read(&sample).unwrap_or_else(|error| panic!("{error}"));
+    }
+    let named: BTreeSet<String> = samples().iter().flat_map(|(sample, _)| keys(sample)).map(|key| key.name).collect();
+    let mut wanted = BTreeSet::new();
+    properties(&schema::manifest(), &mut wanted);
+    properties(&schema::cell(), &mut wanted);
+    assert!(wanted.len() > 30, "the walk finds the fields: {wanted:?}");
+    let absent: Vec<&String> = wanted.difference(&named).collect();
+    assert!(absent.is_empty(), "add to the samples: {absent:?}");
+}
+
+fn properties(schema: &serde_json::Value, found: &mut BTreeSet<String>) {
+    if let Some(object) = schema.as_object() {
+        if let Some(properties) = object.get("properties").and_then(|properties| properties.as_object()) {
+            found.extend(properties.keys().cloned());
+        }
+        object.values().for_each(|inner| properties(inner, found));
+    }
+    if let Some(items) = schema.as_array() {
+        items.iter().for_each(|inner| properties(inner, found));
+    }
+}
+
+#[test]
+fn a_misspelt_key_is_found_and_the_right_one_suggested() {
+    let mut broken = 0;
+    for (sample, read) in samples() {
+        for key in keys(&sample).iter().filter(|key| !key.is_free() && key.name != "cell") {
+            let mut lines = key.lines(&sample);
+            // The last letter twice: one edit away, whatever the key.
+            let wrong = format!("{}{}", key.name, key.name.chars().last().unwrap());
+            lines[0] = lines[0].replacen(&format!("{}:", key.name), &format!("{wrong}:"), 1);
+            let text = key.replaced(&sample, &lines);
+            let error = only_error(&text, read);
+            assert_place(&error, key.place(), &key.field.replace(&key.name, &wrong), &text);
+            assert_eq!(error.help, Some(format!("did you mean `{}`?", key.name)), "{error}");
+            assert_eq!(error.end_column, Some(key.column + 1 + wrong.len()));
+            broken += 1;
+        }
+    }
+    assert!(broken > 80, "{broken}");
+}
+
+#[test]
+fn an_unknown_key_beside_every_key_is_found() {
+    for (sample, read) in samples() {
+        for key in keys(&sample).iter().filter(|key| !key.is_free()) {
+            let mut lines = key.lines(&sample);
+            lines.push(format!("{}zzzzzzzz: 1", key.indent(&sample).replace('-', " ")));
+            let text = key.replaced(&sample, &lines);
+            let error = only_error(&text, read);
+            let parent = if key.parent.is_empty() { String::new() } else { format!("{}.", key.parent) };
+            let place = (key.line + lines.len(), key.column + 1);
+            if key.parent == "profile" {
+                assert_place(&error, place, "profile.zzzzzzzz", &text);
+                assert!(error.message.contains("a second choice"), "{error}");
+                continue;
+            }
+            assert_place(&error, place, &format!("{parent}zzzzzzzz"), &text);
+            assert!(error.message.starts_with("unknown key"), "{error}");
+            assert!(error.help.as_ref().is_some_and(|help| help.contains(&format!("`{}`", key.name))), "{error}");
+        }
+    }
+}
+
+#[test]
+fn every_key_without_a_value_is_found() {
+    for (sample, read) in samples() {
+        for key in keys(&sample) {
+            let indent = key.indent(&sample);
+            for (written, place) in [("", key.place()), (" ~", key.place_of_value()), (" null", key.place_of_value())] {
+                let text = key.replaced(&sample, &[format!("{indent}{}:{written}", key.name)]);
+                let error = only_error(&text, read);
+                assert_place(&error, place, &key.field, &text);
+                assert_eq!(error.message, "there is no value");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_key_given_twice_is_found() {
+    for (sample, read) in samples() {
+        for key in keys(&sample) {
+            let mut lines = key.lines(&sample);
+            let count = lines.len();
+            lines.extend(key.lines(&sample));
+            // The second of two keys of an item stands below its dash.
+            lines[count] = lines[count].replace('-', " ");
+            let text = key.replaced(&sample, &lines);
+            let error = only_error(&text, read);
+            assert_place(&error, (key.line + 1 + count, key.column + 1), &key.field, &text);
+            assert_eq!(error.message, format!("`{}` is given twice, first on line {}", key.name, key.line + 1));
+        }
+    }
+}
+
+#[test]
+fn every_value_of_a_wrong_type_is_found() {
+    for (sample, read) in samples() {
+        for key in keys(&sample) {
+            let is_map = key.value.is_empty() || key.value.starts_with('[');
+            // A number, for what is a map or a list; else a list of lists, which nothing is.
+            let wrong = match (is_map, key.name.as_str()) {
+                (true, "domain" | "TOKEN") => "[[x]]",
+                (true, _) => "7",
+                (false, _) => "[[x]]",
+            };
+            let text = key.replaced(&sample, &[format!("{}{}: {wrong}", key.indent(&sample), key.name)]);
+            let error = only_error(&text, read);
+            let (line, column) = key.place_of_value();
+            // A variable may be a list, but no list of lists: the inner one is at fault.
+            let inner = wrong == "[[x]]" && ["port", "domain", "default"].contains(&key.name.as_str());
+            let field = if inner { format!("{}[0]", key.field) } else { key.field.clone() };
+            assert_place(&error, (line, column + usize::from(inner)), &field, &text);
+        }
+    }
+}
+
+#[test]
+fn every_tab_that_indents_is_found() {
+    for (sample, read) in samples() {
+        for key in keys(&sample).iter().filter(|key| key.column > 0 && !key.indent(&sample).contains('-')) {
+            let mut lines = key.lines(&sample);
+            lines[0] = format!("\t{}", lines[0].trim_start());
+            let text = key.replaced(&sample, &lines);
+            let error = only_error(&text, read);
+            assert_eq!((error.line, error.column), (key.line + 1, 1), "{error}\n{text}");
+            assert!(error.message.contains("tab"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_reading_refuses() {
+    let validators = [schema::manifest(), schema::cell()].map(|schema| jsonschema::draft7::new(&schema).unwrap());
+    for (sample, _) in samples() {
+        let validator = &validators[usize::from(sample.starts_with("cell:"))];
+        let accepts = |text: &str| validator.is_valid(&serde_yaml::from_str::<serde_json::Value>(text).unwrap());
+        assert!(accepts(&sample), "{sample}");
+        for key in keys(&sample) {
+            let indent = key.indent(&sample);
+            let replaced = |value: &str| key.replaced(&sample, &[format!("{indent}{}:{value}", key.name)]);
+            assert!(!accepts(&replaced(" ~")), "null for {}", key.field);
+            let is_map = key.value.is_empty() || key.value.starts_with('[');
+            let free_value = is_map && key.is_free();
+            let wrong = if is_map && !free_value { " 7" } else { " [[x]]" };
+            assert!(!accepts(&replaced(wrong)), "{wrong} for {}", key.field);
+            if !key.is_free() {
+                let mut lines = key.lines(&sample);
+                lines.push(format!("{}zzzzzzzz: 1", indent.replace('-', " ")));
+                assert!(!accepts(&key.replaced(&sample, &lines)), "a neighbour of {}", key.field);
+            }
+        }
+    }
+}
