@@ -10,6 +10,7 @@
 //! keeps and what an editor checks against the [`schema`].
 
 pub mod either;
+mod pause;
 pub mod render;
 pub mod resolve;
 pub mod schema;
