@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod doctor;
+mod conformance;
 mod embedded_objects;
 mod fault_proxy;
 mod format;

@@ -1,6 +1,7 @@
 //! What tests stand on: an S3 server in a temporary folder, and waiting for a condition instead of for a time.
 #![allow(dead_code, reason = "a toolbox: not every build of the tests uses every tool")]
 
+pub(crate) mod garage;
 pub(crate) mod proxy;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -106,15 +107,17 @@ async fn pause() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-/// Where a foreign program is, or `None` after saying that the test is skipped. With `FLEETMAN_E2E=1` nothing is
-/// skipped: a missing program fails the test.
+/// Where a foreign program is, or `None` after saying that the test is skipped; see [`skip`].
 pub(crate) fn require_tool(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
-    found.or_else(|| skip(&format!("{name} is not in PATH")))
+    find_tool(name).or_else(|| skip(&format!("{name} is not in PATH")))
 }
 
-/// Skips a test for `reason`, or fails it where nothing may be skipped.
+fn find_tool(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Skips a test for `reason`. With `FLEETMAN_E2E=1` nothing may be skipped, and it fails.
 pub(crate) fn skip<T>(reason: &str) -> Option<T> {
     assert!(std::env::var_os("FLEETMAN_E2E").is_none_or(|value| value != "1"), "FLEETMAN_E2E=1, but {reason}");
     eprintln!("skipped: {reason}");
