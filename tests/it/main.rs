@@ -4,6 +4,7 @@
 
 mod doctor;
 mod conformance;
+mod embedded_crash;
 mod embedded_objects;
 mod fault_proxy;
 mod format;
