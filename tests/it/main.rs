@@ -2,8 +2,8 @@
 #![allow(missing_docs, reason = "tests name the behaviour that they show")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-mod doctor;
 mod conformance;
+mod doctor;
 mod embedded_crash;
 mod embedded_objects;
 mod fault_proxy;
