@@ -35,7 +35,7 @@ impl Service {
             if_unmodified_since: input.copy_source_if_unmodified_since.as_ref().and_then(date),
         };
         let bucket = self.folder.bucket(&input.bucket)?;
-        let (source, file, to_itself) = self.source(&input.copy_source, &source_condition, &bucket, &input.key).await?;
+        let (source, file, to_itself) = self.source(&request.headers, &source_condition, &bucket, &input.key).await?;
         if source.size > MAX_BODY_BYTES {
             return Err(s3_error!(InvalidRequest, "one copy takes at most {MAX_BODY_BYTES} bytes: copy it in parts"));
         }
@@ -117,7 +117,7 @@ impl Service {
         let number = super::uploads::part_number(input.part_number)?;
         let bucket = self.folder.bucket(&input.bucket)?;
         let upload = self.upload(&bucket, &input.upload_id, &input.key).await?;
-        let (source, file, _) = self.source(&input.copy_source, &source_condition, &bucket, &input.key).await?;
+        let (source, file, _) = self.source(&request.headers, &source_condition, &bucket, &input.key).await?;
         let range = match input.copy_source_range.as_deref().map(Range::parse) {
             None => 0..source.size,
             // Unlike that of a read, the range of a copy must lie within the source.
@@ -157,22 +157,27 @@ impl Service {
     /// Opens the source of a copy, and says whether it is the target itself.
     async fn source(
         &self,
-        source: &CopySource,
+        headers: &HeaderMap,
         condition: &ReadCondition,
         target_bucket: &super::bucket::Bucket,
         target_key: &str,
     ) -> S3Result<(Arc<Object>, File, bool)> {
+        let source = headers.get("x-amz-copy-source").and_then(|source| source.to_str().ok()).unwrap_or_default();
+        // `+` is a space here, as in a form: some clients write it so, and s3s leaves it.
+        let source = CopySource::parse(&source.replace('+', "%20"));
+        let source =
+            source.map_err(|error| s3_error!(error, InvalidArgument, "x-amz-copy-source is not <bucket>/<key>"))?;
         let CopySource::Bucket { bucket, key, version_id } = source else {
             return Err(s3_error!(NotImplemented, "access points are not implemented"));
         };
         refuse_versions(version_id.as_deref())?;
-        let (object, file) = self.folder.bucket(bucket)?.open(key).await?;
+        let (object, file) = self.folder.bucket(&bucket)?.open(&key).await?;
         match condition.evaluate(&object) {
             Verdict::Proceed => {}
             // There is no 304 for a write.
             Verdict::NotModified | Verdict::PreconditionFailed => return Err(s3_error!(PreconditionFailed)),
         }
-        Ok((object, file, **bucket == *target_bucket.name() && **key == *target_key))
+        Ok((object, file, *bucket == *target_bucket.name() && *key == *target_key))
     }
 }
 

@@ -35,10 +35,12 @@ enum Flaw {
     RefusesTrailers,
     /// Any part may be shorter than 5 MiB.
     JoinsSmallParts,
+    /// `+` in the source of a copy is not taken for a space.
+    PlusIsNoSpace,
 }
 
 /// What Garage 2.5.0 is known to get wrong.
-const GARAGE_FLAWS: [Flaw; 7] = [
+const GARAGE_FLAWS: [Flaw; 8] = [
     Flaw::CreateOverwrites,
     Flaw::ReplaceOverwrites,
     Flaw::CopyOverwrites,
@@ -46,6 +48,7 @@ const GARAGE_FLAWS: [Flaw; 7] = [
     Flaw::DeleteDeletes,
     Flaw::RefusesTrailers,
     Flaw::JoinsSmallParts,
+    Flaw::PlusIsNoSpace,
 ];
 
 /// A store under test, and a prefix that one check has to itself.

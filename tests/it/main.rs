@@ -7,6 +7,7 @@ mod doctor;
 mod embedded_crash;
 mod embedded_objects;
 mod fault_proxy;
+mod foreign_clients;
 mod format;
 mod recipe_errors;
 mod recipe_examples;
