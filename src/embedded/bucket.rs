@@ -190,7 +190,10 @@ impl Bucket {
                 }
             }
             temporary.rename_to(&bucket.object_path(&object.key))?;
+            let synced = sync_folder(&bucket.objects_path());
+            // Even if the sync failed: this is what lies there now, and index and file must agree.
             bucket.index().objects.insert(object.key.clone(), Arc::clone(&object));
+            synced?;
             Ok(object)
         })
         .await
@@ -205,10 +208,10 @@ impl Bucket {
             let current = bucket.get(&key);
             condition.check_delete(current.as_ref().map(|object| object.etag.as_str()))?;
             if current.is_some() {
-                let path = bucket.object_path(&key);
-                fs::remove_file(&path)?;
+                fs::remove_file(bucket.object_path(&key))?;
+                let synced = sync_folder(&bucket.objects_path());
                 bucket.index().objects.remove(&key);
-                path.parent().map_or(Ok(()), sync_folder)?;
+                synced?;
             }
             Ok(())
         })
@@ -233,8 +236,12 @@ impl Bucket {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn objects_path(&self) -> PathBuf {
+        self.path.join("objects")
+    }
+
     fn object_path(&self, key: &str) -> PathBuf {
-        self.path.join("objects").join(file_name(key))
+        self.objects_path().join(file_name(key))
     }
 
     fn lock(&self, key: &str) -> &Arc<RwLock<()>> {

@@ -57,13 +57,13 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// Gives the file its lasting name and waits until the name is on disk.
+    /// Gives the file its lasting name. That it lasts is up to [`sync_folder`].
     pub(super) fn rename_to(mut self, target: &Path) -> io::Result<()> {
         if let Some(path) = &self.path {
             fs::rename(path, target)?;
         }
         self.path = None;
-        target.parent().map_or(Ok(()), sync_folder)
+        Ok(())
     }
 }
 
@@ -101,7 +101,11 @@ impl Folder {
         };
         let temporary = root.join("tmp");
         let buckets_path = root.join("buckets");
-        fs::create_dir_all(root).map_err(failed("creating", root))?;
+        if !root.exists() {
+            fs::create_dir_all(root).map_err(failed("creating", root))?;
+            let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            sync_folder(parent).map_err(failed("syncing", parent))?;
+        }
         let lock_path = root.join(".lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
         let lock = lock.map_err(failed("opening", &lock_path))?;

@@ -19,8 +19,12 @@
 //!
 //! # Bounds
 //! Bodies are streamed. The records, not the bodies, of all objects are read at start and kept in memory, about
-//! 1 KiB each, at most a million in a bucket. Connections, header sizes, XML bodies and the time that a client may
-//! stall are bounded too. Requests signed more than 15 minutes from the server's time are refused.
+//! 1 KiB each, at most a million in a bucket. Connections, headers, XML bodies and the time in which a client sends
+//! nothing are bounded too; uploads that nobody completes or aborts stay, as on S3. Requests signed more than 15
+//! minutes from the server's time are refused.
+//!
+//! s3s logs every refusal, even a 404 or 412, as an error with the target `s3s`: whoever shows logs to people turns
+//! that target off. What the server itself has to say has the target `fleetman::embedded`.
 
 mod bucket;
 mod buckets;

@@ -80,9 +80,10 @@ impl Bucket {
 
     /// Makes a received body the part of that number; blocks on the disk.
     pub(super) fn keep_part(&self, id: &str, mut temporary: Temporary, part: &Part) -> Result<(), Refusal> {
-        let path = self.upload_path(id)?.join(part.number.to_string());
+        let folder = self.upload_path(id)?;
         record::seal(&mut temporary.file, part)?;
-        temporary.rename_to(&path).map_err(gone)
+        temporary.rename_to(&folder.join(part.number.to_string())).map_err(gone)?;
+        sync_folder(&folder).map_err(gone)
     }
 
     /// A part, and the file whose first `size` bytes are its body; blocks on the disk.

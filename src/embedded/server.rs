@@ -67,13 +67,11 @@ impl Server {
         let local_addr = listener.local_addr().map_err(|source| EmbeddedError::Listen { address, source })?;
 
         let clock = SystemClock::shared();
-        let (root, buckets, folder_clock) = (options.root, options.buckets, Arc::clone(&clock));
+        let (root, buckets, folder_clock) = (options.root.clone(), options.buckets, Arc::clone(&clock));
         let opened = tokio::task::spawn_blocking(move || open(&root, &buckets, folder_clock)).await;
-        let (folder, folder_released) = opened.map_err(|error| EmbeddedError::Folder {
-            doing: "opening",
-            path: Default::default(),
-            source: io::Error::other(error),
-        })??;
+        let failed =
+            |error| EmbeddedError::Folder { doing: "opening", path: options.root, source: io::Error::other(error) };
+        let (folder, folder_released) = opened.map_err(failed)??;
 
         let mut config = S3Config::default();
         config.xml_max_body_size = MAX_XML_BYTES;
