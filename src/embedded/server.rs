@@ -6,6 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderValue, Request, Response, header};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -167,8 +171,22 @@ async fn serve(stream: TcpStream, service: S3Service, watcher: hyper_util::serve
     let _ = stream.set_nodelay(true);
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
+    let service = service_fn(move |request| answer(service.clone(), request));
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(error, "a connection ended early");
     }
+}
+
+/// A client that said `Expect: 100-continue` and got its answer without a `100` may read the next answer on that
+/// connection wrongly (botocore does), so the connection ends with it. No `100` is sent where no body is read: because
+/// there is none, or because the request is refused before.
+async fn answer(service: S3Service, request: Request<Incoming>) -> Result<Response<s3s::Body>, s3s::HttpError> {
+    let expects = request.headers().contains_key(header::EXPECT);
+    let empty = request.body().is_end_stream();
+    let mut response = Box::pin(service.call(request.map(s3s::Body::from))).await?;
+    if expects && (empty || !response.status().is_success()) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
