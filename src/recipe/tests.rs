@@ -36,9 +36,10 @@ fn a_text_may_hold_manifests_and_cells() {
 
 #[test]
 fn every_document_of_a_text_is_looked_at_and_lines_are_those_of_the_text() {
-    let text = "name: We b\nprofile: {deploy: {}}\n---\nkind: Pod\n---\ncell: n1/web\nmanifset: web\n";
+    let text = "name: We b\nprofile: {deploy: {}}\n---\nkind: Pod\n---\ncell: n1/web\nmanifset: web\n---\n\
+                cell: n1/b\nmanifest: web\noverrides: {user: \"\", group: \"\"}\n";
     let errors = shown(read(text, "all.yaml"));
-    assert_eq!(errors.len(), 3, "{errors:?}");
+    assert_eq!(errors.len(), 5, "{errors:?}");
     assert!(errors[0].starts_with("1:7: name: manifest name \"We b\" is not valid: only lower-case"), "{errors:?}");
     assert!(errors[1].starts_with("4:1: this is neither a manifest nor a cell"), "{errors:?}");
     assert_eq!(errors[2], "7:1: manifset: unknown key `manifset` (did you mean `manifest`?)");
@@ -128,6 +129,12 @@ fn programs_that_cannot_run_are_refused_at_their_place() {
         ),
         ("command: [/x]\nenv: {A: [x]}", "5:14: profile.process.env.A: "),
         ("command: [/x]\nuser: a b", "5:11: profile.process.user: `a b` cannot be the name of a user"),
+        ("command: [/x]\nuser: -a", "5:11: profile.process.user: `-a` cannot be the name of a user"),
+        ("command: [/x]\ngroup: .a", "5:12: profile.process.group: `.a` cannot be the name of a user or group"),
+        (
+            "command: [/x]\nuser: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            "5:11: profile.process.user: `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa` cannot be the name",
+        ),
         ("command: [/x]\nworking_dir: /tmp", "5:18: profile.process.working_dir: path \"/tmp\" is not valid"),
         (
             "command: [/x]\nrestart: always",
@@ -186,6 +193,16 @@ fn labels_vars_and_limits_are_checked() {
     for (error, expected) in errors.iter().zip(expected) {
         assert!(error.starts_with(expected), "{error}\n  expected {expected}");
     }
+}
+
+#[test]
+fn labels_are_short() {
+    let labelled =
+        |key: &str, value: &str| format!("name: web\nprofile: {{deploy: {{}}}}\nlabels: {{{key}: {value}}}\n");
+    let (fits, long) = ("a".repeat(63), "a".repeat(64));
+    assert!(manifest(&labelled(&fits, &fits), "m.yaml").is_ok());
+    assert!(manifest(&labelled(&long, "a"), "m.yaml").is_err());
+    assert!(manifest(&labelled("a", &long), "m.yaml").is_err());
 }
 
 #[test]

@@ -148,6 +148,39 @@ fn every_refusal_names_the_place_the_field_and_the_remedy() {
 }
 
 #[test]
+fn what_yaml_versions_take_differently_is_refused_unless_text_is_wanted() {
+    for written in ["y", "No", "on", "OFF", "010", "+012", "-0_1", "0o17", "0b11", "1_000", "12:30", "190:20:30"] {
+        let message = format!("2:7: free: ambiguous: YAML readers differ on `{written}` (quote it: \"{written}\")");
+        assert_eq!(shown(&format!("name: a\nfree: {written}\n")), message);
+        assert_eq!(parse::<Sample>(&format!("name: {written}\n"), "x").unwrap().name, written);
+        assert!(parse::<Sample>(&format!("name: a\nfree: \"{written}\"\n"), "x").is_ok());
+    }
+    for written in ["0", "-7", "10", "0x1F", "1.5", "yess", "a:b", "1a", "0.5", "_1", "2026-01-01"] {
+        assert!(parse::<Sample>(&format!("name: a\nfree: {written}\n"), "x").is_ok(), "{written}");
+    }
+}
+
+#[test]
+fn what_the_two_parsers_take_differently_is_refused_at_its_place() {
+    let cases = [
+        (
+            "name: a\nfree: [?x, b]\n",
+            "2:8: ambiguous: YAML readers differ here: they read another value (quote the value)",
+        ),
+        ("name: a\nfree: [a:, b]\n", "2:9: ambiguous: YAML readers differ here: found unexpected ':'"),
+        ("name: ü\u{2028}b\n", "1:8: the invisible line break U+2028, which YAML readers take differently (remove it)"),
+        ("name: a\nkind: \"\u{85}\"\n", "2:8: the invisible line break U+0085, which"),
+        ("name: 123456789012345678901234567890\n", "1:7: name: the number is larger than any that is read (quote it)"),
+        ("name: -123456789012345678901234567890\n", "1:7: name: the number is larger than any that is read (quote it)"),
+    ];
+    for (text, expected) in cases {
+        assert!(shown(text).starts_with(expected), "{text:?}\n  gives    {}\n  expected {expected}", shown(text));
+    }
+    assert!(parse::<Sample>("name: \"123456789012345678901234567890\"\ncount: 1\n", "x").is_ok());
+    assert!(parse::<Sample>("name: a\nfree: [18446744073709551615, -9223372036854775808]\n", "x").is_ok());
+}
+
+#[test]
 fn null_is_refused_wherever_it_stands() {
     let cases = [
         ("name:\n", "1:1: name: there is no value"),
@@ -192,6 +225,9 @@ fn nothing_grows_in_the_reading() {
     assert!(error(&bomb).message.contains("not read"));
     assert!(shown(&format!("name: {}", "[".repeat(100_000))).starts_with("1:"));
     assert!(shown(&format!("name: {}", "{a: ".repeat(100_000))).starts_with("1:"));
+    let deep = |depth: usize| format!("name: a\nfree: {}{}\n", "[".repeat(depth), "]".repeat(depth));
+    assert!(parse::<Sample>(&deep(31), "x").is_ok());
+    assert!(shown(&deep(33)).ends_with("(at most 32 levels are read)"), "{}", shown(&deep(33)));
     let long = format!("name: {}", "x".repeat(MAX_BYTES));
     assert_eq!(shown(&long), "1:1: the text has 1048582 bytes, more than the 1048576 that are read");
     let many_keys: String = (0..60_000).map(|i| format!("k{i}: 1\n")).collect();

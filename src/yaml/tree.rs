@@ -118,10 +118,25 @@ pub(super) fn read(source: Source<'_>) -> Result<Vec<(Range<usize>, Node)>, Yaml
         let message = format!("the text has {} bytes, more than the {MAX_BYTES} that are read", source.text.len());
         return Err(source.error(Place::START, "", &message, None));
     }
+    refuse_invisible_breaks(source)?;
     let mut documents = Reader::new(source).documents()?;
     settle_meanings(source, &mut documents)?;
     documents.retain(|(_, root)| !root.is_absent());
     Ok(documents)
+}
+
+/// YAML 1.1 ends a line at these, YAML 1.2 does not; nobody sees them.
+fn refuse_invisible_breaks(source: Source<'_>) -> Result<(), YamlError> {
+    const BREAKS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+    for (index, line) in source.text.split('\n').enumerate() {
+        if let Some((column, found)) = line.chars().enumerate().find(|(_, c)| BREAKS.contains(c)) {
+            let place = Place { line: index + 1, column: column + 1, end_column: Some(column + 2) };
+            let number = u32::from(found);
+            let message = format!("the invisible line break U+{number:04X}, which YAML readers take differently");
+            return Err(source.error(place, "", &message, Some("remove it".to_owned())));
+        }
+    }
+    Ok(())
 }
 
 /// Turns the events of `granit-parser` into nodes. All plain scalars are text at first.
@@ -187,7 +202,11 @@ impl<'a> Reader<'a> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_properties(place, anchor, tag.is_some())?;
-                Ok(Node { place, kind: Kind::Scalar(scalar(text, style, span)) })
+                let scalar = scalar(text, style, span);
+                if scalar.plain && is_too_large(&scalar.text) {
+                    return Err(self.error(place, "the number is larger than any that is read", Some("quote it")));
+                }
+                Ok(Node { place, kind: Kind::Scalar(scalar) })
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.refuse_properties(place, anchor, tag.is_some())?;
@@ -276,6 +295,13 @@ fn scalar(text: Cow<'_, str>, style: ScalarStyle, span: Span) -> Scalar {
     // Where nothing is written the parser makes up a `~`.
     let absent = plain && span.start.index() == span.end.index();
     Scalar { text: if absent { String::new() } else { text.into_owned() }, plain, meaning: Meaning::Text }
+}
+
+/// Whether a plain scalar is a whole number that does not fit 64 bits.
+fn is_too_large(text: &str) -> bool {
+    let digits = text.trim_start_matches(['-', '+']);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && text.parse::<u64>().is_err() && text.parse::<i64>().is_err()
 }
 
 fn syntax_error(source: Source<'_>, error: &ScanError) -> YamlError {
@@ -372,4 +398,24 @@ fn meaning(scalar: &Scalar, value: &Value) -> Option<Meaning> {
 fn ambiguous(source: Source<'_>, place: Place, what: &str) -> YamlError {
     let message = format!("ambiguous: YAML readers differ here: {what}");
     source.error(place, "", &message, Some("quote the value".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the second parser might say of `[a, b]`.
+    fn settled(value: &str) -> Result<(), YamlError> {
+        let source = Source { text: "[a, b]", origin: "x" };
+        let (_, mut root) = Reader::new(source).documents()?.swap_remove(0);
+        settle(source, &mut root, serde_yaml::from_str(value).unwrap())
+    }
+
+    #[test]
+    fn the_parsers_must_see_the_same_structure_and_the_same_text() {
+        assert!(settled("[a, b]").is_ok());
+        for other in ["[a, c]", "[a]", "[a, b, c]", "{a: b}", "[a, [b]]", "a"] {
+            assert!(settled(other).unwrap_err().message.starts_with("ambiguous"), "{other}");
+        }
+    }
 }

@@ -169,6 +169,16 @@ fn a_cell_changes_what_it_names_and_leaves_the_rest() {
     assert_eq!((run.restart.clone(), run.stop.clone()), (restart, stop));
     assert_eq!((changed.limits.memory_bytes, changed.limits.tasks), (Some(1 << 30), Some(5)));
 
+    let limits = "overrides: {limits: {open_files: 7, core: 1B}, restart: {policy: never, max_retries: 9}, stop: {timeout: 3s}}\n";
+    let manifest = format!("{RUN}limits: {{open_files: 5, core: 0, tasks: 5}}\n");
+    let changed = try_resolve(&manifest, limits, &release, &[]).unwrap();
+    assert_eq!(
+        (changed.limits.open_files, changed.limits.core_bytes, changed.limits.tasks),
+        (Some(7), Some(1), Some(5))
+    );
+    let restart = run_spec::Restart { policy: run_spec::RestartPolicy::Never, delay_ms: 1_000, max_retries: Some(9) };
+    assert_eq!((run_of(&changed).restart.clone(), run_of(&changed).stop.timeout_ms), (restart, 3_000));
+
     let replaced = try_resolve(RUN, "overrides: {command: [y], user: w, working_dir: bin}\n", &release, &[]).unwrap();
     assert_eq!(
         (run_of(&replaced).command.as_slice(), run_of(&replaced).user.as_deref()),
