@@ -39,7 +39,8 @@ pub fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T, YamlErr
     document(text, origin)?.parse()
 }
 
-/// Reads one document that may hold secrets: an error points at the place but never quotes the text there.
+/// Reads one document that may hold secrets: an error points at the place but does not show the line, nor quote what is
+/// wanted as text, number, list or map. What a type's own refusal says is up to the type.
 ///
 /// # Errors
 /// See [`parse`].

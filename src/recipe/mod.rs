@@ -54,7 +54,7 @@ impl<T> Deref for Written<T> {
 
 /// One of the two kinds of document.
 #[derive(Debug, Clone)]
-pub enum Read {
+pub enum Parsed {
     /// A manifest.
     Manifest(Written<Recipe>),
     /// A cell.
@@ -105,14 +105,14 @@ impl std::error::Error for RecipeError {}
 ///
 /// # Errors
 /// What is wrong with any of the documents.
-pub fn read(text: &str, origin: &str) -> Result<Vec<Read>, RecipeError> {
+pub fn read(text: &str, origin: &str) -> Result<Vec<Parsed>, RecipeError> {
     let mut found = Vec::new();
     let mut errors = Vec::new();
     for document in yaml::documents(text, origin)? {
         let read = if document.has_key("cell") {
-            checked(document).map(Read::Cell)
+            checked(document).map(Parsed::Cell)
         } else if document.has_key("name") {
-            checked(document).map(Read::Manifest)
+            checked(document).map(Parsed::Manifest)
         } else {
             let message = "this is neither a manifest nor a cell";
             let help = "a manifest has `name: <manifest>`, a cell has `cell: <node>/<cell>`";

@@ -22,11 +22,21 @@ use super::value::VarValue;
 use crate::model::CellId;
 use crate::yaml;
 
-/// The longest template, and the longest text that one may give, in bytes.
+/// The longest template file, and the longest that one may give, in bytes.
 pub const MAX_BYTES: usize = 8 << 20;
 
-/// The most instructions that one template may take: some tens of milliseconds.
-const FUEL: u64 = 1_000_000;
+/// What a template may use up.
+#[derive(Clone, Copy)]
+struct Bounds {
+    instructions: u64,
+    output_bytes: usize,
+}
+
+/// Some tens of milliseconds.
+const FILE: Bounds = Bounds { instructions: 1_000_000, output_bytes: MAX_BYTES };
+
+/// Of one argument or variable of the environment: no more than Linux passes to a program.
+const VALUE: Bounds = Bounds { instructions: 10_000, output_bytes: (128 << 10) - 1 };
 
 /// The names that every template may use.
 const NAMES: [&str; 4] = ["vars", "labels", "node", "cell"];
@@ -77,18 +87,23 @@ pub fn file(name: &str, source: &[u8], context: &Context) -> Result<String, Rend
     }
     let help = "remove `template: true` from its rule, or save it as UTF-8";
     let source = str::from_utf8(source).map_err(|_| refuse("the file is not UTF-8 text", help))?;
-    text(name, source, context)
+    render(name, source, context, FILE)
 }
 
-/// Renders a text.
-pub(super) fn text(name: &str, source: &str, context: &Context) -> Result<String, RenderError> {
-    let environment = environment().map_err(|error| refusal(name, source, &error))?;
-    let mut output = Bounded(Vec::new());
-    let template = environment.template_from_named_str(name, source).map_err(|error| refusal(name, source, &error))?;
+/// Renders an argument or a variable of the environment.
+pub(super) fn value(source: &str, context: &Context) -> Result<String, RenderError> {
+    render("", source, context, VALUE)
+}
+
+fn render(name: &str, source: &str, context: &Context, bounds: Bounds) -> Result<String, RenderError> {
+    let refuse = |error: &minijinja::Error| refusal(name, source, error, bounds);
+    let environment = environment(bounds).map_err(|error| refuse(&error))?;
+    let mut output = Bounded { bytes: Vec::new(), most: bounds.output_bytes };
+    let template = environment.template_from_named_str(name, source).map_err(|error| refuse(&error))?;
     let result = template.render_captured_to(Serde(context), &mut output).map(drop);
-    match (result, String::from_utf8(output.0)) {
+    match (result, String::from_utf8(output.bytes)) {
         (Ok(()), Ok(text)) => Ok(text),
-        (Err(error), _) => Err(with_suggestion(refusal(name, source, &error), source, &error, context)),
+        (Err(error), _) => Err(with_suggestion(refuse(&error), source, &error, context)),
         // A template writes whole texts only.
         (Ok(()), Err(_)) => Err(RenderError {
             name: name.to_owned(),
@@ -105,8 +120,9 @@ pub(super) fn names(source: &str) -> Result<BTreeSet<String>, RenderError> {
     if !["{{", "{%", "{#"].iter().any(|mark| source.contains(mark)) {
         return Ok(BTreeSet::new());
     }
-    let environment = environment().map_err(|error| refusal("", source, &error))?;
-    let template = environment.template_from_str(source).map_err(|error| refusal("", source, &error))?;
+    let refuse = |error: minijinja::Error| refusal("", source, &error, VALUE);
+    let environment = environment(VALUE).map_err(refuse)?;
+    let template = environment.template_from_str(source).map_err(refuse)?;
     let known: BTreeSet<&str> = environment.globals().map(|(name, _)| name).collect();
     let used = template.undeclared_variables(true).into_iter();
     Ok(used.filter(|name| !known.contains(name.split('.').next().unwrap_or(name))).collect())
@@ -140,13 +156,13 @@ pub(super) fn undeclared(names: &BTreeSet<String>, vars: &Vars<'_>) -> Vec<Rende
     errors
 }
 
-fn environment() -> Result<Environment<'static>, minijinja::Error> {
+fn environment(bounds: Bounds) -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
     // A line that holds only a block leaves no empty line behind, and the last newline of a file stays.
     let mut syntax = SyntaxConfig::builder();
     environment.set_syntax(syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(FUEL));
+    environment.set_fuel(Some(bounds.instructions));
     // By default the end of the name decides whether a text is escaped as HTML.
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     // It shows the engine's own state, which changes between its releases.
@@ -154,17 +170,17 @@ fn environment() -> Result<Environment<'static>, minijinja::Error> {
     Ok(environment)
 }
 
-fn refusal(name: &str, source: &str, error: &minijinja::Error) -> RenderError {
+fn refusal(name: &str, source: &str, error: &minijinja::Error, bounds: Bounds) -> RenderError {
     let (message, help) = match error.kind() {
         ErrorKind::OutOfFuel => {
-            (format!("it takes more than {FUEL} instructions"), "make its loops shorter".to_owned())
+            (format!("it takes more than {} instructions", bounds.instructions), "make its loops shorter".to_owned())
         }
         ErrorKind::UndefinedError => {
             let what = error.range().and_then(|range| source.get(range)).unwrap_or("a value").trim();
             (format!("`{what}` is not defined"), "add it to `vars`, or write `| default(…)`".to_owned())
         }
         ErrorKind::WriteFailure => {
-            (format!("it gives more than {MAX_BYTES} bytes"), "make its loops shorter".to_owned())
+            (format!("it gives more than {} bytes", bounds.output_bytes), "make its loops shorter".to_owned())
         }
         kind => {
             let message = error.detail().map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}"));
@@ -190,15 +206,18 @@ fn with_suggestion(refusal: RenderError, source: &str, error: &minijinja::Error,
     }
 }
 
-/// Takes at most [`MAX_BYTES`].
-struct Bounded(Vec<u8>);
+/// Takes at most `most` bytes.
+struct Bounded {
+    bytes: Vec<u8>,
+    most: usize,
+}
 
 impl io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_BYTES {
+        if self.bytes.len() + bytes.len() > self.most {
             return Err(io::Error::other("the output is too large"));
         }
-        self.0.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -265,6 +284,8 @@ mod tests {
         let exact = format!("{{{{ 'x' * {MAX_BYTES} }}}}");
         assert_eq!(rendered(&exact).unwrap().len(), MAX_BYTES);
         assert!(file("a", &vec![b' '; MAX_BYTES + 1], &context()).unwrap_err().message.contains("bytes"));
+        assert!(value("{{ 'x' * 200000 }}", &context()).unwrap_err().message.contains("more than 131071 bytes"));
+        assert!(value(endless, &context()).unwrap_err().message.contains("more than 10000 instructions"));
         assert!(file("a", b"\xff", &context()).unwrap_err().message.contains("not UTF-8"));
     }
 

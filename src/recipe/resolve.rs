@@ -81,6 +81,10 @@ pub fn resolve(
     let mut errors = Vec::new();
     let context = context(recipe, binding, &mut errors);
     let files = files::files(recipe, release, overrides, &mut errors);
+    if !errors.is_empty() {
+        // A program that uses what is missing would only be refused for the same once more.
+        return Err(RecipeError { errors });
+    }
     let profile = run::Runs { recipe, binding, context: &context, files: &files, errors: &mut errors }.profile();
     let limits = run::limits(&recipe.limits, &binding.overrides.limits);
     match profile {

@@ -26,7 +26,7 @@ fn run_errors(settings: &str) -> Vec<String> {
 fn a_text_may_hold_manifests_and_cells() {
     let text = "name: web\nprofile: {deploy: {}}\n---\n# the cell\ncell: n1/web\nmanifest: web\n";
     let found = read(text, "all.yaml").unwrap();
-    let [Read::Manifest(manifest), Read::Cell(cell)] = found.as_slice() else { panic!("{found:?}") };
+    let [Parsed::Manifest(manifest), Parsed::Cell(cell)] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!((manifest.name.as_str(), manifest.text()), ("web", "name: web\nprofile: {deploy: {}}\n"));
     assert_eq!(
         (cell.cell.to_string(), cell.text()),
@@ -98,10 +98,7 @@ fn programs_that_cannot_run_are_refused_at_their_place() {
     let cases = [
         ("command: []", "4:14: profile.process.command: the command is empty"),
         ("command: [\" \"]", "4:15: profile.process.command[0]: the program has no name"),
-        (
-            "command: bin/x --port 1",
-            "4:14: profile.process.command: expected a list, found text (write [\"bin/x\", \"--port\", \"1\"])",
-        ),
+        ("command: bin/x --port 1", "4:14: profile.process.command: expected a list, found text (write [one, two], or"),
         (
             "command: [/x, \"{{ vars.port }}\"]",
             "4:19: profile.process.command[1]: the manifest declares no variable `port` (add `port` to `vars`",
@@ -193,6 +190,18 @@ fn labels_vars_and_limits_are_checked() {
     for (error, expected) in errors.iter().zip(expected) {
         assert!(error.starts_with(expected), "{error}\n  expected {expected}");
     }
+}
+
+#[test]
+fn there_are_not_too_many_rules() {
+    let rules =
+        |count: usize| format!("name: web\nprofile: {{deploy: {{}}}}\nfiles:\n{}", "  - glob: x\n".repeat(count));
+    assert!(manifest(&rules(1_000), "m.yaml").is_ok());
+    let errors = shown(manifest(&rules(1_001), "m.yaml"));
+    assert_eq!(
+        errors,
+        ["3:1: files: 1001 paths and globs are more than the 1000 that are looked for (use globs that match more)"]
+    );
 }
 
 #[test]

@@ -10,6 +10,9 @@ use super::written::{Binding, FileRule, Limits, Overrides, Profile, Recipe, Run}
 use crate::model::FilePath;
 use crate::yaml::{Document, Field, YamlError};
 
+/// Each file of a release, of which there are thousands, is compared with every pattern.
+const MAX_PATTERNS: usize = 1_000;
+
 /// What can be checked by itself.
 pub(super) trait Check {
     fn check(&self, checker: &mut Checker<'_>);
@@ -166,6 +169,11 @@ impl Checker<'_> {
     }
 
     fn files(&mut self, rules: &[FileRule]) {
+        let patterns: usize = rules.iter().map(|rule| 1 + rule.exclude.len()).sum();
+        if patterns > MAX_PATTERNS {
+            let message = format!("{patterns} paths and globs are more than the {MAX_PATTERNS} that are looked for");
+            self.key(&Field::root().key("files"), message, Some("use globs that match more"));
+        }
         let mut seen = HashMap::new();
         for (position, rule) in rules.iter().enumerate() {
             let field = Field::root().key("files").index(position);

@@ -11,6 +11,13 @@ use super::error::nearest;
 use super::tree::{Entry, Kind, Meaning, Node, Place, Scalar};
 use super::{Field, Source, Step, YamlError};
 
+// What values are called in errors.
+const TEXT: &str = "text";
+const TRUE_OR_FALSE: &str = "true or false";
+const A_NUMBER: &str = "a number";
+const A_LIST: &str = "a list";
+const A_MAP: &str = "a map";
+
 /// What is wrong with a value; the place is filled in on the way up, by the innermost reader that knows one.
 #[derive(Debug)]
 pub(super) struct Fault {
@@ -61,7 +68,16 @@ impl de::Error for Fault {
         }
     }
 
+    /// Without the value itself, which may be a secret.
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let found = match found {
+            Unexpected::Str(_) | Unexpected::Char(_) => TEXT,
+            Unexpected::Bool(_) => TRUE_OR_FALSE,
+            Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) => A_NUMBER,
+            Unexpected::Seq => A_LIST,
+            Unexpected::Map => A_MAP,
+            _ => "something else",
+        };
         Self::new(format!("expected {expected}, found {found}"), None)
     }
 
@@ -101,13 +117,13 @@ struct At<'n>(&'n Node);
 impl At<'_> {
     fn expected(self, what: &str, help: Option<String>) -> Fault {
         let found = match &self.0.kind {
-            Kind::List(_) => "a list",
-            Kind::Map(_) => "a map",
+            Kind::List(_) => A_LIST,
+            Kind::Map(_) => A_MAP,
             Kind::Scalar(scalar) => match scalar.meaning {
                 Meaning::Null => return self.no_value(),
-                Meaning::Bool(_) => "true or false",
-                Meaning::Unsigned(_) | Meaning::Negative(_) | Meaning::Float(_) => "a number",
-                Meaning::Text => "text",
+                Meaning::Bool(_) => TRUE_OR_FALSE,
+                Meaning::Unsigned(_) | Meaning::Negative(_) | Meaning::Float(_) => A_NUMBER,
+                Meaning::Text => TEXT,
             },
         };
         Fault::new(format!("expected {what}, found {found}"), help).at(self.0.place)
@@ -211,7 +227,7 @@ impl<'de> Deserializer<'de> for At<'_> {
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.scalar() {
             Some(Meaning::Bool(value)) => visitor.visit_bool(value).map_err(|fault: Fault| fault.at(self.0.place)),
-            _ => Err(self.expected("true or false", None)),
+            _ => Err(self.expected(TRUE_OR_FALSE, None)),
         }
     }
 
@@ -237,11 +253,10 @@ impl<'de> Deserializer<'de> for At<'_> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self.0.kind {
             Kind::List(items) => visit_list(visitor, items).map_err(|fault| fault.at(self.0.place)),
-            Kind::Scalar(Scalar { text, .. }) => {
-                let words = text.split_whitespace().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
-                Err(self.expected("a list", Some(format!("write [{words}]"))))
+            Kind::Scalar(_) | Kind::Map(_) => {
+                let help = "write [one, two], or each item on a line of its own after `- `";
+                Err(self.expected(A_LIST, Some(help.to_owned())))
             }
-            Kind::Map(_) => Err(self.expected("a list", Some("begin each item with `- `".to_owned()))),
         }
     }
 
@@ -264,8 +279,8 @@ impl<'de> Deserializer<'de> for At<'_> {
     ) -> Result<V::Value, Fault> {
         match &self.0.kind {
             Kind::Map(_) => self.deserialize_map(visitor),
-            _ if fields.is_empty() => Err(self.expected("a map", Some("write {}".to_owned()))),
-            _ => Err(self.expected("a map", Some(format!("its keys are {}", listed(fields))))),
+            _ if fields.is_empty() => Err(self.expected(A_MAP, Some("write {}".to_owned()))),
+            _ => Err(self.expected(A_MAP, Some(format!("its keys are {}", listed(fields))))),
         }
     }
 

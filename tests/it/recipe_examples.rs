@@ -10,7 +10,7 @@ use std::time::Duration;
 use fleetman::model::deployment::DeploymentFile;
 use fleetman::model::manifest::Mode;
 use fleetman::model::{FilePath, Sha256Digest};
-use fleetman::recipe::{self, Read as Document, schema};
+use fleetman::recipe::{self, Parsed, schema};
 use serde_json::{Value, json};
 
 fn docs(below: &str) -> PathBuf {
@@ -66,8 +66,8 @@ fn every_example_is_read_and_fits_its_schema() {
     for (name, text) in &examples {
         let found = recipe::read(text, name).unwrap_or_else(|error| panic!("{error}"));
         let (kind, schema) = match found.as_slice() {
-            [Document::Manifest(_)] => ("manifest", schema::manifest()),
-            [Document::Cell(_)] => ("cell", schema::cell()),
+            [Parsed::Manifest(_)] => ("manifest", schema::manifest()),
+            [Parsed::Cell(_)] => ("cell", schema::cell()),
             other => panic!("{name} holds {} documents", other.len()),
         };
         let modeline = format!("# yaml-language-server: $schema=../schema/{kind}.schema.json\n");

@@ -164,7 +164,7 @@ impl Runs<'_> {
     }
 
     fn text(&mut self, place: &Place<'_>, text: &str) -> String {
-        let rendered = match render::text("", text, self.context) {
+        let rendered = match render::value(text, self.context) {
             Ok(rendered) => rendered,
             Err(error) => {
                 self.refuse(place, &error.message, &error.help);

@@ -203,6 +203,15 @@ fn a_program_must_be_there_and_be_executable() {
 }
 
 #[test]
+fn what_is_missing_is_told_once() {
+    let manifest =
+        "vars: {port: {}}\nfiles: [{path: bin/x}]\nprofile: {process: {command: [bin/x, \"{{ vars.port }}\"]}}\n";
+    let error = try_resolve(manifest, "", &[], &[]).unwrap_err();
+    let places: Vec<&str> = error.lines().map(|line| line.split(": ").nth(1).unwrap()).collect();
+    assert_eq!(places, ["vars.port", "files[0].path"]);
+}
+
+#[test]
 fn an_error_points_into_the_document_that_says_it() {
     let release = release(&[("bin/x", 0o755)]);
     let cases = [
