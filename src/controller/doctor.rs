@@ -70,6 +70,19 @@ pub async fn examine(store: &Store, fleet: Uuid, clock: &SharedClock) -> std::io
     Ok(StoreReport { checked_at: to_seconds(clock.now()), conditions, findings: doctor.findings })
 }
 
+/// Only races the store, for a controller that is about to write and finds no verdict.
+///
+/// # Errors
+/// See [`examine`].
+pub(super) async fn race(store: &Store, clock: &SharedClock) -> std::io::Result<StoreReport> {
+    let probes = Probes { run: entropy::ulid(clock.now())? };
+    let store = store.clone().with_capabilities(Conditions::Honoured);
+    let mut doctor = Doctor { store, probes, findings: Vec::new() };
+    let conditions = doctor.conditions().await;
+    doctor.clean_up().await;
+    Ok(StoreReport { checked_at: to_seconds(clock.now()), conditions, findings: doctor.findings })
+}
+
 /// Puts what was found out where controllers look for it.
 ///
 /// # Errors

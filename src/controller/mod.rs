@@ -1,3 +1,229 @@
-//! Publishing and everything else that writes what the fleet is to be.
+//! Publishing, and everything else that writes what the fleet is to be.
+//!
+//! A [`Controller`] is a reader and writer of objects: nothing of the fleet is kept in it, any number of them may
+//! work on one bucket, and each may be killed between any two writes. What then lies in the bucket is always one of:
+//!
+//! - files that no commit document names, which the same command uses again and [`Controller::gc`] sweeps;
+//! - a version without a history entry, which the same command publishes;
+//! - a history entry whose copies lag, which the same command, or anybody else, [finishes](claim).
+//!
+//! Every change of a cell goes the same way: read its [head](head), make and check the version ([`snapshot`],
+//! [`version`]), [claim](claim) the next generation, copy.
 
+mod audit;
+mod capability;
+mod claim;
+mod copies;
+//mod delete;
+mod diff;
 pub mod doctor;
+mod documents;
+mod error;
+//mod fleet;
+//mod follow;
+//mod gc;
+mod head;
+mod history;
+mod inputs;
+//mod lists;
+mod names;
+mod overrides;
+mod plan;
+mod publish;
+//mod references;
+mod rollback;
+mod snapshot;
+mod stop;
+mod turns;
+mod upload;
+mod version;
+mod walk;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+pub use claim::{Published, PublishedHow, Warning};
+//pub use delete::Deletion;
+pub use diff::{Changes, FieldChange, FileChange, FileKind, FileSide, TextDiff};
+pub use documents::{Applied, AppliedHow, Known, Text};
+pub use error::{Claim, ControllerError, ErrorKind};
+//pub use fleet::{CellView, Desired, FleetReader, FleetView, Health, Liveness, LivenessLimits, NodeView, Sync};
+//pub use follow::{Followed, FollowedHow};
+//pub use gc::GcReport;
+pub use history::{HistoryEntry, OutcomeEntry};
+//pub use lists::{DeploymentView, ManifestView, VersionState, VersionView};
+pub use overrides::OverrideView;
+pub use plan::{Plan, PlannedVersion};
+pub use publish::{Guard, PublishRequest};
+pub use rollback::RollbackRequest;
+pub use stop::StopRequest;
+pub use upload::{Progress, UploadOptions, Uploaded};
+
+use self::turns::Presence;
+use crate::clock::SharedClock;
+use crate::entropy;
+use crate::model::fleet::Fleet;
+use crate::model::sign::{Signer, Trust};
+use crate::model::{Epoch, ObjectKey, UserName, document};
+use crate::store::Store;
+
+/// Who acts, and from where: what the audit says of every change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// The user.
+    pub user: UserName,
+    /// `cli`, `portal`, `api`.
+    pub source: String,
+    /// The machine.
+    pub host: String,
+}
+
+/// What a controller works with.
+#[derive(Debug, Clone)]
+pub struct ControllerSettings {
+    /// The bucket. Where its [`Conditions`](crate::model::fleet::Conditions) are unknown, `store.json` is asked, and without
+    /// one the store is raced before the first write.
+    pub store: Store,
+    /// The fleet that the config names. What the bucket says of itself is only compared with it.
+    pub fleet: Uuid,
+    /// What triggers and deployments are signed with.
+    pub signer: Signer,
+    /// Whose signatures are believed. Must include the signer's key.
+    pub trust: Trust,
+    /// Who acts.
+    pub actor: Actor,
+    /// Names this process in `controllers/`.
+    pub controller_id: Uuid,
+    /// How long to wait for another controller's turn on a store without conditions.
+    pub lock_timeout: Duration,
+}
+
+impl ControllerSettings {
+    /// The usual patience with another controller.
+    pub const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+}
+
+/// Writes what the fleet is to be, and reads what it is.
+#[derive(Debug)]
+pub struct Controller {
+    settings: ControllerSettings,
+    clock: SharedClock,
+    /// The store with what is known of its conditions; set before the first write.
+    writer: OnceCell<Store>,
+    presence: Arc<Presence>,
+}
+
+impl Controller {
+    /// A controller. Nothing is asked of the bucket yet.
+    #[must_use]
+    pub fn new(settings: ControllerSettings, clock: SharedClock) -> Self {
+        Self { settings, clock, writer: OnceCell::new(), presence: Arc::default() }
+    }
+
+    /// The bucket, for what only reads.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.settings.store
+    }
+
+    /// The fleet that the config names.
+    #[must_use]
+    pub fn fleet(&self) -> Uuid {
+        self.settings.fleet
+    }
+
+    /// Who acts.
+    #[must_use]
+    pub fn actor(&self) -> &Actor {
+        &self.settings.actor
+    }
+
+    /// The same controller acting for somebody else, as a portal does for its users.
+    #[must_use]
+    pub fn acting_as(&self, actor: Actor) -> Self {
+        Self {
+            settings: ControllerSettings { actor, ..self.settings.clone() },
+            clock: self.clock.clone(),
+            writer: self.writer.clone(),
+            presence: self.presence.clone(),
+        }
+    }
+
+    /// Marks the bucket as this fleet's. Doing it again is fine.
+    ///
+    /// # Errors
+    /// [`ControllerError::ForeignFleet`] when another fleet has marked it.
+    pub async fn init(&self) -> Result<Applied, ControllerError> {
+        if self.check_fleet().await? {
+            return Ok(Applied::unchanged("fleet.json"));
+        }
+        let fleet = Fleet { fleet: self.fleet(), layout: Fleet::LAYOUT, created_at: self.now() };
+        let writer = self.writer().await?;
+        let act = self.intend("init", "fleet", None, Some(self.fleet().to_string()), None).await?;
+        let created = writer.create(&ObjectKey::Fleet, document::render(&fleet).into()).await;
+        let result = match created {
+            Ok(_) => Ok(Applied::created("fleet.json")),
+            // Another `init` was faster: the same fleet's is as good as ours.
+            Err(crate::store::StoreError::Conflict { .. }) => {
+                self.check_fleet().await.map(|_| Applied::unchanged("fleet.json"))
+            }
+            Err(error) => Err(error.into()),
+        };
+        self.conclude(act, result).await
+    }
+
+    /// Whether the bucket is marked, and then as this fleet's.
+    ///
+    /// # Errors
+    /// [`ControllerError::ForeignFleet`] when it is another's.
+    pub async fn check_fleet(&self) -> Result<bool, ControllerError> {
+        let Some(found) = self.find_document::<Fleet>(&ObjectKey::Fleet).await? else {
+            return Ok(false);
+        };
+        if found.fleet != self.fleet() {
+            return Err(ControllerError::ForeignFleet { found: found.fleet, expected: self.fleet() });
+        }
+        if found.layout != Fleet::LAYOUT {
+            let problem =
+                format!("expected layout {}, found {}; a newer fleetman made it", Fleet::LAYOUT, found.layout);
+            return Err(ControllerError::invalid(ObjectKey::Fleet, problem));
+        }
+        Ok(true)
+    }
+
+    /// The epoch that this controller signs in.
+    fn epoch(&self) -> Epoch {
+        match &self.settings.signer {
+            Signer::Key(_, epoch) => *epoch,
+            Signer::Unsigned => Epoch::FIRST,
+        }
+    }
+
+    /// Now, as documents write it.
+    fn now(&self) -> DateTime<Utc> {
+        crate::clock::to_seconds(self.clock.now())
+    }
+
+    /// Now by the store's clock, as well as it is known: what `LastModified` is compared with.
+    fn store_now(&self) -> DateTime<Utc> {
+        self.clock.now() + self.store().clock_skew().unwrap_or_default()
+    }
+
+    fn ulid(&self) -> Result<ulid::Ulid, ControllerError> {
+        entropy::ulid(self.clock.now()).map_err(ControllerError::Entropy)
+    }
+
+    /// Reads an unsigned document.
+    async fn find_document<T: document::Document>(&self, key: &ObjectKey) -> Result<Option<T>, ControllerError> {
+        match self.store().find(key, T::MAX_BYTES).await? {
+            Some(object) => document::parse(&object.bytes)
+                .map(Some)
+                .map_err(|source| ControllerError::Unreadable { key: key.to_string(), source }),
+            None => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Who did what: an intent before the first visible effect, an outcome after.
+//!
+//! The ids of a claim's entries follow from the signed bytes of its history entry. So whoever finishes somebody
+//! else's publish can tell whether its outcome was written, and writes it under the id that its maker would have used.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use tracing::warn;
+use ulid::Ulid;
+
+use super::{Controller, ControllerError};
+use crate::model::audit::{AuditEntry, AuditStage};
+use crate::model::sign::Verified;
+use crate::model::trigger::Trigger;
+use crate::model::{ObjectKey, Sha256Digest, document};
+
+/// An intent that was written and wants an outcome.
+#[must_use]
+pub(super) struct Act {
+    intent: AuditEntry,
+}
+
+/// Which entry of a claim.
+#[derive(Debug, Clone, Copy)]
+enum Half {
+    Intent,
+    Outcome,
+}
+
+/// The id of a claim's entry. The outcome's time is a millisecond later, so that it sorts behind the intent.
+fn claim_id(entry: &Verified<Trigger>, half: Half) -> Ulid {
+    let (salt, later) = match half {
+        Half::Intent => ("intent", 0),
+        Half::Outcome => ("outcome", 1),
+    };
+    let digest = Sha256Digest::of(format!("{}\n{salt}", entry.signed_sha256()).as_bytes());
+    let mut random = [0; 16];
+    random.copy_from_slice(&digest.as_bytes()[..16]);
+    let millis = u64::try_from(entry.issued_at.timestamp_millis()).unwrap_or(0);
+    Ulid::from_parts(millis + later, u128::from_le_bytes(random))
+}
+
+/// An entry's key; the day is that of its id, so that the id alone finds it.
+fn key(id: Ulid) -> ObjectKey {
+    let millis = i64::try_from(id.timestamp_ms()).unwrap_or(i64::MAX);
+    let at = DateTime::from_timestamp_millis(millis).unwrap_or(DateTime::<Utc>::UNIX_EPOCH);
+    ObjectKey::Audit(at.date_naive(), id)
+}
+
+impl Controller {
+    /// Writes the intent of a change that is no claim.
+    pub(super) async fn intend(
+        &self,
+        action: &str,
+        object: impl Into<String>,
+        before: Option<String>,
+        after: Option<String>,
+        reason: Option<String>,
+    ) -> Result<Act, ControllerError> {
+        let intent = self.entry(self.ulid()?, self.clock.now(), action, object.into(), before, after, reason);
+        self.write_audit(&intent).await?;
+        Ok(Act { intent })
+    }
+
+    /// Writes the outcome of what was intended, and hands on its result. That the outcome could not be written does
+    /// not undo what was done: it is only logged.
+    pub(super) async fn conclude<T>(&self, act: Act, result: Result<T, ControllerError>) -> Result<T, ControllerError> {
+        let message = result.as_ref().err().map_or_else(|| "done".to_owned(), ToString::to_string);
+        let stage = AuditStage::Outcome { intent: act.intent.id, done: result.is_ok(), message };
+        match self.ulid() {
+            Ok(id) => {
+                let outcome = AuditEntry { id, at: self.now(), stage, ..act.intent };
+                if let Err(error) = self.write_audit(&outcome).await {
+                    warn!(object = outcome.object, action = outcome.action, %error, "the outcome could not be recorded");
+                }
+            }
+            Err(error) => warn!(%error, "the outcome could not be recorded"),
+        }
+        result
+    }
+
+    /// Writes the intent of a claim.
+    pub(super) async fn intend_claim(
+        &self,
+        entry: &Verified<Trigger>,
+        action: &str,
+        before: Option<String>,
+    ) -> Result<(), ControllerError> {
+        self.write_audit(&self.claim_entry(entry, Half::Intent, action, before, AuditStage::Intent)).await
+    }
+
+    /// Writes the outcome of a claim, once.
+    pub(super) async fn conclude_claim(
+        &self,
+        entry: &Verified<Trigger>,
+        done: bool,
+        message: String,
+    ) -> Result<(), ControllerError> {
+        let stage = AuditStage::Outcome { intent: claim_id(entry, Half::Intent), done, message };
+        let outcome = self.claim_entry(entry, Half::Outcome, entry.action.name(), None, stage);
+        match self.write_audit(&outcome).await {
+            // Somebody else finished it too, and put it into other words.
+            Err(ControllerError::Store(crate::store::StoreError::Conflict { .. })) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Whether the outcome of a claim was written.
+    pub(super) async fn is_concluded(&self, entry: &Verified<Trigger>) -> Result<bool, ControllerError> {
+        let key = key(claim_id(entry, Half::Outcome));
+        Ok(self.store().head(&key).await?.is_some())
+    }
+
+    fn claim_entry(
+        &self,
+        entry: &Verified<Trigger>,
+        half: Half,
+        action: &str,
+        before: Option<String>,
+        stage: AuditStage,
+    ) -> AuditEntry {
+        let object = format!("cell/{}", entry.cell_id());
+        let after = Some(super::Claim::from(entry).to_string());
+        let reason = entry.reason.clone();
+        let id = claim_id(entry, half);
+        // The intent's bytes are the same however often it is written; an outcome tells when it was.
+        let at = match half {
+            Half::Intent => entry.issued_at,
+            Half::Outcome => self.now(),
+        };
+        AuditEntry { stage, ..self.entry(id, at, action, object, before, after, reason) }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one document")]
+    fn entry(
+        &self,
+        id: Ulid,
+        at: DateTime<Utc>,
+        action: &str,
+        object: String,
+        before: Option<String>,
+        after: Option<String>,
+        reason: Option<String>,
+    ) -> AuditEntry {
+        let actor = self.actor();
+        AuditEntry {
+            id,
+            at: crate::clock::to_seconds(at),
+            actor: actor.user.clone(),
+            source: actor.source.clone(),
+            host: actor.host.clone(),
+            action: action.to_owned(),
+            object,
+            before,
+            after,
+            reason,
+            stage: AuditStage::Intent,
+        }
+    }
+
+    async fn write_audit(&self, entry: &AuditEntry) -> Result<(), ControllerError> {
+        let body = Bytes::from(document::render(entry));
+        self.writer().await?.create(&key(entry.id), body).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! What differs between two versions. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+use similar::TextDiff as Differ;
+
+use crate::model::manifest::{Manifest, ManifestFile, Mode};
+use crate::model::{FilePath, Sha256Digest};
+
+/// A file longer than this is not compared line by line.
+pub(super) const MOST_TEXT_BYTES: u64 = 256 << 10;
+
+/// How many names a summary lists.
+const SUMMARY: usize = 5;
+
+/// Lines around a change.
+const CONTEXT: usize = 3;
+
+/// What differs between two versions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Changes {
+    /// Settings of the manifest, by name.
+    pub fields: Vec<FieldChange>,
+    /// Files, by path.
+    pub files: Vec<FileChange>,
+}
+
+/// A setting that differs. Values are JSON; what is read on the node stands there as the reference that it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldChange {
+    /// Where it stands, such as `profile.env.PORT`.
+    pub field: String,
+    /// What it was.
+    pub before: Option<Value>,
+    /// What it is to be.
+    pub after: Option<Value>,
+}
+
+/// A file that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileChange {
+    /// Where it lies.
+    pub path: FilePath,
+    /// How it differs.
+    pub kind: FileKind,
+    /// What it was.
+    pub before: Option<FileSide>,
+    /// What it is to be.
+    pub after: Option<FileSide>,
+    /// The lines that differ.
+    pub diff: TextDiff,
+}
+
+/// How a file differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileKind {
+    /// It is new.
+    Added,
+    /// It goes.
+    Removed,
+    /// Its bytes or its mode change.
+    Changed,
+}
+
+/// One side of a file that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileSide {
+    /// In bytes.
+    pub size: u64,
+    /// Of its bytes.
+    pub sha256: Sha256Digest,
+    /// Its permissions.
+    pub mode: Mode,
+}
+
+/// The lines that differ.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "text", rename_all = "snake_case")]
+pub enum TextDiff {
+    /// A unified diff.
+    Text(String),
+    /// At least one side is no text.
+    Binary,
+    /// At least one side is too long, or there are too many files.
+    TooLarge,
+    /// The bytes are the same.
+    Same,
+    /// Nobody looked at the bytes, or the earlier ones are gone.
+    #[default]
+    Unknown,
+}
+
+impl From<&ManifestFile> for FileSide {
+    fn from(file: &ManifestFile) -> Self {
+        Self { size: file.size, sha256: file.sha256, mode: file.mode }
+    }
+}
+
+impl Changes {
+    /// What differs between the version that is to run now, if there is one, and the one that is to come. Bytes are
+    /// not looked at.
+    #[must_use]
+    pub fn between(before: Option<&Manifest>, after: &Manifest) -> Self {
+        Self { fields: fields(before, after), files: files(before, after) }
+    }
+
+    /// Whether nothing differs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty() && self.files.is_empty()
+    }
+
+    /// What differs, in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let fields = self.fields.iter().map(|change| change.field.clone());
+        listed(&fields.chain(self.files.iter().map(|change| change.path.to_string())).collect::<Vec<_>>())
+    }
+}
+
+/// Names in one line, the rest of a long list only counted.
+pub(super) fn listed(names: &[String]) -> String {
+    match names.len() {
+        0 => "nothing".to_owned(),
+        count if count <= SUMMARY => names.join(", "),
+        count => format!("{} and {} more", names[..SUMMARY].join(", "), count - SUMMARY),
+    }
+}
+
+/// The settings that are part of the content, and which recipe they come from, flattened.
+fn settings(manifest: &Manifest) -> BTreeMap<String, Value> {
+    let mut flat = BTreeMap::new();
+    for (name, value) in [
+        ("manifest", serde_json::to_value(&manifest.manifest)),
+        ("deployment", serde_json::to_value(&manifest.deployment)),
+        ("requires", serde_json::to_value(&manifest.requires)),
+        ("profile", serde_json::to_value(&manifest.profile)),
+        ("limits", serde_json::to_value(&manifest.limits)),
+    ] {
+        // Every one of them is written to the manifest as it is here.
+        flatten(name, value.unwrap_or_default(), &mut flat);
+    }
+    flat
+}
+
+fn flatten(name: &str, value: Value, flat: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                flatten(&format!("{name}.{key}"), value, flat);
+            }
+        }
+        Value::Null => {}
+        value => {
+            flat.insert(name.to_owned(), value);
+        }
+    }
+}
+
+fn fields(before: Option<&Manifest>, after: &Manifest) -> Vec<FieldChange> {
+    let (before, after) = (before.map(settings).unwrap_or_default(), settings(after));
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let change = |name: &String| {
+        let (before, after) = (before.get(name).cloned(), after.get(name).cloned());
+        (before != after).then(|| FieldChange { field: name.clone(), before, after })
+    };
+    names.into_iter().filter_map(change).collect()
+}
+
+fn files(before: Option<&Manifest>, after: &Manifest) -> Vec<FileChange> {
+    let by_path = |manifest: &Manifest| -> BTreeMap<FilePath, FileSide> {
+        manifest.files.iter().map(|file| (file.path.clone(), FileSide::from(file))).collect()
+    };
+    let (before, after) = (before.map(by_path).unwrap_or_default(), by_path(after));
+    let paths: BTreeSet<&FilePath> = before.keys().chain(after.keys()).collect();
+    let change = |path: &FilePath| {
+        let (before, after) = (before.get(path).cloned(), after.get(path).cloned());
+        let kind = match (&before, &after) {
+            (Some(before), Some(after)) if before == after => return None,
+            (Some(_), None) => FileKind::Removed,
+            (None, _) => FileKind::Added,
+            (Some(_), Some(_)) => FileKind::Changed,
+        };
+        let same_bytes = before.as_ref().zip(after.as_ref()).is_some_and(|(a, b)| a.sha256 == b.sha256);
+        let diff = if same_bytes { TextDiff::Same } else { TextDiff::Unknown };
+        Some(FileChange { path: path.clone(), kind, before, after, diff })
+    };
+    paths.into_iter().filter_map(change).collect()
+}
+
+/// The lines that differ between two files; an absent one is empty.
+pub(super) fn lines(before: &[u8], after: &[u8]) -> TextDiff {
+    if before.len() as u64 > MOST_TEXT_BYTES || after.len() as u64 > MOST_TEXT_BYTES {
+        return TextDiff::TooLarge;
+    }
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).map(str::to_owned);
+    match (text(before), text(after)) {
+        (Some(before), Some(after)) => {
+            let differ = Differ::from_lines(before.as_str(), after.as_str());
+            TextDiff::Text(differ.unified_diff().context_radius(CONTEXT).to_string())
+        }
+        _ => TextDiff::Binary,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_compared_and_what_is_no_text_is_not() {
+        let TextDiff::Text(diff) = lines(b"a\nb\nc\n", b"a\nB\nc\n") else { panic!() };
+        assert!(diff.contains("-b\n+B\n"), "{diff}");
+        let TextDiff::Text(added) = lines(b"", b"new\n") else { panic!() };
+        assert!(added.contains("+new\n"), "{added}");
+        assert_eq!(lines(b"\xff", b"a"), TextDiff::Binary);
+        assert_eq!(lines(b"a\0", b"a"), TextDiff::Binary);
+        assert_eq!(lines(&vec![b'a'; 300 << 10], b"a"), TextDiff::TooLarge);
+    }
+
+    #[test]
+    fn settings_are_named_by_where_they_stand_and_secrets_are_references() {
+        let mut flat = BTreeMap::new();
+        let value = serde_json::json!({"env": {"KEY": {"from_file": "/etc/key"}}, "command": ["a", "b"]});
+        flatten("profile", value, &mut flat);
+        let names: Vec<&str> = flat.keys().map(String::as_str).collect();
+        assert_eq!(names, ["profile.command", "profile.env.KEY.from_file"]);
+    }
+}

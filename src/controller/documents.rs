@@ -1,0 +1,265 @@
+//! The texts that people write: manifests and cells, kept byte for byte.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::{Controller, ControllerError};
+use crate::model::index::About;
+use crate::model::{CellId, ManifestName, ObjectKey, Sha256Digest};
+use crate::recipe::written::{Binding, Paused, Recipe};
+use crate::recipe::{self, Read, Written};
+use crate::store::{ETag, StoreError};
+use crate::yaml;
+
+/// A text and what the store calls its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// What was written.
+    pub text: String,
+    /// To be handed back when it is changed.
+    pub etag: ETag,
+}
+
+/// What the caller knows of an object that it changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing: whatever is there is replaced, unless it changes in this moment.
+    Anything,
+    /// That there is none.
+    Absent,
+    /// Its bytes.
+    Tag(ETag),
+}
+
+/// What came of writing one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Which.
+    pub what: String,
+    /// What came of it.
+    pub how: AppliedHow,
+}
+
+/// What came of writing one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppliedHow {
+    /// There was none.
+    Created,
+    /// There were other bytes.
+    Changed,
+    /// It was there, byte for byte.
+    Unchanged,
+}
+
+impl Applied {
+    pub(super) fn created(what: impl Into<String>) -> Self {
+        Self { what: what.into(), how: AppliedHow::Created }
+    }
+
+    pub(super) fn unchanged(what: impl Into<String>) -> Self {
+        Self { what: what.into(), how: AppliedHow::Unchanged }
+    }
+}
+
+impl Controller {
+    /// Writes manifests and cells. Everything is checked before the first is written; manifests come before the cells
+    /// that need them. The same documents again change nothing.
+    ///
+    /// # Errors
+    /// When a document is there twice, or a cell names a manifest that is nowhere.
+    pub async fn apply(&self, documents: Vec<Read>) -> Result<Vec<Applied>, ControllerError> {
+        let (mut manifests, mut cells) = (BTreeMap::new(), BTreeMap::new());
+        for document in documents {
+            let (what, there) = match document {
+                Read::Manifest(recipe) => {
+                    (format!("manifest {}", recipe.name), manifests.insert(recipe.name.clone(), recipe).is_some())
+                }
+                Read::Cell(binding) => {
+                    (format!("cell {}", binding.cell), cells.insert(binding.cell.clone(), binding).is_some())
+                }
+            };
+            if there {
+                return Err(ControllerError::invalid(what, "it is there twice; leave one of the two out"));
+            }
+        }
+        let needed: BTreeSet<&ManifestName> = cells.values().map(|binding| &binding.manifest).collect();
+        let mut labels = BTreeMap::new();
+        for name in needed {
+            let of_manifest = match manifests.get(name) {
+                Some(recipe) => recipe.labels.clone(),
+                None => self.read_recipe(name).await?.0.labels.clone(),
+            };
+            labels.insert(name.clone(), of_manifest);
+        }
+        let mut applied = Vec::new();
+        for (name, recipe) in &manifests {
+            let key = ObjectKey::ManifestYaml(name.clone());
+            applied.push(self.put_text(&key, recipe.text(), &Known::Anything, "apply").await?);
+        }
+        for binding in cells.values() {
+            let of_manifest = labels.get(&binding.manifest).cloned().unwrap_or_default();
+            applied.push(self.write_cell(binding, &of_manifest, &Known::Anything, "apply").await?);
+        }
+        Ok(applied)
+    }
+
+    /// A manifest as it was written.
+    ///
+    /// # Errors
+    /// [`ControllerError::NotFound`] when there is none.
+    pub async fn get_manifest(&self, name: &ManifestName) -> Result<Text, ControllerError> {
+        let found = self.find_text(&ObjectKey::ManifestYaml(name.clone())).await?;
+        found.ok_or_else(|| ControllerError::not_found(format!("manifest {name}"), "there is none"))
+    }
+
+    /// Writes a manifest, if what is there is still what the caller knows.
+    ///
+    /// # Errors
+    /// [`ControllerError::Recipe`] when it makes no sense, [`ControllerError::Changed`] when another was written
+    /// meanwhile.
+    pub async fn put_manifest(
+        &self,
+        name: &ManifestName,
+        text: &str,
+        known: &Known,
+    ) -> Result<Applied, ControllerError> {
+        let key = ObjectKey::ManifestYaml(name.clone());
+        let recipe: Written<Recipe> = recipe::manifest(text, &key.relative())?;
+        if recipe.name != *name {
+            return Err(ControllerError::invalid(&key, format!("it says that it is manifest {}", recipe.name)));
+        }
+        self.put_text(&key, text, known, "manifest-put").await
+    }
+
+    /// A cell as it was written.
+    ///
+    /// # Errors
+    /// [`ControllerError::NotFound`] when there is none.
+    pub async fn get_cell(&self, cell: &CellId) -> Result<Text, ControllerError> {
+        let found = self.find_text(&ObjectKey::CellYaml(cell.clone())).await?;
+        found.ok_or_else(|| ControllerError::not_found(format!("cell {cell}"), "there is none"))
+    }
+
+    /// Writes a cell, if what is there is still what the caller knows, and what views show of it into its node's
+    /// index.
+    ///
+    /// # Errors
+    /// See [`Self::put_manifest`].
+    pub async fn put_cell(&self, cell: &CellId, text: &str, known: &Known) -> Result<Applied, ControllerError> {
+        let key = ObjectKey::CellYaml(cell.clone());
+        let binding = recipe::cell(text, &key.relative())?;
+        if binding.cell != *cell {
+            return Err(ControllerError::invalid(&key, format!("it says that it is cell {}", binding.cell)));
+        }
+        let labels = self.read_recipe(&binding.manifest).await?.0.labels.clone();
+        self.write_cell(&binding, &labels, known, "cell-put").await
+    }
+
+    /// Keeps new versions away from a cell. What runs goes on, and it may still be stopped or removed.
+    ///
+    /// # Errors
+    /// See [`Self::put_cell`].
+    pub async fn pause(&self, cell: &CellId, reason: &str) -> Result<Applied, ControllerError> {
+        let (by, since) = (Some(self.actor().user.to_string()), Some(self.now()));
+        self.set_paused(cell, Some(Paused { reason: reason.to_owned(), by, since }), "pause").await
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    /// See [`Self::put_cell`].
+    pub async fn resume(&self, cell: &CellId) -> Result<Applied, ControllerError> {
+        self.set_paused(cell, None, "resume").await
+    }
+
+    async fn set_paused(
+        &self,
+        cell: &CellId,
+        paused: Option<Paused>,
+        verb: &'static str,
+    ) -> Result<Applied, ControllerError> {
+        let (binding, etag) = self.read_binding(cell).await?;
+        let same_reason = |a: &Paused, b: &Paused| a.reason == b.reason;
+        let is_so = match (&binding.paused, &paused) {
+            (None, None) => true,
+            (Some(now), Some(wanted)) => same_reason(now, wanted),
+            _ => false,
+        };
+        let labels = self.read_recipe(&binding.manifest).await?.0.labels.clone();
+        let edited = if is_so { binding.text().to_owned() } else { binding.with_paused(paused.as_ref())? };
+        let binding = recipe::cell(&edited, &ObjectKey::CellYaml(cell.clone()).relative())?;
+        self.write_cell(&binding, &labels, &Known::Tag(etag), verb).await
+    }
+
+    async fn write_cell(
+        &self,
+        binding: &Written<Binding>,
+        manifest_labels: &BTreeMap<String, String>,
+        known: &Known,
+        verb: &'static str,
+    ) -> Result<Applied, ControllerError> {
+        let cell = &binding.cell;
+        let applied = self.put_text(&ObjectKey::CellYaml(cell.clone()), binding.text(), known, verb).await?;
+        let mut labels = manifest_labels.clone();
+        labels.extend(binding.labels.clone());
+        let paused = binding.paused.as_ref().map(|paused| paused.reason.clone());
+        let about = About { manifest: binding.manifest.clone(), labels, paused };
+        let turn = self.take_turn(cell).await?;
+        let merged = self
+            .change_index(cell, |entry| {
+                let differs = entry.about.as_ref() != Some(&about);
+                entry.about = Some(about.clone());
+                differs
+            })
+            .await;
+        turn.end().await;
+        merged.map(|()| applied)
+    }
+
+    async fn put_text(
+        &self,
+        key: &ObjectKey,
+        text: &str,
+        known: &Known,
+        verb: &'static str,
+    ) -> Result<Applied, ControllerError> {
+        self.replace_text(key, Bytes::copy_from_slice(text.as_bytes()), known, verb, yaml::MAX_BYTES as u64).await
+    }
+
+    /// Writes something that people edit, unless the same is there.
+    pub(super) async fn replace_text(
+        &self,
+        key: &ObjectKey,
+        bytes: Bytes,
+        known: &Known,
+        verb: &'static str,
+        most_bytes: u64,
+    ) -> Result<Applied, ControllerError> {
+        let changed = || ControllerError::Changed { what: key.to_string() };
+        let there = self.store().find(key, most_bytes).await?;
+        if let Some(there) = &there
+            && there.bytes == bytes
+        {
+            return Ok(Applied::unchanged(key.to_string()));
+        }
+        let etag = there.as_ref().map(|object| object.etag.clone());
+        match known {
+            Known::Absent if etag.is_some() => return Err(changed()),
+            Known::Tag(known) if etag.as_ref() != Some(known) => return Err(changed()),
+            _ => {}
+        }
+        let digest = |bytes: &[u8]| Sha256Digest::of(bytes).to_string();
+        let before = there.as_ref().map(|object| digest(&object.bytes));
+        let act = self.intend(verb, key.to_string(), before, Some(digest(&bytes)), None).await?;
+        let written = match self.writer().await?.replace_if(key, bytes, etag.as_ref()).await {
+            Ok(_) => {
+                let how = if etag.is_some() { AppliedHow::Changed } else { AppliedHow::Created };
+                Ok(Applied { what: key.to_string(), how })
+            }
+            Err(StoreError::Conflict { .. }) => Err(changed()),
+            Err(error) => Err(error.into()),
+        };
+        self.conclude(act, written).await
+    }
+}

@@ -1,0 +1,437 @@
+//! What can go wrong with a change to the fleet, named by what the caller must do about it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::model::document::DocumentError;
+use crate::model::sign::{SignError, Verified};
+use crate::model::trigger::Trigger;
+use crate::model::{CellId, Epoch, Floor, Sha256Digest, UserName, VersionName};
+use crate::recipe::RecipeError;
+use crate::recipe::render::RenderError;
+use crate::store::StoreError;
+
+/// What kind of failure it is: the one table that exit codes and HTTP statuses are taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// What was asked for makes no sense as it stands: mend it.
+    Invalid,
+    /// Somebody or something else was there first: look, then decide anew.
+    Conflict,
+    /// There is no such thing.
+    NotFound,
+    /// The store refuses these credentials, or this controller's key.
+    Denied,
+    /// Bytes in the bucket are not what was verified before: do not try again, find out who wrote them.
+    Tampered,
+    /// The store cannot be reached: come back later.
+    Unreachable,
+    /// It took longer than was allowed.
+    TimedOut,
+    /// The node could not do what was asked.
+    DeployFailed,
+    /// A fault of this program or this machine.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The exit code of a command that fails so.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Invalid => 2,
+            Self::Conflict => 3,
+            Self::NotFound => 4,
+            Self::Denied | Self::Tampered => 5,
+            Self::Unreachable => 6,
+            Self::TimedOut => 7,
+            Self::DeployFailed => 8,
+            Self::Internal => 10,
+        }
+    }
+
+    /// The HTTP status of an answer that says so.
+    #[must_use]
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::Invalid => 422,
+            Self::Conflict => 409,
+            Self::NotFound => 404,
+            Self::Denied | Self::Tampered => 403,
+            Self::Unreachable => 503,
+            Self::TimedOut => 504,
+            Self::DeployFailed | Self::Internal => 500,
+        }
+    }
+}
+
+/// A trigger, for messages: who asked for what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Its place.
+    pub at: Floor,
+    /// What it asks for.
+    pub action: String,
+    /// Which version, if one.
+    pub version: Option<VersionName>,
+    /// Who issued it.
+    pub by: UserName,
+    /// When.
+    pub issued_at: DateTime<Utc>,
+}
+
+impl From<&Verified<Trigger>> for Claim {
+    fn from(trigger: &Verified<Trigger>) -> Self {
+        Self {
+            at: Floor::new(trigger.epoch(), trigger.generation),
+            action: trigger.action.name().to_owned(),
+            version: trigger.action.target().map(|target| target.version.clone()),
+            by: trigger.issued_by.clone(),
+            issued_at: trigger.issued_at,
+        }
+    }
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "generation {} ({}", self.at, self.action)?;
+        if let Some(version) = &self.version {
+            write!(f, " {version}")?;
+        }
+        write!(f, ") by {} at {}", self.by, self.issued_at.to_rfc3339())
+    }
+}
+
+/// Why a change to the fleet did not happen, or a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// Another publish of the cell came first. Nothing was published.
+    #[error("{cell}: lost to {winner}; nothing was published, look at the plan again and repeat")]
+    Lost {
+        /// The cell.
+        cell: CellId,
+        /// What was there first.
+        winner: Box<Claim>,
+    },
+    /// It counts, but where agents look it is not yet written. Repeat the command, which finishes it.
+    #[error("{cell}: generation {at} is claimed and counts, but is not copied yet; repeat the command to finish it")]
+    Unfinished {
+        /// The cell.
+        cell: CellId,
+        /// The trigger.
+        at: Floor,
+        /// What went wrong.
+        #[source]
+        source: Box<ControllerError>,
+    },
+    /// The cell is not as the caller expects it to be.
+    #[error("{cell}: expected {expected}, found {found}; look at the plan again")]
+    Guard {
+        /// The cell.
+        cell: CellId,
+        /// What `--if-generation` or `--expect` says.
+        expected: String,
+        /// What is so.
+        found: String,
+    },
+    /// What was to be replaced is no longer what the caller saw, or is there already.
+    #[error("{what} was changed meanwhile; read it again before changing it")]
+    Changed {
+        /// The object.
+        what: String,
+    },
+    /// The inputs of a version kept changing while it was being made.
+    #[error(
+        "{cell}: manifest, cell or overrides kept changing while the version was being made; repeat when they rest"
+    )]
+    InputsMoving {
+        /// The cell.
+        cell: CellId,
+    },
+    /// The name is taken by something else. Other content needs another name.
+    #[error("{what} exists with other content ({differs}); choose another name")]
+    Exists {
+        /// The version or deployment.
+        what: String,
+        /// In what they differ.
+        differs: String,
+    },
+    /// Somebody still needs it.
+    #[error("{what} is in use: {by}")]
+    InUse {
+        /// What was to be deleted or changed.
+        what: String,
+        /// Who needs it.
+        by: String,
+    },
+    /// The version's deletion is under way.
+    #[error("{cell}: version {version} is being deleted; its name is free after {free_after}", free_after = free_after.to_rfc3339())]
+    Deleting {
+        /// The cell.
+        cell: CellId,
+        /// The version.
+        version: VersionName,
+        /// When the deletion may be finished.
+        free_after: DateTime<Utc>,
+    },
+    /// Nothing is published to a paused cell.
+    #[error("{cell} is paused ({reason}); `fleetman resume {cell}` ends that")]
+    Paused {
+        /// The cell.
+        cell: CellId,
+        /// Why, in the words of whoever paused it.
+        reason: String,
+    },
+    /// Another controller is writing the cell's node.
+    #[error("{cell}: controller {holder} has been writing {holds} since {since}; gave up after {waited:?}", since = since.to_rfc3339())]
+    Busy {
+        /// The cell that was to be written.
+        cell: CellId,
+        /// The other controller.
+        holder: String,
+        /// The cell that it writes.
+        holds: CellId,
+        /// Since when it says so.
+        since: DateTime<Utc>,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// There is no such thing.
+    #[error("{what}: {help}")]
+    NotFound {
+        /// What was looked for.
+        what: String,
+        /// What to do.
+        help: String,
+    },
+    /// The YAML makes no sense; each error has its place.
+    #[error("{0}")]
+    Recipe(RecipeError),
+    /// A template of the version cannot be rendered.
+    #[error(transparent)]
+    Template(#[from] RenderError),
+    /// What was asked for makes no sense.
+    #[error("{what}: {problem}")]
+    Invalid {
+        /// What it is about.
+        what: String,
+        /// What is wrong, and how to mend it.
+        problem: String,
+    },
+    /// A local folder holds what a release cannot.
+    #[error("{} cannot be uploaded:\n  {}", folder.display(), problems.join("\n  "))]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Everything that is wrong, with its path and what to do about it.
+        problems: Vec<String>,
+    },
+    /// The bucket belongs to another fleet.
+    #[error("the bucket belongs to fleet {found}, this config is of fleet {expected}; correct `fleet` or the bucket")]
+    ForeignFleet {
+        /// Whose it is.
+        found: Uuid,
+        /// What the config says.
+        expected: Uuid,
+    },
+    /// A version in the bucket is not the one that was signed.
+    #[error(
+        "{cell}: version {version} in the bucket is not the one that was published: expected manifest {expected}, found {found}; nothing was signed"
+    )]
+    VersionTampered {
+        /// The cell.
+        cell: CellId,
+        /// The version.
+        version: VersionName,
+        /// The digest of its manifest by verified history, or by what was computed.
+        expected: Sha256Digest,
+        /// What is in the bucket.
+        found: Sha256Digest,
+    },
+    /// A version lacks files.
+    #[error("{cell}: version {version} is incomplete: {missing}; publish it under another name")]
+    Incomplete {
+        /// The cell.
+        cell: CellId,
+        /// The version.
+        version: VersionName,
+        /// What is missing.
+        missing: String,
+    },
+    /// A document carries no signature that is believed, or is about something else.
+    #[error("{key} is not believed{problem}")]
+    Untrusted {
+        /// The object.
+        key: String,
+        /// What is wrong with it, if its signature is good; begins with a colon.
+        problem: String,
+        /// What is wrong with its signature.
+        #[source]
+        source: Option<SignError>,
+    },
+    /// A document in the bucket cannot be read.
+    #[error("{key} cannot be read")]
+    Unreadable {
+        /// The object.
+        key: String,
+        /// Why.
+        #[source]
+        source: DocumentError,
+    },
+    /// A key of a higher epoch has signed for this cell: what this controller signs would be ignored.
+    #[error(
+        "{cell}: this controller's key is of epoch {ours}, but a key of epoch {theirs} signed before; use the newer key"
+    )]
+    Outranked {
+        /// The cell.
+        cell: CellId,
+        /// Our epoch.
+        ours: Epoch,
+        /// The epoch of the newest trigger.
+        theirs: Epoch,
+    },
+    /// No more triggers fit.
+    #[error("{cell}: no generation is left in epoch {epoch}; sign with a key of a higher epoch")]
+    Exhausted {
+        /// The cell.
+        cell: CellId,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// The node did not get there in time. It goes on trying.
+    #[error("{cell}: not there yet after {waited:?} ({last}); the node goes on, `fleetman status {cell}` shows it")]
+    TimedOut {
+        /// The cell.
+        cell: CellId,
+        /// How long was waited.
+        waited: Duration,
+        /// What the node said last.
+        last: String,
+    },
+    /// The bucket did not do what it was asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A local file or folder cannot be used.
+    #[error("{doing} {}", path.display())]
+    Local {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A document could not be signed or written.
+    #[error("signing for {what}")]
+    Sign {
+        /// What it is about.
+        what: String,
+        /// Why not.
+        #[source]
+        source: SignError,
+    },
+    /// The operating system has no randomness.
+    #[error("asking the system for randomness")]
+    Entropy(#[source] std::io::Error),
+}
+
+impl ControllerError {
+    /// What the caller must do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.class().1
+    }
+
+    /// A word for this failure that never changes.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.class().0
+    }
+
+    fn class(&self) -> (&'static str, ErrorKind) {
+        match self {
+            Self::Lost { .. } => ("lost", ErrorKind::Conflict),
+            Self::Unfinished { source, .. } => ("unfinished", source.kind()),
+            Self::Guard { .. } => ("guard", ErrorKind::Conflict),
+            Self::Changed { .. } => ("changed", ErrorKind::Conflict),
+            Self::InputsMoving { .. } => ("inputs_moving", ErrorKind::Conflict),
+            Self::Exists { .. } => ("exists", ErrorKind::Conflict),
+            Self::InUse { .. } => ("in_use", ErrorKind::Conflict),
+            Self::Deleting { .. } => ("deleting", ErrorKind::Conflict),
+            Self::Paused { .. } => ("paused", ErrorKind::Conflict),
+            Self::Busy { .. } => ("busy", ErrorKind::TimedOut),
+            Self::NotFound { .. } => ("not_found", ErrorKind::NotFound),
+            Self::Recipe(_) => ("invalid_yaml", ErrorKind::Invalid),
+            Self::Template(_) => ("invalid_template", ErrorKind::Invalid),
+            Self::Invalid { .. } => ("invalid", ErrorKind::Invalid),
+            Self::Folder { .. } => ("invalid_folder", ErrorKind::Invalid),
+            Self::ForeignFleet { .. } => ("foreign_fleet", ErrorKind::Conflict),
+            Self::VersionTampered { .. } => ("version_tampered", ErrorKind::Tampered),
+            Self::Incomplete { .. } => ("version_incomplete", ErrorKind::Conflict),
+            Self::Untrusted { .. } => ("untrusted", ErrorKind::Tampered),
+            Self::Unreadable { .. } => ("unreadable", ErrorKind::Tampered),
+            Self::Outranked { .. } => ("outranked", ErrorKind::Denied),
+            Self::Exhausted { .. } => ("exhausted", ErrorKind::Denied),
+            Self::TimedOut { .. } => ("timed_out", ErrorKind::TimedOut),
+            Self::Store(error) => (error.code(), of_store(error)),
+            Self::Local { .. } => ("local", ErrorKind::Invalid),
+            Self::Sign { .. } => ("sign", ErrorKind::Internal),
+            Self::Entropy(_) => ("entropy", ErrorKind::Internal),
+        }
+    }
+
+    pub(super) fn not_found(what: impl fmt::Display, help: impl Into<String>) -> Self {
+        Self::NotFound { what: what.to_string(), help: help.into() }
+    }
+
+    pub(super) fn invalid(what: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self::Invalid { what: what.to_string(), problem: problem.to_string() }
+    }
+}
+
+fn of_store(error: &StoreError) -> ErrorKind {
+    match error {
+        StoreError::NotFound { .. } | StoreError::NoSuchBucket { .. } => ErrorKind::NotFound,
+        StoreError::Denied { .. } | StoreError::NoCredentials { .. } | StoreError::BadCredentials { .. } => {
+            ErrorKind::Denied
+        }
+        StoreError::Conflict { .. } | StoreError::SourceChanged { .. } => ErrorKind::Conflict,
+        StoreError::Throttled { .. } | StoreError::Unreachable { .. } => ErrorKind::Unreachable,
+        StoreError::Corrupt { .. } => ErrorKind::Tampered,
+        StoreError::Misconfigured { .. } | StoreError::ClockSkew { .. } => ErrorKind::Invalid,
+        _ => ErrorKind::Internal,
+    }
+}
+
+impl From<RecipeError> for ControllerError {
+    fn from(error: RecipeError) -> Self {
+        Self::Recipe(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_won_is_named_in_full() {
+        let winner = Claim {
+            at: Floor::new(Epoch::FIRST, crate::model::Generation::new(8).unwrap()),
+            action: "deploy".to_owned(),
+            version: Some(VersionName::new("1.4.3").unwrap()),
+            by: UserName::new("bob").unwrap(),
+            issued_at: DateTime::UNIX_EPOCH,
+        };
+        let lost = ControllerError::Lost { cell: "n1/web".parse().unwrap(), winner: Box::new(winner) };
+        let text = lost.to_string();
+        for part in ["n1/web", "generation 8", "deploy 1.4.3", "bob", "1970-01-01T00:00:00"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!((lost.code(), lost.kind().exit_code()), ("lost", 3));
+    }
+}
