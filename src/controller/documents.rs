@@ -8,7 +8,7 @@ use super::{Controller, ControllerError};
 use crate::model::index::About;
 use crate::model::{CellId, ManifestName, ObjectKey, Sha256Digest};
 use crate::recipe::written::{Binding, Paused, Recipe};
-use crate::recipe::{self, Read, Written};
+use crate::recipe::{self, Parsed, Written};
 use crate::store::{ETag, StoreError};
 use crate::yaml;
 
@@ -68,14 +68,14 @@ impl Controller {
     ///
     /// # Errors
     /// When a document is there twice, or a cell names a manifest that is nowhere.
-    pub async fn apply(&self, documents: Vec<Read>) -> Result<Vec<Applied>, ControllerError> {
+    pub async fn apply(&self, documents: Vec<Parsed>) -> Result<Vec<Applied>, ControllerError> {
         let (mut manifests, mut cells) = (BTreeMap::new(), BTreeMap::new());
         for document in documents {
             let (what, there) = match document {
-                Read::Manifest(recipe) => {
+                Parsed::Manifest(recipe) => {
                     (format!("manifest {}", recipe.name), manifests.insert(recipe.name.clone(), recipe).is_some())
                 }
-                Read::Cell(binding) => {
+                Parsed::Cell(binding) => {
                     (format!("cell {}", binding.cell), cells.insert(binding.cell.clone(), binding).is_some())
                 }
             };

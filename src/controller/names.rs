@@ -34,7 +34,7 @@ mod tests {
     #[test]
     fn a_name_tells_when_and_what_and_is_found_again_by_its_content() {
         let (content, other) = (Sha256Digest::of(b"a"), Sha256Digest::of(b"b"));
-        let at = |secs| DateTime::from_timestamp(1_767_323_045 + secs, 0).unwrap();
+        let at = |secs: i64| DateTime::from_timestamp(1_767_323_045 + secs, 0).unwrap();
         assert_eq!(generate(at(0), content), "20260102-030405-ca9781");
         let names =
             [generate(at(0), content), generate(at(1), other), generate(at(9), content), "1.4-ca9781".to_owned()];
