@@ -37,7 +37,7 @@ impl Service {
             expires: input.expires.as_ref().and_then(date),
             metadata: stored_metadata(input.metadata)?,
         };
-        let mut announced = Announced {
+        let announced = Announced {
             content_length: input.content_length,
             content_md5: input.content_md5,
             checksums: given_checksums([
@@ -48,9 +48,9 @@ impl Service {
                 input.checksum_sha256,
             ]),
             algorithm: algorithm(input.checksum_algorithm.as_ref())?,
-            trailers: None,
-        };
-        announced.promise(&request.headers, request.trailing_headers);
+            ..Announced::default()
+        }
+        .with_trailers(&request.headers, request.trailing_headers);
 
         let bucket = self.folder.bucket(&input.bucket)?;
         // Early, to save the upload of a body that would be refused; what counts is the check in `commit`.

@@ -32,17 +32,19 @@ pub(super) struct Announced {
     pub(super) checksums: Vec<(Algorithm, String)>,
     /// `x-amz-sdk-checksum-algorithm`, or the trailer that is to come.
     pub(super) algorithm: Option<Algorithm>,
-    /// Where a promised trailer will be found once the body has ended.
+    /// Whether a checksum is to come behind the body.
+    pub(super) trailer_promised: bool,
+    /// Where it will be found once the body has ended.
     pub(super) trailers: Option<TrailingHeaders>,
 }
 
 impl Announced {
-    /// Keeps the trailers if a checksum is promised there.
-    pub(super) fn promise(&mut self, headers: &HeaderMap, trailers: Option<TrailingHeaders>) {
-        let promised = headers.get("x-amz-trailer").and_then(|names| names.to_str().ok());
-        if promised.is_some_and(|names| names.starts_with("x-amz-checksum-")) {
-            self.trailers = trailers;
-        }
+    /// Adds what the request says about trailers.
+    pub(super) fn with_trailers(mut self, headers: &HeaderMap, trailers: Option<TrailingHeaders>) -> Self {
+        let names = headers.get("x-amz-trailer").and_then(|names| names.to_str().ok()).unwrap_or_default();
+        self.trailer_promised = names.starts_with("x-amz-checksum-");
+        self.trailers = trailers;
+        self
     }
 }
 
@@ -105,16 +107,11 @@ pub(super) async fn receive(hold: &Arc<Hold>, body: Option<StreamingBlob>, annou
             Some(_) => {}
         }
     }
-    let in_trailer = match announced.trailers {
-        None => None,
-        Some(trailers) => match trailers.read(trailing_checksum).flatten() {
-            None => {
-                let message = "the checksum promised as a trailer did not come".to_owned();
-                return Err(coded("MalformedTrailerError", StatusCode::BAD_REQUEST, message));
-            }
-            found => found,
-        },
-    };
+    let in_trailer = announced.trailers.and_then(|trailers| trailers.read(trailing_checksum)).flatten();
+    if announced.trailer_promised && in_trailer.is_none() {
+        let message = "the checksum promised as a trailer did not come".to_owned();
+        return Err(coded("MalformedTrailerError", StatusCode::BAD_REQUEST, message));
+    }
     for (algorithm, value) in expected.into_iter().chain(in_trailer) {
         if algorithm != checksum.algorithm {
             return Err(s3_error!(InvalidRequest, "{} was not the checksum announced", algorithm.header()));

@@ -66,7 +66,7 @@ impl Service {
         let number = part_number(input.part_number)?;
         let bucket = self.folder.bucket(&input.bucket)?;
         let upload = self.upload(&bucket, &input.upload_id, &input.key).await?;
-        let mut announced = Announced {
+        let announced = Announced {
             content_length: input.content_length,
             content_md5: input.content_md5,
             checksums: given_checksums([
@@ -77,9 +77,9 @@ impl Service {
                 input.checksum_sha256,
             ]),
             algorithm: algorithm(input.checksum_algorithm.as_ref())?.or(upload.algorithm),
-            trailers: None,
-        };
-        announced.promise(&request.headers, request.trailing_headers);
+            ..Announced::default()
+        }
+        .with_trailers(&request.headers, request.trailing_headers);
         let received = receive(bucket.hold(), input.body, announced).await?;
         if let Some(expected) = upload.algorithm.filter(|expected| *expected != received.checksum.algorithm) {
             return Err(s3_error!(InvalidRequest, "the upload was begun with {}", expected.name()));

@@ -4,6 +4,7 @@
 
 mod conformance;
 mod doctor;
+mod embedded_corners;
 mod embedded_crash;
 mod embedded_objects;
 mod fault_proxy;
