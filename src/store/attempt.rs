@@ -113,9 +113,15 @@ impl Failure {
 
     /// What the store said about one object in an answer that was a success as a whole.
     pub(super) fn told(code: &str, message: &str) -> Self {
-        // No status goes with it: only the word decides, and what is refused without a known word is final.
-        let kind = if code == "AccessDenied" { Kind::Denied } else { classify(0, code) };
-        Self { code: code.to_owned(), message: message.to_owned(), ..Self::of(kind, None) }
+        let status = 200;
+        // No status goes with it, so only the word decides.
+        let kind = if code == "AccessDenied" { Kind::Denied } else { classify(status, code) };
+        Self { status, code: code.to_owned(), message: message.to_owned(), ..Self::of(kind, None) }
+    }
+
+    /// The store cannot do something that it did not refuse either.
+    pub(super) fn unable(what: &str) -> Self {
+        Self { code: what.to_owned(), ..Self::of(Kind::Unsupported, None) }
     }
 
     fn from_sdk<E>(error: SdkError<E, HttpResponse>) -> Self
@@ -294,7 +300,7 @@ impl Store {
 
     /// What was being done to the object at `key`, for errors.
     pub(super) fn doing(&self, verb: &'static str, key: &str) -> Doing {
-        Doing { verb, what: format!("s3://{}/{key}", self.inner.bucket) }
+        Doing { verb, what: format!("s3://{}/{key}", self.inner.bucket).into() }
     }
 
     /// The failure as the caller must take it.
@@ -309,7 +315,7 @@ impl Store {
             Kind::Down(why) => StoreError::Unreachable { doing, endpoint: endpoint(), why, tries, source },
             Kind::ClockSkew => StoreError::ClockSkew { doing, skew: self.clock_skew() },
             Kind::NoCredentials => StoreError::NoCredentials { doing, looked: self.inner.looked.clone(), source },
-            Kind::BadCredentials => StoreError::BadCredentials { doing, code, source },
+            Kind::BadCredentials => StoreError::BadCredentials { doing, code },
             Kind::NoSuchBucket => {
                 StoreError::NoSuchBucket { doing, bucket: self.inner.bucket.clone(), endpoint: endpoint() }
             }

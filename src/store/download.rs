@@ -3,10 +3,10 @@
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
+use super::Store;
 use super::attempt::{Failure, Kind, Tries};
 use super::error::{Expect, Outage, StoreError};
 use super::stream::{Body, ObjectStream};
-use super::{ETag, Store};
 use crate::model::digest::DigestBuilder;
 use crate::model::{ObjectKey, Sha256Digest};
 
@@ -22,13 +22,11 @@ enum Range {
     From(u64),
 }
 
-/// What of the object is wanted, and what was learnt of it.
+/// What of which object is wanted.
 struct Wanted<'a> {
     full_key: &'a str,
     range: Range,
     size: u64,
-    /// The bytes that the first answer was of: later answers must be of the same.
-    known: Option<ETag>,
 }
 
 impl Store {
@@ -49,12 +47,12 @@ impl Store {
         let doing = || self.doing("fetching", &full_key);
         let corrupt = |got: String| StoreError::Corrupt { doing: doing(), expected: expect, got };
         let range = offset.map_or(Range::Whole, Range::From);
-        let mut wanted = Wanted { full_key: &full_key, range, size: expect.size, known: None };
+        let wanted = Wanted { full_key: &full_key, range, size: expect.size };
         let mut digest = Sha256Digest::builder();
         let (mut done, mut counted) = (0, 0);
         let mut tries = Tries::new(self);
         loop {
-            let failure = match self.take(&mut wanted, &mut done, &mut digest, into).await {
+            let failure = match Box::pin(self.take(&wanted, &mut done, &mut digest, into)).await {
                 Ok(()) => break,
                 Err(Fault::Sink(source)) => return Err(StoreError::Local { doing: doing(), source }),
                 Err(Fault::Store(failure)) => failure,
@@ -62,7 +60,6 @@ impl Store {
             match failure.kind {
                 Kind::Excess => return Err(corrupt("more bytes".to_owned())),
                 Kind::BadRange => return Err(corrupt("fewer bytes".to_owned())),
-                Kind::Precondition => return Err(corrupt("other bytes while it was being fetched".to_owned())),
                 _ => {}
             }
             if done - counted >= PROGRESS_BYTES {
@@ -85,7 +82,7 @@ impl Store {
     /// Why the store did not answer.
     pub async fn open_range(&self, key: &ObjectKey, offset: u64, size: u64) -> Result<ObjectStream, StoreError> {
         let full_key = key.render(&self.inner.prefix);
-        let wanted = Wanted { full_key: &full_key, range: Range::From(offset), size, known: None };
+        let wanted = Wanted { full_key: &full_key, range: Range::From(offset), size };
         let doing = self.doing("fetching", &full_key);
         match self.with_retries(|| self.ask(&wanted, 0)).await {
             Ok(answer) => Ok(ObjectStream { body: Body::new(self.clone(), answer.body, size), doing }),
@@ -96,7 +93,7 @@ impl Store {
     /// Fetches what is still missing after `done` bytes.
     async fn take(
         &self,
-        wanted: &mut Wanted<'_>,
+        wanted: &Wanted<'_>,
         done: &mut u64,
         digest: &mut DigestBuilder,
         into: &mut (impl AsyncWrite + Unpin + Send),
@@ -105,7 +102,6 @@ impl Store {
             return Ok(());
         }
         let answer = self.ask(wanted, *done).await?;
-        wanted.known = answer.e_tag.map(ETag).or(wanted.known.take());
         let mut body = Body::new(self.clone(), answer.body, wanted.size - *done);
         while let Some(piece) = body.next().await? {
             digest.update(&piece);
@@ -132,11 +128,10 @@ impl Store {
             .get_object()
             .bucket(&self.inner.bucket)
             .key(wanted.full_key)
-            .set_range((!whole).then(|| format!("bytes={first}-{last}")))
-            .set_if_match(wanted.known.as_ref().map(|tag| tag.as_str().to_owned()));
+            .set_range((!whole).then(|| format!("bytes={first}-{last}")));
         let answer = self.send(self.inner.deadlines.first_byte, request.send()).await?;
         if !whole && !answer.content_range().is_some_and(|range| range.starts_with(&format!("bytes {first}-"))) {
-            return Err(Failure::told("NotImplemented", "the answer is not of the range that was asked for"));
+            return Err(Failure::unable("its answer is not of the range that was asked for"));
         }
         // What is announced is believed only so far as to refuse early.
         match answer.content_length().and_then(|length| u64::try_from(length).ok()) {

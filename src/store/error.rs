@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -14,7 +14,8 @@ use crate::model::keys::WriteRule;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doing {
     pub(super) verb: &'static str,
-    pub(super) what: String,
+    // Boxed, like the path below, because results that hold an error are moved about a lot.
+    pub(super) what: Box<str>,
 }
 
 impl fmt::Display for Doing {
@@ -83,7 +84,7 @@ pub enum StoreError {
         doing: Doing,
     },
     /// Have the rights put right. Never the same as [`StoreError::NotFound`].
-    #[error("{doing}: the store denies it to these credentials ({code}); grant them the right to")]
+    #[error("{doing}: the store denies it to these credentials ({code}); they need the right to do it")]
     Denied {
         /// What was being done.
         doing: Doing,
@@ -176,7 +177,7 @@ pub enum StoreError {
         message: String,
     },
     /// Give credentials.
-    #[error("{doing}: no credentials found in {looked}; set access_key and secret_key in the config, or one of these")]
+    #[error("{doing}: no credentials could be had from {looked}; mend one of these, or set keys in the config")]
     NoCredentials {
         /// What was being done.
         doing: Doing,
@@ -193,9 +194,6 @@ pub enum StoreError {
         doing: Doing,
         /// The store's word for it.
         code: String,
-        /// What was said where they come from.
-        #[source]
-        source: Option<Cause>,
     },
     /// Create the bucket or correct its name.
     #[error("{doing}: there is no bucket {bucket:?} at {endpoint}; create it or correct the name")]
@@ -224,7 +222,7 @@ pub enum StoreError {
         /// What was being done.
         doing: Doing,
         /// The local file.
-        path: PathBuf,
+        path: Box<Path>,
         /// What it should have been.
         expected: Expect,
         /// What it was, in words.

@@ -188,7 +188,7 @@ impl Store {
 
 /// Without tags neither polling nor changing works, so no store without them can be used.
 pub(super) fn without_etag() -> Failure {
-    Failure::told("NotImplemented", "the answer has no ETag")
+    Failure::unable("its answer has no ETag")
 }
 
 pub(super) fn time(time: &SdkDateTime) -> Option<DateTime<Utc>> {

@@ -1,5 +1,7 @@
 //! Deleting objects.
 
+use std::collections::HashMap;
+
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use futures_util::{StreamExt as _, stream};
 
@@ -84,24 +86,20 @@ impl Store {
                 self.send(self.inner.deadlines.whole, request.send())
             })
             .await?;
-        let mut failed: std::collections::HashMap<String, Failure> = answer
-            .errors
-            .unwrap_or_default()
-            .into_iter()
-            .map(|error| {
-                let code = error.code.unwrap_or_default();
-                let failure = Failure::told(&code, &error.message.unwrap_or_default());
-                (error.key.unwrap_or_default(), failure)
-            })
-            .collect();
-        Ok(batch
-            .iter()
-            .zip(&full_keys)
-            .map(|(key, full_key)| match failed.remove(full_key) {
+        let mut failed = HashMap::new();
+        for error in answer.errors.unwrap_or_default() {
+            let failure = Failure::told(&error.code.unwrap_or_default(), &error.message.unwrap_or_default());
+            failed.insert(error.key.unwrap_or_default(), failure);
+        }
+        let mut results = Vec::with_capacity(batch.len());
+        for (key, full_key) in batch.iter().zip(&full_keys) {
+            results.push(match failed.remove(full_key) {
+                Some(failure) if failure.is_transient() => self.delete(key).await,
                 Some(failure) if failure.kind != Kind::Absent => Err(self.explain(self.deleting(key), failure)),
                 _ => Ok(()),
-            })
-            .collect())
+            });
+        }
+        Ok(results)
     }
 
     fn deleting(&self, key: &ObjectKey) -> Doing {

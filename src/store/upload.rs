@@ -59,12 +59,12 @@ impl Source<'_> {
     }
 
     fn unreadable(&self, source: std::io::Error) -> StoreError {
-        let doing = Doing { verb: "reading", what: self.path.display().to_string() };
+        let doing = Doing { verb: "reading", what: self.path.display().to_string().into() };
         StoreError::Local { doing, source }
     }
 
     fn changed(&self, got: String) -> StoreError {
-        StoreError::SourceChanged { doing: self.doing.clone(), path: self.path.to_owned(), expected: self.expect, got }
+        StoreError::SourceChanged { doing: self.doing.clone(), path: self.path.into(), expected: self.expect, got }
     }
 }
 
@@ -86,7 +86,7 @@ impl Store {
         let doing = self.doing("uploading to", &full_key);
         self.obey(key, &doing, &[WriteRule::Harmless])?;
         let file = File::open(path).await.map_err(|source| StoreError::Local {
-            doing: Doing { verb: "opening", what: path.display().to_string() },
+            doing: Doing { verb: "opening", what: path.display().to_string().into() },
             source,
         })?;
         let digest = Sha256Digest::builder();

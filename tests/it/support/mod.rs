@@ -1,8 +1,10 @@
 //! What tests stand on: an S3 server in a temporary folder, and waiting for a condition instead of for a time.
 #![allow(dead_code, reason = "a toolbox: not every build of the tests uses every tool")]
 
+pub(crate) mod bucket;
 pub(crate) mod garage;
 pub(crate) mod proxy;
+pub(crate) mod scripted;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
