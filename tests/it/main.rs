@@ -3,17 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod conformance;
+mod dependencies;
 mod doctor;
 mod embedded_corners;
 mod embedded_crash;
-mod dependencies;
 mod embedded_objects;
 mod fault_proxy;
 mod foreign_clients;
 mod format;
+mod layering;
 mod recipe_errors;
 mod recipe_examples;
-mod layering;
 mod store_credentials;
 mod store_faults;
 mod store_files;
