@@ -1,0 +1,279 @@
+//! Deleting: versions slowly and in an order that whoever comes by can finish, the rest only when nobody needs it
+//! (protocol.md, "Publishing, in order", the end).
+
+use chrono::{DateTime, Utc};
+
+use super::head::Head;
+use super::references::Named;
+use super::version::DELETION_RESTS;
+use super::{Controller, ControllerError, Liveness, LivenessLimits};
+use crate::model::fleet::Deleting;
+use crate::model::heartbeat::{Heartbeat, Phase};
+use crate::model::keys::Folder;
+use crate::model::trigger::Action;
+use crate::model::{CellId, DeploymentName, ManifestName, NodeName, ObjectKey, Sha256Digest, VersionName, document};
+use crate::store::{Depth, StoreError};
+
+/// What came of a deletion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deletion {
+    /// It is gone.
+    Done {
+        /// How many objects were deleted.
+        objects: usize,
+    },
+    /// It is marked and no longer published; the same command, `gc` or `serve` finishes the deletion after this time.
+    Marked {
+        /// From when on.
+        ready_at: DateTime<Utc>,
+    },
+}
+
+impl Controller {
+    /// Deletes a version that nobody needs: marks it first, and an hour later, having looked again, deletes it.
+    ///
+    /// # Errors
+    /// [`ControllerError::InUse`] when somebody needs it; a mark is then taken back.
+    pub async fn delete_version(&self, cell: &CellId, version: &VersionName) -> Result<Deletion, ControllerError> {
+        let marked_at = self.is_marked(cell, version).await?;
+        if marked_at.is_none() && self.list_folder(&Folder::Version(cell.clone(), version.clone())).await?.is_empty() {
+            return Err(ControllerError::not_found(format!("{cell}: version {version}"), "there is none"));
+        }
+        let manifest = self.find_manifest(cell, version).await?;
+        let manifest_sha256 = manifest.as_deref().map(Sha256Digest::of);
+        let mark = ObjectKey::VersionDeleting(cell.clone(), version.clone());
+        // Without its manifest a marked version is past help: what is left of it only has to go.
+        let is_past_help = marked_at.is_some() && manifest.is_none();
+        if !is_past_help && let Some(by) = self.who_needs(cell, Named { version, manifest_sha256 }).await? {
+            if marked_at.is_some() {
+                self.writer().await?.delete(&mark).await?;
+            }
+            return Err(ControllerError::InUse { what: format!("{cell}: version {version}"), by });
+        }
+        let object = format!("version/{cell}/{version}");
+        let Some(marked_at) = marked_at else {
+            let deleting = Deleting { marked_at: self.now(), marked_by: self.actor().user.clone(), manifest_sha256 };
+            let act = self.intend("delete", object, None, Some("marked".to_owned()), None).await?;
+            let marked = match self.writer().await?.create(&mark, document::render(&deleting).into()).await {
+                // Somebody else marked it: that serves as well.
+                Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+                Err(error) => Err(error.into()),
+            };
+            self.conclude(act, marked).await?;
+            return Ok(Deletion::Marked { ready_at: self.store_now() + DELETION_RESTS });
+        };
+        let ready_at = marked_at + DELETION_RESTS;
+        if self.store_now() < ready_at {
+            return Ok(Deletion::Marked { ready_at });
+        }
+        let act = self.intend("delete", object, manifest_sha256.map(|digest| digest.to_string()), None, None).await?;
+        let deleted = self.delete_marked(cell, version).await;
+        self.conclude(act, deleted).await.map(|objects| Deletion::Done { objects })
+    }
+
+    /// The manifest first, so that the version is no more; the files; the mark last, which frees the name.
+    async fn delete_marked(&self, cell: &CellId, version: &VersionName) -> Result<usize, ControllerError> {
+        let mark = ObjectKey::VersionDeleting(cell.clone(), version.clone());
+        let manifest = ObjectKey::VersionManifest(cell.clone(), version.clone());
+        let keys = self.list_folder(&Folder::Version(cell.clone(), version.clone())).await?;
+        let count = keys.len();
+        self.delete_in_order(&manifest, keys, Some(&mark)).await?;
+        Ok(count)
+    }
+
+    /// Deletes `first`, then `keys`, then `last`; of `keys` these two are left out.
+    async fn delete_in_order(
+        &self,
+        first: &ObjectKey,
+        keys: Vec<ObjectKey>,
+        last: Option<&ObjectKey>,
+    ) -> Result<(), ControllerError> {
+        let writer = self.writer().await?;
+        writer.delete(first).await?;
+        let keys: Vec<ObjectKey> = keys.into_iter().filter(|key| key != first && Some(key) != last).collect();
+        self.delete_all(&keys).await?;
+        if let Some(last) = last {
+            writer.delete(last).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn delete_all(&self, keys: &[ObjectKey]) -> Result<(), ControllerError> {
+        for (_, result) in self.writer().await?.delete_many(keys).await {
+            result?;
+        }
+        Ok(())
+    }
+
+    /// The keys of the protocol below a folder. What is no such key was put there by others, and stays.
+    pub(super) async fn list_folder(&self, folder: &Folder) -> Result<Vec<ObjectKey>, ControllerError> {
+        let mut pages = self.store().list(folder, Depth::Deep);
+        let mut keys = Vec::new();
+        while let Some(page) = pages.next().await? {
+            keys.extend(page.entries.iter().filter_map(crate::store::Entry::object_key));
+        }
+        Ok(keys)
+    }
+
+    /// Deletes a release. Versions made from it hold their own copies of its files.
+    ///
+    /// # Errors
+    /// [`ControllerError::NotFound`] when there is none.
+    pub async fn delete_deployment(
+        &self,
+        manifest: &ManifestName,
+        name: &DeploymentName,
+    ) -> Result<Deletion, ControllerError> {
+        let keys = self.list_folder(&Folder::Deployment(manifest.clone(), name.clone())).await?;
+        if keys.is_empty() {
+            let what = format!("deployment {name} of manifest {manifest}");
+            return Err(ControllerError::not_found(what, "there is none"));
+        }
+        let objects = keys.len();
+        let act = self.intend("delete", format!("deployment/{manifest}/{name}"), None, None, None).await?;
+        let list = ObjectKey::Deployment(manifest.clone(), name.clone());
+        let deleted = self.delete_in_order(&list, keys, None).await;
+        self.conclude(act, deleted).await.map(|()| Deletion::Done { objects })
+    }
+
+    /// Deletes a manifest that no cell is bound to and that has no releases.
+    ///
+    /// # Errors
+    /// [`ControllerError::InUse`] when it is needed.
+    pub async fn delete_manifest(&self, name: &ManifestName) -> Result<Deletion, ControllerError> {
+        self.get_manifest(name).await?;
+        let what = || format!("manifest {name}");
+        for cell in self.cell_ids().await? {
+            match self.read_binding(&cell).await {
+                Ok((binding, _)) if binding.manifest == *name => {
+                    return Err(ControllerError::InUse { what: what(), by: format!("cell {cell} is made from it") });
+                }
+                // A cell that was removed has no document any more.
+                Ok(_) | Err(ControllerError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(deployment) = self.deployment_names(name).await?.first() {
+            let by = format!("it has deployments, such as {deployment}; delete them first");
+            return Err(ControllerError::InUse { what: what(), by });
+        }
+        let act = self.intend("delete", format!("manifest/{name}"), None, None, None).await?;
+        let deleted = self.writer().await?.delete(&ObjectKey::ManifestYaml(name.clone())).await;
+        self.conclude(act, deleted.map_err(Into::into)).await.map(|()| Deletion::Done { objects: 1 })
+    }
+
+    /// Every cell that has a folder in the bucket.
+    pub(super) async fn cell_ids(&self) -> Result<Vec<CellId>, ControllerError> {
+        let mut cells = Vec::new();
+        for node in self.folders(&Folder::Cells).await? {
+            let Ok(node) = NodeName::new(node) else { continue };
+            let of_node = self.folders(&Folder::NodeCells(node.clone())).await?;
+            cells.extend(of_node.iter().filter_map(|cell| format!("{node}/{cell}").parse::<CellId>().ok()));
+        }
+        Ok(cells)
+    }
+
+    pub(super) async fn folders(&self, folder: &Folder) -> Result<Vec<String>, ControllerError> {
+        let mut pages = self.store().list(folder, Depth::Shallow);
+        let mut names = Vec::new();
+        while let Some(page) = pages.next().await? {
+            names.extend(page.folders);
+        }
+        Ok(names)
+    }
+
+    /// Deletes a cell that was removed from its node. Its trigger and newest history entry stay as a tombstone, so
+    /// that its generations never start again.
+    ///
+    /// # Errors
+    /// [`ControllerError::InUse`] unless its newest trigger says `remove` and its node does not contradict.
+    pub async fn delete_cell(&self, cell: &CellId) -> Result<Deletion, ControllerError> {
+        let what = || format!("cell {cell}");
+        let head = self.head(cell).await?;
+        let keys = self.list_folder(&Folder::Cell(cell.clone())).await?;
+        let keys: Vec<ObjectKey> = keys.into_iter().filter(|key| !is_tombstone(key, &head)).collect();
+        if keys.is_empty() {
+            return Err(ControllerError::not_found(what(), "there is none"));
+        }
+        if let Some(by) = self.keeps_cell(cell, &head).await? {
+            return Err(ControllerError::InUse { what: what(), by });
+        }
+        let objects = keys.len();
+        let act = self.intend("delete", format!("cell/{cell}"), None, None, None).await?;
+        let deleted = async {
+            // Without its document nothing can be published to it any more.
+            self.writer().await?.delete(&ObjectKey::CellYaml(cell.clone())).await?;
+            let now = self.head(cell).await?;
+            if let Some(by) = self.keeps_cell(cell, &now).await? {
+                return Err(ControllerError::InUse { what: what(), by });
+            }
+            let is_manifest = |key: &ObjectKey| matches!(key, ObjectKey::VersionManifest(..));
+            let (manifests, others): (Vec<ObjectKey>, Vec<ObjectKey>) = keys.into_iter().partition(is_manifest);
+            self.delete_all(&manifests).await?;
+            let others: Vec<ObjectKey> = others.into_iter().filter(|key| !is_tombstone(key, &now)).collect();
+            self.delete_all(&others).await?;
+            let turn = self.take_turn(cell).await?;
+            let forgotten = self.change_index(cell, |entry| entry.about.take().is_some()).await;
+            turn.end().await;
+            forgotten
+        }
+        .await;
+        self.conclude(act, deleted).await.map(|()| Deletion::Done { objects })
+    }
+
+    /// Why a cell cannot be deleted, if it cannot.
+    async fn keeps_cell(&self, cell: &CellId, head: &Head) -> Result<Option<String>, ControllerError> {
+        let Some(newest) = &head.newest else {
+            // It was never published, so nothing of it can be anywhere.
+            return Ok(None);
+        };
+        if newest.action != Action::Remove {
+            return Ok(Some(format!("its newest trigger says {}; `fleetman remove` it first", newest.action.name())));
+        }
+        let key = ObjectKey::Heartbeat(cell.node.clone());
+        let beat = match self.find_document::<Heartbeat>(&key).await {
+            Ok(beat) => beat,
+            Err(ControllerError::Unreadable { .. }) => return Ok(Some(format!("{key} cannot be read"))),
+            Err(error) => return Err(error),
+        };
+        let report = beat.as_ref().and_then(|beat| beat.cells.get(&cell.cell));
+        let is_there = report.is_some_and(|report| report.phase != Phase::Removed || report.running.is_some());
+        Ok(is_there
+            .then(|| format!("node {} has not removed it yet; if the node is gone, delete its heartbeat", cell.node)))
+    }
+
+    /// Deletes the heartbeat of a node that is dead.
+    ///
+    /// # Errors
+    /// [`ControllerError::InUse`] while it is not.
+    pub async fn delete_heartbeat(&self, node: &NodeName, limits: LivenessLimits) -> Result<Deletion, ControllerError> {
+        let key = ObjectKey::Heartbeat(node.clone());
+        let Some(meta) = self.store().head(&key).await? else {
+            return Err(ControllerError::not_found(format!("heartbeat of node {node}"), "there is none"));
+        };
+        // One that cannot be read has no interval of its own.
+        let interval_secs = match self.find_document::<Heartbeat>(&key).await {
+            Ok(beat) => beat.map(|beat| beat.interval_secs),
+            Err(ControllerError::Unreadable { .. } | ControllerError::Store(StoreError::TooLarge { .. })) => None,
+            Err(error) => return Err(error),
+        };
+        let liveness = limits.judge(meta.last_modified, interval_secs, self.store_now());
+        if liveness != Liveness::Dead {
+            let by = format!("the node is {}", liveness.as_str());
+            return Err(ControllerError::InUse { what: format!("heartbeat of node {node}"), by });
+        }
+        let act = self.intend("delete", format!("heartbeat/{node}"), None, None, None).await?;
+        let deleted = self.writer().await?.delete(&key).await;
+        self.conclude(act, deleted.map_err(Into::into)).await.map(|()| Deletion::Done { objects: 1 })
+    }
+}
+
+/// What stays of a deleted cell.
+fn is_tombstone(key: &ObjectKey, head: &Head) -> bool {
+    match key {
+        ObjectKey::Trigger(_) => true,
+        // Above the newest that is believed there may be what a newer key signed.
+        ObjectKey::History(_, at) => head.at().is_none_or(|newest| *at >= newest),
+        _ => false,
+    }
+}

@@ -1,0 +1,234 @@
+//! Bringing to an end what others began: claims without copies, marked deletions, folders that no commit document
+//! names.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tracing::info;
+
+use super::claim::PublishedHow;
+use super::{Controller, ControllerError, Deletion};
+use crate::model::keys::Folder;
+use crate::model::{CellId, DeploymentName, ManifestName, ObjectKey, VersionName};
+use crate::store::Depth;
+
+/// What no commit document names is swept after this time, by the store's clock.
+const SWEPT_AFTER: TimeDelta = TimeDelta::hours(24);
+
+/// What a sweep did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Folders and objects that no commit document names.
+    pub swept: Vec<String>,
+    /// How many objects were deleted.
+    pub objects: usize,
+    /// Cells whose newest trigger was brought to its end.
+    pub finished: Vec<CellId>,
+    /// Versions whose deletion was finished.
+    pub deleted: Vec<String>,
+    /// Versions whose deletion is marked, and from when on it may be finished.
+    pub marked: Vec<(String, DateTime<Utc>)>,
+    /// What could not be done, and why.
+    pub problems: Vec<String>,
+}
+
+/// A folder that has, or lacks, a commit document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Owner {
+    Version(CellId, VersionName),
+    Deployment(ManifestName, DeploymentName),
+}
+
+impl Owner {
+    fn of(key: &ObjectKey) -> Option<Self> {
+        match key {
+            ObjectKey::VersionFile(cell, version, ..)
+            | ObjectKey::VersionPack(cell, version, _)
+            | ObjectKey::VersionManifest(cell, version)
+            | ObjectKey::VersionDeleting(cell, version) => Some(Self::Version(cell.clone(), version.clone())),
+            ObjectKey::DeploymentFile(manifest, name, ..) | ObjectKey::Deployment(manifest, name) => {
+                Some(Self::Deployment(manifest.clone(), name.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    fn folder(&self) -> Folder {
+        match self {
+            Self::Version(cell, version) => Folder::Version(cell.clone(), version.clone()),
+            Self::Deployment(manifest, name) => Folder::Deployment(manifest.clone(), name.clone()),
+        }
+    }
+}
+
+/// What a LIST showed of a folder.
+#[derive(Debug, Default)]
+struct Seen {
+    committed: bool,
+    marked: bool,
+    newest: Option<DateTime<Utc>>,
+    /// An object whose time the store did not tell is never old.
+    timeless: bool,
+    keys: Vec<ObjectKey>,
+}
+
+impl Seen {
+    fn add(&mut self, key: ObjectKey, time: Option<DateTime<Utc>>) {
+        self.committed |= matches!(key, ObjectKey::VersionManifest(..) | ObjectKey::Deployment(..));
+        self.marked |= matches!(key, ObjectKey::VersionDeleting(..));
+        self.timeless |= time.is_none();
+        self.newest = self.newest.max(time);
+        self.keys.push(key);
+    }
+
+    fn is_garbage(&self, oldest: DateTime<Utc>) -> bool {
+        !self.committed && !self.marked && !self.timeless && self.newest.is_some_and(|newest| newest < oldest)
+    }
+}
+
+impl Controller {
+    /// Finishes what others began and sweeps what nobody will. With `dry_run` nothing is written.
+    ///
+    /// # Errors
+    /// Why the store could not be listed. What goes wrong with one thing is part of the report.
+    pub async fn gc(&self, dry_run: bool) -> Result<GcReport, ControllerError> {
+        let mut report = GcReport::default();
+        self.finish_claims(dry_run, &mut report).await?;
+        for folder in [Folder::Cells, Folder::Deployments(None)] {
+            self.sweep(&folder, dry_run, &mut report).await?;
+        }
+        self.sweep_loose(dry_run, &mut report).await?;
+        info!(swept = report.swept.len(), objects = report.objects, finished = report.finished.len(), dry_run, "swept");
+        Ok(report)
+    }
+
+    async fn finish_claims(&self, dry_run: bool, report: &mut GcReport) -> Result<(), ControllerError> {
+        for cell in self.cell_ids().await? {
+            let finished = async {
+                let head = self.head(&cell).await?;
+                match &head.newest {
+                    Some(newest) if !self.is_finished(&head).await? => {
+                        if !dry_run {
+                            let published = self.settle(&head, newest).await?;
+                            return Ok(published.how == PublishedHow::Finished);
+                        }
+                        Ok(true)
+                    }
+                    _ => Ok::<bool, ControllerError>(false),
+                }
+            };
+            match finished.await {
+                Ok(true) => report.finished.push(cell),
+                Ok(false) => {}
+                Err(error) => report.problems.push(format!("{cell}: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes through a folder once. Keys come in order, so the objects of one version come together.
+    async fn sweep(&self, folder: &Folder, dry_run: bool, report: &mut GcReport) -> Result<(), ControllerError> {
+        let mut pages = self.store().list(folder, Depth::Deep);
+        let mut current: Option<(Owner, Seen)> = None;
+        while let Some(page) = pages.next().await? {
+            for entry in page.entries {
+                let Some(key) = entry.object_key() else { continue };
+                let Some(owner) = Owner::of(&key) else { continue };
+                if current.as_ref().is_none_or(|(before, _)| *before != owner) {
+                    let before = current.replace((owner, Seen::default()));
+                    self.judge(before, dry_run, report).await;
+                }
+                if let Some((_, seen)) = &mut current {
+                    seen.add(key, entry.last_modified);
+                }
+            }
+        }
+        self.judge(current, dry_run, report).await;
+        Ok(())
+    }
+
+    async fn judge(&self, folder: Option<(Owner, Seen)>, dry_run: bool, report: &mut GcReport) {
+        let Some((owner, seen)) = folder else { return };
+        let done = match &owner {
+            Owner::Version(cell, version) if seen.marked => self.finish_deletion(cell, version, dry_run, report).await,
+            _ if seen.is_garbage(self.store_now() - SWEPT_AFTER) => self.sweep_folder(&owner, dry_run, report).await,
+            _ => Ok(()),
+        };
+        if let Err(error) = done {
+            report.problems.push(format!("{}: {error}", owner.folder().relative()));
+        }
+    }
+
+    async fn finish_deletion(
+        &self,
+        cell: &CellId,
+        version: &VersionName,
+        dry_run: bool,
+        report: &mut GcReport,
+    ) -> Result<(), ControllerError> {
+        let name = format!("{cell} {version}");
+        if dry_run {
+            let since = self.is_marked(cell, version).await?;
+            report.marked.extend(since.map(|since| (name, since + super::version::DELETION_RESTS)));
+            return Ok(());
+        }
+        match self.delete_version(cell, version).await? {
+            Deletion::Done { objects } => {
+                report.objects += objects;
+                report.deleted.push(name);
+            }
+            Deletion::Marked { ready_at } => report.marked.push((name, ready_at)),
+        }
+        Ok(())
+    }
+
+    /// Looks once more before deleting: an upload or publish may have taken the folder up again.
+    async fn sweep_folder(&self, owner: &Owner, dry_run: bool, report: &mut GcReport) -> Result<(), ControllerError> {
+        let folder = owner.folder();
+        let mut seen = Seen::default();
+        let mut pages = self.store().list(&folder, Depth::Deep);
+        while let Some(page) = pages.next().await? {
+            for entry in page.entries {
+                if let Some(key) = entry.object_key() {
+                    seen.add(key, entry.last_modified);
+                }
+            }
+        }
+        if seen.is_garbage(self.store_now() - SWEPT_AFTER) {
+            self.sweep_keys(folder.relative(), seen.keys, dry_run, report).await?;
+        }
+        Ok(())
+    }
+
+    /// Probes and beats that were left behind.
+    async fn sweep_loose(&self, dry_run: bool, report: &mut GcReport) -> Result<(), ControllerError> {
+        let oldest = self.store_now() - SWEPT_AFTER;
+        for folder in [Folder::Probes(None), Folder::Controllers] {
+            let mut keys = Vec::new();
+            let mut pages = self.store().list(&folder, Depth::Deep);
+            while let Some(page) = pages.next().await? {
+                let old = page.entries.iter().filter(|entry| entry.last_modified.is_some_and(|time| time < oldest));
+                keys.extend(old.filter_map(crate::store::Entry::object_key));
+            }
+            if !keys.is_empty() {
+                self.sweep_keys(folder.relative(), keys, dry_run, report).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep_keys(
+        &self,
+        what: String,
+        keys: Vec<ObjectKey>,
+        dry_run: bool,
+        report: &mut GcReport,
+    ) -> Result<(), ControllerError> {
+        if !dry_run {
+            let act = self.intend("gc", what.clone(), None, None, None).await?;
+            let swept = self.delete_all(&keys).await;
+            self.conclude(act, swept).await?;
+        }
+        report.objects += keys.len();
+        report.swept.push(what);
+        Ok(())
+    }
+}
