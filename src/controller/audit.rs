@@ -13,6 +13,7 @@ use crate::model::audit::{AuditEntry, AuditStage};
 use crate::model::sign::Verified;
 use crate::model::trigger::Trigger;
 use crate::model::{ObjectKey, Sha256Digest, document};
+use crate::store::StoreError;
 
 /// An intent that was written and wants an outcome.
 #[must_use]
@@ -100,7 +101,7 @@ impl Controller {
         let outcome = self.claim_entry(entry, Half::Outcome, entry.action.name(), None, stage);
         match self.write_audit(&outcome).await {
             // Somebody else finished it too, and put it into other words.
-            Err(ControllerError::Store(crate::store::StoreError::Conflict { .. })) => Ok(()),
+            Err(error) if matches!(error.of_store(), Some(StoreError::Conflict { .. })) => Ok(()),
             result => result,
         }
     }

@@ -233,7 +233,7 @@ impl Controller {
         let key = ObjectKey::Heartbeat(cell.node.clone());
         let beat = match self.find_document::<Heartbeat>(&key).await {
             Ok(beat) => beat,
-            Err(ControllerError::Unreadable { .. }) => return Ok(Some(format!("{key} cannot be read"))),
+            Err(error) if error.is_unreadable() => return Ok(Some(format!("{key} cannot be read"))),
             Err(error) => return Err(error),
         };
         let report = beat.as_ref().and_then(|beat| beat.cells.get(&cell.cell));
@@ -254,7 +254,7 @@ impl Controller {
         // One that cannot be read has no interval of its own.
         let interval_secs = match self.find_document::<Heartbeat>(&key).await {
             Ok(beat) => beat.map(|beat| beat.interval_secs),
-            Err(ControllerError::Unreadable { .. } | ControllerError::Store(StoreError::TooLarge { .. })) => None,
+            Err(error) if error.is_unreadable() => None,
             Err(error) => return Err(error),
         };
         let liveness = limits.judge(meta.last_modified, interval_secs, self.store_now());

@@ -187,14 +187,12 @@ pub enum ControllerError {
         reason: String,
     },
     /// Another controller is writing the cell's node.
-    #[error("{cell}: controller {holder} has been writing {holds} since {since}; gave up after {waited:?}", since = since.to_rfc3339())]
+    #[error("{cell}: {holder} since {since}; gave up after {waited:?}", since = since.to_rfc3339())]
     Busy {
         /// The cell that was to be written.
         cell: CellId,
-        /// The other controller.
+        /// The other controller and the cell that it writes, in words.
         holder: String,
-        /// The cell that it writes.
-        holds: CellId,
         /// Since when it says so.
         since: DateTime<Utc>,
         /// How long was waited.
@@ -238,15 +236,13 @@ pub enum ControllerError {
         /// What the config says.
         expected: Uuid,
     },
-    /// A version in the bucket is not the one that was signed.
+    /// A version in the bucket is not the one that was published, or not what its inputs give.
     #[error(
-        "{cell}: version {version} in the bucket is not the one that was published: expected manifest {expected}, found {found}; nothing was signed"
+        "{what} in the bucket is not the one that was published: expected manifest {expected}, found {found}; nothing was signed"
     )]
     VersionTampered {
-        /// The cell.
-        cell: CellId,
-        /// The version.
-        version: VersionName,
+        /// The cell's version.
+        what: String,
         /// The digest of its manifest by verified history, or by what was computed.
         expected: Sha256Digest,
         /// What is in the bucket.
@@ -271,7 +267,7 @@ pub enum ControllerError {
         problem: String,
         /// What is wrong with its signature.
         #[source]
-        source: Option<SignError>,
+        source: Option<Box<SignError>>,
     },
     /// A document in the bucket cannot be read.
     #[error("{key} cannot be read")]
@@ -314,7 +310,7 @@ pub enum ControllerError {
     },
     /// The bucket did not do what it was asked.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(Box<StoreError>),
     /// A local file or folder cannot be used.
     #[error("{doing} {}", path.display())]
     Local {
@@ -385,6 +381,29 @@ impl ControllerError {
         }
     }
 
+    /// What the bucket said, if that is what went wrong.
+    #[must_use]
+    pub fn of_store(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The document is there, but it is too large or not what its kind says.
+    pub(super) fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Unreadable { .. }) || matches!(self.of_store(), Some(StoreError::TooLarge { .. }))
+    }
+
+    pub(super) fn version_tampered(
+        cell: &CellId,
+        version: &VersionName,
+        expected: Sha256Digest,
+        found: Sha256Digest,
+    ) -> Self {
+        Self::VersionTampered { what: format!("{cell}: version {version}"), expected, found }
+    }
+
     pub(super) fn not_found(what: impl fmt::Display, help: impl Into<String>) -> Self {
         Self::NotFound { what: what.to_string(), help: help.into() }
     }
@@ -405,6 +424,12 @@ fn of_store(error: &StoreError) -> ErrorKind {
         StoreError::Corrupt { .. } => ErrorKind::Tampered,
         StoreError::Misconfigured { .. } | StoreError::ClockSkew { .. } => ErrorKind::Invalid,
         _ => ErrorKind::Internal,
+    }
+}
+
+impl From<StoreError> for ControllerError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::model::document::Document as _;
 use crate::model::heartbeat::Heartbeat;
 use crate::model::index::Index;
 use crate::model::keys::Folder;
-use crate::model::sign::{Trust, Verified, verify};
+use crate::model::sign::{SignError, Trust, Verified, verify};
 use crate::model::trigger::Trigger;
 use crate::model::{CellId, Epoch, Floor, Generation, ObjectKey, document};
 use crate::store::{Depth, ETag};
@@ -128,9 +128,9 @@ impl Controller {
         cell: &CellId,
         bytes: &[u8],
     ) -> Result<Verified<Trigger>, ControllerError> {
-        let untrusted = |problem: &str, source| {
+        let untrusted = |problem: &str, source: Option<SignError>| {
             let (key, problem) = (key.to_string(), problem.to_owned());
-            ControllerError::Untrusted { key, problem, source }
+            ControllerError::Untrusted { key, problem, source: source.map(Box::new) }
         };
         let trigger = verify::<Trigger>(bytes, &self.settings.trust).map_err(|error| untrusted("", Some(error)))?;
         if trigger.fleet != self.fleet() || trigger.cell_id() != *cell {
@@ -183,10 +183,7 @@ impl Controller {
     async fn claimed(&self, cell: &CellId) -> Result<Option<Floor>, ControllerError> {
         let beat = match self.find_document::<Heartbeat>(&ObjectKey::Heartbeat(cell.node.clone())).await {
             Ok(beat) => beat,
-            Err(
-                error @ (ControllerError::Unreadable { .. }
-                | ControllerError::Store(crate::store::StoreError::TooLarge { .. })),
-            ) => {
+            Err(error) if error.is_unreadable() => {
                 warn!(node = %cell.node, %error, "a heartbeat that cannot be read is passed over");
                 None
             }

@@ -9,7 +9,7 @@ use crate::model::deployment::Deployment;
 use crate::model::document::Document as _;
 use crate::model::keys::Folder;
 use crate::model::manifest::Manifest;
-use crate::model::sign::{Verified, verify};
+use crate::model::sign::{SignError, Verified, verify};
 use crate::model::{CellId, DeploymentName, FilePath, ManifestName, ObjectKey};
 use crate::recipe::written::{Binding, Recipe};
 use crate::recipe::{self, Written};
@@ -169,7 +169,10 @@ impl Controller {
     ) -> Result<Option<(Verified<Deployment>, ETag)>, ControllerError> {
         let key = ObjectKey::Deployment(manifest.clone(), name.clone());
         let Some(object) = self.store().find(&key, DEPLOYMENT_BYTES).await? else { return Ok(None) };
-        let untrusted = |problem: String, source| ControllerError::Untrusted { key: key.to_string(), problem, source };
+        let untrusted = |problem: String, source: Option<SignError>| {
+            let source = source.map(Box::new);
+            ControllerError::Untrusted { key: key.to_string(), problem, source }
+        };
         let deployment = verify::<Deployment>(&object.bytes, &self.settings.trust)
             .map_err(|error| untrusted(String::new(), Some(error)))?;
         if deployment.fleet != self.fleet() || deployment.manifest != *manifest || deployment.deployment != *name {

@@ -129,7 +129,7 @@ impl Controller {
     pub async fn versions(&self, cell: &CellId) -> Result<Vec<VersionView>, ControllerError> {
         let (names, head, beat) = tokio::try_join!(self.version_names(cell), self.head(cell), async {
             match self.find_document::<Heartbeat>(&ObjectKey::Heartbeat(cell.node.clone())).await {
-                Err(ControllerError::Unreadable { .. }) => Ok(None),
+                Err(error) if error.is_unreadable() => Ok(None),
                 found => found,
             }
         })?;

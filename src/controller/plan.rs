@@ -114,8 +114,8 @@ impl Controller {
         let Some(found) = self.find_manifest(cell, &target.version).await? else { return Ok(None) };
         let found_digest = Sha256Digest::of(&found);
         if found_digest != target.manifest_sha256 {
-            let (cell, version, expected) = (cell.clone(), target.version, target.manifest_sha256);
-            return Err(ControllerError::VersionTampered { cell, version, expected, found: found_digest });
+            let (version, expected) = (&target.version, target.manifest_sha256);
+            return Err(ControllerError::version_tampered(cell, version, expected, found_digest));
         }
         Manifest::parse(&found).map(Some).map_err(|error| ControllerError::invalid(cell, error))
     }

@@ -27,7 +27,7 @@ impl Controller {
                 let report = beat.as_ref().and_then(|beat| beat.cells.get(&cell.cell));
                 Ok(report.and_then(|report| of_report(cell, report, version)))
             }
-            Err(ControllerError::Unreadable { .. }) => Ok(Some(format!("{key} cannot be read and may name it"))),
+            Err(error) if error.is_unreadable() => Ok(Some(format!("{key} cannot be read and may name it"))),
             Err(error) => Err(error),
         }
     }

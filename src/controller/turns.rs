@@ -122,8 +122,10 @@ impl Controller {
             if waited >= self.settings.lock_timeout {
                 let busy = ControllerError::Busy {
                     cell: cell.clone(),
-                    holder: format!("{} on {}", first.holder, first.hostname),
-                    holds: first.writing.cell,
+                    holder: format!(
+                        "controller {} on {:?} is writing {}",
+                        first.holder, first.hostname, first.writing.cell
+                    ),
                     since: first.writing.since,
                     waited,
                 };

@@ -120,10 +120,7 @@ impl Controller {
     ) -> Result<Target, ControllerError> {
         let cell = snapshot.cell();
         let found_digest = Sha256Digest::of(found);
-        let tampered = |expected| {
-            let (cell, version) = (cell.clone(), name.clone());
-            ControllerError::VersionTampered { cell, version, expected, found: found_digest }
-        };
+        let tampered = |expected| ControllerError::version_tampered(&cell, name, expected, found_digest);
         let history = self.newest_target(&cell, |target| target.version == *name).await?;
         if let Some(target) = &history
             && target.manifest_sha256 != found_digest
@@ -224,12 +221,7 @@ impl Controller {
         };
         let digest = Sha256Digest::of(&found);
         if digest != target.manifest_sha256 || found.len() as u64 != target.manifest_size {
-            return Err(ControllerError::VersionTampered {
-                cell: cell.clone(),
-                version: target.version.clone(),
-                expected: target.manifest_sha256,
-                found: digest,
-            });
+            return Err(ControllerError::version_tampered(cell, &target.version, target.manifest_sha256, digest));
         }
         let manifest = Manifest::parse(&found).map_err(|error| ControllerError::invalid(cell, error))?;
         self.refuse_marked(cell, &target.version).await?;
