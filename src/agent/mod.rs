@@ -1,1 +1,35 @@
-//! agent
+//! What a node does: it reads its corner of the bucket, verifies, deploys, and says what came of it.
+//!
+//! ```text
+//! observe  reads index, triggers and history, and verifies them        node    owns the loop, the heartbeat, the lock
+//! decide   a cell's state + what was seen -> its next state + actions  cell    carries the actions out, one task a cell
+//! stage    manifest and files -> a whole release beside the others      outbox  logs and outcomes on their way out
+//! ```
+//!
+//! `decide` does nothing and knows no clock; everything that it says is written to the cell's state file, and synced,
+//! before it is done. So a crash between any two steps leaves a state that says what to finish or undo (I4, I5).
+//!
+//! # The state folder
+//! ```text
+//! agent.lock                        held while an agent runs; holds its pid
+//! agent.json                        node, fleet and instance id
+//! status.json                       the last heartbeat, for `fleetagent status`
+//! cells/<cell>/state.json           what is owed, what runs, what failed; and the journal of attempts
+//! cells/<cell>/manifests/           manifests of the releases on the node
+//! cells/<cell>/outbox/              logs and outcomes that are not in the bucket yet
+//! data/<cell>/                      `$FLEETMAN_DATA_DIR`: the cell's own, kept until `remove` with purge_data
+//! ```
+//! `agent.lock`, `cells` and the files are the agent's alone (0700 and 0600). The folder itself and `data` may be
+//! passed through (0711), because cells run as other users.
+
+mod disk;
+mod error;
+mod node;
+mod profile;
+mod settings;
+
+pub use disk::{DiskError, Steps};
+pub use error::AgentError;
+pub use node::{Agent, Status, read_status};
+pub use profile::{Placement, Profile, ProfileError, Profiles, Start, Work};
+pub use settings::AgentSettings;
