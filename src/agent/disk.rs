@@ -61,6 +61,10 @@ pub struct DiskError {
 }
 
 impl DiskError {
+    pub(super) fn new(doing: &'static str, path: PathBuf, source: io::Error) -> Self {
+        Self { doing, path, source }
+    }
+
     /// Whether there was no room left.
     pub(super) fn is_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -123,6 +127,11 @@ impl Folder {
         Ok(Self { fd: Arc::new(fd), path: path.to_owned(), steps: steps.clone() })
     }
 
+    /// Opens a folder that the config names; `None` if it is missing.
+    pub(super) fn open_existing(path: &Path, steps: &Steps) -> Result<Option<Self>, DiskError> {
+        if path.is_dir() { Self::open(path, 0, steps).map(Some) } else { Ok(None) }
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -183,6 +192,14 @@ impl Folder {
         fd.map(File::from).map_err(self.refuse("creating", name))
     }
 
+    /// The file called `name`, to be added to; made if nothing is there.
+    pub(super) fn append(&self, name: &str) -> Result<File, DiskError> {
+        self.before("open a log", name)?;
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600));
+        fd.map(File::from).map_err(self.refuse("opening", name))
+    }
+
     /// The file called `name`, to be read; `None` if nothing is there.
     pub(super) fn file(&self, name: &str) -> Result<Option<File>, DiskError> {
         // Not to wait for whoever might write into a pipe.
@@ -198,12 +215,7 @@ impl Folder {
     pub(super) fn read(&self, name: &str, most_bytes: u64) -> Result<Option<Vec<u8>>, DiskError> {
         let Some(file) = self.file(name)? else { return Ok(None) };
         let refuse = |source| DiskError { doing: "reading", path: self.path.join(name), source };
-        let mut bytes = Vec::new();
-        file.take(most_bytes + 1).read_to_end(&mut bytes).map_err(refuse)?;
-        if bytes.len() as u64 > most_bytes {
-            return Err(refuse(io::Error::other(format!("it has more than {most_bytes} bytes"))));
-        }
-        Ok(Some(bytes))
+        read_to(file, most_bytes).map(Some).map_err(refuse)
     }
 
     /// Puts `bytes` at `name`: after any crash the old bytes are there or the new ones, and the new ones once this
@@ -259,6 +271,13 @@ impl Folder {
         rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR).map_err(refuse)
     }
 
+    /// Renames the folder or file `from` to `to`, which may be gone then.
+    pub(super) fn set_aside(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.before("set a release aside", from)?;
+        rustix::fs::renameat(&self.fd, from, &self.fd, to).map_err(self.refuse("setting aside", from))?;
+        self.sync()
+    }
+
     /// Everything in the folder, and what it is.
     pub(super) fn entries(&self) -> Result<Vec<(std::ffi::OsString, FileType)>, DiskError> {
         let refuse = |error: Errno| DiskError { doing: "listing", path: self.path.clone(), source: error.into() };
@@ -312,7 +331,7 @@ impl Folder {
     /// Makes `name` a link that says `text`, in one step: at any instant the old link or the new one is there (I4).
     pub(super) fn switch_link(&self, name: &str, text: &str) -> Result<(), DiskError> {
         if self.there(name)? != There::Link(text.to_owned()) {
-            let new = format!(".tmp-link-{name}");
+            let new = new_link(name);
             self.remove_file(&new)?;
             self.before("make the new link", name)?;
             rustix::fs::symlinkat(text, &self.fd, &new).map_err(self.refuse("making a link for", name))?;
@@ -373,7 +392,8 @@ impl Folder {
         Ok((stat.f_bavail.saturating_mul(stat.f_frsize), files))
     }
 
-    fn before(&self, step: &'static str, name: &str) -> Result<(), DiskError> {
+    /// Asks for leave to go on with `step`.
+    pub(super) fn before(&self, step: &'static str, name: &str) -> Result<(), DiskError> {
         let refuse = |source| DiskError { doing: step, path: self.path.join(name), source };
         self.steps.before(step).map_err(refuse)
     }
@@ -383,13 +403,39 @@ impl Folder {
     }
 }
 
+/// What the file at `path` holds; `None` if nothing is there.
+pub(super) fn read_whole(path: &Path, most_bytes: u64) -> Result<Option<Vec<u8>>, DiskError> {
+    let refuse = |source| DiskError::new("reading", path.to_owned(), source);
+    match File::open(path) {
+        Ok(file) => read_to(file, most_bytes).map(Some).map_err(refuse),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(refuse(error)),
+    }
+}
+
+fn read_to(file: File, most_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(most_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most_bytes {
+        return Err(io::Error::other(format!("it has more than {most_bytes} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// The name of the link that is to become `name`.
+pub(super) fn new_link(name: &str) -> String {
+    format!(".tmp-link-{name}")
+}
+
 /// Runs what waits for the disk where it may wait.
-pub(super) async fn apart<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, DiskError> + Send + 'static,
-) -> Result<T, DiskError> {
+pub(super) async fn apart<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<DiskError> + Send + 'static,
+{
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         // The work panicked, or the runtime is being shut down.
-        Err(error) => Err(DiskError { doing: "finishing", path: PathBuf::new(), source: io::Error::other(error) }),
+        Err(error) => Err(DiskError::new("finishing", PathBuf::new(), io::Error::other(error)).into()),
     }
 }

@@ -31,6 +31,12 @@ pub enum AgentError {
     /// Look at the bucket: what is wrong is in the error.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Look at the bucket: what was done is done, but the bucket does not know all of it yet.
+    #[error("the report could not be written: {message}")]
+    Report {
+        /// Why.
+        message: String,
+    },
     /// Start an agent first.
     #[error("no agent has run with the state folder {} yet", folder.display())]
     NeverRan {

@@ -22,11 +22,32 @@
 //! `agent.lock`, `cells` and the files are the agent's alone (0700 and 0600). The folder itself and `data` may be
 //! passed through (0711), because cells run as other users.
 
+mod attempt_log;
+mod belief;
+mod cell;
+mod context;
+mod decide;
 mod disk;
 mod error;
+mod fetch;
+mod heartbeat;
+mod home;
+mod host;
 mod node;
+mod observe;
+mod outbox;
+mod perform;
+mod place;
 mod profile;
+mod release;
+mod report;
+mod reuse;
+mod round;
 mod settings;
+mod stage;
+mod state;
+mod trouble;
+mod users;
 
 pub use disk::{DiskError, Steps};
 pub use error::AgentError;

@@ -1,44 +1,288 @@
-//! The agent as a whole.
+//! The agent as a whole: its loop and its timing.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::error::AgentError;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::belief::Identity;
+use super::cell::{Handle, Message};
+use super::context::Context;
+use super::decide::{Patience, Place};
+use super::disk::{apart, read_whole};
+use super::error::{AgentError, in_full};
+use super::heartbeat::Heart;
+use super::home::{self, Home, STATUS};
+use super::outbox::Sent;
 use super::settings::AgentSettings;
+use super::state::StateError;
+use super::trouble::plain;
 use crate::clock::SharedClock;
-use crate::model::heartbeat::Heartbeat;
+use crate::entropy;
+use crate::model::document::{self, Document as _};
+use crate::model::heartbeat::{CellReport, Condition, Fault, Heartbeat};
+use crate::model::{CellName, Code};
+use crate::store::ETag;
+
+/// Changes are told at most so often.
+const BETWEEN_BEATS: Duration = Duration::from_secs(1);
+
+/// However long the store is down, it is asked again within this time.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
+
+/// An attempt that waits is tried again within this time.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// How long the parts get to reach their next journal step when the agent ends.
+const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 
 /// The agent of one node. Many may run in one process, each with a state folder of its own.
 #[derive(Debug)]
 pub struct Agent {
-    settings: AgentSettings,
-    clock: SharedClock,
+    pub(super) context: Arc<Context>,
+    pub(super) timing: Timing,
+    pub(super) cells: BTreeMap<CellName, Handle>,
+    /// Cells whose state cannot be used; they are left alone.
+    pub(super) unusable: BTreeMap<CellName, Fault>,
+    /// What is wrong with the triggers of cells that there is nothing of on the node.
+    pub(super) strangers: BTreeMap<CellName, BTreeMap<Place, Fault>>,
+    /// Cells on the host that nothing is known of.
+    pub(super) orphans: BTreeMap<CellName, CellReport>,
+    pub(super) heart: Heart,
+    pub(super) sent: Sent,
+    /// The index that the cells were told of.
+    pub(super) index: Option<ETag>,
+    /// What is wrong with the index as a whole.
+    pub(super) index_conditions: Vec<Condition>,
+    pub(super) memory: Memory,
+    /// What the last poll, and what the last heartbeat, could not do.
+    pub(super) poll_error: Option<Fault>,
+    pub(super) beat_error: Option<Fault>,
+    stop: CancellationToken,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timing {
+    poll: Duration,
+    heartbeat: Duration,
+    full_scan: Duration,
+}
+
+/// Whether the agent knows its floors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Memory {
+    /// It has been here before.
+    Kept,
+    /// Its state is new: before any trigger is obeyed, its own last heartbeat is read.
+    Lost,
+    /// The floors are the bucket's; of these cells the heartbeat told something that cannot be.
+    Rebuilt { implausible: Vec<CellName> },
 }
 
 impl Agent {
-    /// Takes the state folder, reads what it holds and sweeps what a crash left. Nothing is asked of the bucket.
+    /// Takes the state folder, reads what it holds and takes up what a crash interrupted. Nothing is asked of the
+    /// bucket until [`Agent::run`] or [`Agent::poll_once`].
     ///
     /// # Errors
     /// [`AgentError::AlreadyRunning`], [`AgentError::StateInvalid`] or [`AgentError::Disk`].
     pub async fn open(settings: AgentSettings, clock: SharedClock) -> Result<Self, AgentError> {
-        Ok(Self { settings, clock })
+        let AgentSettings { node, fleet, trust, store, state_folder, profiles, labels, steps, .. } = settings;
+        let (wanted, asked) = (node.clone(), steps.clone());
+        let (home, resident, is_new, last) = apart(move || {
+            let home = Home::take(&state_folder, &asked)?;
+            let (resident, is_new) = home.resident(&wanted, fleet)?;
+            let last = home.root().read(STATUS, Heartbeat::MAX_BYTES)?;
+            Ok::<_, AgentError>((home, resident, is_new, last))
+        })
+        .await?;
+        let names = home.cells()?;
+        // What the status cannot tell is no loss: it is only where counting goes on.
+        let last: Option<Heartbeat> = last.and_then(|bytes| document::parse(&bytes).ok());
+        let sequence = last.filter(|last| last.instance_id == resident.instance_id).map_or(0, |last| last.sequence);
+        let interval_secs = settings.heartbeat_interval.as_secs().max(1);
+        let heart = Heart::new(resident.instance_id, clock.now(), interval_secs, labels, sequence);
+        let context = Arc::new(Context {
+            identity: Identity { fleet, node, trust },
+            store,
+            clock,
+            steps,
+            profiles,
+            home,
+            patience: Patience { first: settings.poll_interval, most: LONGEST_WAIT },
+            keep_versions: settings.keep_versions,
+            reserve_bytes: settings.reserve_bytes,
+            parallel_downloads: settings.parallel_downloads.max(1),
+            downloads: Semaphore::new(settings.parallel_downloads.max(1)),
+            changed: Notify::new(),
+        });
+        let timing = Timing {
+            poll: settings.poll_interval,
+            heartbeat: settings.heartbeat_interval,
+            full_scan: settings.full_scan_interval,
+        };
+        let mut agent = Self {
+            context,
+            timing,
+            cells: BTreeMap::new(),
+            unusable: BTreeMap::new(),
+            strangers: BTreeMap::new(),
+            orphans: BTreeMap::new(),
+            heart,
+            sent: Sent::default(),
+            index: None,
+            index_conditions: Vec::new(),
+            memory: if is_new { Memory::Lost } else { Memory::Kept },
+            poll_error: None,
+            beat_error: None,
+            stop: CancellationToken::new(),
+        };
+        for name in names {
+            agent.open_cell(&name).await?;
+        }
+        Ok(agent)
+    }
+
+    /// Starts the task of a cell. One whose state cannot be read is reported, and not touched.
+    pub(super) async fn open_cell(&mut self, name: &CellName) -> Result<Option<&Handle>, AgentError> {
+        match Handle::open(&self.context, name, self.stop.child_token()).await {
+            Ok(handle) => {
+                self.strangers.remove(name);
+                self.orphans.remove(name);
+                if let Some(why) = self.held() {
+                    handle.tell(Message::held(Some(why))).await;
+                }
+                Ok(Some(self.cells.entry(name.clone()).or_insert(handle)))
+            }
+            Err(StateError::Disk(error)) => Err(error.into()),
+            Err(error @ StateError::Invalid(_)) => {
+                let message = plain(&format!("{}; nothing of the cell is touched", in_full(&error)));
+                tracing::error!(cell = %name, code = %Code::StateInvalid, "{message}");
+                let fault = Fault { code: Code::StateInvalid, message, at: self.context.clock.now() };
+                self.unusable.insert(name.clone(), fault);
+                Ok(None)
+            }
+        }
     }
 
     /// Polls and deploys until `shutdown` completes; then ends what is under way at its next journal step.
     ///
     /// # Errors
-    /// Only what no agent can live with: a part of it ended. A store that is down is waited for.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
-        shutdown.await;
-        todo!("{:?} {:?}", self.settings, self.clock)
+    /// Only what no agent can live with: a part of it ended, or a cell's folder cannot be made. A store that is down
+    /// is waited for.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+        let ended = tokio::select! {
+            () = shutdown => Ok(()),
+            ended = self.serve() => ended.map(|never| match never {}),
+        };
+        self.close().await;
+        ended
+    }
+
+    async fn serve(&mut self) -> Result<Infallible, AgentError> {
+        let clock = Arc::clone(&self.context.clock);
+        let context = Arc::clone(&self.context);
+        let start = clock.monotonic();
+        let (mut poll_at, mut scan_at, mut beat_at) = (start, start, start);
+        let (mut polls_failed, mut beats_failed) = (0, 0);
+        // The first heartbeat looks whether the node is already taken.
+        let mut look_at = start;
+        loop {
+            if clock.monotonic() >= poll_at {
+                let full = clock.monotonic() >= scan_at;
+                let polled = self.poll(full).await?;
+                if polled && full {
+                    scan_at = clock.monotonic() + entropy::jittered(self.timing.full_scan);
+                }
+                polls_failed = if polled { 0 } else { polls_failed + 1 };
+                poll_at = clock.monotonic() + backoff(self.timing.poll, polls_failed);
+            }
+            let began = clock.monotonic();
+            if began >= beat_at {
+                let look = began >= look_at;
+                let sent = self.beat(look).await?;
+                beats_failed = if sent { 0 } else { beats_failed + 1 };
+                if sent && look {
+                    look_at = began + self.timing.heartbeat;
+                }
+                let next = if sent { self.timing.heartbeat } else { backoff(self.timing.poll, beats_failed) };
+                beat_at = began + next.max(BETWEEN_BEATS);
+            }
+            let next = poll_at.min(beat_at).saturating_sub(clock.monotonic());
+            tokio::select! {
+                () = clock.sleep(next) => {}
+                () = context.changed.notified() => {
+                    if beats_failed == 0 {
+                        beat_at = beat_at.min(began + BETWEEN_BEATS);
+                    }
+                }
+            }
+            self.check_parts()?;
+        }
     }
 
     /// Reads everything once, carries out what can be carried out now, and writes the heartbeat that comes back.
     ///
     /// # Errors
-    /// [`AgentError::Store`] when the bucket could not be read or the heartbeat not be written.
+    /// [`AgentError::Store`] when the bucket could not be read; what was owed is carried out all the same.
     pub async fn poll_once(&mut self) -> Result<Heartbeat, AgentError> {
-        todo!()
+        let refused = self.read_bucket(true).await?;
+        for handle in self.cells.values() {
+            handle.tell(Message::Compare).await;
+        }
+        for handle in self.cells.values() {
+            let (sender, settled) = oneshot::channel();
+            handle.tell(Message::Settle(sender)).await;
+            // Whoever does not answer has ended, which is checked below, or has trouble, which it reports.
+            let _ = settled.await;
+        }
+        self.check_parts()?;
+        let (heartbeat, sent) = self.beat_once(true).await?;
+        match refused {
+            Some(error) => Err(error.into()),
+            None => sent.map(|()| heartbeat),
+        }
     }
+
+    /// Ends every part at its next journal step, and gives the state folder back.
+    pub async fn close(mut self) {
+        self.stop.cancel();
+        let clock = Arc::clone(&self.context.clock);
+        let tasks = std::mem::take(&mut self.cells);
+        let drained = async {
+            for handle in tasks.into_values() {
+                // A task that panicked has ended as well.
+                let _ = handle.task.await;
+            }
+        };
+        tokio::select! {
+            () = drained => {}
+            () = clock.sleep(DRAIN_WITHIN) => tracing::warn!("not everything ended in time; the journal knows how far it came"),
+        }
+    }
+
+    /// A cell whose task has ended would be forgotten silently.
+    fn check_parts(&self) -> Result<(), AgentError> {
+        match self.cells.iter().find(|(_, handle)| handle.task.is_finished()) {
+            Some((name, _)) => Err(AgentError::Broken { part: format!("the task of cell {name}") }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The interval, doubled with every failure in a row.
+fn backoff(interval: Duration, failures: u32) -> Duration {
+    let doubled = interval.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX));
+    entropy::jittered(doubled.min(LONGEST_BACKOFF.max(interval)))
 }
 
 /// What an agent last wrote of itself, read without the bucket and without disturbing the agent.
@@ -55,5 +299,12 @@ pub struct Status {
 /// # Errors
 /// [`AgentError::NeverRan`], [`AgentError::StateInvalid`] or [`AgentError::Disk`].
 pub fn read_status(state_folder: &Path) -> Result<Status, AgentError> {
-    todo!("{}", state_folder.display())
+    let pid = home::holder(state_folder)?;
+    let path = home::status_path(state_folder);
+    let Some(bytes) = read_whole(&path, Heartbeat::MAX_BYTES)? else {
+        return Err(AgentError::NeverRan { folder: state_folder.to_owned() });
+    };
+    let heartbeat =
+        document::parse(&bytes).map_err(|error| AgentError::StateInvalid { path, problem: in_full(&error) })?;
+    Ok(Status { pid, heartbeat })
 }

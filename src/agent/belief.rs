@@ -1,0 +1,49 @@
+//! Whom and what the agent believes (I3).
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::error::in_full;
+use super::state::Wish;
+use super::trouble::{Cure, Trouble};
+use crate::model::document::DocumentError;
+use crate::model::sign::{self, SignError, Trust};
+use crate::model::trigger::Trigger;
+use crate::model::{CellId, CellName, Code, NodeName};
+
+/// Who the agent is, and whom it trusts: from its own config, never from the bucket.
+#[derive(Debug, Clone)]
+pub(super) struct Identity {
+    pub(super) fleet: Uuid,
+    pub(super) node: NodeName,
+    pub(super) trust: Trust,
+}
+
+impl Identity {
+    pub(super) fn cell_id(&self, cell: &CellName) -> CellId {
+        CellId::new(self.node.clone(), cell.clone())
+    }
+
+    /// Verifies a trigger and that it is meant for this cell.
+    pub(super) fn believe(&self, document: &[u8], cell: &CellName) -> Result<Wish, Trouble> {
+        let trigger = sign::verify::<Trigger>(document, &self.trust).map_err(|error| {
+            let code = match &error {
+                SignError::UnknownKey { .. } | SignError::Mismatch { .. } => Code::SigInvalid,
+                SignError::Document(DocumentError::UnknownSchema { .. }) => Code::Unsupported,
+                _ => Code::DocumentInvalid,
+            };
+            Trouble::new(code, format!("the trigger is refused: {}", in_full(&error)), Cure::Time)
+        })?;
+        let meant_for = (trigger.fleet, trigger.cell_id());
+        let expected = (self.fleet, self.cell_id(cell));
+        if meant_for != expected {
+            let message = format!(
+                "the trigger is for {} of fleet {}, expected {} of fleet {}",
+                meant_for.1, meant_for.0, expected.1, expected.0
+            );
+            return Err(Trouble::new(Code::WrongTarget, message, Cure::Time));
+        }
+        Ok(Arc::new(trigger))
+    }
+}

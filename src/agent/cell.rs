@@ -1,0 +1,384 @@
+//! The task of one cell: takes in what is seen, writes down what follows, does it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use super::decide::{Action, Cell, OnHost, Seen};
+use super::disk::apart;
+use super::home::CellHome;
+use super::perform::Performer;
+use super::place::{Plot, look};
+use super::report::report;
+use super::stage::{Staged, Staging};
+use super::state::{AttemptKey, CellState, StateError, Step};
+use super::trouble::{Cure, Trouble};
+use crate::model::heartbeat::{CellReport, RunningState};
+use crate::model::{CellName, Code};
+
+/// Messages that wait for a cell; whoever sends more waits as well.
+const INBOX: usize = 64;
+
+/// What a cell's task is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Something was seen.
+    Seen(Seen),
+    /// Look at the host and compare.
+    Compare,
+    /// Answer once there is nothing left to do for now.
+    Settle(oneshot::Sender<()>),
+}
+
+impl Message {
+    pub(super) fn held(why: Option<String>) -> Self {
+        Self::Seen(Seen::Held(why))
+    }
+}
+
+/// A cell whose task runs.
+#[derive(Debug)]
+pub(super) struct Handle {
+    inbox: mpsc::Sender<Message>,
+    pub(super) report: watch::Receiver<CellReport>,
+    pub(super) task: JoinHandle<()>,
+}
+
+impl Handle {
+    /// Reads the cell's state and starts its task, which ends at a journal step once `stop` is cancelled.
+    pub(super) async fn open(
+        context: &Arc<Context>,
+        name: &CellName,
+        stop: CancellationToken,
+    ) -> Result<Self, StateError> {
+        let (shared, cell) = (Arc::clone(context), name.clone());
+        let (home, state, current) = apart(move || {
+            let home = shared.home.cell(&cell)?;
+            let state = CellState::load(&home.folder, &shared.identity, &cell)?;
+            sweep(&shared, &cell, &state)?;
+            let current = host_view(&shared, &cell, &state)?;
+            Ok::<_, StateError>((home, state, current))
+        })
+        .await?;
+        let mut cell = Cell { state, ..Cell::default() };
+        let saved = cell.state.render();
+        let current = match &current {
+            OnHost::Release(release) => Some(release.clone()),
+            OnHost::Nothing | OnHost::Foreign(_) => None,
+        };
+        cell.observe(Seen::Started { current }, context.now(), context.patience);
+        let (inbox, receiver) = mpsc::channel(INBOX);
+        let (sender, report) = watch::channel(report(&cell, RunningState::Unknown));
+        let performer = Performer::new(Arc::clone(context), name.clone(), home.clone());
+        let task = Task {
+            context: Arc::clone(context),
+            name: name.clone(),
+            home,
+            cell,
+            saved,
+            inbox: receiver,
+            report: sender,
+            performer,
+            stagings: JoinSet::new(),
+            cancels: BTreeMap::new(),
+            settled: Vec::new(),
+            stop,
+        };
+        Ok(Self { inbox, report, task: tokio::spawn(task.run()) })
+    }
+
+    /// Tells the task something; false if it has ended.
+    pub(super) async fn tell(&self, message: Message) -> bool {
+        self.inbox.send(message).await.is_ok()
+    }
+}
+
+/// Removes what an earlier run of the agent left unfinished, but for what goes on now.
+fn sweep(context: &Context, cell: &CellName, state: &CellState) -> Result<(), StateError> {
+    for profile in context.profiles.iter() {
+        if let Some(plot) = Plot::find(profile.placement(cell), &context.owner(cell), &context.steps)? {
+            plot.tidy(&super::perform::kept(state), &[], usize::MAX)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the host has in the place where the cell should be.
+fn host_view(context: &Context, cell: &CellName, state: &CellState) -> Result<OnHost, super::disk::DiskError> {
+    let expected = state.placed.as_ref().map(|placed| placed.profile.as_str());
+    let expected = expected.or_else(|| state.journal.iter().find_map(|attempt| attempt.profile.as_deref()));
+    let mut found = OnHost::Nothing;
+    for profile in context.profiles.iter().filter(|profile| expected.is_none_or(|name| name == profile.name())) {
+        match look(profile.placement(cell), &context.owner(cell), &context.steps)? {
+            OnHost::Nothing => {}
+            other => found = other,
+        }
+    }
+    Ok(found)
+}
+
+struct Task {
+    context: Arc<Context>,
+    name: CellName,
+    home: CellHome,
+    cell: Cell,
+    /// The state as the file has it.
+    saved: Vec<u8>,
+    inbox: mpsc::Receiver<Message>,
+    report: watch::Sender<CellReport>,
+    performer: Performer,
+    stagings: JoinSet<(AttemptKey, Result<Staged, Trouble>)>,
+    cancels: BTreeMap<AttemptKey, CancellationToken>,
+    /// Who waits for the cell to have nothing left to do.
+    settled: Vec<oneshot::Sender<()>>,
+    stop: CancellationToken,
+}
+
+impl Task {
+    async fn run(mut self) {
+        while !self.stop.is_cancelled() && self.turn().await.is_some() {}
+        for cancel in self.cancels.values() {
+            cancel.cancel();
+        }
+        while self.stagings.join_next().await.is_some() {}
+    }
+
+    /// Takes in, writes down, acts or waits. None once a test has stopped the agent or nobody is left to speak to.
+    async fn turn(&mut self) -> Option<()> {
+        while let Ok(message) = self.inbox.try_recv() {
+            self.take(message).await?;
+        }
+        if let Err(trouble) = self.save().await {
+            return self.wait_for_disk(trouble).await;
+        }
+        self.publish().await;
+        match self.cell.next(self.context.clock.monotonic()) {
+            Some(action) => self.act(action).await,
+            None => self.wait().await,
+        }
+    }
+
+    fn observe(&mut self, seen: Seen) {
+        self.tell_log(&seen);
+        self.cell.observe(seen, self.context.now(), self.context.patience);
+    }
+
+    async fn take(&mut self, message: Message) -> Option<()> {
+        match message {
+            Message::Seen(seen) => self.observe(seen),
+            Message::Settle(sender) => self.settled.push(sender),
+            Message::Compare => {
+                let (context, name, state) = (Arc::clone(&self.context), self.name.clone(), self.cell.state.clone());
+                match apart(move || host_view(&context, &name, &state)).await {
+                    Ok(view) => self.observe(Seen::Host(view)),
+                    Err(error) if error.is_killed() => return None,
+                    Err(error) => tracing::warn!(cell = %self.name, %error, "the host cannot be looked at"),
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Writes the state down, if it has changed: every step is in the journal before it is taken.
+    async fn save(&mut self) -> Result<(), Trouble> {
+        let rendered = self.cell.state.render();
+        if rendered == self.saved {
+            return Ok(());
+        }
+        let (folder, bytes) = (self.home.folder.clone(), rendered.clone());
+        apart(move || CellState::save(&folder, &bytes)).await?;
+        self.saved = rendered;
+        Ok(())
+    }
+
+    /// Without a journal nothing may be done: what runs goes on running, and this is tried again.
+    async fn wait_for_disk(&mut self, trouble: Trouble) -> Option<()> {
+        if trouble.cure == Cure::Killed {
+            return None;
+        }
+        tracing::error!(cell = %self.name, code = %trouble.code, "the state cannot be written: {}", trouble.message);
+        self.cell.state.last_error = Some(trouble.fault(self.context.clock.now()));
+        self.publish().await;
+        self.settled.clear();
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.context.clock.sleep(self.context.patience.first) => {}
+        }
+        Some(())
+    }
+
+    async fn publish(&mut self) {
+        let placed = self.cell.state.placed.as_ref();
+        let profile = placed.and_then(|placed| self.context.profiles.get(&placed.profile));
+        let state = match profile {
+            Some(profile) => profile.state(&self.name).await,
+            None if placed.is_some() => RunningState::Unknown,
+            None => RunningState::NotApplicable,
+        };
+        let report = report(&self.cell, state);
+        let changed = self.report.send_if_modified(|known| {
+            let changed = *known != report;
+            *known = report;
+            changed
+        });
+        if changed {
+            self.context.changed.notify_one();
+        }
+    }
+
+    async fn act(&mut self, action: Action) -> Option<()> {
+        let seen = match action {
+            Action::Stage(key) => self.begin_staging(key).await,
+            Action::Cancel(key) => self.cancel(key).await,
+            other => self.performer.perform(&self.cell, other).await,
+        };
+        // A newer trigger that came meanwhile decides what the result means.
+        while let Ok(message) = self.inbox.try_recv() {
+            self.take(message).await?;
+        }
+        for seen in seen {
+            if let Seen::StepFailed { trouble, .. } | Seen::StagingFailed { trouble, .. } = &seen
+                && trouble.cure == Cure::Killed
+            {
+                return None;
+            }
+            self.observe(seen);
+        }
+        Some(())
+    }
+
+    async fn begin_staging(&mut self, key: AttemptKey) -> Vec<Seen> {
+        let Some((attempt, target)) = self.cell.attempt(key).and_then(|attempt| {
+            let target = attempt.wish.action.target()?.clone();
+            Some((attempt, target))
+        }) else {
+            return Vec::new();
+        };
+        let log = match self.performer.log(attempt).await {
+            Ok(log) => log,
+            Err(trouble) => return vec![Seen::StagingFailed { key, trouble }],
+        };
+        let (context, cell, home) = (Arc::clone(&self.context), self.name.clone(), self.home.clone());
+        let staging = Staging { context, cell, home, target, log };
+        let cancel = CancellationToken::new();
+        self.cancels.insert(key, cancel.clone());
+        self.stagings.spawn(async move {
+            let given_up = || Trouble::new(Code::Interrupted, "it was given up", Cure::Time);
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => (key, Err(given_up())),
+                staged = staging.run() => (key, staged),
+            }
+        });
+        vec![Seen::StagingBegan { key }]
+    }
+
+    async fn cancel(&mut self, key: AttemptKey) -> Vec<Seen> {
+        if let Some(cancel) = self.cancels.get(&key) {
+            cancel.cancel();
+        }
+        let mut seen = Vec::new();
+        while self.cancels.contains_key(&key) {
+            match self.stagings.join_next().await {
+                Some(joined) => seen.extend(self.joined(joined)),
+                None => break,
+            }
+        }
+        seen.push(Seen::StagingGivenUp { key });
+        seen
+    }
+
+    /// What a staging that ended has brought.
+    fn joined(
+        &mut self,
+        joined: Result<(AttemptKey, Result<Staged, Trouble>), tokio::task::JoinError>,
+    ) -> Option<Seen> {
+        let (key, result) = match joined {
+            Ok(ended) => ended,
+            Err(error) => {
+                // It panicked: which one it was is what is left over.
+                tracing::error!(cell = %self.name, %error, "fetching a release ended unexpectedly");
+                let key = self.cell.mind.staging.iter().copied().find(|key| self.cancels.contains_key(key))?;
+                (key, Err(Trouble::new(Code::Io, error.to_string(), Cure::Time)))
+            }
+        };
+        self.cancels.remove(&key);
+        Some(match result {
+            Ok(staged) => {
+                let (profile, effort) = (staged.manifest.profile.name().to_owned(), staged.effort);
+                self.performer.remember(key, staged.manifest);
+                Seen::Staged { key, profile, effort }
+            }
+            Err(trouble) => Seen::StagingFailed { key, trouble },
+        })
+    }
+
+    async fn wait(&mut self) -> Option<()> {
+        if self.cell.mind.staging.is_empty() {
+            for sender in self.settled.drain(..) {
+                // Whoever asked may have stopped waiting.
+                let _ = sender.send(());
+            }
+        }
+        let clock = Arc::clone(&self.context.clock);
+        let now = clock.monotonic();
+        let wakes = self.cell.wakes_at().map(|at| at.saturating_sub(now));
+        let seen = tokio::select! {
+            message = self.inbox.recv() => return self.take(message?).await,
+            Some(joined) = self.stagings.join_next() => self.joined(joined),
+            () = clock.sleep(wakes.unwrap_or_default()), if wakes.is_some() => None,
+            () = self.stop.cancelled() => None,
+        };
+        if let Some(Seen::StagingFailed { trouble: Trouble { cure: Cure::Killed, .. }, .. }) = seen {
+            return None;
+        }
+        seen.into_iter().for_each(|seen| self.observe(seen));
+        Some(())
+    }
+
+    /// One line a decision.
+    fn tell_log(&self, seen: &Seen) {
+        let cell = &self.name;
+        let version = |key: &AttemptKey| {
+            let attempt = self.cell.attempt(*key);
+            attempt.and_then(|attempt| attempt.wish.action.target()).map(|target| target.version.to_string())
+        };
+        let told = |key: &AttemptKey, what: &str| {
+            let (version, generation) = (version(key).unwrap_or_default(), key.at);
+            tracing::info!(%cell, %version, %generation, "{what}");
+        };
+        match seen {
+            Seen::Staged { key, .. } => told(key, "the release is on the node, whole and verified"),
+            Seen::Switched { key } => told(key, "the link points at the release"),
+            Seen::Activated { key } => told(key, "the version is up"),
+            Seen::Restored { key, .. } => told(key, "the last known good release is back"),
+            Seen::Stopped { key } => told(key, "the cell is stopped"),
+            Seen::Removed { key } => told(key, "the cell is removed"),
+            Seen::StagingFailed { key, trouble } | Seen::StepFailed { key, trouble } => {
+                let (version, generation) = (version(key).unwrap_or_default(), key.at);
+                let step = self.cell.attempt(*key).map(|attempt| step_name(&attempt.step)).unwrap_or_default();
+                let code = trouble.code;
+                tracing::warn!(%cell, %version, %generation, %code, step, "{}", trouble.message);
+            }
+            Seen::Refused { trouble, .. } => tracing::warn!(%cell, code = %trouble.code, "{}", trouble.message),
+            Seen::Held(Some(why)) => tracing::warn!(%cell, "deployments are held: {why}"),
+            _ => {}
+        }
+    }
+}
+
+fn step_name(step: &Step) -> &'static str {
+    match step {
+        Step::Fetching => "fetching",
+        Step::Switching => "switching",
+        Step::Activating => "activating",
+        Step::RollingBack { .. } => "rolling back",
+        Step::Stopping => "stopping",
+        Step::Removing => "removing",
+        Step::Ended { .. } => "writing the outcome",
+    }
+}

@@ -1,0 +1,43 @@
+//! What all cells of an agent share.
+
+use tokio::sync::{Notify, Semaphore};
+
+use super::belief::Identity;
+use super::decide::{Now, Patience};
+use super::disk::Steps;
+use super::home::Home;
+use super::place::Owner;
+use super::profile::Profiles;
+use crate::clock::SharedClock;
+use crate::model::CellName;
+use crate::store::Store;
+
+/// What all cells of an agent share.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) identity: Identity,
+    pub(super) store: Store,
+    pub(super) clock: SharedClock,
+    pub(super) steps: Steps,
+    pub(super) profiles: Profiles,
+    pub(super) home: Home,
+    pub(super) patience: Patience,
+    pub(super) keep_versions: usize,
+    pub(super) reserve_bytes: u64,
+    pub(super) parallel_downloads: usize,
+    /// One permit an object that is being fetched.
+    pub(super) downloads: Semaphore,
+    /// Told whenever a cell's report changes, or something is to be sent.
+    pub(super) changed: Notify,
+}
+
+impl Context {
+    pub(super) fn now(&self) -> Now {
+        Now { wall: self.clock.now(), monotonic: self.clock.monotonic() }
+    }
+
+    /// What marks the agent's places for `cell` on the host.
+    pub(super) fn owner(&self, cell: &CellName) -> Owner {
+        Owner { fleet: self.identity.fleet, node: self.identity.node.clone(), cell: cell.clone() }
+    }
+}

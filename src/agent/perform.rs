@@ -1,0 +1,370 @@
+//! The steps past fetching, carried out: switch, bring up, put back, stop, remove, tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::attempt_log::AttemptLog;
+use super::context::Context;
+use super::decide::{Action, Cell, Place, Seen};
+use super::disk::{DiskError, apart};
+use super::home::CellHome;
+use super::outbox::{log_name, outcome_name};
+use super::place::Plot;
+use super::profile::{Profile, Start};
+use super::release::{Look, difference};
+use super::stage::kept_manifest;
+use super::state::{Attempt, AttemptKey, CellState, Placed, Standing, Step, release_name};
+use super::trouble::{Cure, Trouble};
+use crate::model::document::{self, Document as _};
+use crate::model::heartbeat::VersionReport;
+use crate::model::manifest::Manifest;
+use crate::model::outcome::Outcome;
+use crate::model::trigger::{Target, Trigger};
+use crate::model::{CellName, Code, ObjectKey};
+
+/// Carries out what was decided for one cell.
+#[derive(Debug)]
+pub(super) struct Performer {
+    context: Arc<Context>,
+    cell: CellName,
+    home: CellHome,
+    logs: BTreeMap<AttemptKey, AttemptLog>,
+    manifests: BTreeMap<AttemptKey, Arc<Manifest>>,
+}
+
+/// The releases that must stay, whatever else goes.
+pub(super) fn kept(state: &CellState) -> BTreeSet<String> {
+    let wished = state.wish.as_ref().and_then(|wish| wish.action.target());
+    let journal = state.journal.iter().filter_map(|attempt| attempt.wish.action.target());
+    let placed = state.placed.iter().chain(&state.known_good).map(Placed::release);
+    journal.chain(wished).map(release_name).chain(placed).collect()
+}
+
+impl Performer {
+    pub(super) fn new(context: Arc<Context>, cell: CellName, home: CellHome) -> Self {
+        Self { context, cell, home, logs: BTreeMap::new(), manifests: BTreeMap::new() }
+    }
+
+    /// Keeps the manifest of a staged attempt until the attempt is over.
+    pub(super) fn remember(&mut self, key: AttemptKey, manifest: Arc<Manifest>) {
+        self.manifests.insert(key, manifest);
+    }
+
+    /// The attempt's log, begun if it is new.
+    pub(super) async fn log(&mut self, attempt: &Attempt) -> Result<AttemptLog, Trouble> {
+        let key = attempt.key;
+        if let Some(log) = self.logs.get(&key) {
+            return Ok(log.clone());
+        }
+        let (outbox, clock) = (self.home.outbox.clone(), Arc::clone(&self.context.clock));
+        let log = apart(move || AttemptLog::open(&outbox, &log_name(key), clock)).await?;
+        let asked = match attempt.wish.action.target() {
+            Some(target) => {
+                format!("deploy version {} (manifest {})", target.version, target.manifest_sha256.short(12))
+            }
+            None => attempt.wish.action.name().to_owned(),
+        };
+        log.line(format!(
+            "attempt {} at generation {}: {asked}, issued by {}",
+            key.number, key.at, attempt.wish.issued_by
+        ));
+        if let Some(fault) = &attempt.repairs {
+            log.line(format!("begun by the agent itself: {}: {}", fault.code, fault.message));
+        }
+        self.logs.insert(key, log.clone());
+        Ok(log)
+    }
+
+    /// Carries out `action`, and says what came of it.
+    pub(super) async fn perform(&mut self, cell: &Cell, action: Action) -> Vec<Seen> {
+        let key = match action {
+            Action::Look => return self.look().await,
+            Action::Switch(key)
+            | Action::Activate(key)
+            | Action::Restore(key)
+            | Action::Stop(key)
+            | Action::Remove(key)
+            | Action::Write(key)
+            | Action::Stage(key)
+            | Action::Cancel(key) => key,
+        };
+        let Some(attempt) = cell.attempt(key) else { return Vec::new() };
+        let result = match self.log(attempt).await {
+            Ok(log) => self.step(cell, attempt, action, &log).await,
+            Err(trouble) => Err(trouble),
+        };
+        match result {
+            Ok(seen) => vec![seen],
+            Err(trouble) => {
+                if let Some(log) = self.logs.get(&key).filter(|_| trouble.cure != Cure::Killed) {
+                    log.line(format!("{}: {}", trouble.code, trouble.message));
+                }
+                vec![Seen::StepFailed { key, trouble }]
+            }
+        }
+    }
+
+    async fn step(
+        &mut self,
+        cell: &Cell,
+        attempt: &Attempt,
+        action: Action,
+        log: &AttemptLog,
+    ) -> Result<Seen, Trouble> {
+        let key = attempt.key;
+        let state = &cell.state;
+        match action {
+            Action::Switch(_) => {
+                let (target, manifest) = self.manifest_of(attempt).await?;
+                let profile = self.profile(manifest.profile.name())?;
+                self.stop_others(profile.name()).await?;
+                self.switch(&profile, release_name(&target)).await?;
+                log.line(format!("the link points at {}", release_name(&target)));
+                Ok(Seen::Switched { key })
+            }
+            Action::Activate(_) => {
+                let (target, manifest) = self.manifest_of(attempt).await?;
+                self.activate(&target, &manifest, attempt.wish.options.force).await?;
+                log.line(format!("version {} is up under the {} profile", target.version, manifest.profile.name()));
+                Ok(Seen::Activated { key })
+            }
+            Action::Restore(_) => {
+                let placed = self.restore(state).await?;
+                log.line(format!("back to version {}, the last known good one", placed.target.version));
+                Ok(Seen::Restored { key, placed })
+            }
+            Action::Stop(_) => {
+                self.check_placed(state)?;
+                for (profile, _) in self.ours().await? {
+                    profile.stop(&self.cell).await?;
+                }
+                log.line("stopped; the files stay");
+                Ok(Seen::Stopped { key })
+            }
+            Action::Remove(_) => {
+                self.remove(state, attempt.wish.options.purge_data).await?;
+                log.line(if attempt.wish.options.purge_data {
+                    "removed, with its data"
+                } else {
+                    "removed; its data stays"
+                });
+                Ok(Seen::Removed { key })
+            }
+            Action::Write(_) => {
+                self.write(state, attempt, log).await?;
+                Ok(Seen::Written { key })
+            }
+            Action::Stage(_) | Action::Cancel(_) | Action::Look => {
+                Err(Trouble::new(Code::Io, "this is no step of its own", Cure::Time))
+            }
+        }
+    }
+
+    fn profile(&self, name: &str) -> Result<Arc<dyn Profile>, Trouble> {
+        self.context.profiles.get(name).cloned().ok_or_else(|| {
+            let message = format!("this agent is not set up for the {name} profile; see its config");
+            Trouble::new(Code::ProfileUnavailable, message, Cure::Time)
+        })
+    }
+
+    /// What the cell is placed under must be there to be stopped.
+    fn check_placed(&self, state: &CellState) -> Result<(), Trouble> {
+        state.placed.as_ref().map_or(Ok(()), |placed| self.profile(&placed.profile).map(|_| ()))
+    }
+
+    async fn manifest_of(&mut self, attempt: &Attempt) -> Result<(Target, Arc<Manifest>), Trouble> {
+        let Some(target) = attempt.wish.action.target().cloned() else {
+            return Err(Trouble::new(Code::Io, "the attempt is at no version", Cure::Time));
+        };
+        if let Some(manifest) = self.manifests.get(&attempt.key) {
+            return Ok((target, Arc::clone(manifest)));
+        }
+        let manifest = self.kept_manifest(&target).await?;
+        self.manifests.insert(attempt.key, Arc::clone(&manifest));
+        Ok((target, manifest))
+    }
+
+    async fn kept_manifest(&self, target: &Target) -> Result<Arc<Manifest>, Trouble> {
+        let (home, wanted) = (self.home.clone(), target.clone());
+        let manifest = apart(move || kept_manifest(&home, &wanted)).await?;
+        manifest.map(Arc::new).ok_or_else(|| {
+            let message = format!("the manifest of version {} is not kept on the node any more", target.version);
+            Trouble::new(Code::ManifestMissing, message, Cure::OtherContent)
+        })
+    }
+
+    /// The places on the host that are ours, and the profiles that they are for.
+    async fn ours(&self) -> Result<Vec<(Arc<dyn Profile>, Plot)>, DiskError> {
+        let (context, cell) = (Arc::clone(&self.context), self.cell.clone());
+        apart(move || {
+            let mut ours = Vec::new();
+            for profile in context.profiles.iter() {
+                let plot = Plot::find(profile.placement(&cell), &context.owner(&cell), &context.steps)?;
+                ours.extend(plot.map(|plot| (Arc::clone(profile), plot)));
+            }
+            Ok(ours)
+        })
+        .await
+    }
+
+    /// A cell runs under one profile: before another one takes over, what it ran under is stopped.
+    async fn stop_others(&self, profile: &str) -> Result<(), Trouble> {
+        for (other, _) in self.ours().await? {
+            if other.name() != profile {
+                other.stop(&self.cell).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn switch(&self, profile: &Arc<dyn Profile>, release: String) -> Result<(), Trouble> {
+        let (context, cell, profile) = (Arc::clone(&self.context), self.cell.clone(), Arc::clone(profile));
+        apart(move || Plot::claim(profile.placement(&cell), &context.owner(&cell), &context.steps)?.switch(&release))
+            .await
+    }
+
+    /// Brings up what the link points at, and then clears what other profiles had of the cell.
+    async fn activate(&self, target: &Target, manifest: &Manifest, force: bool) -> Result<(), Trouble> {
+        let profile = self.profile(manifest.profile.name())?;
+        let release = profile.placement(&self.cell).releases_path().join(release_name(target));
+        let data = self.context.home.data().path().join(self.cell.as_str());
+        let start = Start { cell: &self.cell, manifest, release: &release, data: &data, force };
+        profile.activate(start).await?;
+        for (other, plot) in self.ours().await? {
+            if other.name() != profile.name() {
+                other.stop(&self.cell).await?;
+                other.remove(&self.cell).await?;
+                apart(move || plot.clear()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the last known good release back, after verifying that it is still what it was (I3).
+    async fn restore(&self, state: &CellState) -> Result<Placed, Trouble> {
+        let lost = |what: String| Trouble::new(Code::NeedsOperator, what, Cure::OtherContent);
+        let placed = state.known_good.clone().ok_or_else(|| lost("there is nothing to go back to".to_owned()))?;
+        let manifest = self.kept_manifest(&placed.target).await?;
+        let profile = self.profile(&placed.profile)?;
+        let (context, cell) = (Arc::clone(&self.context), self.cell.clone());
+        let (release, owned, at) = (placed.release(), Arc::clone(&manifest), Arc::clone(&profile));
+        let damage = apart(move || {
+            let plot = Plot::find(at.placement(&cell), &context.owner(&cell), &context.steps)?;
+            let folder = plot.map(|plot| plot.releases.child(&release)).transpose()?.flatten();
+            let missing = || Ok(Some("it is gone".to_owned()));
+            folder.map_or_else(missing, |folder| difference(&folder, &owned, Look::AtBytes))
+        });
+        if let Some(what) = damage.await.map_err(Trouble::from)? {
+            return Err(lost(format!("release {} cannot be gone back to: {what}", placed.release())));
+        }
+        self.stop_others(profile.name()).await?;
+        self.switch(&profile, placed.release()).await?;
+        self.activate(&placed.target, &manifest, false).await?;
+        Ok(placed)
+    }
+
+    async fn remove(&self, state: &CellState, purge_data: bool) -> Result<(), Trouble> {
+        self.check_placed(state)?;
+        for (profile, plot) in self.ours().await? {
+            profile.stop(&self.cell).await?;
+            profile.remove(&self.cell).await?;
+            apart(move || plot.clear()).await?;
+        }
+        let (context, cell, home) = (Arc::clone(&self.context), self.cell.clone(), self.home.clone());
+        Ok(apart(move || {
+            for name in home.manifests.names()? {
+                home.manifests.remove_file(&name)?;
+            }
+            if purge_data {
+                context.home.data().remove_tree(cell.as_str())?;
+            }
+            Ok::<_, DiskError>(())
+        })
+        .await?)
+    }
+
+    /// Writes down what came of the attempt, to be sent, and tidies up behind it.
+    async fn write(&mut self, state: &CellState, attempt: &Attempt, log: &AttemptLog) -> Result<(), Trouble> {
+        let Some(outcome) = self.outcome(state, attempt) else { return Ok(()) };
+        let ending = format!("{:?}", outcome.outcome).to_lowercase();
+        match (&outcome.code, &outcome.message) {
+            (Some(code), Some(message)) => log.line(format!("{ending}: {code}: {message}")),
+            _ => log.line(ending),
+        }
+        let (outbox, name) = (self.home.outbox.clone(), outcome_name(attempt.key));
+        apart(move || outbox.write(&name, &document::render(&outcome))).await?;
+        self.logs.remove(&attempt.key);
+        self.manifests.remove(&attempt.key);
+        self.context.changed.notify_one();
+        if state.standing == Standing::Deployed {
+            self.tidy(state).await?;
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, state: &CellState, attempt: &Attempt) -> Option<Outcome> {
+        let Step::Ended { ended_at, ending, fault } = &attempt.step else { return None };
+        let version = |placed: &Option<Placed>| placed.as_ref().map(|placed| VersionReport::from(&placed.target));
+        let identity = &self.context.identity;
+        Some(Outcome {
+            fleet: identity.fleet,
+            node: identity.node.clone(),
+            cell: self.cell.clone(),
+            at: attempt.key.at,
+            attempt: attempt.key.number,
+            action: attempt.wish.action.name().to_owned(),
+            version: attempt.wish.action.target().map(VersionReport::from),
+            started_at: attempt.started_at,
+            ended_at: *ended_at,
+            outcome: *ending,
+            known_good_after: version(&state.known_good),
+            running_after: version(&state.placed),
+            code: fault.as_ref().map(|fault| fault.code),
+            message: fault.as_ref().map(|fault| fault.message.clone()),
+            files_fetched: attempt.effort.files_fetched,
+            files_reused: attempt.effort.files_reused,
+            bytes_fetched: attempt.effort.bytes_fetched,
+        })
+    }
+
+    /// Removes releases, and manifests of releases, that are not kept (I9).
+    async fn tidy(&self, state: &CellState) -> Result<(), DiskError> {
+        let keep = kept(state);
+        let order: Vec<String> = state.placed_before.iter().map(Placed::release).collect();
+        let (home, extra) = (self.home.clone(), self.context.keep_versions);
+        let ours = self.ours().await?;
+        apart(move || {
+            let mut there = keep.clone();
+            for (_, plot) in ours {
+                plot.tidy(&keep, &order, extra)?;
+                there.extend(plot.releases.names()?);
+            }
+            for name in home.manifests.names()? {
+                if !name.strip_suffix(".json").is_some_and(|release| there.contains(release)) {
+                    home.manifests.remove_file(&name)?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Reads the cell's trigger, because the index lags behind.
+    async fn look(&self) -> Vec<Seen> {
+        let place = Place::Trigger;
+        let key = ObjectKey::Trigger(self.context.identity.cell_id(&self.cell));
+        // An envelope is a little larger than what it holds; `believe` knows how much.
+        let found = match self.context.store.find(&key, 2 * Trigger::MAX_BYTES).await {
+            Ok(Some(object)) => match self.context.identity.believe(&object.bytes, &self.cell) {
+                Ok(wish) => Some(Seen::Trigger { wish, place }),
+                Err(trouble) => Some(Seen::Refused { place, trouble }),
+            },
+            Ok(None) => None,
+            Err(error) => {
+                tracing::debug!(cell = %self.cell, code = error.code(), "the trigger cannot be read: {error}");
+                None
+            }
+        };
+        found.into_iter().chain([Seen::Looked]).collect()
+    }
+}

@@ -1,0 +1,98 @@
+//! A cell in the heartbeat's words (I8).
+
+use super::decide::Cell;
+use super::state::{Attempt, Placed, Standing, Step};
+use crate::model::Code;
+use crate::model::heartbeat::{CellReport, Condition, Fault, Phase, RunningState, VersionReport, Waiting};
+
+/// What the heartbeat says of a cell whose programs are in `state`.
+pub(super) fn report(cell: &Cell, state: RunningState) -> CellReport {
+    let kept = &cell.state;
+    let (phase, waiting) = phase(cell);
+    let placed = |placed: &Option<Placed>| placed.as_ref().map(|placed| VersionReport::from(&placed.target));
+    let mut conditions: Vec<Condition> = cell
+        .mind
+        .refused
+        .values()
+        .map(|fault| Condition { code: fault.code, message: fault.message.clone() })
+        .chain(cell.mind.conditions.iter().map(|(code, message)| Condition { code: *code, message: message.clone() }))
+        .collect();
+    conditions.dedup();
+    CellReport {
+        profile: profile(cell),
+        phase,
+        waiting,
+        seen: kept.floor.as_ref().map(|floor| floor.at),
+        applied: kept.applied,
+        action: kept.wish.as_ref().map(|wish| wish.action.name().to_owned()),
+        desired: kept.wish.as_ref().and_then(|wish| wish.action.target()).map(VersionReport::from),
+        running: placed(&kept.placed),
+        known_good: placed(&kept.known_good),
+        state,
+        attempt: kept.attempts,
+        last_error: kept.last_error.clone(),
+        failed_content: kept.failed.iter().map(|failed| failed.content_sha256).collect(),
+        conditions,
+    }
+}
+
+fn profile(cell: &Cell) -> Option<String> {
+    let placed = cell.state.placed.as_ref().map(|placed| placed.profile.clone());
+    placed.or_else(|| cell.state.journal.last()?.profile.clone())
+}
+
+fn phase(cell: &Cell) -> (Phase, Option<Waiting>) {
+    let kept = &cell.state;
+    let wish = kept.wish.as_deref();
+    if wish.is_some_and(|wish| wish.unsupported().is_some()) {
+        return (Phase::Held, None);
+    }
+    // What the floor asks for says more than an older attempt that goes on beside it.
+    if let Some(attempt) = kept.journal.iter().rev().find(|attempt| !matches!(attempt.step, Step::Ended { .. })) {
+        return of_attempt(cell, attempt);
+    }
+    if let Some(verdict) = &kept.verdict {
+        let phase = match verdict.fault.code {
+            Code::Unsupported => Phase::Held,
+            _ if verdict.rolled_back => Phase::RolledBack,
+            _ => Phase::Failed,
+        };
+        return (phase, None);
+    }
+    if cell.owed().is_some() {
+        if let Some(failed) = cell.failed_before() {
+            let message = format!("this content failed here before: {}", failed.fault.message);
+            let since = kept.floor.as_ref().map_or(failed.fault.at, |floor| floor.since);
+            return (Phase::Waiting, Some(Waiting { reason: Code::FailedBefore, message, since }));
+        }
+        return (Phase::Held, None);
+    }
+    if cell.mind.conditions.contains_key(&Code::Inconsistent) || cell.mind.conditions.contains_key(&Code::Orphaned) {
+        return (Phase::Inconsistent, None);
+    }
+    match kept.standing {
+        Standing::Deployed => (Phase::UpToDate, None),
+        Standing::Stopped => (Phase::Stopped, None),
+        Standing::Removed => (Phase::Removed, None),
+        Standing::Absent => (Phase::Waiting, cell.mind.refused.values().next().map(waits_for)),
+    }
+}
+
+fn of_attempt(cell: &Cell, attempt: &Attempt) -> (Phase, Option<Waiting>) {
+    if cell.mind.held.is_some() && matches!(attempt.step, Step::Fetching | Step::Switching) {
+        return (Phase::Held, None);
+    }
+    let is_staging = cell.mind.staging.contains(&attempt.key);
+    if let Some(wait) = cell.mind.waits.get(&attempt.key).filter(|_| !is_staging) {
+        return (Phase::Waiting, Some(waits_for(&wait.fault)));
+    }
+    match attempt.step {
+        Step::Fetching => (Phase::Fetching, None),
+        _ => (Phase::Activating, None),
+    }
+}
+
+/// A wait for what `fault` names to go away.
+pub(super) fn waits_for(fault: &Fault) -> Waiting {
+    Waiting { reason: fault.code, message: fault.message.clone(), since: fault.at }
+}

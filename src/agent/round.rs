@@ -1,0 +1,309 @@
+//! One round of the agent: read, tell the cells, and tell the bucket.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::cell::Message;
+use super::decide::{OnHost, Place, Seen};
+use super::disk::apart;
+use super::error::{AgentError, in_full};
+use super::heartbeat::{self, Heart, Pulse};
+use super::home::STATUS;
+use super::node::{Agent, Memory};
+use super::observe::{self, IndexReading, Reading};
+use super::place::Plot;
+use super::report::waits_for;
+use super::trouble::{Trouble, plain, store_code};
+use crate::model::document;
+use crate::model::heartbeat::{CellReport, Condition, Fault, Heartbeat, Phase, RunningState};
+use crate::model::{CellName, Code, Floor};
+use crate::store::StoreError;
+
+/// Cells with nothing but a refused trigger that are reported: whoever can write to the bucket can name any number.
+const MOST_STRANGERS: usize = 100;
+
+impl Agent {
+    /// Reads the bucket and tells the cells; false if the store did not let it.
+    pub(super) async fn poll(&mut self, full: bool) -> Result<bool, AgentError> {
+        Ok(self.read_bucket(full).await?.is_none())
+    }
+
+    /// Reads the index, and with `full` everything else; comes back with what the store refused.
+    pub(super) async fn read_bucket(&mut self, full: bool) -> Result<Option<StoreError>, AgentError> {
+        let error = match self.try_read(full).await {
+            Ok(error) => error,
+            Err(Refusal::Store(error)) => Some(error),
+            Err(Refusal::Agent(error)) => return Err(error),
+        };
+        let fault = error.as_ref().map(|error| self.store_fault(error, self.poll_error.as_ref()));
+        self.poll_error = fault;
+        Ok(error)
+    }
+
+    async fn try_read(&mut self, full: bool) -> Result<Option<StoreError>, Refusal> {
+        let context = Arc::clone(&self.context);
+        let reading = observe::index(&context, self.index.as_ref()).await?;
+        let full = full || self.memory == Memory::Lost;
+        let scanned = if full { observe::scan(&context, &self.floors()).await } else { Reading::default() };
+        if self.memory == Memory::Lost {
+            if let Some(error) = scanned.error {
+                // To obey anything before all floors are known might be to go back.
+                return Err(error.into());
+            }
+            self.recall(&scanned).await?;
+        }
+        if let IndexReading::Read(mut seen, etag, conditions) = reading {
+            for cell in self.cells.keys() {
+                seen.entry(cell.clone()).or_insert_with(|| vec![Seen::NothingAt(Place::Index)]);
+            }
+            self.deliver(seen).await?;
+            self.index = etag;
+            self.index_conditions = conditions;
+        }
+        self.deliver(scanned.seen).await?;
+        Ok(scanned.error)
+    }
+
+    /// The cells that the agent knows, and their floors.
+    fn floors(&self) -> BTreeMap<CellName, Option<Floor>> {
+        self.cells.iter().map(|(name, handle)| (name.clone(), handle.report.borrow().seen)).collect()
+    }
+
+    /// Takes the floors that the own last heartbeat told of, once, when there is no state.
+    async fn recall(&mut self, scanned: &Reading) -> Result<(), Refusal> {
+        let last = Heart::read(&self.context).await?.filter(|last| last.fleet == self.context.identity.fleet);
+        let Some(last) = last else {
+            self.memory = Memory::Kept;
+            return Ok(());
+        };
+        let (floors, implausible) = observe::told_floors(&last, scanned);
+        tracing::warn!(code = %Code::FloorRebuilt, "there is no state here; floors of {} cells come from the bucket", floors.len());
+        self.deliver(floors.into_iter().map(|(cell, floor)| (cell, vec![Seen::Heard(floor)])).collect()).await?;
+        self.memory = Memory::Rebuilt { implausible };
+        Ok(())
+    }
+
+    async fn deliver(&mut self, seen: BTreeMap<CellName, Vec<Seen>>) -> Result<(), AgentError> {
+        for (name, seen) in seen {
+            if self.unusable.contains_key(&name) {
+                continue;
+            }
+            let is_owed = seen.iter().any(|seen| matches!(seen, Seen::Trigger { .. } | Seen::Heard(_)));
+            if !self.cells.contains_key(&name) {
+                if !is_owed {
+                    self.remember_stranger(name, seen);
+                    continue;
+                }
+                self.open_cell(&name).await?;
+            }
+            let Some(handle) = self.cells.get(&name) else { continue };
+            for seen in seen {
+                if !handle.tell(Message::Seen(seen)).await {
+                    return Err(AgentError::Broken { part: format!("the task of cell {name}") });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A cell that nothing is here of, and whose triggers are refused, is only reported.
+    fn remember_stranger(&mut self, name: CellName, seen: Vec<Seen>) {
+        let has_room = self.strangers.len() < MOST_STRANGERS || self.strangers.contains_key(&name);
+        let now = self.context.clock.now();
+        for seen in seen {
+            match seen {
+                Seen::Refused { place, trouble } if has_room => {
+                    let known = self.strangers.entry(name.clone()).or_default();
+                    known.entry(place).or_insert_with(|| trouble.fault(now));
+                }
+                Seen::NothingAt(place) => {
+                    if let Some(known) = self.strangers.get_mut(&name) {
+                        known.remove(&place);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.strangers.retain(|_, faults| !faults.is_empty());
+    }
+
+    /// Why new deployments are held on the whole node.
+    pub(super) fn held(&self) -> Option<String> {
+        let other = self.heart.duplicate?;
+        Some(format!("another agent, instance {other}, writes heartbeats as node {}", self.context.identity.node))
+    }
+
+    /// Compares with the host, and writes a heartbeat and what else there is to send; false if the store did not let
+    /// it. With `look` it looks whether the last heartbeat was really ours.
+    pub(super) async fn beat(&mut self, look: bool) -> Result<bool, AgentError> {
+        for handle in self.cells.values() {
+            handle.tell(Message::Compare).await;
+        }
+        let (_, sent) = self.beat_once(look).await?;
+        Ok(sent.is_ok())
+    }
+
+    /// The heartbeat, and whether it and everything else reached the bucket.
+    pub(super) async fn beat_once(&mut self, look: bool) -> Result<(Heartbeat, Result<(), AgentError>), AgentError> {
+        let mut refused = None;
+        if look {
+            self.find_orphans().await?;
+            match Heart::read(&self.context).await {
+                Ok(found) => {
+                    if self.heart.recognise(found.as_ref()) {
+                        self.tell_held().await;
+                    }
+                }
+                Err(error) => refused = Some(Refusal::Store(error)),
+            }
+        }
+        let pulse = self.pulse();
+        let heartbeat = self.heart.compose(&self.context, pulse);
+        let rendered = document::render(&heartbeat);
+        let (context, bytes) = (Arc::clone(&self.context), rendered.clone());
+        apart(move || context.home.root().write(STATUS, &bytes)).await?;
+        let sent = heartbeat::send(&self.context, &rendered).await;
+        let mut trouble = sent.err();
+        let names: Vec<CellName> = self.cells.keys().cloned().collect();
+        for name in names {
+            // One that is not let in is not let in for the next cell either.
+            if trouble.is_none() {
+                trouble = self.sent.send(&self.context, &name).await.err();
+            }
+        }
+        if let (None, Some(Refusal::Store(error))) = (&trouble, refused) {
+            trouble = Some(error.into());
+        }
+        let known = self.beat_error.take();
+        self.beat_error = trouble.as_ref().map(|trouble| self.fault(trouble, known.as_ref()));
+        let sent = trouble.map_or(Ok(()), |trouble| Err(AgentError::Report { message: trouble.message }));
+        Ok((heartbeat, sent))
+    }
+
+    async fn tell_held(&self) {
+        let held = self.held();
+        match &held {
+            Some(why) => tracing::error!(code = %Code::DuplicateNode, "new deployments are held: {why}"),
+            None => tracing::info!(code = %Code::DuplicateNode, "the other agent is gone; deployments go on"),
+        }
+        for handle in self.cells.values() {
+            handle.tell(Message::held(held.clone())).await;
+        }
+    }
+
+    fn pulse(&self) -> Pulse {
+        let mut cells: BTreeMap<CellName, CellReport> = self.orphans.clone();
+        for (name, faults) in &self.strangers {
+            if let Some(fault) = faults.values().next() {
+                let waiting = Some(waits_for(fault));
+                cells.insert(name.clone(), CellReport { waiting, ..bare_report(Phase::Waiting, fault) });
+            }
+        }
+        cells.extend(self.unusable.iter().map(|(name, fault)| (name.clone(), bare_report(Phase::Held, fault))));
+        cells.extend(self.cells.iter().map(|(name, handle)| (name.clone(), handle.report.borrow().clone())));
+        let mut conditions = self.index_conditions.clone();
+        conditions.extend(self.held().map(|message| Condition { code: Code::DuplicateNode, message }));
+        if let Memory::Rebuilt { implausible } = &self.memory {
+            let message = "the agent had no state; its floors are the highest verified ones of the bucket".to_owned();
+            conditions.push(Condition { code: Code::FloorRebuilt, message });
+            let names: Vec<&str> = implausible.iter().map(CellName::as_str).collect();
+            if !names.is_empty() {
+                let message =
+                    plain(&format!("its last heartbeat told floors that cannot be, of: {}", names.join(", ")));
+                conditions.push(Condition { code: Code::FloorImplausible, message });
+            }
+        }
+        Pulse { cells, conditions, store_error: self.poll_error.clone().or_else(|| self.beat_error.clone()) }
+    }
+
+    /// Looks for cells that are on the host with our marker and of which nothing is known.
+    async fn find_orphans(&mut self) -> Result<(), AgentError> {
+        let context = Arc::clone(&self.context);
+        let known: Vec<CellName> = self.cells.keys().chain(self.unusable.keys()).cloned().collect();
+        let found = apart(move || {
+            let mut found = Vec::new();
+            for profile in context.profiles.iter() {
+                let names = match profile.cells() {
+                    Ok(names) => names,
+                    Err(error) => {
+                        tracing::warn!(profile = profile.name(), %error, "the host cannot be looked at");
+                        continue;
+                    }
+                };
+                for name in names.into_iter().filter(|name| !known.contains(name)) {
+                    let plot = Plot::find(profile.placement(&name), &context.owner(&name), &context.steps)?;
+                    if let Some(linked) = plot.map(|plot| plot.linked()).transpose()? {
+                        found.push((name, profile.name(), linked));
+                    }
+                }
+            }
+            Ok::<_, AgentError>(found)
+        })
+        .await?;
+        let now = self.context.clock.now();
+        self.orphans = found
+            .into_iter()
+            .map(|(name, profile, linked)| {
+                let what = match linked {
+                    OnHost::Release(release) => format!("release {release}"),
+                    OnHost::Nothing | OnHost::Foreign(_) => "releases".to_owned(),
+                };
+                let message = format!("{what} of this cell is here, and no trigger asks for it; it is left alone");
+                let fault = Fault { code: Code::Orphaned, message, at: now };
+                let report = bare_report(Phase::Inconsistent, &fault);
+                (name, CellReport { profile: Some(profile.to_owned()), last_error: None, ..report })
+            })
+            .collect();
+        Ok(())
+    }
+
+    fn store_fault(&self, error: &StoreError, known: Option<&Fault>) -> Fault {
+        let trouble = Trouble::passing(store_code(error), error);
+        tracing::warn!(code = %trouble.code, "the bucket cannot be read: {}", in_full(error));
+        self.fault(&trouble, known)
+    }
+
+    /// The trouble as a fault, since when it began.
+    fn fault(&self, trouble: &Trouble, known: Option<&Fault>) -> Fault {
+        let same = known.filter(|known| known.code == trouble.code);
+        trouble.fault(same.map_or_else(|| self.context.clock.now(), |known| known.at))
+    }
+}
+
+/// What stops a reading.
+enum Refusal {
+    Store(StoreError),
+    Agent(AgentError),
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<AgentError> for Refusal {
+    fn from(error: AgentError) -> Self {
+        Self::Agent(error)
+    }
+}
+
+/// A report of a cell of which nothing is known but what is wrong with it.
+fn bare_report(phase: Phase, fault: &Fault) -> CellReport {
+    CellReport {
+        profile: None,
+        phase,
+        waiting: None,
+        seen: None,
+        applied: None,
+        action: None,
+        desired: None,
+        running: None,
+        known_good: None,
+        state: RunningState::Unknown,
+        attempt: 0,
+        last_error: Some(fault.clone()),
+        failed_content: Vec::new(),
+        conditions: vec![Condition { code: fault.code, message: fault.message.clone() }],
+    }
+}

@@ -1,0 +1,310 @@
+//! From a verified trigger to a whole, verified release beside the others (protocol.md, "The agent, in order").
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::attempt_log::AttemptLog;
+use super::context::Context;
+use super::disk::{DiskError, Folder, apart};
+use super::error::in_full;
+use super::fetch;
+use super::home::CellHome;
+use super::place::{Plot, UNFINISHED};
+use super::release::{self, Content, Look, Unfinished, content, difference};
+use super::reuse::Sources;
+use super::state::{Effort, release_name};
+use super::trouble::{Cure, Trouble};
+use super::users;
+use crate::model::document::{Document as _, DocumentError};
+use crate::model::manifest::{Manifest, ManifestError, ManifestFile};
+use crate::model::trigger::Target;
+use crate::model::{CellName, Code, ObjectKey, Sha256Digest};
+use crate::store::StoreError;
+
+/// A release that can be switched to.
+#[derive(Debug, Clone)]
+pub(super) struct Staged {
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) effort: Effort,
+}
+
+/// One release on its way to the node.
+#[derive(Debug, Clone)]
+pub(super) struct Staging {
+    pub(super) context: Arc<Context>,
+    pub(super) cell: CellName,
+    pub(super) home: CellHome,
+    pub(super) target: Target,
+    pub(super) log: AttemptLog,
+}
+
+impl Staging {
+    /// Brings the release to the node, unless it is there whole. What was fetched by an earlier try is kept.
+    pub(super) async fn run(self) -> Result<Staged, Trouble> {
+        let manifest = Arc::new(self.manifest().await?);
+        let plot = Arc::new(self.claim(&manifest).await?);
+        if self.is_whole(&plot, &manifest).await? {
+            self.log.line("the release is on the node already, and whole");
+            return Ok(Staged { manifest, effort: Effort::default() });
+        }
+        let unfinished = self.begin(&plot, &manifest).await?;
+        let mut effort = Effort::default();
+        let missing = self.reuse(&unfinished, &manifest, &mut effort).await?;
+        self.log.line(format!(
+            "{} files, {} bytes; {} files are on the node already",
+            manifest.files.len(),
+            manifest.total_bytes(),
+            effort.files_reused
+        ));
+        self.fetch(&unfinished, &manifest, missing, &mut effort).await?;
+        let (release, owned) = (release_name(&self.target), Arc::clone(&manifest));
+        apart(move || unfinished.complete(&plot.releases, &release, &owned)).await?;
+        self.log.line(format!("the release is whole: {} files fetched", effort.files_fetched));
+        Ok(Staged { manifest, effort })
+    }
+
+    /// The version's manifest, from the node if it is kept there, checked against the trigger (I3).
+    async fn manifest(&self) -> Result<Manifest, Trouble> {
+        let (home, target) = (self.home.clone(), self.target.clone());
+        if let Some(manifest) = apart(move || kept_manifest(&home, &target)).await? {
+            return Ok(manifest);
+        }
+        let target = &self.target;
+        if target.manifest_size > Manifest::MAX_BYTES {
+            let message = format!("the manifest has {} bytes, more than a manifest may have", target.manifest_size);
+            return Err(Trouble::new(Code::ManifestInvalid, message, Cure::OtherContent));
+        }
+        let key = ObjectKey::VersionManifest(self.context.identity.cell_id(&self.cell), target.version.clone());
+        let tampered = |got: String| {
+            let expected = format!("{} bytes with sha256 {}", target.manifest_size, target.manifest_sha256);
+            let message = format!("{key} is not the manifest of the trigger: expected {expected}, got {got}");
+            Trouble::new(Code::ManifestTampered, message, Cure::Time)
+        };
+        let object = match self.context.store.find(&key, target.manifest_size).await {
+            Ok(Some(object)) => object,
+            Ok(None) => {
+                let message = format!("{key} is not in the bucket yet");
+                return Err(Trouble::new(Code::ManifestMissing, message, Cure::Time));
+            }
+            Err(StoreError::TooLarge { .. }) => return Err(tampered("more bytes".to_owned())),
+            Err(error) => return Err(error.into()),
+        };
+        let digest = Sha256Digest::of(&object.bytes);
+        if object.bytes.len() as u64 != target.manifest_size || digest != target.manifest_sha256 {
+            return Err(tampered(format!("{} bytes with sha256 {digest}", object.bytes.len())));
+        }
+        let manifest = self.read_manifest(&object.bytes)?;
+        let (folder, name) = (self.home.manifests.clone(), manifest_file(target));
+        apart(move || folder.write(&name, &object.bytes)).await?;
+        self.log.line(format!("manifest of version {}: {} bytes, verified", target.version, target.manifest_size));
+        Ok(manifest)
+    }
+
+    /// Checks what the manifest says of itself against the trigger and against what this agent can do.
+    fn read_manifest(&self, bytes: &[u8]) -> Result<Manifest, Trouble> {
+        let manifest = Manifest::parse(bytes).map_err(|error| match &error {
+            ManifestError::Document(DocumentError::Unsupported { .. } | DocumentError::UnknownSchema { .. }) => {
+                Trouble::new(Code::Unsupported, in_full(&error), Cure::NewerAgent)
+            }
+            _ => Trouble::new(Code::ManifestInvalid, in_full(&error), Cure::OtherContent),
+        })?;
+        let identity = &self.context.identity;
+        let found = (manifest.fleet, manifest.cell_id(), &manifest.version);
+        let expected = (identity.fleet, identity.cell_id(&self.cell), &self.target.version);
+        if found != expected {
+            let message = format!(
+                "the manifest is of {} version {} in fleet {}, expected {} version {} in fleet {}",
+                found.1, found.2, found.0, expected.1, expected.2, expected.0
+            );
+            return Err(Trouble::new(Code::WrongTarget, message, Cure::OtherContent));
+        }
+        if manifest.content_sha256 != self.target.content_sha256 {
+            let message = format!(
+                "the trigger names content {}, the manifest {}",
+                self.target.content_sha256, manifest.content_sha256
+            );
+            return Err(Trouble::new(Code::ManifestInvalid, message, Cure::OtherContent));
+        }
+        Ok(manifest)
+    }
+
+    /// Takes the cell's place on the host and prepares its data folder.
+    async fn claim(&self, manifest: &Arc<Manifest>) -> Result<Plot, Trouble> {
+        let (context, cell, manifest) = (Arc::clone(&self.context), self.cell.clone(), Arc::clone(manifest));
+        apart(move || {
+            let name = manifest.profile.name();
+            let Some(profile) = context.profiles.get(name) else {
+                let message = format!("this agent is not set up for the {name} profile; see its config");
+                return Err(Trouble::new(Code::ProfileUnavailable, message, Cure::Time));
+            };
+            let (user, group) = manifest.profile.owner();
+            let owner = users::owner(user, group)?;
+            let data = context.home.data().child_made(cell.as_str(), 0o750)?;
+            if let Some((user, group)) = owner {
+                data.give_to(user, group)?;
+            }
+            Plot::claim(profile.placement(&cell), &context.owner(&cell), &context.steps)
+        })
+        .await
+    }
+
+    async fn is_whole(&self, plot: &Arc<Plot>, manifest: &Arc<Manifest>) -> Result<bool, Trouble> {
+        let (plot, manifest, release) = (Arc::clone(plot), Arc::clone(manifest), release_name(&self.target));
+        let found = apart(move || {
+            let Some(folder) = plot.releases.child(&release)? else { return Ok::<_, DiskError>(None) };
+            Ok(Some(difference(&folder, &manifest, Look::AtBytes)?))
+        });
+        match found.await? {
+            None => Ok(false),
+            Some(None) => Ok(true),
+            Some(Some(what)) => {
+                self.log.line(format!("the release on the node is damaged: {what}"));
+                Ok(false)
+            }
+        }
+    }
+
+    /// Begins the release's folder, if there is room for the release.
+    async fn begin(&self, plot: &Arc<Plot>, manifest: &Arc<Manifest>) -> Result<Unfinished, Trouble> {
+        let (plot, manifest, release) = (Arc::clone(plot), Arc::clone(manifest), release_name(&self.target));
+        let reserve = self.context.reserve_bytes;
+        apart(move || {
+            let (free_bytes, free_files) = plot.releases.room()?;
+            let begun = plot.releases.child(&format!("{UNFINISHED}{release}"))?;
+            let there = begun.map_or(Ok(0), |begun| written_bytes(&begun, &manifest))?;
+            let needed = manifest.total_bytes().saturating_sub(there).saturating_add(reserve);
+            if needed > free_bytes || manifest.files.len() as u64 > free_files {
+                let message = format!(
+                    "{} needs {} files and {} bytes and leaves {reserve} bytes free; there is room for {free_files} \
+                     files and {free_bytes} bytes at {}",
+                    manifest.version,
+                    manifest.files.len(),
+                    manifest.total_bytes(),
+                    plot.releases.path().display()
+                );
+                return Err(Trouble::new(Code::DiskFull, message, Cure::Time));
+            }
+            Ok(Unfinished::open(&plot.releases, &release)?)
+        })
+        .await
+    }
+
+    /// Takes what is on the node already; comes back with what is not.
+    async fn reuse(
+        &self,
+        unfinished: &Unfinished,
+        manifest: &Arc<Manifest>,
+        effort: &mut Effort,
+    ) -> Result<Vec<ManifestFile>, Trouble> {
+        let (context, cell) = (Arc::clone(&self.context), self.cell.clone());
+        let wanted: BTreeSet<Content> = manifest.files.iter().map(content).collect();
+        let sources = Arc::new(apart(move || Sources::find(&context, &cell, &wanted)).await?);
+        let tries = stream::iter(manifest.files.clone()).map(|file| {
+            let (unfinished, sources) = (unfinished.clone(), Arc::clone(&sources));
+            apart(move || {
+                let held = unfinished.has(&file)? || is_copied(&unfinished, &sources, &file)?;
+                Ok::<_, DiskError>((!held).then_some(file))
+            })
+        });
+        let tried: Vec<_> = tries.buffered(self.context.parallel_downloads.max(1)).try_collect().await?;
+        let missing: Vec<ManifestFile> = tried.into_iter().flatten().collect();
+        effort.files_reused = (manifest.files.len() - missing.len()) as u64;
+        Ok(missing)
+    }
+
+    /// Fetches `missing`, each content once.
+    async fn fetch(
+        &self,
+        unfinished: &Unfinished,
+        manifest: &Arc<Manifest>,
+        missing: Vec<ManifestFile>,
+        effort: &mut Effort,
+    ) -> Result<(), Trouble> {
+        let mut first: BTreeMap<Content, &ManifestFile> = BTreeMap::new();
+        let mut again = Vec::new();
+        for file in &missing {
+            if let Some(same) = first.insert(content(file), file) {
+                again.push((same.clone(), file.clone()));
+            }
+        }
+        let mut once: Vec<&ManifestFile> = first.into_values().collect();
+        // Of nothing there is nothing to fetch.
+        let empty = once.extract_if(.., |file| file.size == 0).next().cloned();
+        let context = &self.context;
+        let pieces = fetch::pieces(manifest, &once)?;
+        let fetches = stream::iter(pieces).map(|piece| async move {
+            // The semaphore is never closed.
+            let _permit = context.downloads.acquire().await;
+            piece.fetch(&context.store, unfinished).await
+        });
+        let mut fetches = fetches.buffer_unordered(context.parallel_downloads.max(1));
+        while let Some(done) = fetches.try_next().await? {
+            effort.files_fetched += done.files_fetched;
+            effort.bytes_fetched += done.bytes_fetched;
+        }
+        drop(fetches);
+        effort.files_reused += (again.len() + usize::from(empty.is_some())) as u64;
+        let unfinished = unfinished.clone();
+        apart(move || {
+            if let Some(file) = empty {
+                write_empty(&unfinished, &file)?;
+            }
+            again.iter().try_for_each(|(same, file)| copy_again(&unfinished, same, file))
+        })
+        .await
+    }
+}
+
+/// How much of the release an earlier try has written.
+fn written_bytes(begun: &Folder, manifest: &Manifest) -> Result<u64, DiskError> {
+    manifest.files.iter().try_fold(0, |sum, file| {
+        let length = release::open(begun, &file.path)?.and_then(|found| Some(found.metadata().ok()?.len()));
+        Ok(sum + length.unwrap_or(0).min(file.size))
+    })
+}
+
+/// The manifest of `target` that is kept on the node.
+pub(super) fn kept_manifest(home: &CellHome, target: &Target) -> Result<Option<Manifest>, DiskError> {
+    let Some(bytes) = home.manifests.read(&manifest_file(target), Manifest::MAX_BYTES)? else { return Ok(None) };
+    if Sha256Digest::of(&bytes) != target.manifest_sha256 {
+        return Ok(None);
+    }
+    Ok(Manifest::parse(&bytes).ok())
+}
+
+pub(super) fn manifest_file(target: &Target) -> String {
+    format!("{}.json", release_name(target))
+}
+
+fn is_copied(unfinished: &Unfinished, sources: &Sources, file: &ManifestFile) -> Result<bool, DiskError> {
+    if file.size == 0 {
+        return Ok(false);
+    }
+    for source in sources.of(content(file)) {
+        if unfinished.copy(&source, file)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn write_empty(unfinished: &Unfinished, file: &ManifestFile) -> Result<(), Trouble> {
+    if file.sha256 != Sha256Digest::of(b"") {
+        let message = format!("file {} is said to be empty, with the digest of something else", file.path);
+        return Err(Trouble::new(Code::ManifestInvalid, message, Cure::OtherContent));
+    }
+    let written = unfinished.create(file)?;
+    Ok(unfinished.finish(&written, file)?)
+}
+
+fn copy_again(unfinished: &Unfinished, same: &ManifestFile, file: &ManifestFile) -> Result<(), Trouble> {
+    let source = release::open(unfinished.folder(), &same.path)?;
+    let copied = source.map(|source| unfinished.copy(&source, file)).transpose()?;
+    if copied == Some(true) {
+        return Ok(());
+    }
+    let message = format!("{} changed while it was copied to {}", same.path, file.path);
+    Err(Trouble::new(Code::Io, message, Cure::Time))
+}

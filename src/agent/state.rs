@@ -1,0 +1,263 @@
+//! What the agent remembers of a cell, and the journal of what it is doing to it, in one file.
+//!
+//! One file because one rename changes it as a whole: no crash leaves a journal and a state that contradict each
+//! other.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::belief::Identity;
+use super::disk::{DiskError, Folder};
+use super::error::in_full;
+use crate::model::document::{self, Document};
+use crate::model::heartbeat::Fault;
+use crate::model::outcome::Ending;
+use crate::model::sign::Verified;
+use crate::model::trigger::{Target, Trigger};
+use crate::model::{CellName, Floor, Sha256Digest};
+
+/// A trigger that was verified, and is owed from then on.
+pub(super) type Wish = Arc<Verified<Trigger>>;
+
+/// The place of a trigger in the order of changes of mind.
+pub(super) fn floor_of(wish: &Verified<Trigger>) -> Floor {
+    Floor::new(wish.epoch(), wish.generation)
+}
+
+/// What the agent remembers of a cell. In the file a wish is the text of its document, and is believed again only
+/// after it was verified again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct CellState<W = Wish> {
+    /// The highest trigger that was verified. Never goes down (I5).
+    pub(super) floor: Option<Heard>,
+    /// The floor's trigger: what is owed. None while it is only known to exist, or no longer believed.
+    pub(super) wish: Option<W>,
+    /// The trigger that was carried out last.
+    pub(super) applied: Option<Floor>,
+    /// What the triggers that were carried out have made of the cell.
+    pub(super) standing: Standing,
+    /// What the link points at.
+    pub(super) placed: Option<Placed>,
+    /// What to go back to.
+    pub(super) known_good: Option<Placed>,
+    /// Releases that were switched to, the newest last. Only the order counts: which there are the disk says.
+    pub(super) placed_before: Vec<Placed>,
+    /// Content that failed here.
+    pub(super) failed: Vec<Failed>,
+    /// How the floor's trigger came to nothing, if it did.
+    pub(super) verdict: Option<Verdict>,
+    /// How many attempts at the floor's trigger have begun.
+    pub(super) attempts: u32,
+    /// Attempts that have begun and whose outcome is not written yet, the oldest first.
+    pub(super) journal: Vec<Attempt<W>>,
+    /// What went wrong last.
+    pub(super) last_error: Option<Fault>,
+}
+
+/// The highest trigger that the agent knows of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Heard {
+    pub(super) at: Floor,
+    /// What it says; None if only an own heartbeat told of it.
+    pub(super) signed_sha256: Option<Sha256Digest>,
+    pub(super) since: DateTime<Utc>,
+}
+
+/// What was made of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Standing {
+    Absent,
+    Deployed,
+    Stopped,
+    Removed,
+}
+
+/// A release on the node and the profile that it runs under.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Placed {
+    pub(super) target: Target,
+    pub(super) profile: String,
+}
+
+impl Placed {
+    pub(super) fn release(&self) -> String {
+        release_name(&self.target)
+    }
+}
+
+/// The name of a version's folder on a node: a version is its name and its manifest.
+pub(super) fn release_name(target: &Target) -> String {
+    format!("{}-{}", target.version, target.manifest_sha256.short(12))
+}
+
+/// Content that failed here, and why it did at first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Failed {
+    pub(super) content_sha256: Sha256Digest,
+    pub(super) fault: Fault,
+}
+
+/// How a trigger came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Verdict {
+    pub(super) fault: Fault,
+    pub(super) rolled_back: bool,
+}
+
+/// Names an attempt of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct AttemptKey {
+    pub(super) at: Floor,
+    /// Counts from 1.
+    pub(super) number: u32,
+}
+
+/// One try to carry out a trigger.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Attempt<W = Wish> {
+    pub(super) key: AttemptKey,
+    pub(super) wish: W,
+    pub(super) started_at: DateTime<Utc>,
+    pub(super) step: Step,
+    /// Set once the manifest was read.
+    pub(super) profile: Option<String>,
+    /// Why the agent began it by itself, if it did.
+    pub(super) repairs: Option<Fault>,
+    /// How often the agent had to take it up again after a restart, past the switch.
+    pub(super) resumed: u32,
+    pub(super) effort: Effort,
+}
+
+/// How far an attempt has come. What a step does can be done again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub(super) enum Step {
+    /// The release is being fetched and verified; the link points where it pointed.
+    Fetching,
+    /// The release is whole; the link points at it or where it pointed.
+    Switching,
+    /// The link points at it; it is being brought up.
+    Activating,
+    /// It failed; the last known good release is being put back.
+    RollingBack {
+        /// What failed.
+        fault: Fault,
+    },
+    Stopping,
+    Removing,
+    /// It is over; its outcome is to be written.
+    Ended {
+        ended_at: DateTime<Utc>,
+        ending: Ending,
+        fault: Option<Fault>,
+    },
+}
+
+/// What an attempt cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Effort {
+    pub(super) files_fetched: u64,
+    pub(super) files_reused: u64,
+    pub(super) bytes_fetched: u64,
+}
+
+impl Document for CellState<String> {
+    const SCHEMA: &'static str = "fleetman/agent-cell/1";
+    const MAX_BYTES: u64 = 2 << 20;
+}
+
+impl<W> Default for CellState<W> {
+    fn default() -> Self {
+        Self {
+            floor: None,
+            wish: None,
+            applied: None,
+            standing: Standing::Absent,
+            placed: None,
+            known_good: None,
+            placed_before: Vec::new(),
+            failed: Vec::new(),
+            verdict: None,
+            attempts: 0,
+            journal: Vec::new(),
+            last_error: None,
+        }
+    }
+}
+
+impl<W> CellState<W> {
+    /// The same with wishes in another form; those that have none are left out, with the attempts at them.
+    fn with_wishes<V>(self, mut convert: impl FnMut(W) -> Option<V>) -> CellState<V> {
+        let journal = self.journal.into_iter().filter_map(|attempt| {
+            let wish = convert(attempt.wish)?;
+            let Attempt { key, started_at, step, profile, repairs, resumed, effort, .. } = attempt;
+            Some(Attempt { key, wish, started_at, step, profile, repairs, resumed, effort })
+        });
+        CellState {
+            journal: journal.collect(),
+            wish: self.wish.and_then(convert),
+            floor: self.floor,
+            applied: self.applied,
+            standing: self.standing,
+            placed: self.placed,
+            known_good: self.known_good,
+            placed_before: self.placed_before,
+            failed: self.failed,
+            verdict: self.verdict,
+            attempts: self.attempts,
+            last_error: self.last_error,
+        }
+    }
+}
+
+/// The name of the file in the cell's own folder.
+const FILE: &str = "state.json";
+
+/// Why a cell's state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StateError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error("{FILE} is not what was written there: {0}")]
+    Invalid(String),
+}
+
+impl CellState {
+    /// Reads the state in the cell's folder; the empty state if there is none. A wish that is no longer believed
+    /// (its key was taken out of the config) is not owed any more; its floor stays.
+    pub(super) fn load(folder: &Folder, identity: &Identity, cell: &CellName) -> Result<Self, StateError> {
+        let Some(bytes) = folder.read(FILE, CellState::<String>::MAX_BYTES)? else { return Ok(Self::default()) };
+        let state: CellState<String> = document::parse(&bytes).map_err(|error| StateError::Invalid(in_full(&error)))?;
+        let mut disbelieved = None;
+        let mut state = state.with_wishes(|text| match identity.believe(text.as_bytes(), cell) {
+            Ok(wish) => Some(wish),
+            Err(trouble) => {
+                disbelieved = Some(trouble);
+                None
+            }
+        });
+        if let Some(trouble) = disbelieved {
+            tracing::warn!(%cell, code = %trouble.code, "the trigger in the state is no longer believed: {}", trouble.message);
+        }
+        // An epoch that was given to a key later must not raise what was accepted before.
+        if state.wish.as_deref().map(floor_of) != state.floor.as_ref().map(|floor| floor.at) {
+            state.wish = None;
+        }
+        Ok(state)
+    }
+
+    /// The state's text, as [`CellState::save`] takes it.
+    pub(super) fn render(&self) -> Vec<u8> {
+        // What was verified was parsed as JSON, so it is UTF-8.
+        let text = |wish: Wish| String::from_utf8(wish.document().to_vec()).ok();
+        document::render(&self.clone().with_wishes(text))
+    }
+
+    /// Makes `rendered` the state that a crash leaves.
+    pub(super) fn save(folder: &Folder, rendered: &[u8]) -> Result<(), DiskError> {
+        folder.write(FILE, rendered)
+    }
+}
