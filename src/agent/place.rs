@@ -48,10 +48,9 @@ impl Plot {
     /// Takes the place for `owner`, making what is missing.
     pub(super) fn claim(placement: Placement, owner: &Owner, steps: &Steps) -> Result<Self, Trouble> {
         let folder = Folder::open(&placement.folder, FOLDER_MODE, steps)?;
-        let releases =
-            folder
-                .below_made(placement.releases.iter().map(String::as_str), FOLDER_MODE)
-                .map_err(|error| if error.is_in_the_way() { not_owned(in_full(&error)) } else { error.into() })?;
+        let releases = folder
+            .below_made(placement.releases.iter().map(String::as_str), FOLDER_MODE)
+            .map_err(|error| if error.is_in_the_way() { not_owned(in_full(&error)) } else { error.into() })?;
         match marker(&releases)? {
             Some(Ok(found)) if found == *owner => {}
             Some(Ok(found)) => {
