@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod conformance;
+mod controller_publish;
 mod dependencies;
 mod doctor;
 mod embedded_corners;
