@@ -148,3 +148,50 @@ fn broken_body(error: StdError) -> S3Error {
     answer.set_source(error);
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::stream;
+
+    use super::super::folder::Folder;
+    use super::*;
+    use crate::clock::SystemClock;
+
+    async fn receive_all(
+        chunks: impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static,
+        announced: Announced,
+    ) -> Result<u64, String> {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, _) = Folder::open(root.path(), SystemClock::shared()).unwrap();
+        folder.create_bucket("bucket").unwrap();
+        let bucket = folder.bucket("bucket").unwrap();
+        let received = receive(bucket.hold(), Some(StreamingBlob::wrap(chunks)), announced).await;
+        let received = received.map(|received| received.size).map_err(|error| error.code().as_str().to_owned());
+        assert_eq!(std::fs::read_dir(root.path().join("tmp")).unwrap().count(), 0, "the temporary file is left");
+        received
+    }
+
+    #[tokio::test]
+    async fn a_body_has_the_length_that_was_announced() {
+        let body = || stream::iter([Ok(Bytes::from_static(b"bo")), Ok(Bytes::from_static(b"dy"))]);
+        let announced = |length| Announced { content_length: Some(length), ..Announced::default() };
+        assert_eq!(receive_all(body(), announced(4)).await, Ok(4));
+        assert_eq!(receive_all(body(), announced(5)).await, Err("IncompleteBody".to_owned()));
+        assert_eq!(receive_all(body(), announced(3)).await, Err("IncompleteBody".to_owned()));
+        assert_eq!(receive_all(body(), announced(1 << 40)).await, Err("EntityTooLarge".to_owned()));
+        assert_eq!(receive_all(body(), Announced::default()).await, Ok(4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stops_sending_is_given_up() {
+        let stalled = stream::iter([Ok(Bytes::from_static(b"bo"))]).chain(stream::pending());
+        assert_eq!(receive_all(stalled, Announced::default()).await, Err("RequestTimeout".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_leaves_nothing() {
+        let broken = stream::iter([Ok(Bytes::from_static(b"bo")), Err(std::io::Error::other("gone"))]);
+        assert_eq!(receive_all(broken, Announced::default()).await, Err("IncompleteBody".to_owned()));
+    }
+}
