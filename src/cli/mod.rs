@@ -1,1 +1,19 @@
-//! cli
+//! The command line: what both programs share, and the programs.
+
+mod ask;
+mod exit;
+mod failure;
+mod findings;
+mod interrupt;
+mod log;
+mod output;
+mod program;
+#[cfg(feature = "controller")]
+mod quickstart;
+mod text;
+
+#[cfg(feature = "agent")]
+pub mod fleetagent;
+
+#[cfg(feature = "controller")]
+pub mod fleetman;

@@ -1,1 +1,25 @@
-//! config
+//! The config files: what people write, checked once, as settings.
+//!
+//! A file is looked for where `--config` or the environment says, then in the current folder, then in
+//! `/etc/fleetman/`. Unknown fields are refused with line, column and the name that was probably meant. Relative paths
+//! are taken from the folder of the file. No error and no log line quotes the file: it may hold keys.
+
+mod access;
+#[cfg(feature = "agent")]
+mod agent;
+#[cfg(feature = "controller")]
+mod controller;
+mod duration;
+mod error;
+mod file;
+
+#[cfg(feature = "agent")]
+pub use agent::AgentConfig;
+#[cfg(feature = "controller")]
+pub use controller::{ControllerConfig, FleetBucket, Keys};
+pub use duration::WrittenDuration;
+pub use error::ConfigError;
+pub use file::{AGENT_FILE, CONTROLLER_FILE, ConfigFile, find};
+
+#[cfg(all(test, feature = "agent", feature = "controller"))]
+mod tests;

@@ -65,7 +65,9 @@ impl YamlError {
         }))
     }
 
-    pub(super) fn without_source(mut self) -> Self {
+    /// The same without the line that it is about, which may hold a secret.
+    #[must_use]
+    pub fn without_source(mut self) -> Self {
         self.0.source_line = None;
         self
     }

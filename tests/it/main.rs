@@ -2,6 +2,8 @@
 #![allow(missing_docs, reason = "tests name the behaviour that they show")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod cli_bucket;
+mod cli_local;
 mod conformance;
 mod controller_publish;
 mod dependencies;

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "a toolbox: not every build of the tests uses every tool")]
 
 pub(crate) mod bucket;
+pub(crate) mod cli;
 pub(crate) mod fleet;
 pub(crate) mod garage;
 pub(crate) mod proxy;

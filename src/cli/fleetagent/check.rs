@@ -1,0 +1,66 @@
+//! `fleetagent config check`
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::context::Context;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::config::AgentConfig;
+use crate::model::NodeName;
+use crate::model::sign::Trust;
+
+/// What the config comes to; nothing in it is secret.
+#[derive(Debug, Serialize)]
+struct Checked<'a> {
+    file: PathBuf,
+    node: &'a NodeName,
+    fleet: Uuid,
+    bucket: &'a str,
+    prefix: &'a str,
+    endpoint: Option<&'a str>,
+    trusted_keys: Vec<String>,
+    state_folder: &'a Path,
+    poll_interval_ms: u128,
+    heartbeat_interval_ms: u128,
+    full_scan_interval_ms: u128,
+    keep_versions: usize,
+    labels: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deploy_folder: Option<&'a Path>,
+}
+
+pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
+    let config = context.config()?;
+    let checked = Checked {
+        file: context.find_config()?,
+        node: &config.node,
+        fleet: config.fleet,
+        bucket: &config.store.bucket,
+        prefix: config.store.prefix.as_str(),
+        endpoint: config.store.endpoint.as_deref(),
+        trusted_keys: trusted(&config),
+        state_folder: &config.state_folder,
+        poll_interval_ms: config.poll_interval.as_millis(),
+        heartbeat_interval_ms: config.heartbeat_interval.as_millis(),
+        full_scan_interval_ms: config.full_scan_interval.as_millis(),
+        keep_versions: config.keep_versions,
+        labels: &config.labels,
+        deploy_folder: config.profiles.deploy.as_ref().map(|deploy| deploy.target_folder.as_path()),
+    };
+    context.output.show(&checked, |_| {
+        format!("{} can be used: node {} of fleet {}", checked.file.display(), checked.node, checked.fleet)
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// The keys that are believed; none where signatures are off.
+fn trusted(config: &AgentConfig) -> Vec<String> {
+    match &config.trust {
+        Trust::Keys(keys) => keys.iter().map(|pinned| format!("{} (epoch {})", pinned.key, pinned.epoch)).collect(),
+        Trust::Unsigned => Vec::new(),
+    }
+}

@@ -1,0 +1,75 @@
+//! What verbs stand on: the config and what becomes of it.
+
+use std::path::PathBuf;
+
+use crate::agent::{Agent, AgentError, AgentSettings};
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, chain};
+use crate::cli::output::Output;
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{self, AGENT_FILE, AgentConfig, ConfigError, ConfigFile};
+use crate::store::Store;
+
+/// What a verb works with. Nothing is read or asked before a verb needs it.
+pub(super) struct Context {
+    pub(super) output: Output,
+    pub(super) clock: SharedClock,
+    config: Option<PathBuf>,
+}
+
+impl Context {
+    pub(super) fn new(config: Option<PathBuf>, output: Output) -> Self {
+        Self { output, clock: SystemClock::shared(), config }
+    }
+
+    pub(super) fn find_config(&self) -> Result<PathBuf, ConfigError> {
+        config::find(self.config.as_deref(), AGENT_FILE)
+    }
+
+    /// The config. Its warnings are told.
+    pub(super) fn config(&self) -> Result<AgentConfig, Failure> {
+        let config = self.quiet_config()?;
+        for warning in &config.warnings {
+            self.output.say(&format!("warning: {warning}"));
+        }
+        Ok(config)
+    }
+
+    /// The config, for verbs that tell its warnings in their own way.
+    pub(super) fn quiet_config(&self) -> Result<AgentConfig, Failure> {
+        Ok(AgentConfig::parse(&ConfigFile::read(&self.find_config()?)?)?)
+    }
+
+    /// The agent, with its state folder taken.
+    pub(super) async fn agent(&self) -> Result<Agent, Failure> {
+        let config = self.config()?;
+        let store = Store::connect(config.store.clone(), self.clock.clone()).await?;
+        let mut settings = AgentSettings::new(
+            config.node,
+            config.fleet,
+            config.trust,
+            store,
+            config.state_folder,
+            config.profiles.profiles(),
+        );
+        settings.labels = config.labels;
+        settings.poll_interval = config.poll_interval;
+        settings.heartbeat_interval = config.heartbeat_interval;
+        settings.full_scan_interval = config.full_scan_interval;
+        settings.keep_versions = config.keep_versions;
+        Ok(Agent::open(settings, self.clock.clone()).await?)
+    }
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
+        let message = chain(&error);
+        match error {
+            AgentError::Store(error) => error.into(),
+            AgentError::AlreadyRunning { .. } => Self::new(Exit::Conflict, "already_running", message),
+            AgentError::NeverRan { .. } => Self::new(Exit::NotFound, "never_ran", message),
+            AgentError::StateInvalid { .. } => Self::new(Exit::Internal, "state_invalid", message),
+            _ => Self::new(Exit::Internal, "agent", message),
+        }
+    }
+}

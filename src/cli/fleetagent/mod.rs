@@ -1,0 +1,123 @@
+//! `fleetagent`: the command line of the daemon on a node.
+
+mod check;
+mod context;
+mod doctor;
+mod run;
+mod status;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use self::context::Context;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::log::{self, LogFormat};
+use super::output::{Format, Output};
+use super::program;
+use crate::config::ConfigError;
+
+/// Runs what a bucket says on this node, and reports back.
+#[derive(Debug, Parser)]
+#[command(name = "fleetagent", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+/// What every verb understands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    /// The config file [default: ./agent_config.yaml, then /etc/fleetman/agent_config.yaml]
+    #[arg(short, long, global = true, value_name = "FILE", env = "FLEETAGENT_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
+    /// How data is written: table, json or yaml
+    #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
+    output: Format,
+    /// Log more on standard error; again for still more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// How log lines are written: text or json
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Poll, deploy and report until asked to end (SIGTERM or Ctrl-C)
+    Run,
+    /// Look once, do what can be done now, report, and end
+    Once,
+    /// Show what runs here, without asking the bucket
+    #[command(after_help = "Exit codes: 0 an agent runs, 3 none runs, 4 it cannot be told.")]
+    Status,
+    /// Check config, folders, bucket, clock and keys
+    Doctor,
+    /// Look at the config
+    #[command(subcommand)]
+    Config(ConfigVerb),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigVerb {
+    /// Say whether the config can be used, and what it comes to
+    Check,
+}
+
+/// The verbs as `--help` shows them.
+const GROUPS: &[(&str, &[&str])] = &[("Work", &["run", "once"]), ("Look", &["status", "doctor", "config"])];
+
+fn command() -> clap::Command {
+    program::grouped(Cli::command(), GROUPS)
+}
+
+/// Runs `fleetagent` with these arguments, the program's name first.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => return program::refuse(&error),
+    };
+    let output = Output::new(cli.global.output);
+    log::init(cli.global.log_format, "info", cli.global.verbose);
+    let context = Context::new(cli.global.config, output);
+    match cli.verb {
+        // Service managers give its exit codes a meaning of their own.
+        Some(Verb::Status) => status::run(&context),
+        verb => program::run(output, dispatch(verb, &context)),
+    }
+}
+
+async fn dispatch(verb: Option<Verb>, context: &Context) -> Result<Exit, Failure> {
+    match verb {
+        Some(Verb::Run) => run::run(context).await,
+        Some(Verb::Once) => run::once(context).await,
+        Some(Verb::Doctor) => doctor::run(context).await,
+        Some(Verb::Config(ConfigVerb::Check)) => check::run(context),
+        Some(Verb::Status) => Ok(Exit::Internal),
+        // Without a verb a node that is set up runs; anybody else is shown what there is.
+        None => match context.find_config() {
+            Err(ConfigError::Absent { .. }) => {
+                program::help(&mut command());
+                Ok(Exit::Usage)
+            }
+            _ => run::run(context).await,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_verb_is_in_one_group() {
+        command().debug_assert();
+        program::assert_grouped(&Cli::command(), GROUPS);
+    }
+}

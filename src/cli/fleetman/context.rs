@@ -1,0 +1,146 @@
+//! What verbs stand on: the config, the bucket, who acts.
+
+use std::path::{Path, PathBuf};
+
+use super::Global;
+use crate::cli::failure::Failure;
+use crate::cli::output::Output;
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{self, CONTROLLER_FILE, ConfigError, ConfigFile, ControllerConfig, FleetBucket};
+use crate::controller::{Actor, Controller, ControllerSettings};
+use crate::entropy;
+use crate::model::UserName;
+use crate::model::sign::Signer;
+use crate::store::Store;
+
+/// What a verb works with. Nothing is read or asked before a verb needs it.
+pub(super) struct Context {
+    pub(super) output: Output,
+    pub(super) clock: SharedClock,
+    config: Option<PathBuf>,
+    bucket: Option<String>,
+}
+
+impl Context {
+    pub(super) fn new(global: Global, output: Output) -> Self {
+        Self { output, clock: SystemClock::shared(), config: global.config, bucket: global.bucket }
+    }
+
+    /// Where the config is.
+    pub(super) fn find_config(&self) -> Result<PathBuf, ConfigError> {
+        config::find(self.config.as_deref(), CONTROLLER_FILE)
+    }
+
+    /// Where the config is to be, if there is none.
+    pub(super) fn config_to_write(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(CONTROLLER_FILE))
+    }
+
+    /// The config. Its warnings are told.
+    pub(super) fn config(&self) -> Result<ControllerConfig, Failure> {
+        let config = self.quiet_config()?;
+        for warning in &config.warnings {
+            self.warn(warning);
+        }
+        Ok(config)
+    }
+
+    /// The config, for verbs that tell its warnings in their own way.
+    pub(super) fn quiet_config(&self) -> Result<ControllerConfig, Failure> {
+        Ok(ControllerConfig::parse(&ConfigFile::read(&self.find_config()?)?)?)
+    }
+
+    fn warn(&self, warning: &str) {
+        self.output.say(&format!("warning: {warning}"));
+    }
+
+    /// The bucket that was chosen.
+    pub(super) fn chosen<'c>(&self, config: &'c ControllerConfig) -> Result<&'c FleetBucket, Failure> {
+        Ok(config.bucket(self.bucket.as_deref())?)
+    }
+
+    /// The objects of a bucket.
+    pub(super) async fn store_of(&self, bucket: &FleetBucket) -> Result<Store, Failure> {
+        Ok(Store::connect(bucket.store.clone(), self.clock.clone()).await?)
+    }
+
+    /// A controller that can sign.
+    pub(super) async fn controller(&self) -> Result<Controller, Failure> {
+        let config = self.config()?;
+        let bucket = self.chosen(&config)?;
+        let (signer, warning) = bucket.signer()?;
+        if let Some(warning) = warning {
+            self.warn(&warning);
+        }
+        self.connect(&config, bucket, signer).await
+    }
+
+    /// A controller for verbs that only look, which need no signing key.
+    pub(super) async fn looker(&self) -> Result<Controller, Failure> {
+        let config = self.config()?;
+        let bucket = self.chosen(&config)?;
+        self.connect(&config, bucket, Signer::Unsigned).await
+    }
+
+    async fn connect(
+        &self,
+        config: &ControllerConfig,
+        bucket: &FleetBucket,
+        signer: Signer,
+    ) -> Result<Controller, Failure> {
+        let settings = ControllerSettings {
+            store: self.store_of(bucket).await?,
+            fleet: bucket.fleet,
+            signer,
+            trust: bucket.trust()?,
+            actor: Actor {
+                user: config.user.clone().map_or_else(user_of_the_system, Ok)?,
+                source: "cli".to_owned(),
+                host: host(),
+            },
+            controller_id: entropy::uuid().map_err(|error| Failure::local("asking for randomness", &error))?,
+            lock_timeout: config.lock_timeout,
+        };
+        Ok(Controller::new(settings, self.clock.clone()))
+    }
+}
+
+/// The machine's name.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Who runs the command, as a name that documents may hold.
+fn user_of_the_system() -> Result<UserName, Failure> {
+    let named = ["USER", "LOGNAME"].iter().find_map(|name| as_user(&std::env::var(name).ok()?));
+    named
+        .or_else(|| as_user(&format!("uid-{}", rustix::process::getuid().as_raw())))
+        .ok_or_else(|| Failure::usage("who runs this command cannot be told").help("set `user` in the config"))
+}
+
+/// `text` as the nearest user name; None where nothing of it can stay.
+fn as_user(text: &str) -> Option<UserName> {
+    let allowed = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
+    let name: String = text.to_lowercase().chars().map(allowed).collect();
+    let name = name.trim_matches('-');
+    UserName::new(name.get(..name.len().min(63))?.trim_end_matches('-')).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_user_becomes_a_name_that_documents_may_hold() {
+        for (text, name) in [
+            ("alice", Some("alice")),
+            ("DOMAIN\\Bob.Smith", Some("domain-bob-smith")),
+            ("_svc_", Some("svc")),
+            ("", None),
+            ("---", None),
+        ] {
+            assert_eq!(as_user(text).as_ref().map(UserName::as_str), name, "{text:?}");
+        }
+        assert_eq!(as_user(&"x".repeat(100)).map(|name| name.as_str().len()), Some(63));
+    }
+}

@@ -1,0 +1,216 @@
+//! `fleetman`: the controller's command line. One file a verb, or a small family of verbs.
+//!
+//! Every verb speaks to the bucket itself; none needs `serve` to run.
+
+mod applied;
+mod apply;
+mod batch;
+mod bucket;
+mod change;
+mod completion;
+mod context;
+mod delete;
+mod describe;
+mod doctor;
+mod get;
+mod halt;
+mod history;
+mod init;
+mod keygen;
+mod overrides;
+mod pause;
+mod plan;
+mod publish;
+mod schema;
+mod select;
+mod serve;
+mod status;
+mod upload;
+mod wait;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use self::context::Context;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::log::{self, LogFormat};
+use super::output::{Format, Output};
+use super::{program, quickstart};
+use crate::config::ConfigError;
+
+/// Deploys services to nodes with an S3 bucket as the only control plane.
+#[derive(Debug, Parser)]
+#[command(name = "fleetman", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+/// What every verb understands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    /// The config file [default: ./controller_config.yaml, then /etc/fleetman/controller_config.yaml]
+    #[arg(short, long, global = true, value_name = "FILE", env = "FLEETMAN_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
+    /// Which bucket of the config [default: the first]
+    #[arg(short, long, global = true, value_name = "NAME", env = "FLEETMAN_BUCKET", hide_env_values = true)]
+    bucket: Option<String>,
+    /// How data is written: table, json or yaml
+    #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
+    output: Format,
+    /// Log more on standard error; again for still more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// How log lines are written: text or json
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Try it: a store, a controller and three agents in one process
+    Quickstart(quickstart::QuickstartArgs),
+    /// Make a config and a signing key, and mark the bucket as this fleet's
+    Init(init::InitArgs),
+    /// Make a signing key
+    Keygen(keygen::KeygenArgs),
+    /// Check config, credentials, clock and what the store can do
+    Doctor(doctor::DoctorArgs),
+    /// Serve the read API over HTTP
+    Serve(serve::ServeArgs),
+
+    /// Put manifests and cells into the bucket
+    Apply(apply::ApplyArgs),
+    /// Check manifests and cells without a bucket
+    Validate(apply::ValidateArgs),
+    /// A cell's own files, laid over those of the release
+    #[command(subcommand)]
+    Override(overrides::OverrideVerb),
+    /// Keep new versions away from cells
+    Pause(pause::PauseArgs),
+    /// End a pause
+    Resume(pause::ResumeArgs),
+    /// Print the JSON Schema of a file that people write
+    Schema(schema::SchemaArgs),
+
+    /// Upload a folder as a release
+    Upload(upload::UploadArgs),
+    /// Show what a publish would change
+    Plan(plan::PlanArgs),
+    /// Make a version of cells and have it deployed
+    Publish(publish::PublishArgs),
+    /// Deploy the same version again
+    Redeploy(publish::RedeployArgs),
+    /// Go back to an earlier version
+    Rollback(publish::RollbackArgs),
+    /// Stop cells; their files stay
+    Stop(halt::StopArgs),
+    /// Stop cells and remove their files
+    Remove(halt::RemoveArgs),
+    /// Delete what nobody needs any more from the bucket
+    Delete(delete::DeleteArgs),
+
+    /// Show how the fleet is, and what needs attention
+    Status(status::StatusArgs),
+    /// List nodes, cells, manifests, deployments or versions
+    Get(get::GetArgs),
+    /// Show everything that is known of one thing
+    Describe(describe::DescribeArgs),
+    /// Show what was asked of a cell and what came of it
+    History(history::HistoryArgs),
+    /// Look at objects in the bucket
+    #[command(subcommand)]
+    Bucket(bucket::BucketVerb),
+    /// Print completions for a shell
+    Completion(completion::CompletionArgs),
+}
+
+/// The verbs as `--help` shows them, by what they are for.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Start", &["quickstart", "init", "keygen", "doctor", "serve"]),
+    ("Say what is wanted", &["apply", "validate", "override", "pause", "resume", "schema"]),
+    ("Ship", &["upload", "plan", "publish", "redeploy", "rollback", "stop", "remove", "delete"]),
+    ("Look", &["status", "get", "describe", "history", "bucket"]),
+    ("Shell", &["completion"]),
+];
+
+/// The command line as clap knows it, with the help that groups verbs.
+fn command() -> clap::Command {
+    program::grouped(Cli::command(), GROUPS)
+}
+
+/// Runs `fleetman` with these arguments, the program's name first.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => return program::refuse(&error),
+    };
+    let output = Output::new(cli.global.output);
+    log::init(cli.global.log_format, "warn", cli.global.verbose);
+    program::run(output, async {
+        let context = Context::new(cli.global, output);
+        match cli.verb {
+            Some(verb) => dispatch(verb, &context).await,
+            None => nothing_asked(&context).await,
+        }
+    })
+}
+
+async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Quickstart(args) => quickstart::run(args).await,
+        Verb::Init(args) => init::run(args, context).await,
+        Verb::Keygen(args) => keygen::run(&args, context),
+        Verb::Doctor(args) => doctor::run(args, context).await,
+        Verb::Serve(args) => serve::run(args, context).await,
+        Verb::Apply(args) => apply::apply(args, context).await,
+        Verb::Validate(args) => apply::validate(&args, context),
+        Verb::Override(verb) => overrides::run(verb, context).await,
+        Verb::Pause(args) => pause::pause(args, context).await,
+        Verb::Resume(args) => pause::resume(args, context).await,
+        Verb::Schema(args) => schema::run(&args, context),
+        Verb::Upload(args) => upload::run(args, context).await,
+        Verb::Plan(args) => plan::run(args, context).await,
+        Verb::Publish(args) => publish::publish(args, context).await,
+        Verb::Redeploy(args) => publish::redeploy(args, context).await,
+        Verb::Rollback(args) => publish::rollback(args, context).await,
+        Verb::Stop(args) => halt::stop(args, context).await,
+        Verb::Remove(args) => halt::remove(args, context).await,
+        Verb::Delete(args) => delete::run(args, context).await,
+        Verb::Status(args) => status::run(args, context).await,
+        Verb::Get(args) => get::run(args, context).await,
+        Verb::Describe(args) => describe::run(args, context).await,
+        Verb::History(args) => history::run(args, context).await,
+        Verb::Bucket(verb) => bucket::run(verb, context).await,
+        Verb::Completion(args) => completion::run(&args, context),
+    }
+}
+
+/// Without a verb a machine that is set up serves; anybody else is shown what there is.
+async fn nothing_asked(context: &Context) -> Result<Exit, Failure> {
+    match context.find_config() {
+        Err(ConfigError::Absent { .. }) => {
+            program::help(&mut command());
+            Ok(Exit::Usage)
+        }
+        _ => serve::run(serve::ServeArgs::default(), context).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_verb_is_in_one_group() {
+        command().debug_assert();
+        program::assert_grouped(&Cli::command(), GROUPS);
+    }
+}

@@ -1,0 +1,134 @@
+//! `fleetman plan`: what a publish would change, without writing anything.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::context::Context;
+use super::publish::InputArgs;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::output::{Output, Tone};
+use crate::cli::text;
+use crate::controller::{Changes, FileKind, Plan, PlannedVersion, TextDiff};
+use crate::model::{CellId, DeploymentName, ManifestName, Sha256Digest};
+
+/// Show what a publish would change, and what it takes to publish just that.
+///
+/// Exit code 1 where there is something to publish.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  fleetman plan n1/web --deployment 1.4.2")]
+pub(super) struct PlanArgs {
+    /// The cell, as <node>/<cell>
+    cell: CellId,
+    #[command(flatten)]
+    inputs: InputArgs,
+}
+
+/// A plan, as programs read it.
+#[derive(Debug, Serialize)]
+struct Shape<'a> {
+    cell: &'a CellId,
+    manifest: &'a ManifestName,
+    deployment: Option<&'a DeploymentName>,
+    current: Option<String>,
+    generation: u64,
+    version: &'a PlannedVersion,
+    content_sha256: Sha256Digest,
+    is_needed: bool,
+    restart: bool,
+    paused: Option<&'a str>,
+    changes: &'a Changes,
+    warnings: Vec<String>,
+}
+
+pub(super) async fn run(args: PlanArgs, context: &Context) -> Result<Exit, Failure> {
+    let plan = context.looker().await?.plan(&args.inputs.request(&args.cell)).await?;
+    let shape = Shape {
+        cell: &plan.cell,
+        manifest: &plan.manifest,
+        deployment: plan.deployment.as_ref(),
+        current: plan.current.as_ref().map(ToString::to_string),
+        generation: plan.generation,
+        version: &plan.version,
+        content_sha256: plan.content_sha256,
+        is_needed: plan.is_needed,
+        restart: plan.restart,
+        paused: plan.paused.as_deref(),
+        changes: &plan.changes,
+        warnings: plan.warnings.iter().map(ToString::to_string).collect(),
+    };
+    context.output.show(&shape, |output| for_people(&plan, output))?;
+    Ok(if plan.is_needed { Exit::Negative } else { Exit::Ok })
+}
+
+fn for_people(plan: &Plan, output: Output) -> String {
+    let mut shown = String::new();
+    // Writing into a String cannot fail.
+    let mut line = |text: String| {
+        let _ = writeln!(shown, "{text}");
+    };
+    let exists = if plan.version.exists { "exists" } else { "new" };
+    let PlannedVersion { name, files, bytes, .. } = &plan.version;
+    line(format!("{}  {name} ({exists}, {files} files, {bytes} bytes)", plan.cell));
+    match &plan.current {
+        Some(current) => line(text::line(&format!("  now: {current}"))),
+        None => line("  now: nothing was ever published".to_owned()),
+    }
+    if let Some(reason) = &plan.paused {
+        line(output.paint(
+            Tone::Bad,
+            &format!("  paused: {reason}; publishing is refused until `fleetman resume {}`", plan.cell),
+        ));
+    }
+    for warning in &plan.warnings {
+        line(output.paint(Tone::Warn, &format!("  warning: {warning}")));
+    }
+    for change in &plan.changes.fields {
+        let value =
+            |value: &Option<serde_json::Value>| value.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        line(text::line(&format!("  ~ {}: {} → {}", change.field, value(&change.before), value(&change.after))));
+    }
+    for change in &plan.changes.files {
+        let (mark, tone) = match change.kind {
+            FileKind::Added => ("+", Tone::Good),
+            FileKind::Removed => ("-", Tone::Bad),
+            FileKind::Changed => ("~", Tone::Warn),
+        };
+        let side = |side: &Option<crate::controller::FileSide>| {
+            side.as_ref().map(|side| format!("{} bytes {}", side.size, side.mode))
+        };
+        let sides: Vec<String> = [side(&change.before), side(&change.after)].into_iter().flatten().collect();
+        line(format!("  {}  {}", output.paint(tone, &format!("{mark} {}", change.path)), sides.join(" → ")));
+        match &change.diff {
+            TextDiff::Text(diff) => diff.lines().for_each(|text| line(diff_line(text, output))),
+            TextDiff::Binary => line("      (no text)".to_owned()),
+            TextDiff::TooLarge => line("      (too large to compare)".to_owned()),
+            TextDiff::Same | TextDiff::Unknown => {}
+        }
+    }
+    if !plan.is_needed {
+        line("Nothing to publish.".to_owned());
+        return shown.trim_end().to_owned();
+    }
+    if plan.restart {
+        line("The service is restarted.".to_owned());
+    }
+    line("Publish exactly this:".to_owned());
+    let deployment = plan.deployment.as_ref().map(|name| format!(" --deployment {name}")).unwrap_or_default();
+    line(format!(
+        "  fleetman publish {}{deployment} --if-generation {} --expect {}",
+        plan.cell, plan.generation, plan.content_sha256
+    ));
+    shown.trim_end().to_owned()
+}
+
+fn diff_line(text: &str, output: Output) -> String {
+    let tone = match text.chars().next() {
+        Some('+') => Tone::Good,
+        Some('-') => Tone::Bad,
+        _ => Tone::Faint,
+    };
+    format!("      {}", output.paint(tone, text))
+}

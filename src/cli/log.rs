@@ -1,0 +1,35 @@
+//! What the program logs of itself: on standard error, away from data.
+
+use std::io::{self, IsTerminal as _};
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people and journals.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Begins to log. `RUST_LOG` decides what, else `usual` and how often `-v` was given.
+pub(crate) fn init(format: LogFormat, usual: &str, verbose: u8) {
+    let level = match verbose {
+        0 => usual.to_owned(),
+        1 => format!("{usual},fleetman=info"),
+        2 => format!("{usual},fleetman=debug"),
+        _ => "trace".to_owned(),
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A second call, as a test may make it, changes nothing.
+    let _ = match format {
+        LogFormat::Text => {
+            lines.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).try_init()
+        }
+        LogFormat::Json => lines.json().with_ansi(false).try_init(),
+    };
+}

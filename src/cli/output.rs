@@ -1,0 +1,246 @@
+//! What a command writes: data on standard output, talk on standard error.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use clap::ValueEnum;
+use serde::Serialize;
+use unicode_width::UnicodeWidthStr as _;
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::text;
+
+/// How data is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A table, for people.
+    #[default]
+    Table,
+    /// JSON, for programs.
+    Json,
+    /// YAML, for both.
+    Yaml,
+}
+
+/// The colours that there are: few, and never the only carrier of a meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Good,
+    Warn,
+    Bad,
+    Faint,
+}
+
+/// Where a command writes to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    format: Format,
+    out_is_terminal: bool,
+    colour: bool,
+}
+
+impl Output {
+    /// Asks the environment what the two streams are.
+    pub(crate) fn new(format: Format) -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let out_is_terminal = io::stdout().is_terminal();
+        Self { format, out_is_terminal, colour: out_is_terminal && !plain }
+    }
+
+    /// An output that is no terminal.
+    #[cfg(test)]
+    pub(crate) fn plain(format: Format) -> Self {
+        Self { format, out_is_terminal: false, colour: false }
+    }
+
+    pub(crate) fn format(self) -> Format {
+        self.format
+    }
+
+    /// `word` in a colour, if there are colours.
+    pub(crate) fn paint(self, tone: Tone, word: &str) -> String {
+        let word = text::line(word);
+        if !self.colour {
+            return word;
+        }
+        let code = match tone {
+            Tone::Good => "32",
+            Tone::Warn => "33",
+            Tone::Bad => "31;1",
+            Tone::Faint => "2",
+        };
+        format!("\u{1b}[{code}m{word}\u{1b}[0m")
+    }
+
+    /// Writes a value: as `table` says for people, as it is for programs.
+    pub(crate) fn show<T: Serialize>(self, value: &T, table: impl FnOnce(Self) -> String) -> Result<(), Failure> {
+        let unwritable = |what: String| Failure::new(Exit::Internal, "output", what);
+        match self.format {
+            Format::Table => self.trusted(&table(self)),
+            Format::Json => {
+                let json = serde_json::to_string_pretty(value).map_err(|error| unwritable(error.to_string()))?;
+                self.data(&json)
+            }
+            Format::Yaml => {
+                let yaml = serde_yaml::to_string(value).map_err(|error| unwritable(error.to_string()))?;
+                self.data(yaml.trim_end())
+            }
+        }
+    }
+
+    /// Writes a value that is best read as YAML by people, too.
+    pub(crate) fn show_yaml<T: Serialize>(self, value: &T) -> Result<(), Failure> {
+        let format = if self.format == Format::Table { Format::Yaml } else { self.format };
+        Self { format, ..self }.show(value, |_| String::new())
+    }
+
+    /// Writes data that strangers may have written. A terminal is protected from it; a program gets it as it is.
+    pub(crate) fn data(self, data: &str) -> Result<(), Failure> {
+        if self.out_is_terminal { self.trusted(&text::lines(data)) } else { self.trusted(data) }
+    }
+
+    /// Writes bytes as they are, unless a terminal would have to show them.
+    pub(crate) fn bytes(self, bytes: &[u8]) -> Result<(), Failure> {
+        if !self.out_is_terminal {
+            return written(io::stdout().write_all(bytes));
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.data(text.trim_end_matches('\n')),
+            Err(_) => Err(Failure::usage("these bytes are no text; send them to a file or a program")),
+        }
+    }
+
+    /// Writes what was made safe before, with a line end behind it.
+    fn trusted(self, text: &str) -> Result<(), Failure> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let mut out = io::stdout().lock();
+        written(writeln!(out, "{text}").and_then(|()| out.flush()))
+    }
+
+    /// Tells people something on standard error.
+    pub(crate) fn say(self, message: &str) {
+        // Nobody is left to be told that nobody listens.
+        let _ = writeln!(io::stderr().lock(), "{}", text::lines(message));
+    }
+
+    /// Tells of a failure.
+    pub(crate) fn fail(self, failure: &Failure) {
+        match self.format {
+            Format::Table => self.say(&failure.for_people()),
+            Format::Json | Format::Yaml => self.say(&failure.for_programs()),
+        }
+    }
+}
+
+/// A reader that has had enough, such as `head`, is no failure.
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::local("writing the output", &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Rows under a head, for people. Every cell is made safe here.
+pub(crate) struct Rows {
+    output: Output,
+    rows: Vec<Vec<Shown>>,
+}
+
+impl Rows {
+    pub(crate) fn new(output: Output, head: &[&str]) -> Self {
+        let head = head.iter().map(|word| Shown { text: word.to_uppercase(), tone: Some(Tone::Faint) }).collect();
+        Self { output, rows: vec![head] }
+    }
+
+    pub(crate) fn row<const N: usize>(&mut self, cells: [Shown; N]) {
+        self.rows.push(cells.into());
+    }
+
+    pub(crate) fn render(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(Shown::width).max();
+        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+        let lines = self.rows.iter().map(|row| {
+            let mut line = String::new();
+            // Spaces are only written in front of the next cell, so that no line ends in them.
+            let mut owed = 0;
+            for (cell, width) in row.iter().zip(&widths) {
+                if !cell.text.is_empty() {
+                    line.extend(std::iter::repeat_n(' ', owed));
+                    line.push_str(
+                        &cell.tone.map_or_else(|| cell.text.clone(), |tone| self.output.paint(tone, &cell.text)),
+                    );
+                    owed = 0;
+                }
+                owed += width - cell.width() + Self::GAP;
+            }
+            line
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Spaces between two columns.
+    const GAP: usize = 2;
+}
+
+/// A cell of a table: one line that is safe to show.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    text: String,
+    tone: Option<Tone>,
+}
+
+impl Shown {
+    /// The longest text in a cell, in characters.
+    const MOST: usize = 100;
+
+    pub(crate) fn toned(self, tone: Tone) -> Self {
+        Self { tone: Some(tone), ..self }
+    }
+
+    fn width(&self) -> usize {
+        self.text.width()
+    }
+}
+
+impl<T: std::fmt::Display> From<T> for Shown {
+    fn from(value: T) -> Self {
+        Self { text: text::short(&value.to_string(), Self::MOST), tone: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_aligned_and_safe() {
+        let mut rows = Rows::new(Output::plain(Format::Table), &["node", "why", "more"]);
+        rows.row(["n1".into(), "bad\u{1b}[2J\nnews".into(), "x".into()]);
+        rows.row(["node-2".into(), "".into(), "".into()]);
+        rows.row(["世界".into(), "".into(), "y".into()]);
+        assert_eq!(
+            rows.render(),
+            "NODE    WHY           MORE\nn1      bad�[2J�news  x\nnode-2\n世界                  y"
+        );
+    }
+
+    #[test]
+    fn colours_do_not_move_columns() {
+        let output = Output { colour: true, ..Output::plain(Format::Table) };
+        let mut rows = Rows::new(output, &["a", "b"]);
+        rows.row([Shown::from("dead").toned(Tone::Bad), "x".into()]);
+        let line = rows.render().lines().nth(1).map(str::to_owned);
+        assert_eq!(line.as_deref(), Some("\u{1b}[31;1mdead\u{1b}[0m  x"));
+    }
+
+    #[test]
+    fn without_a_terminal_nothing_is_painted() {
+        assert_eq!(Output::plain(Format::Table).paint(Tone::Bad, "dead"), "dead");
+        let output = Output { colour: true, ..Output::plain(Format::Table) };
+        assert_eq!(output.paint(Tone::Bad, "de\u{1b}ad"), "\u{1b}[31;1mde�ad\u{1b}[0m");
+    }
+}

@@ -1,0 +1,169 @@
+//! `agent_config.yaml`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::access::{Signing, TrustedKey, with_access};
+use super::duration::WrittenDuration;
+use super::error::ConfigError;
+use super::file::ConfigFile;
+use crate::model::NodeName;
+use crate::model::sign::{PinnedKey, Trust};
+use crate::profiles::{DeploySettings, ProfileSettings};
+use crate::store::StoreSettings;
+use crate::yaml::{self, Field};
+
+/// What `fleetagent` works with.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// The node's name.
+    pub node: NodeName,
+    /// The fleet that it belongs to.
+    pub fleet: Uuid,
+    /// How to reach the bucket.
+    pub store: StoreSettings,
+    /// Whom to believe.
+    pub trust: Trust,
+    /// Where the agent keeps its state and the releases.
+    pub state_folder: PathBuf,
+    /// How often the index is looked at, before jitter.
+    pub poll_interval: Duration,
+    /// How often a heartbeat is due without news; whole seconds.
+    pub heartbeat_interval: Duration,
+    /// How often every trigger is looked at.
+    pub full_scan_interval: Duration,
+    /// How many versions of a cell are kept beside the current and the known good one.
+    pub keep_versions: usize,
+    /// What the node's owner says of it.
+    pub labels: BTreeMap<String, String>,
+    /// Which profiles the node is set up for.
+    pub profiles: ProfileSettings,
+    /// What the file's owner should hear.
+    pub warnings: Vec<String>,
+}
+
+/// The file as people write it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    node: NodeName,
+    fleet: Uuid,
+    bucket: WrittenBucket,
+    signing: Option<Signing>,
+    trusted_keys: Option<Vec<TrustedKey>>,
+    state_folder: Option<PathBuf>,
+    poll_interval: Option<WrittenDuration>,
+    heartbeat_interval: Option<WrittenDuration>,
+    full_scan_interval: Option<WrittenDuration>,
+    keep_versions: Option<usize>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    deploy: Option<WrittenDeploy>,
+}
+
+with_access! {
+    /// How to reach the bucket.
+    pub(super) struct WrittenBucket {}
+}
+
+/// Settings of the profile `deploy`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenDeploy {
+    target_folder: PathBuf,
+}
+
+impl AgentConfig {
+    /// Where the state is kept unless the config says otherwise.
+    pub const STATE_FOLDER: &'static str = "/var/lib/fleetagent";
+
+    /// Checks the text of `file`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`], pointing at the place.
+    pub fn parse(file: &ConfigFile) -> Result<Self, ConfigError> {
+        let invalid = |error: yaml::YamlError| ConfigError::Invalid(error.without_source());
+        let origin = file.path.display().to_string();
+        let document = yaml::document(&file.text, &origin).map_err(invalid)?;
+        let written: Written = document.parse().map_err(invalid)?;
+        let root = Field::root();
+        let fault = |field: &Field, message: &str, help: &str| invalid(document.error(field, message, Some(help)));
+
+        let trust = match (written.signing, written.trusted_keys) {
+            (Some(Signing::Unsigned), None) => Trust::Unsigned,
+            (None, Some(keys)) if !keys.is_empty() => Trust::Keys(keys.into_iter().map(PinnedKey::from).collect()),
+            (None, Some(_)) => {
+                return Err(fault(&root.key("trusted_keys"), "nobody is trusted", "give at least one key"));
+            }
+            (Some(Signing::Unsigned), Some(_)) => {
+                return Err(fault(&root.key("signing"), "unsigned contradicts trusted_keys", "remove one of the two"));
+            }
+            (None, None) => {
+                let help = "give trusted_keys, as `fleetman keygen` prints them, or spell out `signing: unsigned`";
+                return Err(fault(&root, "nothing says whom to believe", help));
+            }
+        };
+        let interval = |name: &str, given: Option<WrittenDuration>, default: Duration, least: Duration| match given {
+            None => Ok(default),
+            Some(WrittenDuration(given)) if (least..=LONGEST_INTERVAL).contains(&given) => Ok(given),
+            Some(_) => {
+                let help = format!("between {least:?} and {} h", LONGEST_INTERVAL.as_secs() / 3600);
+                Err(fault(&root.key(name), "this interval is out of range", &help))
+            }
+        };
+        let poll_interval =
+            interval("poll_interval", written.poll_interval, Duration::from_secs(15), Duration::from_millis(100))?;
+        let heartbeat_interval = interval(
+            "heartbeat_interval",
+            written.heartbeat_interval,
+            Duration::from_secs(60),
+            Duration::from_secs(1),
+        )?;
+        if heartbeat_interval.subsec_millis() != 0 {
+            return Err(fault(&root.key("heartbeat_interval"), "heartbeats count in whole seconds", "for example 60s"));
+        }
+        let full_scan_interval =
+            interval("full_scan_interval", written.full_scan_interval, Duration::from_secs(1800), poll_interval)?;
+        let keep_versions = written.keep_versions.unwrap_or(3);
+        if keep_versions > 100 {
+            return Err(fault(&root.key("keep_versions"), "more than 100 versions are never kept", "0 to 100"));
+        }
+        for (key, value) in &written.labels {
+            if key.is_empty() || key.len() > 63 || value.len() > 63 || !is_plain(key) || !is_plain(value) {
+                let help = "at most 63 printable characters each, without spaces, `,` and `=`";
+                return Err(fault(&root.key("labels").key(key), "this cannot be a label", help));
+            }
+        }
+        let bucket = written.bucket.access();
+        Ok(Self {
+            node: written.node,
+            fleet: written.fleet,
+            store: bucket.settings(file, &document, &root.key("bucket"))?,
+            trust,
+            state_folder: file.resolve(written.state_folder.unwrap_or_else(|| Self::STATE_FOLDER.into())),
+            poll_interval,
+            heartbeat_interval,
+            full_scan_interval,
+            keep_versions,
+            labels: written.labels,
+            profiles: ProfileSettings {
+                deploy: written
+                    .deploy
+                    .map(|deploy| DeploySettings { target_folder: file.resolve(deploy.target_folder) }),
+            },
+            warnings: file.warning(bucket.holds_secrets()).into_iter().collect(),
+        })
+    }
+}
+
+/// An agent that looks less often than this is taken for dead by people, whatever the software says.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What `-l key=value,…` can select.
+fn is_plain(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_graphic() && c != ',' && c != '=')
+}

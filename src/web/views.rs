@@ -1,0 +1,367 @@
+//! What the fleet looks like from outside: the shapes of the API, and of `fleetman get -o json`.
+//!
+//! They are only ever added to. Names and digests are text, times RFC 3339 in UTC, sizes bytes.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::controller::{
+    CellView, DeploymentView, Desired, FleetView, Health, Liveness, ManifestView, NodeView, Sync, Text, VersionState,
+    VersionView,
+};
+use crate::model::deployment::DeploymentFile;
+use crate::model::heartbeat::{
+    CellReport, Condition, Fault, Heartbeat, HostFacts, Phase, SigningMode, VersionReport, Waiting,
+};
+use crate::model::manifest::Manifest;
+use crate::model::{CellId, DeploymentName, Floor, ManifestName, NodeName, Sha256Digest, UserName, VersionName};
+
+/// A node.
+#[derive(Debug, Serialize)]
+pub struct Node {
+    /// Its name.
+    pub name: NodeName,
+    /// Whether it is heard of: `active`, `warning`, `dead`, `unknown`.
+    pub liveness: Liveness,
+    /// When the store took its newest heartbeat.
+    pub last_seen: Option<DateTime<Utc>>,
+    /// The version of its agent.
+    pub agent_version: Option<String>,
+    /// Whether its agent checks signatures.
+    pub signing: Option<SigningMode>,
+    /// What its owner says of it.
+    pub labels: BTreeMap<String, String>,
+    /// What the machine is and has.
+    pub host: Option<HostFacts>,
+    /// How many cells it has.
+    pub cells: usize,
+    /// How many of them are what they are to be.
+    pub cells_synced: usize,
+    /// What stays wrong until somebody acts.
+    pub conditions: Vec<Condition>,
+    /// What is wrong between the agent and the store.
+    pub store_error: Option<Fault>,
+    /// Why its heartbeat or its index cannot be read.
+    pub problems: Vec<String>,
+}
+
+/// A node with everything that is known of it.
+#[derive(Debug, Serialize)]
+pub struct NodeDetail {
+    /// In short.
+    #[serde(flatten)]
+    pub node: Node,
+    /// What it says of itself, whole.
+    pub heartbeat: Option<Heartbeat>,
+    /// Its cells.
+    pub cell_list: Vec<Cell>,
+}
+
+/// A cell.
+#[derive(Debug, Serialize)]
+pub struct Cell {
+    /// Its name, `<node>/<cell>`.
+    pub name: CellId,
+    /// The manifest that it is made from.
+    pub manifest: Option<ManifestName>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Why nothing is published to it, if so.
+    pub paused: Option<String>,
+    /// Whether it is what it is to be: `synced`, `out_of_sync`, `unknown`.
+    pub sync: Sync,
+    /// Whether it runs well.
+    pub health: Health,
+    /// Whether its node is heard of.
+    pub liveness: Liveness,
+    /// What its agent is doing with it.
+    pub phase: Option<Phase>,
+    /// What it is to be.
+    pub desired: Option<Wish>,
+    /// The version that is in place.
+    pub running: Option<VersionReport>,
+    /// The version that its agent would go back to.
+    pub known_good: Option<VersionReport>,
+    /// What its agent waits for.
+    pub waiting: Option<Waiting>,
+    /// What went wrong last.
+    pub last_error: Option<Fault>,
+    /// Why what the index says of it is not believed.
+    pub problem: Option<String>,
+}
+
+/// What a cell is to be.
+#[derive(Debug, Serialize)]
+pub struct Wish {
+    /// The trigger's place.
+    pub at: Floor,
+    /// `deploy`, `stop`, `remove`.
+    pub action: String,
+    /// The version, if one is to run.
+    pub version: Option<VersionName>,
+    /// What that version is.
+    pub content_sha256: Option<Sha256Digest>,
+    /// Who issued it.
+    pub issued_by: UserName,
+    /// When.
+    pub issued_at: DateTime<Utc>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// A cell with everything that its node says of it.
+#[derive(Debug, Serialize)]
+pub struct CellDetail {
+    /// In short.
+    #[serde(flatten)]
+    pub cell: Cell,
+    /// What its agent says, whole.
+    pub report: Option<CellReport>,
+}
+
+/// A manifest.
+#[derive(Debug, Serialize)]
+pub struct ManifestEntry {
+    /// Its name.
+    pub name: ManifestName,
+    /// In bytes.
+    pub size: u64,
+    /// The store's name for its bytes.
+    pub etag: String,
+    /// When it was written, by the store's clock.
+    pub last_modified: Option<DateTime<Utc>>,
+}
+
+/// A manifest with its text.
+#[derive(Debug, Serialize)]
+pub struct ManifestDetail {
+    /// Its name.
+    pub name: ManifestName,
+    /// The store's name for its bytes.
+    pub etag: String,
+    /// As it was written.
+    pub text: String,
+}
+
+/// A release.
+#[derive(Debug, Serialize)]
+pub struct Release {
+    /// For which manifest.
+    pub manifest: ManifestName,
+    /// Its name.
+    pub name: DeploymentName,
+    /// `whole`, `unfinished` or `not_believed`.
+    pub state: &'static str,
+    /// Why it is not believed.
+    pub problem: Option<String>,
+    /// What it is.
+    pub content_sha256: Option<Sha256Digest>,
+    /// When it was uploaded.
+    pub created_at: Option<DateTime<Utc>>,
+    /// By whom.
+    pub created_by: Option<UserName>,
+    /// What its maker said about it.
+    pub note: Option<String>,
+    /// How many files it has.
+    pub files: usize,
+    /// Their bytes together.
+    pub bytes: u64,
+}
+
+/// A release with its files.
+#[derive(Debug, Serialize)]
+pub struct ReleaseDetail {
+    /// In short.
+    #[serde(flatten)]
+    pub release: Release,
+    /// Its files, by path.
+    pub file_list: Vec<DeploymentFile>,
+}
+
+/// A version of a cell.
+#[derive(Debug, Serialize)]
+pub struct Version {
+    /// Its name.
+    pub name: VersionName,
+    /// `whole`, `unfinished`, `unreadable` or `deleting`.
+    pub state: &'static str,
+    /// Why it cannot be read.
+    pub problem: Option<String>,
+    /// Since when it is being deleted.
+    pub deleting_since: Option<DateTime<Utc>>,
+    /// The digest of its manifest.
+    pub manifest_sha256: Option<Sha256Digest>,
+    /// What it is.
+    pub content_sha256: Option<Sha256Digest>,
+    /// The release that it was made from.
+    pub deployment: Option<DeploymentName>,
+    /// When it was made.
+    pub created_at: Option<DateTime<Utc>>,
+    /// By whom.
+    pub created_by: Option<UserName>,
+    /// What its maker said about it.
+    pub note: Option<String>,
+    /// How many files it has.
+    pub files: usize,
+    /// Their bytes together.
+    pub bytes: u64,
+    /// Who needs it, in words.
+    pub needed: Vec<String>,
+}
+
+impl Node {
+    /// A node as `fleet` shows it.
+    #[must_use]
+    pub fn of(node: &NodeView, fleet: &FleetView) -> Self {
+        let cells = || fleet.cells.iter().filter(|cell| cell.cell.node == node.node);
+        let beat = node.heartbeat.as_deref();
+        Self {
+            name: node.node.clone(),
+            liveness: node.liveness,
+            last_seen: node.last_seen,
+            agent_version: beat.map(|beat| beat.agent_version.clone()),
+            signing: beat.map(|beat| beat.signing),
+            labels: beat.map(|beat| beat.labels.clone()).unwrap_or_default(),
+            host: beat.map(|beat| beat.host.clone()),
+            cells: cells().count(),
+            cells_synced: cells().filter(|cell| cell.sync == Sync::Synced).count(),
+            conditions: beat.map(|beat| beat.conditions.clone()).unwrap_or_default(),
+            store_error: beat.and_then(|beat| beat.store_error.clone()),
+            problems: node.problems.clone(),
+        }
+    }
+}
+
+impl NodeDetail {
+    /// The node called `name`, if `fleet` has it.
+    #[must_use]
+    pub fn find(name: &NodeName, fleet: &FleetView) -> Option<Self> {
+        let node = fleet.nodes.iter().find(|node| node.node == *name)?;
+        let cells = fleet.cells.iter().filter(|cell| cell.cell.node == *name);
+        Some(Self {
+            node: Node::of(node, fleet),
+            heartbeat: node.heartbeat.as_deref().cloned(),
+            cell_list: cells.map(Cell::from).collect(),
+        })
+    }
+}
+
+impl From<&CellView> for Cell {
+    fn from(view: &CellView) -> Self {
+        let about = view.about.as_ref();
+        let report = view.report.as_ref();
+        Self {
+            name: view.cell.clone(),
+            manifest: about.map(|about| about.manifest.clone()),
+            labels: about.map(|about| about.labels.clone()).unwrap_or_default(),
+            paused: about.and_then(|about| about.paused.clone()),
+            sync: view.sync,
+            health: view.health,
+            liveness: view.liveness,
+            phase: report.map(|report| report.phase),
+            desired: view.desired.as_ref().map(Wish::from),
+            running: report.and_then(|report| report.running.clone()),
+            known_good: report.and_then(|report| report.known_good.clone()),
+            waiting: report.and_then(|report| report.waiting.clone()),
+            last_error: report.and_then(|report| report.last_error.clone()),
+            problem: view.problem.clone(),
+        }
+    }
+}
+
+impl From<&Desired> for Wish {
+    fn from(desired: &Desired) -> Self {
+        let Desired { claim, target, reason } = desired;
+        Self {
+            at: claim.at,
+            action: claim.action.clone(),
+            version: claim.version.clone(),
+            content_sha256: target.as_ref().map(|target| target.content_sha256),
+            issued_by: claim.by.clone(),
+            issued_at: claim.issued_at,
+            reason: reason.clone(),
+        }
+    }
+}
+
+impl CellDetail {
+    /// The cell called `name`, if `fleet` has it.
+    #[must_use]
+    pub fn find(name: &CellId, fleet: &FleetView) -> Option<Self> {
+        let view = fleet.cells.iter().find(|cell| cell.cell == *name)?;
+        Some(Self { cell: Cell::from(view), report: view.report.clone() })
+    }
+}
+
+impl From<ManifestView> for ManifestEntry {
+    fn from(view: ManifestView) -> Self {
+        let ManifestView { name, size, etag, modified } = view;
+        Self { name, size, etag: etag.to_string(), last_modified: modified }
+    }
+}
+
+impl ManifestDetail {
+    /// The manifest called `name`.
+    #[must_use]
+    pub fn of(name: ManifestName, text: Text) -> Self {
+        Self { name, etag: text.etag.to_string(), text: text.text }
+    }
+}
+
+impl From<&DeploymentView> for Release {
+    fn from(view: &DeploymentView) -> Self {
+        let (state, problem, deployment) = match &view.deployment {
+            Ok(Some(deployment)) => ("whole", None, Some(&**deployment)),
+            Ok(None) => ("unfinished", None, None),
+            Err(error) => ("not_believed", Some(error.to_string()), None),
+        };
+        Self {
+            manifest: view.manifest.clone(),
+            name: view.name.clone(),
+            state,
+            problem,
+            content_sha256: deployment.map(|deployment| deployment.content_sha256),
+            created_at: deployment.map(|deployment| deployment.created_at),
+            created_by: deployment.map(|deployment| deployment.created_by.clone()),
+            note: deployment.and_then(|deployment| deployment.note.clone()),
+            files: deployment.map_or(0, |deployment| deployment.files.len()),
+            bytes: deployment.map_or(0, |deployment| deployment.files.iter().map(|file| file.size).sum()),
+        }
+    }
+}
+
+impl From<&DeploymentView> for ReleaseDetail {
+    fn from(view: &DeploymentView) -> Self {
+        let files = view.deployment.as_ref().ok().and_then(Option::as_ref).map(|deployment| deployment.files.clone());
+        Self { release: view.into(), file_list: files.unwrap_or_default() }
+    }
+}
+
+impl From<VersionView> for Version {
+    fn from(view: VersionView) -> Self {
+        let (state, problem, deleting_since) = match view.state {
+            VersionState::Whole => ("whole", None, None),
+            VersionState::Unfinished => ("unfinished", None, None),
+            VersionState::Unreadable { why } => ("unreadable", Some(why), None),
+            VersionState::Deleting { since } => ("deleting", None, Some(since)),
+        };
+        let manifest = view.manifest.as_ref();
+        Self {
+            name: view.name,
+            state,
+            problem,
+            deleting_since,
+            manifest_sha256: view.manifest_sha256,
+            content_sha256: manifest.map(|manifest| manifest.content_sha256),
+            deployment: manifest.and_then(|manifest| manifest.deployment.clone()),
+            created_at: manifest.map(|manifest| manifest.created_at),
+            created_by: manifest.map(|manifest| manifest.created_by.clone()),
+            note: manifest.and_then(|manifest| manifest.note.clone()),
+            files: manifest.map_or(0, |manifest| manifest.files.len()),
+            bytes: manifest.map_or(0, Manifest::total_bytes),
+            needed: view.needed,
+        }
+    }
+}

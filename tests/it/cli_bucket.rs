@@ -1,0 +1,119 @@
+//! The command line and the bucket as it is: init, ls, cat, doctor, overrides, apply.
+
+use crate::support::cli::{FLEET, Workplace};
+use crate::support::{ACCESS_KEY, BUCKET, SECRET_KEY, Store};
+
+const SITE: &str = "name: site # kept\nprofile: {deploy: {}}\n---\ncell: n1/web\nmanifest: site\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn init_makes_a_config_a_key_and_a_fleet_and_overwrites_nothing() {
+    let store = Store::start().await;
+    let place = Workplace::empty();
+    place.write("secret", SECRET_KEY);
+    let url = format!("s3://{BUCKET}/prod");
+    let endpoint = store.endpoint();
+    let args = ["init", &url, "--endpoint", &endpoint, "--access-key", ACCESS_KEY, "--secret-key-file", "secret"];
+    let ran = place.fleetman(&args).await.exits(0);
+    assert!(ran.out.contains("node: CHANGE-ME") && ran.out.contains("key: ed25519:"), "{}", ran.out);
+    assert!(!ran.out.contains(SECRET_KEY), "a node has keys of its own");
+    let listed = place.fleetman(&["-o", "json", "bucket", "ls"]).await.exits(0).json();
+    assert_eq!(listed["objects"][0]["key"], "fleet.json");
+
+    let config = std::fs::read(place.path().join("controller_config.yaml")).unwrap();
+    let error = place.fleetman(&["-o", "json", "init", &url]).await.exits(3).error();
+    assert_eq!(error["code"], "exists");
+    // What was interrupted is finished by the same config.
+    place.fleetman(&["init"]).await.exits(0);
+    assert_eq!(std::fs::read(place.path().join("controller_config.yaml")).unwrap(), config);
+
+    let other = Workplace::empty();
+    other.write("secret", SECRET_KEY);
+    let ran = other.fleetman(&args).await.exits(3);
+    assert!(ran.err.contains("belongs to fleet"), "{}", ran.err);
+    Workplace::empty().fleetman(&["init"]).await.exits(2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bucket_can_be_looked_at_and_folders_are_explained() {
+    let mut place = Workplace::with_bucket().await;
+    place.write("site.yaml", SITE);
+    place.fleetman(&["apply", "-f", "site.yaml"]).await.exits(0);
+    let ran = place.fleetman(&["bucket", "ls"]).await.exits(0);
+    assert!(ran.out.contains("cells/") && ran.out.contains("cells, by node"), "{}", ran.out);
+    let ran = place.fleetman(&["bucket", "cat", "manifests/site/manifest.yaml"]).await.exits(0);
+    assert_eq!(ran.out, "name: site # kept\nprofile: {deploy: {}}\n");
+    let fleet = place.fleetman(&["bucket", "cat", "fleet.json"]).await.exits(0).json();
+    assert_eq!(fleet["fleet"], FLEET);
+    assert_eq!(
+        place.fleetman(&["-o", "json", "bucket", "cat", "agents/n9.json"]).await.exits(4).error()["code"],
+        "not_found"
+    );
+    place.fleetman(&["bucket", "cat", "no such key"]).await.exits(4);
+    place.fleetman(&["bucket", "ls", "nothing/here"]).await.exits(4);
+
+    let foreign =
+        place.store().client().put_object().bucket(BUCKET).key("Photos/\u{1b}[2Jcat.jpg").body(vec![1].into());
+    foreign.send().await.unwrap();
+    let ran = place.fleetman(&["bucket", "ls", "Photos"]).await.exits(0);
+    assert!(ran.out.contains("not of the protocol") && !ran.out.contains('\u{1b}'), "{:?}", ran.out);
+    let listed = place.fleetman(&["-o", "json", "bucket", "ls", "-r"]).await.exits(0).json();
+    assert!(listed["objects"].as_array().unwrap().iter().any(|object| object["known"] == false), "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apply_is_checked_as_a_whole_and_repeats_do_nothing() {
+    let place = Workplace::with_bucket().await;
+    place.write("a/site.yaml", SITE);
+    let applied = place.fleetman(&["-o", "json", "apply", "-f", "a"]).await.exits(0).json();
+    assert_eq!(applied[0]["how"], "created");
+    let applied = place.fleetman(&["-o", "json", "apply", "-f", "a"]).await.exits(0).json();
+    assert!(applied.as_array().unwrap().iter().all(|entry| entry["how"] == "unchanged"), "{applied}");
+    place.write("a/worse.yaml", "name: other\nprofile: {deploy: {}}\n---\ncell: n1/web2\nmanifst: site\n");
+    place.fleetman(&["apply", "-f", "a"]).await.exits(2);
+    place.fleetman(&["bucket", "cat", "manifests/other/manifest.yaml"]).await.exits(4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overrides_come_and_go() {
+    let place = Workplace::with_bucket().await;
+    place.write("site.yaml", SITE);
+    place.fleetman(&["apply", "-f", "site.yaml"]).await.exits(0);
+    place.write("app.conf", "a = 1\n");
+    place.fleetman(&["override", "put", "n1/web", "etc/app.conf", "app.conf"]).await.exits(0);
+    assert_eq!(place.fleetman(&["override", "get", "n1/web", "etc/app.conf"]).await.exits(0).out, "a = 1\n");
+    place.fleetman(&["override", "put", "--new", "n1/web", "etc/app.conf", "site.yaml"]).await.exits(3);
+    let listed = place.fleetman(&["-o", "yaml", "override", "ls", "n1/web"]).await.exits(0).out;
+    assert!(listed.contains("path: etc/app.conf"), "{listed}");
+    let ran = place.fleetman(&["override", "rm", "n1/web", "etc/app.conf"]).await.exits(2);
+    assert!(ran.err.contains("-y"), "{}", ran.err);
+    place.fleetman(&["override", "rm", "n1/web", "etc/app.conf", "-y"]).await.exits(0);
+    place.fleetman(&["override", "get", "n1/web", "etc/app.conf"]).await.exits(4);
+    place.fleetman(&["override", "put", "n1/absent", "etc/app.conf", "app.conf"]).await.exits(4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_is_content_with_a_good_store_and_remembers_it() {
+    let place = Workplace::with_bucket().await;
+    let found = place.fleetman(&["-o", "json", "doctor"]).await.exits(0).json();
+    let checks: Vec<&str> = found.as_array().unwrap().iter().filter_map(|finding| finding["check"].as_str()).collect();
+    for check in ["config", "signing", "reach", "create_race", "clock", "remembered"] {
+        assert!(checks.contains(&check), "{check} is missing in {checks:?}");
+    }
+    let report = place.fleetman(&["bucket", "cat", "store.json"]).await.exits(0).json();
+    assert_eq!(report["conditions"], "honoured");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_down_or_refuses_has_its_own_exit_code() {
+    let mut place = Workplace::with_bucket().await;
+    let config = std::fs::read_to_string(place.path().join("controller_config.yaml")).unwrap();
+    place.write("denied.yaml", &config.replace(SECRET_KEY, "wrong"));
+    place.fleetman(&["-c", "denied.yaml", "bucket", "ls"]).await.exits(5);
+    place.write("nowhere.yaml", &config.replace(&format!("bucket: {BUCKET}"), "bucket: nowhere"));
+    place.fleetman(&["-c", "nowhere.yaml", "bucket", "ls"]).await.exits(4);
+    let ran = place.fleetman(&["--bucket", "other", "bucket", "ls"]).await.exits(2);
+    assert!(ran.err.contains("\"test\""), "{}", ran.err);
+    place.store().stop().await;
+    let error = place.fleetman(&["-o", "json", "bucket", "ls"]).await.exits(6).error();
+    assert_eq!(error["code"], "unreachable");
+}
