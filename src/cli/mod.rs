@@ -8,8 +8,6 @@ mod interrupt;
 mod log;
 mod output;
 mod program;
-#[cfg(feature = "controller")]
-mod quickstart;
 mod text;
 
 #[cfg(feature = "agent")]

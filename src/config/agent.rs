@@ -11,9 +11,12 @@ use super::access::{Signing, TrustedKey, with_access};
 use super::duration::WrittenDuration;
 use super::error::ConfigError;
 use super::file::ConfigFile;
+use crate::agent::{Agent, AgentError, AgentSettings};
+use crate::clock::SharedClock;
 use crate::model::NodeName;
 use crate::model::sign::{PinnedKey, Trust};
 use crate::profiles::{DeploySettings, ProfileSettings};
+use crate::store::Store;
 use crate::store::StoreSettings;
 use crate::yaml::{self, Field};
 
@@ -75,6 +78,26 @@ with_access! {
 #[serde(deny_unknown_fields)]
 pub(super) struct WrittenDeploy {
     target_folder: PathBuf,
+}
+
+impl AgentConfig {
+    /// The agent that this config describes, with its state folder taken.
+    ///
+    /// # Errors
+    /// See [`Agent::open`](crate::agent::Agent::open).
+    pub async fn open(self, clock: SharedClock) -> Result<Agent, AgentError> {
+        let store = Store::connect(self.store, clock.clone()).await?;
+        let profiles = self.profiles.profiles();
+        let settings = AgentSettings {
+            labels: self.labels,
+            poll_interval: self.poll_interval,
+            heartbeat_interval: self.heartbeat_interval,
+            full_scan_interval: self.full_scan_interval,
+            keep_versions: self.keep_versions,
+            ..AgentSettings::new(self.node, self.fleet, self.trust, store, self.state_folder, profiles)
+        };
+        Agent::open(settings, clock).await
+    }
 }
 
 impl AgentConfig {

@@ -15,9 +15,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::problem::Problem;
 use super::snapshot::Snapshot;
-use super::views::{
-    Cell, CellDetail, ManifestDetail, ManifestEntry, Node, NodeDetail, Release, ReleaseDetail,
-};
+use super::views::{Cell, CellDetail, ManifestDetail, ManifestEntry, Node, NodeDetail, Release, ReleaseDetail};
 use crate::controller::{Controller, ControllerError, FleetView};
 use crate::model::name::NameError;
 use crate::model::{CellId, DeploymentName, ManifestName, NodeName};
@@ -165,7 +163,8 @@ mod tests {
         for own in ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "[::1]:8080", "10.0.0.1"] {
             assert!(is_own(own), "{own}");
         }
-        for foreign in ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "[evil]:1", "localhost.evil"] {
+        for foreign in ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "[evil]:1", "localhost.evil"]
+        {
             assert!(!is_own(foreign), "{foreign}");
         }
     }

@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::agent::{Agent, AgentError, AgentSettings};
+use crate::agent::{Agent, AgentError};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::output::Output;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, AGENT_FILE, AgentConfig, ConfigError, ConfigFile};
-use crate::store::Store;
 
 /// What a verb works with. Nothing is read or asked before a verb needs it.
 pub(super) struct Context {
@@ -42,22 +41,7 @@ impl Context {
 
     /// The agent, with its state folder taken.
     pub(super) async fn agent(&self) -> Result<Agent, Failure> {
-        let config = self.config()?;
-        let store = Store::connect(config.store.clone(), self.clock.clone()).await?;
-        let mut settings = AgentSettings::new(
-            config.node,
-            config.fleet,
-            config.trust,
-            store,
-            config.state_folder,
-            config.profiles.profiles(),
-        );
-        settings.labels = config.labels;
-        settings.poll_interval = config.poll_interval;
-        settings.heartbeat_interval = config.heartbeat_interval;
-        settings.full_scan_interval = config.full_scan_interval;
-        settings.keep_versions = config.keep_versions;
-        Ok(Agent::open(settings, self.clock.clone()).await?)
+        Ok(self.config()?.open(self.clock.clone()).await?)
     }
 }
 

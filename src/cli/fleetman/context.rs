@@ -26,6 +26,11 @@ impl Context {
         Self { output, clock: SystemClock::shared(), config: global.config, bucket: global.bucket }
     }
 
+    /// The same for the first bucket of another config.
+    pub(super) fn with_config(&self, config: PathBuf) -> Self {
+        Self { output: self.output, clock: self.clock.clone(), config: Some(config), bucket: None }
+    }
+
     /// Where the config is.
     pub(super) fn find_config(&self) -> Result<PathBuf, ConfigError> {
         config::find(self.config.as_deref(), CONTROLLER_FILE)

@@ -85,7 +85,8 @@ pub(super) async fn run(args: DescribeArgs, context: &Context) -> Result<Exit, F
         }
         What::Version { cell, version } => {
             let found = controller.versions(&cell).await?.into_iter().find(|view| view.name == version);
-            let view = found.ok_or_else(|| absent(format!("version {version} of {cell}"), &format!("versions {cell}")))?;
+            let view =
+                found.ok_or_else(|| absent(format!("version {version} of {cell}"), &format!("versions {cell}")))?;
             let manifest = view.manifest.clone();
             show(output, &VersionDetail { version: view.into(), manifest })
         }

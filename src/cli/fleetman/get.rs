@@ -171,7 +171,8 @@ fn releases(releases: &[Release], output: Output) -> String {
 }
 
 fn versions(versions: &[Version], output: Output) -> String {
-    let mut rows = Rows::new(output, &["version", "state", "deployment", "files", "bytes", "created", "by", "needed", "note"]);
+    let mut rows =
+        Rows::new(output, &["version", "state", "deployment", "files", "bytes", "created", "by", "needed", "note"]);
     for version in versions {
         let tone = if version.state == "whole" { Tone::Good } else { Tone::Warn };
         rows.row([

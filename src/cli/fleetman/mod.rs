@@ -21,6 +21,8 @@ mod overrides;
 mod pause;
 mod plan;
 mod publish;
+#[cfg(all(feature = "agent", feature = "embedded"))]
+mod quickstart;
 mod schema;
 mod select;
 mod serve;
@@ -39,7 +41,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::log::{self, LogFormat};
 use super::output::{Format, Output};
-use super::{program, quickstart};
+use super::program;
 use crate::config::ConfigError;
 
 /// Deploys services to nodes with an S3 bucket as the only control plane.
@@ -76,7 +78,11 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Try it: a store, a controller and three agents in one process
+    #[cfg(all(feature = "agent", feature = "embedded"))]
     Quickstart(quickstart::QuickstartArgs),
+    #[cfg(all(feature = "agent", feature = "embedded"))]
+    #[command(hide = true)]
+    ServeFolder(quickstart::ServeFolderArgs),
     /// Make a config and a signing key, and mark the bucket as this fleet's
     Init(init::InitArgs),
     /// Make a signing key
@@ -165,7 +171,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
     match verb {
-        Verb::Quickstart(args) => quickstart::run(args).await,
+        #[cfg(all(feature = "agent", feature = "embedded"))]
+        Verb::Quickstart(args) => quickstart::run(args, context).await,
+        #[cfg(all(feature = "agent", feature = "embedded"))]
+        Verb::ServeFolder(args) => quickstart::serve_folder(args, context).await,
         Verb::Init(args) => init::run(args, context).await,
         Verb::Keygen(args) => keygen::run(&args, context),
         Verb::Doctor(args) => doctor::run(args, context).await,

@@ -16,7 +16,9 @@ use crate::web::views::{Cell, Node};
 
 /// Show how the fleet is, and what needs attention.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  fleetman status\n  fleetman status n1/web n2/web\n  fleetman status --check || page-somebody")]
+#[command(
+    after_help = "Examples:\n  fleetman status\n  fleetman status n1/web n2/web\n  fleetman status --check || page-somebody"
+)]
 pub(super) struct StatusArgs {
     /// Only these cells, as <node>/<cell>
     #[arg(value_name = "CELL")]
@@ -158,18 +160,20 @@ fn cells_wanting(fleet: &FleetView, is_meant: impl Fn(&CellId) -> bool) -> impl 
 
 fn for_people(status: &Status, output: Output) -> String {
     let NodeCounts { active, warning, dead, unknown } = status.nodes.by;
-    let nodes = counts(output, &[
-        (active, "active", Tone::Good),
-        (warning, "warning", Tone::Warn),
-        (dead, "dead", Tone::Bad),
-        (unknown, "unknown", Tone::Warn),
-    ]);
+    let nodes = counts(
+        output,
+        &[
+            (active, "active", Tone::Good),
+            (warning, "warning", Tone::Warn),
+            (dead, "dead", Tone::Bad),
+            (unknown, "unknown", Tone::Warn),
+        ],
+    );
     let CellCounts { synced, out_of_sync, unknown } = status.cells.by;
-    let cells = counts(output, &[
-        (synced, "synced", Tone::Good),
-        (out_of_sync, "out of sync", Tone::Warn),
-        (unknown, "unknown", Tone::Warn),
-    ]);
+    let cells = counts(
+        output,
+        &[(synced, "synced", Tone::Good), (out_of_sync, "out of sync", Tone::Warn), (unknown, "unknown", Tone::Warn)],
+    );
     let mut text = format!(
         "Fleet {}  {}\nNodes  {}  {nodes}\nCells  {}  {cells}",
         status.fleet, status.bucket, status.nodes.total, status.cells.total

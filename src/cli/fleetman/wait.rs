@@ -89,13 +89,7 @@ pub(super) async fn follow(
     Ok(worst)
 }
 
-async fn follow_one(
-    context: &Context,
-    controller: &Controller,
-    cell: &CellId,
-    at: Floor,
-    timeout: Duration,
-) -> Ended {
+async fn follow_one(context: &Context, controller: &Controller, cell: &CellId, at: Floor, timeout: Duration) -> Ended {
     let tell = |report: &CellReport| {
         let waiting = report.waiting.as_ref().map(|waiting| format!(": {}", waiting.message)).unwrap_or_default();
         context.output.say(&format!("{cell}: {}{waiting}", report.phase.as_str()));

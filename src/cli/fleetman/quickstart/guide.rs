@@ -1,0 +1,113 @@
+//! What a quickstart tells people: what there is, and what to try.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::home::{BUCKET, Home};
+use super::site::Site;
+use crate::controller::{FleetView, Liveness, Sync};
+use crate::model::CellId;
+
+/// What there is, and what to try.
+pub(super) fn text(home: &Home, sites: &[Site], view: &FleetView, took: Duration) -> String {
+    let mut text = String::new();
+    let mut line = |line: &str| {
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "{line}");
+    };
+    let nodes = view.nodes.iter().filter(|node| node.liveness == Liveness::Active).count();
+    let synced = view.cells.iter().filter(|cell| cell.sync == Sync::Synced).count();
+    line(&format!("\n{nodes} nodes, {synced} cells up to date, {:.1} s after the start.\n", took.as_secs_f64()));
+    let states = cells(view);
+    for (cell, site) in Home::cells().iter().zip(sites) {
+        let state = states.get(cell).map_or("unknown", String::as_str);
+        line(&format!("  {}   {cell}: {state}", site.url()));
+    }
+    line(&format!("  http://127.0.0.1:{}/api/v1/cells   the API", home.state.ports.api));
+
+    let fleetman = program();
+    let config = quoted(&home.path("controller_config.yaml"));
+    line("\nTry it in another terminal:\n");
+    line(&format!("  export FLEETMAN_CONFIG={config}"));
+    line(&format!("  {fleetman} publish --manifest site --deployment 2 --yes --wait"));
+    line("      # reload a page: version 2");
+    line(&format!("  {fleetman} rollback --manifest site --yes --wait"));
+    line("      # and back again");
+    line(&format!("  {fleetman} status"));
+
+    line("\nMake a version of your own:\n");
+    let folder = home.path("site-2");
+    line(&format!("  edit {}", quoted(&folder.join("index.html"))));
+    line(&format!("  {fleetman} upload site {}", quoted(&folder)));
+    line(&format!("  {fleetman} publish --manifest site --yes --wait"));
+
+    line("\nLook into the bucket, with this or any S3 tool:\n");
+    line(&format!("  {fleetman} bucket ls"));
+    line(&format!(
+        "  export AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={} AWS_DEFAULT_REGION=us-east-1",
+        home.state.access_key, home.state.secret_key
+    ));
+    line(&format!("  aws --endpoint-url http://127.0.0.1:{} s3 ls --recursive s3://{BUCKET}/", home.state.ports.store));
+    let kept = if home.is_ephemeral() { "leaves nothing behind" } else { "keeps everything for the next quickstart" };
+    let _ = write!(text, "\nCtrl-C ends all of it, and {kept}.\n");
+    text
+}
+
+/// Each cell in a few words.
+pub(super) fn cells(view: &FleetView) -> BTreeMap<CellId, String> {
+    view.cells
+        .iter()
+        .map(|cell| {
+            let version =
+                |version: Option<&str>| version.map_or("nothing".to_owned(), |name| format!("version {name}"));
+            let report = cell.report.as_ref();
+            let running = report.and_then(|report| report.running.as_ref()).map(|running| running.version.as_str());
+            let wanted = cell.desired.as_ref().and_then(|desired| desired.target.as_ref());
+            let wanted = wanted.map(|target| target.version.as_str());
+            let phase = report.map_or("not reported yet", |report| report.phase.as_str()).replace('_', " ");
+            let state = if running == wanted || wanted.is_none() {
+                format!("{}, {phase}", version(running))
+            } else {
+                format!("{} -> {}, {phase}", version(running), version(wanted))
+            };
+            (cell.cell.clone(), state)
+        })
+        .collect()
+}
+
+/// How people call this program from where they are.
+fn program() -> String {
+    let Ok(this) = std::env::current_exe() else { return "fleetman".to_owned() };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join("fleetman")).find(|file| file.is_file());
+    let is_this = |file: PathBuf| file.canonicalize().is_ok_and(|file| file == this);
+    if on_path.is_some_and(is_this) {
+        return "fleetman".to_owned();
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    match this.strip_prefix(&here) {
+        Ok(below) if below.components().count() > 1 => quoted(below),
+        _ => quoted(&this),
+    }
+}
+
+/// `path` as a shell takes it for one word.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+,:@".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        assert_eq!(quoted(Path::new("/srv/a-b.c")), "/srv/a-b.c");
+        assert_eq!(quoted(Path::new("/srv/a b")), "'/srv/a b'");
+        assert_eq!(quoted(Path::new("/srv/it's")), r"'/srv/it'\''s'");
+    }
+}

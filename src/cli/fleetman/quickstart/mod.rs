@@ -1,0 +1,265 @@
+//! `fleetman quickstart`: a whole fleet in one process, on nothing but a folder.
+//!
+//! It uses the parts that real fleets use: config files, a signing key, an S3 server, a controller, three agents. Only
+//! the S3 server is our own, and only the agents share a process.
+
+mod guide;
+mod home;
+mod site;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::home::{BUCKET, Home, Ports};
+use self::site::Site;
+pub(super) use self::site::{ServeFolderArgs, serve as serve_folder};
+use super::context::Context;
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, chain};
+use crate::cli::interrupt;
+use crate::config::{AgentConfig, ConfigFile};
+use crate::controller::{
+    Controller, ControllerError, FleetReader, FleetView, Guard, PublishRequest, Sync, UploadOptions,
+};
+use crate::embedded::{EmbeddedError, Options, Server};
+use crate::model::name::NameError;
+use crate::model::{DeploymentName, ManifestName, VersionName};
+use crate::recipe::{self, Parsed};
+use crate::web;
+
+/// Try Fleetman: a whole fleet on this machine, in one process, without root.
+///
+/// Starts an S3 server over a folder, a controller and three agents, deploys a small web site to each, and prints
+/// where to look and what to try. Ctrl-C ends all of it; the next quickstart goes on where this one was.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  fleetman quickstart
+  fleetman quickstart --ephemeral       leave nothing behind
+  fleetman quickstart --fresh           start over")]
+pub(super) struct QuickstartArgs {
+    /// Forget what an earlier quickstart left in the folder
+    #[arg(long, conflicts_with = "ephemeral")]
+    fresh: bool,
+    /// Use a temporary folder, and remove it at the end
+    #[arg(long, conflicts_with = "folder")]
+    ephemeral: bool,
+    /// Where everything is kept [default: ~/.local/state/fleetman/quickstart]
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+    /// The first of five ports on 127.0.0.1; of one that is taken, the next free one is used
+    #[arg(long, default_value_t = 8400, value_parser = clap::value_parser!(u16).range(1..=65_400))]
+    port: u16,
+}
+
+/// How long the three cells may take to be up to date. It takes a second or two.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Between two looks at the fleet.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+pub(super) async fn run(args: QuickstartArgs, context: &Context) -> Result<Exit, Failure> {
+    let (began, started_at) = (context.clock.monotonic(), context.clock.now());
+    // Watched before anything is started, so that a signal that comes early is not lost.
+    let ended = interrupt::watch()?;
+    let mut home = Home::open(args.folder, args.fresh, args.ephemeral, args.port)?;
+    let fleet = Running::start(&mut home, context, &ended).await?;
+    let result = tokio::select! {
+        result = fleet.use_it(&home, context, began, started_at) => result,
+        () = ended.cancelled() => Ok(()),
+    };
+    fleet.stop(context).await;
+    if home.is_ephemeral() {
+        context.output.say("Everything is removed again.");
+    } else if result.is_ok() {
+        context.output.say(&format!("Ended. What it did is kept in {}", home.folder().display()));
+    }
+    result.map(|()| Exit::Ok)
+}
+
+/// Everything that runs.
+struct Running {
+    server: Server,
+    sites: Vec<Site>,
+    controller: Controller,
+    /// The agents and the API, until `ended`.
+    tasks: JoinSet<Result<(), Failure>>,
+    ended: CancellationToken,
+}
+
+impl Running {
+    async fn start(home: &mut Home, context: &Context, ended: &CancellationToken) -> Result<Self, Failure> {
+        let wanted = home.state.ports.clone();
+        let server = start_store(home, wanted.store).await?;
+        let mut taken = vec![server.local_addr().port()];
+        let mut sites = Vec::new();
+        for (cell, port) in Home::cells().iter().zip(&wanted.sites) {
+            let folder = home.node_folder(&cell.node).join("www").join(cell.cell.as_str());
+            let site = Site::start(&folder, *port, &taken, context).await?;
+            taken.push(site.port);
+            sites.push(site);
+        }
+        let api = site::free_port(wanted.api, &taken).await?;
+        let ports =
+            Ports { api, store: server.local_addr().port(), sites: sites.iter().map(|site| site.port).collect() };
+        home.settle(ports)?;
+
+        let context = context.with_config(home.path("controller_config.yaml"));
+        let controller = context.controller().await?;
+        let mut tasks = JoinSet::new();
+        let ended = ended.child_token();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, api))
+            .await
+            .map_err(|error| Failure::local(format!("listening on port {api}"), &error))?;
+        let (looker, clock, until) = (context.looker().await?, context.clock.clone(), ended.clone());
+        tasks.spawn(async move {
+            let served = web::serve(looker, clock, listener, false, until).await;
+            served.map_err(|error| Failure::local("serving the API", &error))
+        });
+        for cell in Home::cells() {
+            let path = home.node_folder(&cell.node).join("agent_config.yaml");
+            let config = AgentConfig::parse(&ConfigFile::read(&path)?)?;
+            let agent = config.open(context.clock.clone()).await?;
+            let ended = ended.clone();
+            tasks.spawn(async move { Ok(agent.run(ended.cancelled_owned()).await?) });
+        }
+        Ok(Self { server, sites, controller, tasks, ended })
+    }
+
+    /// Publishes the first version where none was, tells what there is, then tells every change.
+    async fn use_it(
+        &self,
+        home: &Home,
+        context: &Context,
+        began: Duration,
+        started_at: DateTime<Utc>,
+    ) -> Result<(), Failure> {
+        self.controller.init().await?;
+        self.prepare(home).await?;
+        let view = self.wait_until_ready(context, started_at).await?;
+        let took = context.clock.monotonic().saturating_sub(began);
+        context.output.data(&guide::text(home, &self.sites, &view, took))?;
+        let mut told = guide::cells(&view);
+        let mut reader = FleetReader::default();
+        loop {
+            context.clock.sleep(LOOK_AGAIN).await;
+            // A look that fails says nothing: the store is our own, and the next look comes at once.
+            let Ok(view) = reader.refresh(&self.controller).await else { continue };
+            let now = guide::cells(&view);
+            for (cell, state) in now.iter().filter(|(cell, state)| told.get(*cell) != Some(*state)) {
+                context.output.data(&format!("{cell}: {state}"))?;
+            }
+            told = now;
+        }
+    }
+
+    /// The recipe, both releases, and a version of the first on each node: what the printed commands would do. What is
+    /// there already is left as it is.
+    async fn prepare(&self, home: &Home) -> Result<(), Failure> {
+        let site = sample_name::<ManifestName>("site")?;
+        if self.controller.manifests().await?.iter().all(|manifest| manifest.name != site) {
+            let path = home.path("site.yaml");
+            let text = std::fs::read_to_string(&path)
+                .map_err(|error| Failure::local(format!("reading {}", path.display()), &error))?;
+            let mut documents = parse(&text, &path.display().to_string())?;
+            for cell in Home::cells() {
+                documents.extend(parse(&format!("cell: {cell}\nmanifest: {site}\n"), "quickstart")?);
+            }
+            self.controller.apply(documents).await?;
+        }
+        let there = self.controller.deployments(Some(&site)).await?;
+        for release in ["1", "2"] {
+            let name = sample_name::<DeploymentName>(release)?;
+            if there.iter().all(|deployment| deployment.name != name) {
+                let folder = home.path(&format!("site-{release}"));
+                self.controller.upload(&site, Some(&name), &folder, &UploadOptions::default(), &|_| {}).await?;
+            }
+        }
+        for cell in Home::cells() {
+            if self.controller.history(&cell, 1).await?.is_empty() {
+                let request = PublishRequest {
+                    deployment: Some(sample_name("1")?),
+                    version: Some(sample_name::<VersionName>("1")?),
+                    reason: Some("quickstart".to_owned()),
+                    ..PublishRequest::new(cell)
+                };
+                self.controller.publish(&request, &Guard::default()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until every agent of this run has reported and no cell lags behind what is wanted.
+    async fn wait_until_ready(&self, context: &Context, started_at: DateTime<Utc>) -> Result<FleetView, Failure> {
+        let mut reader = FleetReader::default();
+        let began = context.clock.monotonic();
+        loop {
+            let view = reader.refresh(&self.controller).await?;
+            let reported = view.nodes.iter().filter(|node| {
+                node.heartbeat.as_ref().is_some_and(|beat| beat.started_at >= crate::clock::to_seconds(started_at))
+            });
+            let is_settled =
+                reported.count() == Home::cells().len() && view.cells.iter().all(|cell| cell.sync == Sync::Synced);
+            if is_settled || context.clock.monotonic().saturating_sub(began) > READY_WITHIN {
+                return Ok(view);
+            }
+            context.clock.sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn stop(self, context: &Context) {
+        self.ended.cancel();
+        let mut tasks = self.tasks;
+        while let Some(ended) = tasks.join_next().await {
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => context.output.say(&failure.for_people()),
+                Err(error) => context.output.say(&format!("error: a part ended unexpectedly: {error}")),
+            }
+        }
+        for site in self.sites {
+            site.stop(context).await;
+        }
+        self.server.shutdown().await;
+    }
+}
+
+fn parse(text: &str, origin: &str) -> Result<Vec<Parsed>, Failure> {
+    recipe::read(text, origin).map_err(|error| ControllerError::from(error).into())
+}
+
+/// The names of the sample, which are all written in this folder.
+fn sample_name<N: FromStr<Err = NameError>>(name: &str) -> Result<N, Failure> {
+    name.parse().map_err(|error: NameError| Failure::new(Exit::Internal, "sample", error.to_string()))
+}
+
+/// The S3 server at the wanted port, or at the next free one.
+async fn start_store(home: &Home, port: u16) -> Result<Server, Failure> {
+    for port in site::candidates(port, &[]) {
+        let options = Options {
+            root: home.path("store"),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            access_key: home.state.access_key.clone(),
+            secret_key: home.state.secret_key.clone(),
+            buckets: vec![BUCKET.to_owned()],
+        };
+        match Server::start(options).await {
+            Ok(server) => return Ok(server),
+            Err(EmbeddedError::PortTaken { .. }) => {}
+            Err(error @ EmbeddedError::InUse { .. }) => {
+                let message = format!("a quickstart is running in {} already", home.folder().display());
+                let help = format!("end it with Ctrl-C, or use --folder or --ephemeral for a second one ({error})");
+                return Err(Failure::new(Exit::Conflict, "running", message).help(help));
+            }
+            Err(error) => return Err(Failure::new(Exit::Internal, "store", chain(&error))),
+        }
+    }
+    Err(site::no_port(port))
+}
