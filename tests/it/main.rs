@@ -15,6 +15,7 @@ mod fault_proxy;
 mod foreign_clients;
 mod format;
 mod layering;
+mod quickstart;
 mod recipe_errors;
 mod recipe_examples;
 mod store_credentials;
