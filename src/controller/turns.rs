@@ -109,7 +109,9 @@ impl Controller {
         let writing = Writing { cell: cell.clone(), since: self.store_now() };
         let mut announced = self.announce(Some(writing.clone())).await?;
         let round_trip = announced.saturating_sub(began);
-        self.clock.sleep(SETTLE.max(2 * round_trip)).await;
+        // The store's clock is known to half a second and half a round trip, ours and the other's: whoever announces
+        // after our look must not be able to take itself for the earlier.
+        self.clock.sleep(SETTLE + 2 * round_trip).await;
         loop {
             let others = match self.fresh_beats().await {
                 Ok(others) => others,

@@ -5,7 +5,9 @@
 mod cli_bucket;
 mod cli_local;
 mod conformance;
+mod controller_crash;
 mod controller_publish;
+mod controller_races;
 mod dependencies;
 mod doctor;
 mod embedded_corners;

@@ -31,17 +31,23 @@ use super::{BUCKET, Store, bucket};
 
 pub(crate) const FLEET: Uuid = Uuid::from_u128(7);
 
-/// The system's time, shifted as a test likes, in which every wait is a twentieth as long.
+/// The system's time, shifted as a test likes, in which every wait is a twentieth as long unless a test says otherwise.
 #[derive(Debug)]
 pub(crate) struct TestClock {
     system: SharedClock,
     ahead: Mutex<TimeDelta>,
+    hurry: Mutex<u32>,
 }
 
 impl TestClock {
     /// From now on it is later.
     pub(crate) fn pass(&self, time: TimeDelta) {
         *self.ahead.lock().unwrap() += time;
+    }
+
+    /// From now on waits are as long as they are.
+    pub(crate) fn take_time(&self) {
+        *self.hurry.lock().unwrap() = 1;
     }
 }
 
@@ -55,7 +61,7 @@ impl Clock for TestClock {
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        self.system.sleep(duration / 20)
+        self.system.sleep(duration / *self.hurry.lock().unwrap())
     }
 }
 
@@ -97,7 +103,8 @@ impl Bench {
     pub(crate) async fn empty() -> Self {
         let server = Store::start().await;
         let proxy = FaultProxy::start(&server.endpoint()).await;
-        let clock = Arc::new(TestClock { system: SystemClock::shared(), ahead: Mutex::new(TimeDelta::zero()) });
+        let (ahead, hurry) = (Mutex::new(TimeDelta::zero()), Mutex::new(20));
+        let clock = Arc::new(TestClock { system: SystemClock::shared(), ahead, hurry });
         Self { server, proxy, clock, releases: tempfile::tempdir().unwrap() }
     }
 
@@ -117,6 +124,13 @@ impl Bench {
         self.controller_of("alice", KEY, &[KEY], Conditions::Honoured).await
     }
 
+    /// A controller that waits half a second for its turn, on a store whose conditions are ignored.
+    pub(crate) async fn impatient(&self, user: &str) -> Controller {
+        let settings = self.settings_of(user, KEY, &[KEY], Conditions::Ignored).await;
+        let settings = ControllerSettings { lock_timeout: Duration::from_millis(500), ..settings };
+        Controller::new(settings, self.clock.clone())
+    }
+
     pub(crate) async fn controller_of(
         &self,
         user: &str,
@@ -124,8 +138,18 @@ impl Bench {
         pinned: &[TestKey],
         conditions: Conditions,
     ) -> Controller {
+        Controller::new(self.settings_of(user, key, pinned, conditions).await, self.clock.clone())
+    }
+
+    async fn settings_of(
+        &self,
+        user: &str,
+        key: TestKey,
+        pinned: &[TestKey],
+        conditions: Conditions,
+    ) -> ControllerSettings {
         let store = bucket::connect(bucket::settings(&self.proxy.endpoint())).await.with_capabilities(conditions);
-        let settings = ControllerSettings {
+        ControllerSettings {
             store,
             fleet: FLEET,
             signer: key.signer(),
@@ -137,8 +161,7 @@ impl Bench {
             },
             controller_id: fleetman::entropy::uuid().unwrap(),
             lock_timeout: ControllerSettings::LOCK_TIMEOUT,
-        };
-        Controller::new(settings, self.clock.clone())
+        }
     }
 
     pub(crate) async fn apply(&self, text: &str) {

@@ -1,0 +1,196 @@
+//! Several controllers at once, on stores that keep conditions on writes and on one that only says so.
+
+use std::time::Duration;
+
+use fleetman::controller::{Controller, ControllerError, Guard, PublishRequest, StopRequest};
+use fleetman::model::VersionName;
+use fleetman::model::document;
+use fleetman::model::fleet::{Conditions, StoreReport};
+use futures_util::future::join_all;
+
+use crate::support::fleet::{Bench, KEY, cell, code, request};
+use crate::support::proxy::{Fault, On, Rule};
+
+async fn controller(bench: &Bench, user: &str, conditions: Conditions) -> Controller {
+    bench.controller_of(user, KEY, &[KEY], conditions).await
+}
+
+/// Makes both read where the cell stands before either claims.
+fn hold_claims_back(bench: &Bench) {
+    let delay = Fault::Delay(Duration::from_millis(300));
+    bench.proxy.inject(Rule::new(On::put("*/files/*"), delay));
+}
+
+fn named(version: &str) -> PublishRequest {
+    let note = Some(version.to_owned());
+    PublishRequest { note, ..request(version) }
+}
+
+/// Of several publishes one counts; every other names it.
+fn one_winner(results: Vec<Result<fleetman::controller::Published, ControllerError>>) -> VersionName {
+    let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    assert_eq!(won.len(), 1, "{won:?} {lost:?}");
+    let winner = won.into_iter().next().unwrap().unwrap();
+    let version = winner.target.unwrap().version;
+    for lost in lost {
+        let error = lost.unwrap_err();
+        let ControllerError::Lost { winner: named, .. } = &error else { panic!("{error:?}") };
+        assert_eq!((named.at, named.version.as_ref()), (winner.at, Some(&version)), "{error}");
+        assert_eq!(error.kind().exit_code(), 3);
+    }
+    version
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_racing_publishes_one_wins_and_the_others_name_it() {
+    let bench = Bench::start().await;
+    hold_claims_back(&bench);
+    let users = ["alice", "bob", "carol", "dave"];
+    let controllers = join_all(users.map(|user| controller(&bench, user, Conditions::Honoured))).await;
+    let requests: Vec<_> = users.iter().map(|user| named(user)).collect();
+    let race = controllers
+        .iter()
+        .zip(&requests)
+        .map(|(it, request)| it.publish(request, &Guard { if_generation: Some(0), expect: None }));
+    let winner = one_winner(join_all(race).await);
+    bench.check().await;
+    let history = bench.history().await;
+    assert_eq!(history.len(), 1);
+    assert_eq!(history[0].issued_by.as_str(), winner.as_str());
+    let outcomes = bench.outcomes("deploy").await;
+    assert_eq!(outcomes.iter().filter(|(_, done)| *done).count(), 1, "{outcomes:?}");
+    assert_eq!(outcomes.len(), users.len(), "the losers are on record too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_claims_again_where_others_give_up() {
+    let bench = Bench::start().await;
+    bench.publish("v1", "hello").await;
+    bench.greet("bye").await;
+    // Both claims come at the same time, again and again.
+    bench.proxy.inject(Rule::new(On::put("*/history/*"), Fault::Delay(Duration::from_millis(100))));
+    let (alice, bob) = (bench.controller().await, controller(&bench, "bob", Conditions::Honoured).await);
+    let stop = StopRequest { cell: cell(), reason: None };
+    let (publish, guard) = (request("v2"), Guard::default());
+    let (_, stopped) = tokio::join!(alice.publish(&publish, &guard), bob.stop(&stop, &guard));
+    stopped.unwrap();
+    bench.check().await;
+    assert!(bench.history().await.iter().any(|entry| entry.action.name() == "stop"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cells_of_one_node_are_published_at_once_without_losing_an_index_entry() {
+    let bench = Bench::start().await;
+    let cells: Vec<String> = (0..8).map(|number| format!("n1/c{number}")).collect();
+    for cell in &cells {
+        bench.apply(&format!("cell: {cell}\nmanifest: site\n")).await;
+    }
+    let controllers = join_all(cells.iter().map(|_| bench.controller())).await;
+    let requests: Vec<_> = cells.iter().map(|cell| PublishRequest::new(cell.parse().unwrap())).collect();
+    let guard = Guard::default();
+    let all = controllers.iter().zip(&requests).map(|(controller, request)| controller.publish(request, &guard));
+    for result in join_all(all).await {
+        result.unwrap();
+    }
+    let index: fleetman::model::index::Index = document::parse(&bench.read("index/n1.json").await.unwrap()).unwrap();
+    let with_trigger = index.entries().filter(|(_, entry)| entry.as_ref().unwrap().1.trigger.is_some()).count();
+    assert_eq!(with_trigger, cells.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_store_that_ignores_conditions_publishes_one_after_the_other_succeed() {
+    let bench = Bench::start().await;
+    bench.proxy.inject(Rule::new(On::put("*"), Fault::IgnoreConditions));
+    let users = ["alice", "bob"];
+    let controllers = join_all(users.map(|user| controller(&bench, user, Conditions::Ignored))).await;
+    for round in 0..20 {
+        bench.greet(&format!("round {round}")).await;
+        let request = request(&format!("v{round}"));
+        controllers[round % 2].publish(&request, &Guard::default()).await.unwrap();
+    }
+    bench.check().await;
+    assert_eq!(bench.history().await.len(), 20);
+    assert!(bench.keys("controllers/").await.is_empty(), "announcements are taken back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_store_that_ignores_conditions_a_race_has_one_winner_too() {
+    for _ in 0..3 {
+        let bench = Bench::start().await;
+        bench.proxy.inject(Rule::new(On::put("*"), Fault::IgnoreConditions));
+        let users = ["alice", "bob", "carol"];
+        let controllers = join_all(users.map(|user| controller(&bench, user, Conditions::Ignored))).await;
+        let requests: Vec<_> = users.iter().map(|user| named(user)).collect();
+        let guard = Guard::default();
+        let race = controllers.iter().zip(&requests).map(|(it, request)| it.publish(request, &guard));
+        one_winner(join_all(race).await);
+        bench.check().await;
+        assert_eq!(bench.history().await.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_too_long_for_a_turn_names_the_holder() {
+    let bench = Bench::start().await;
+    let holder = controller(&bench, "bob", Conditions::Ignored).await;
+    let waiter = bench.impatient("alice").await;
+    // Bob takes his turn and then hangs for longer than alice is patient. Turns are ordered by a clock of whole
+    // seconds, so this takes as long as it takes.
+    bench.clock.take_time();
+    bench.proxy.inject(Rule::new(On::put("*/history/*"), Fault::Delay(Duration::from_secs(3))));
+    let (publish, guard) = (request("v1"), Guard::default());
+    let waits = async {
+        let has_turn = async || bench.proxy.count(On::put("*/audit/*")) > 0;
+        bench.proxy.clear_log();
+        crate::support::wait_for(has_turn, "bob's intent").await;
+        waiter.publish(&request("v2"), &guard).await
+    };
+    let (published, waited) = tokio::join!(holder.publish(&publish, &guard), waits);
+    published.unwrap();
+    let error = waited.unwrap_err();
+    assert_eq!((error.code(), error.kind().exit_code()), ("busy", 7));
+    assert!(error.to_string().contains("\"bob-laptop\" is writing n1/web"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_does_not_know_its_store_finds_out_and_remembers() {
+    let bench = Bench::empty().await;
+    controller(&bench, "alice", Conditions::Unknown).await.init().await.unwrap();
+    let report = async || document::parse::<StoreReport>(&bench.read("store.json").await.unwrap()).unwrap();
+    assert_eq!(report().await.conditions, Conditions::Honoured);
+    assert!(bench.keys("probes/").await.is_empty());
+
+    bench.delete("store.json").await;
+    bench.proxy.inject(Rule::new(On::put("*"), Fault::IgnoreConditions));
+    let unsure = controller(&bench, "alice", Conditions::Unknown).await;
+    unsure.apply(fleetman::recipe::read(crate::support::fleet::MANIFEST, "test").unwrap()).await.unwrap();
+    assert_eq!(report().await.conditions, Conditions::Ignored);
+    unsure.apply(fleetman::recipe::read(crate::support::fleet::CELL, "test").unwrap()).await.unwrap();
+    assert_eq!(bench.proxy.count(On::put("*/controllers/*")), 1, "it takes its turn");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inputs_that_never_rest_are_not_published() {
+    let bench = Bench::start().await;
+    let controller = bench.controller().await;
+    // Every time that it was looked at whether the cell is still the same, it is another.
+    bench.proxy.inject(Rule::new(On::put("*/manifest.json"), Fault::Delay(Duration::from_millis(300))));
+    let publish = PublishRequest::new(cell());
+    let guard = Guard::default();
+    let publishing = controller.publish(&publish, &guard);
+    let editing = async {
+        for number in 0.. {
+            bench
+                .overwrite("cells/n1/web/cell.yaml", crate::support::fleet::CELL.replace("hello", &number.to_string()))
+                .await;
+            let seen = bench.proxy.count(On::head("*/cell.yaml"));
+            crate::support::wait_for(async || bench.proxy.count(On::head("*/cell.yaml")) > seen, "the next look").await;
+        }
+    };
+    let result = tokio::select! {
+        result = publishing => result,
+        () = editing => unreachable!(),
+    };
+    assert_eq!(code(result), "inputs_moving");
+    assert!(bench.history().await.is_empty());
+}
