@@ -34,7 +34,8 @@ fn claim_id(entry: &Verified<Trigger>, half: Half) -> Ulid {
         Half::Intent => ("intent", 0),
         Half::Outcome => ("outcome", 1),
     };
-    let digest = Sha256Digest::of(format!("{}\n{salt}", entry.signed_sha256()).as_bytes());
+    // The epoch is no part of what is signed, and a new one begins with generation 1 again.
+    let digest = Sha256Digest::of(format!("{}\n{}\n{salt}", entry.signed_sha256(), entry.epoch()).as_bytes());
     let mut random = [0; 16];
     random.copy_from_slice(&digest.as_bytes()[..16]);
     let millis = u64::try_from(entry.issued_at.timestamp_millis()).unwrap_or(0);
@@ -87,7 +88,7 @@ impl Controller {
         action: &str,
         before: Option<String>,
     ) -> Result<(), ControllerError> {
-        self.write_audit(&self.claim_entry(entry, Half::Intent, action, before, AuditStage::Intent)).await
+        self.write_claim(&self.claim_entry(entry, Half::Intent, action, before, AuditStage::Intent)).await
     }
 
     /// Writes the outcome of a claim, once.
@@ -99,8 +100,13 @@ impl Controller {
     ) -> Result<(), ControllerError> {
         let stage = AuditStage::Outcome { intent: claim_id(entry, Half::Intent), done, message };
         let outcome = self.claim_entry(entry, Half::Outcome, entry.action.name(), None, stage);
-        match self.write_audit(&outcome).await {
-            // Somebody else finished it too, and put it into other words.
+        self.write_claim(&outcome).await
+    }
+
+    /// Writes an entry of a claim. Whoever wants or finishes the very same trigger may have written it before, in
+    /// other words.
+    async fn write_claim(&self, entry: &AuditEntry) -> Result<(), ControllerError> {
+        match self.write_audit(entry).await {
             Err(error) if matches!(error.of_store(), Some(StoreError::Conflict { .. })) => Ok(()),
             result => result,
         }

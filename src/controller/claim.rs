@@ -190,8 +190,15 @@ impl Controller {
         if self.is_finished(head).await? {
             return Ok(Published::of(entry, PublishedHow::Unchanged));
         }
-        let turn = self.take_turn(&entry.cell_id()).await?;
-        let finished = self.finish(entry, PublishedHow::Finished).await;
+        // A copy in the index has lost the white space around it, so copies are made from the history.
+        let cell = entry.cell_id();
+        let whole = match self.history_entry(&cell, floor(entry)).await {
+            Ok(found) => found.filter(|found| found.signed_sha256() == entry.signed_sha256()),
+            Err(ControllerError::Untrusted { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let turn = self.take_turn(&cell).await?;
+        let finished = self.finish(whole.as_ref().unwrap_or(entry), PublishedHow::Finished).await;
         turn.end().await;
         finished
     }

@@ -2,10 +2,7 @@
 
 use super::claim::Order;
 use super::head::Head;
-use super::inputs::Inputs;
 use super::snapshot::Snapshot;
-use super::turns::Turn;
-use super::version::Made;
 use super::{Controller, ControllerError, Published};
 use crate::model::trigger::{Action, Target, TriggerOptions};
 use crate::model::{CellId, DeploymentName, ObjectKey, Sha256Digest, VersionName};
@@ -108,33 +105,29 @@ impl Controller {
         head.next(cell, self.epoch())?;
         let (name, _) = self.choose_name(&snapshot, request.version.as_ref()).await?;
 
+        // The files first: they may take long, and nobody has to wait for them.
+        let existing = self.stage_version(&snapshot, &name).await?;
         let mut turn = self.take_turn(cell).await?;
-        let published = self.publish_in_turn(request, &head, &inputs, &snapshot, &name, &mut turn).await;
+        let published = async {
+            let target = match existing {
+                Some(target) => Some(target),
+                None => {
+                    let note = request.note.as_deref();
+                    self.commit_version(&inputs, &snapshot, &name, note, &mut turn).await?
+                }
+            };
+            let Some(target) = target else { return Ok(None) };
+            self.refuse_marked(cell, &name).await?;
+            if !self.are_unchanged(&inputs).await? {
+                return Ok(None);
+            }
+            let (action, options, reason) = (Action::Deploy(target), request.options, request.reason.clone());
+            let order = Order { verb: "publish", action, options, reason };
+            self.claim(cell, &head, &order, &mut turn).await.map(Some)
+        }
+        .await;
         turn.end().await;
         published
-    }
-
-    async fn publish_in_turn(
-        &self,
-        request: &PublishRequest,
-        head: &Head,
-        inputs: &Inputs,
-        snapshot: &Snapshot,
-        name: &VersionName,
-        turn: &mut Turn<'_>,
-    ) -> Result<Option<Published>, ControllerError> {
-        let made = self.make_version(inputs, snapshot, name, request.note.as_deref(), turn).await?;
-        let Made::Whole(target) = made else { return Ok(None) };
-        if !self.are_unchanged(inputs).await? {
-            return Ok(None);
-        }
-        let order = Order {
-            verb: "publish",
-            action: Action::Deploy(target),
-            options: request.options,
-            reason: request.reason.clone(),
-        };
-        self.claim(&request.cell, head, &order, turn).await.map(Some)
     }
 
     /// Desires once more what was desired last, which restarts it, and starts what was stopped.

@@ -33,14 +33,6 @@ pub(super) const DELETION_RESTS: TimeDelta = TimeDelta::hours(1);
 /// How many generated names of the same content are looked at, newest first.
 const SAME_CONTENT: usize = 8;
 
-/// What came of making a version.
-pub(super) enum Made {
-    /// It exists.
-    Whole(Target),
-    /// An input changed meanwhile, or another controller was faster: begin again.
-    BeginAgain,
-}
-
 impl Controller {
     /// The version's name: the one that is asked for, or that of the newest version with the same content, or a
     /// generated one; and whether there is a version of that name.
@@ -73,30 +65,39 @@ impl Controller {
         VersionName::new(name).map(|name| (name, false)).map_err(|error| ControllerError::invalid(&cell, error))
     }
 
-    /// Makes the version exist under `name`, or finds that it does.
+    /// Brings the version's files to their place. Returns the version if it exists already.
     ///
     /// # Errors
     /// When the name is taken by something else, or is being deleted.
-    pub(super) async fn make_version(
+    pub(super) async fn stage_version(
+        &self,
+        snapshot: &Snapshot,
+        name: &VersionName,
+    ) -> Result<Option<Target>, ControllerError> {
+        let cell = snapshot.cell();
+        self.refuse_marked(&cell, name).await?;
+        let existing = match self.find_manifest(&cell, name).await? {
+            Some(found) => Some(self.check_existing(snapshot, name, &found).await?),
+            None => None,
+        };
+        self.write_files(snapshot, name).await?;
+        Ok(existing)
+    }
+
+    /// Makes a staged version exist. None when an input changed meanwhile, or another controller was faster.
+    pub(super) async fn commit_version(
         &self,
         inputs: &Inputs,
         snapshot: &Snapshot,
         name: &VersionName,
         note: Option<&str>,
         turn: &mut Turn<'_>,
-    ) -> Result<Made, ControllerError> {
-        let cell = snapshot.cell();
-        self.refuse_marked(&cell, name).await?;
-        if let Some(found) = self.find_manifest(&cell, name).await? {
-            let target = self.check_existing(snapshot, name, &found).await?;
-            self.write_files(snapshot, name).await?;
-            return Ok(Made::Whole(target));
-        }
-        self.write_files(snapshot, name).await?;
+    ) -> Result<Option<Target>, ControllerError> {
         if !self.are_unchanged(inputs).await? {
-            return Ok(Made::BeginAgain);
+            return Ok(None);
         }
         turn.keep().await?;
+        let cell = snapshot.cell();
         self.refuse_marked(&cell, name).await?;
         let by = self.actor().user.clone();
         let manifest = snapshot.manifest(name.clone(), self.now(), by, note.map(str::to_owned));
@@ -104,8 +105,8 @@ impl Controller {
         let target = target_of(&manifest, &bytes);
         let key = ObjectKey::VersionManifest(cell, name.clone());
         match self.writer().await?.create(&key, bytes.into()).await {
-            Ok(_) => Ok(Made::Whole(target)),
-            Err(StoreError::Conflict { .. }) => Ok(Made::BeginAgain),
+            Ok(_) => Ok(Some(target)),
+            Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
