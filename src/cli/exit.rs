@@ -62,17 +62,8 @@ impl From<Exit> for ExitCode {
 #[cfg(feature = "controller")]
 impl From<crate::controller::ErrorKind> for Exit {
     fn from(kind: crate::controller::ErrorKind) -> Self {
-        use crate::controller::ErrorKind;
-        match kind {
-            ErrorKind::Invalid => Self::Usage,
-            ErrorKind::Conflict => Self::Conflict,
-            ErrorKind::NotFound => Self::NotFound,
-            ErrorKind::Denied | ErrorKind::Tampered => Self::Denied,
-            ErrorKind::Unreachable => Self::Unreachable,
-            ErrorKind::TimedOut => Self::TimedOut,
-            ErrorKind::DeployFailed => Self::Failed,
-            ErrorKind::Internal => Self::Internal,
-        }
+        let code = kind.exit_code();
+        Self::ALL.iter().map(|(exit, _)| *exit).find(|exit| exit.code() == code).unwrap_or(Self::Internal)
     }
 }
 

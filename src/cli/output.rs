@@ -54,10 +54,6 @@ impl Output {
         Self { format, out_is_terminal: false, colour: false }
     }
 
-    pub(crate) fn format(self) -> Format {
-        self.format
-    }
-
     /// `word` in a colour, if there are colours.
     pub(crate) fn paint(self, tone: Tone, word: &str) -> String {
         let word = text::line(word);
@@ -75,24 +71,22 @@ impl Output {
 
     /// Writes a value: as `table` says for people, as it is for programs.
     pub(crate) fn show<T: Serialize>(self, value: &T, table: impl FnOnce(Self) -> String) -> Result<(), Failure> {
-        let unwritable = |what: String| Failure::new(Exit::Internal, "output", what);
         match self.format {
             Format::Table => self.trusted(&table(self)),
             Format::Json => {
-                let json = serde_json::to_string_pretty(value).map_err(|error| unwritable(error.to_string()))?;
+                let json = serde_json::to_string_pretty(value).map_err(|error| unwritable(&error))?;
                 self.data(&json)
             }
-            Format::Yaml => {
-                let yaml = serde_yaml::to_string(value).map_err(|error| unwritable(error.to_string()))?;
-                self.data(yaml.trim_end())
-            }
+            Format::Yaml => self.data(&yaml(value)?),
         }
     }
 
-    /// Writes a value that is best read as YAML by people, too.
-    pub(crate) fn show_yaml<T: Serialize>(self, value: &T) -> Result<(), Failure> {
-        let format = if self.format == Format::Table { Format::Yaml } else { self.format };
-        Self { format, ..self }.show(value, |_| String::new())
+    /// Writes a value that people read best as YAML, too. Asked for by name YAML is data; here it is a view.
+    pub(crate) fn show_whole<T: Serialize>(self, value: &T) -> Result<(), Failure> {
+        match self.format {
+            Format::Table => self.trusted(&text::lines(&yaml(value)?)),
+            Format::Json | Format::Yaml => self.show(value, |_| String::new()),
+        }
     }
 
     /// Writes data that strangers may have written. A terminal is protected from it; a program gets it as it is.
@@ -133,6 +127,14 @@ impl Output {
             Format::Json | Format::Yaml => self.say(&failure.for_programs()),
         }
     }
+}
+
+fn yaml<T: Serialize>(value: &T) -> Result<String, Failure> {
+    serde_yaml::to_string(value).map(|text| text.trim_end().to_owned()).map_err(|error| unwritable(&error))
+}
+
+fn unwritable(error: &dyn std::error::Error) -> Failure {
+    Failure::new(Exit::Internal, "output", error.to_string())
 }
 
 /// A reader that has had enough, such as `head`, is no failure.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::error::ConfigError;
 use crate::yaml;
 
-/// The name of the controller's config file, in the current folder and in [`SYSTEM_FOLDER`].
+/// The name of the controller's config file, in the current folder and in `/etc/fleetman`.
 pub const CONTROLLER_FILE: &str = "controller_config.yaml";
 
 /// The name of the agent's config file, likewise.

@@ -21,5 +21,5 @@ pub use duration::WrittenDuration;
 pub use error::ConfigError;
 pub use file::{AGENT_FILE, CONTROLLER_FILE, ConfigFile, find};
 
-#[cfg(all(test, feature = "agent", feature = "controller"))]
+#[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
 //! Both config files: what is taken, what is refused and where, and that the examples show everything.
+#![cfg(all(feature = "agent", feature = "controller"))]
 
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;

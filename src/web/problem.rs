@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::controller::{ControllerError, ErrorKind};
+use crate::controller::ControllerError;
 
 /// Why a request has no answer.
 #[derive(Debug, Serialize)]
@@ -31,15 +31,7 @@ impl Problem {
 
 impl From<ControllerError> for Problem {
     fn from(error: ControllerError) -> Self {
-        let status = match error.kind() {
-            ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
-            ErrorKind::Conflict => StatusCode::CONFLICT,
-            ErrorKind::NotFound => StatusCode::NOT_FOUND,
-            ErrorKind::Denied | ErrorKind::Tampered => StatusCode::FORBIDDEN,
-            ErrorKind::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-            ErrorKind::DeployFailed | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        };
+        let status = StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self::new(status, error.code(), error.to_string())
     }
 }

@@ -94,7 +94,7 @@ pub(super) async fn run(args: DescribeArgs, context: &Context) -> Result<Exit, F
 }
 
 fn show<T: Serialize>(output: Output, value: &T) -> Result<Exit, Failure> {
-    output.show_yaml(value)?;
+    output.show_whole(value)?;
     Ok(Exit::Ok)
 }
 
