@@ -4,6 +4,7 @@
 
 mod cli_bucket;
 mod cli_local;
+mod cli_ship;
 mod conformance;
 mod controller_crash;
 mod controller_deletion;
@@ -30,3 +31,4 @@ mod store_reads;
 mod store_ways;
 mod store_writes;
 mod support;
+mod web_api;

@@ -14,10 +14,14 @@ use crate::model::{CellId, ManifestName};
 
 /// Cells by name.
 #[derive(Debug, Clone, Args)]
-#[group(required = true, multiple = true)]
+#[group(skip)]
 pub(super) struct Selection {
     /// The cells, as <node>/<cell>
-    #[arg(value_name = "CELL", conflicts_with_all = ["manifest", "label", "all"])]
+    #[arg(
+        value_name = "CELL",
+        required_unless_present_any = ["manifest", "label", "all"],
+        conflicts_with_all = ["manifest", "label", "all"]
+    )]
     cells: Vec<CellId>,
     #[command(flatten)]
     filter: Filter,
@@ -28,7 +32,7 @@ pub(super) struct Selection {
 
 /// Cells by what they are.
 #[derive(Debug, Clone, Default, Args)]
-#[group(multiple = true)]
+#[group(skip)]
 pub(super) struct Filter {
     /// Every cell of this manifest but those that were removed
     #[arg(short, long, value_name = "MANIFEST")]
