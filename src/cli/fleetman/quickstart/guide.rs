@@ -31,7 +31,7 @@ pub(super) fn text(home: &Home, sites: &[Site], view: &FleetView, took: Duration
     let config = quoted(&home.path("controller_config.yaml"));
     line("\nTry it in another terminal:\n");
     line(&format!("  export FLEETMAN_CONFIG={config}"));
-    line(&format!("  {fleetman} publish --manifest site --deployment 2 --yes --wait"));
+    line(&format!("  {fleetman} publish --manifest site --deployment 2 --as 2 --yes --wait"));
     line("      # reload a page: version 2");
     line(&format!("  {fleetman} rollback --manifest site --yes --wait"));
     line("      # and back again");
