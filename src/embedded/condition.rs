@@ -91,3 +91,58 @@ impl ReadCondition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::digests::{Algorithm, Checksum, Scope};
+    use super::super::object::Headers;
+    use super::*;
+
+    fn object() -> Object {
+        Object {
+            key: "k".to_owned(),
+            size: 0,
+            etag: "now".to_owned(),
+            modified: DateTime::from_timestamp_millis(100_700).unwrap(),
+            checksum: Checksum { algorithm: Algorithm::Crc32, scope: Scope::FullObject, value: String::new() },
+            headers: Headers::default(),
+            parts: Vec::new(),
+            upload: None,
+        }
+    }
+
+    #[test]
+    fn a_read_is_decided_by_etag_before_date_and_by_match_before_none_match() {
+        use Verdict::{NotModified, PreconditionFailed, Proceed};
+        // If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since; the object is "now", of second 100.7.
+        let cases = [
+            (None, None, None, None, Proceed),
+            (Some("now"), None, None, None, Proceed),
+            (Some("old"), None, None, None, PreconditionFailed),
+            (Some("*"), None, None, None, Proceed),
+            (None, Some("now"), None, None, NotModified),
+            (None, Some("old"), None, None, Proceed),
+            (None, Some("*"), None, None, NotModified),
+            (None, None, Some(99), None, Proceed),
+            (None, None, Some(100), None, NotModified),
+            (None, None, Some(101), None, NotModified),
+            (None, None, None, Some(99), PreconditionFailed),
+            (None, None, None, Some(100), Proceed),
+            (None, None, None, Some(101), Proceed),
+            (Some("now"), None, None, Some(99), Proceed),
+            (None, Some("old"), Some(101), None, Proceed),
+            (Some("old"), Some("now"), None, None, PreconditionFailed),
+        ];
+        for case in cases {
+            let etag = |text: Option<&str>| text.map(|text| text.parse::<ETagCondition>().unwrap());
+            let date = |second: Option<i64>| second.and_then(|second| DateTime::from_timestamp(second, 0));
+            let condition = ReadCondition {
+                if_match: etag(case.0),
+                if_none_match: etag(case.1),
+                if_modified_since: date(case.2),
+                if_unmodified_since: date(case.3),
+            };
+            assert_eq!(condition.evaluate(&object()), case.4, "{case:?}");
+        }
+    }
+}

@@ -174,3 +174,42 @@ impl Folder {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::condition::WriteCondition;
+    use super::super::digests::{Algorithm, Digests};
+    use super::super::object::{Headers, Object};
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[tokio::test]
+    async fn a_write_under_way_does_not_land_in_a_deleted_bucket() {
+        let root = tempfile::tempdir().unwrap();
+        let clock = SystemClock::shared();
+        let (folder, _) = Folder::open(root.path(), Arc::clone(&clock)).unwrap();
+        folder.create_bucket("bucket").unwrap();
+        let bucket = folder.bucket("bucket").unwrap();
+        let temporary = bucket.hold().temporary_file().unwrap();
+        let folder = tokio::task::spawn_blocking(move || {
+            folder.delete_bucket("bucket").unwrap();
+            folder.create_bucket("bucket").unwrap();
+            folder
+        });
+        let folder = folder.await.unwrap();
+        let object = Object {
+            key: "k".to_owned(),
+            size: 0,
+            etag: String::new(),
+            modified: clock.now(),
+            checksum: Digests::new(Algorithm::Crc32).finish().1,
+            headers: Headers::default(),
+            parts: Vec::new(),
+            upload: None,
+        };
+        let refused = bucket.commit(temporary, object, WriteCondition::None).await;
+        assert!(matches!(refused, Err(Refusal::NoSuchBucket)), "{refused:?}");
+        assert_eq!(fs::read_dir(root.path().join("buckets/bucket/objects")).unwrap().count(), 0);
+        assert!(folder.bucket("bucket").unwrap().get("k").is_none());
+    }
+}

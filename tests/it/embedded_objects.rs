@@ -1,5 +1,7 @@
 //! The embedded store as its own process sees it: starting, stopping, refusing, surviving a restart.
 
+use std::path::Path;
+
 use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use fleetman::embedded::{EmbeddedError, Options, Server};
@@ -76,15 +78,22 @@ async fn a_wrong_secret_is_refused() {
 }
 
 #[tokio::test]
-async fn a_damaged_object_is_named_and_not_served() {
+async fn a_damaged_or_misplaced_object_is_named_and_not_served() {
     let mut store = Store::start().await;
     store.client().put_object().bucket(BUCKET).key("k").send().await.unwrap();
     store.stop().await;
     let objects = store.folder().join("buckets").join(BUCKET).join("objects");
-    let file = std::fs::read_dir(objects).unwrap().next().unwrap().unwrap().path();
+    let file = std::fs::read_dir(&objects).unwrap().next().unwrap().unwrap().path();
+    let refused = async |damaged: &Path| {
+        let error = Server::start(options(store.folder())).await.unwrap_err();
+        assert!(matches!(&error, EmbeddedError::Damaged { path, .. } if path == damaged), "{error:?}");
+    };
+    let copy = objects.join("0123");
+    std::fs::copy(&file, &copy).unwrap();
+    refused(&copy).await;
+    std::fs::remove_file(copy).unwrap();
     std::fs::write(&file, b"torn").unwrap();
-    let error = Server::start(options(store.folder())).await.unwrap_err();
-    assert!(matches!(&error, EmbeddedError::Damaged { path, .. } if *path == file), "{error:?}");
+    refused(&file).await;
 }
 
 #[tokio::test]
