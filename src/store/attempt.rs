@@ -23,6 +23,8 @@ pub(super) struct Failure {
     pub(super) kind: Kind,
     /// How often it was tried.
     pub(super) tries: u32,
+    /// Whether the request may have been carried out although it failed: by this try or one before it.
+    pub(super) may_have_happened: bool,
     status: u16,
     code: String,
     message: String,
@@ -108,13 +110,14 @@ fn classify(status: u16, code: &str) -> Kind {
 impl Failure {
     /// A failure that the store did not put into words.
     pub(super) fn of(kind: Kind, source: Option<Cause>) -> Self {
-        Self { kind, tries: 1, status: 0, code: String::new(), message: String::new(), retry_after: None, source }
+        let (code, message) = Default::default();
+        Self { kind, tries: 1, may_have_happened: false, status: 0, code, message, retry_after: None, source }
     }
 
     /// What the store said about one object in an answer that was a success as a whole.
     pub(super) fn told(code: &str, message: &str) -> Self {
+        // Its status is that of the whole answer, so only the word can decide.
         let status = 200;
-        // No status goes with it, so only the word decides.
         let kind = if code == "AccessDenied" { Kind::Denied } else { classify(status, code) };
         Self { status, code: code.to_owned(), message: message.to_owned(), ..Self::of(kind, None) }
     }
@@ -128,15 +131,8 @@ impl Failure {
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        if let Some(fault) = find::<CredentialsError>(&error) {
-            let kind = match fault {
-                CredentialsError::CredentialsNotLoaded(_) | CredentialsError::ProviderTimedOut(_) => {
-                    Kind::NoCredentials
-                }
-                _ => Kind::BadCredentials,
-            };
-            let code = "they could not be loaded".to_owned();
-            return Self { code, ..Self::of(kind, Some(error.into())) };
+        if find::<CredentialsError>(&error).is_some() {
+            return Self::of(Kind::NoCredentials, Some(error.into()));
         }
         let Some(raw) = error.raw_response() else {
             let kind = match &error {
@@ -170,10 +166,11 @@ impl Failure {
 
     /// The same failure for another key of the same request.
     pub(super) fn without_source(&self) -> Self {
-        let Self { kind, tries, status, code, message, retry_after, source: _ } = self;
+        let Self { kind, tries, may_have_happened, status, code, message, retry_after, source: _ } = self;
         Self {
             kind: kind.clone(),
             tries: *tries,
+            may_have_happened: *may_have_happened,
             status: *status,
             code: code.clone(),
             message: message.clone(),
@@ -185,11 +182,6 @@ impl Failure {
     /// Whether the same request may succeed when sent again.
     pub(super) fn is_transient(&self) -> bool {
         matches!(self.kind, Kind::Throttled | Kind::Down(_) | Kind::Busy)
-    }
-
-    /// Whether the request may have been carried out although it failed.
-    pub(super) fn may_have_happened(&self) -> bool {
-        matches!(self.kind, Kind::Down(_) | Kind::Busy)
     }
 }
 
@@ -209,12 +201,13 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 pub(super) struct Tries<'a> {
     store: &'a Store,
     made: u32,
+    may_have_happened: bool,
     clock_corrected: bool,
 }
 
 impl<'a> Tries<'a> {
     pub(super) fn new(store: &'a Store) -> Self {
-        Self { store, made: 0, clock_corrected: false }
+        Self { store, made: 0, may_have_happened: false, clock_corrected: false }
     }
 
     /// Counts anew, because the last try got somewhere.
@@ -229,13 +222,14 @@ impl<'a> Tries<'a> {
     pub(super) async fn wait_after(&mut self, failure: Failure) -> Result<(), Failure> {
         let store = &self.store.inner;
         self.made += 1;
+        self.may_have_happened |= matches!(failure.kind, Kind::Down(_) | Kind::Busy);
         if !self.clock_corrected && self.may_be_skew(&failure) {
             // The SDK signs with the store's time as the last answer told it: once more, at once.
             self.clock_corrected = true;
             return Ok(());
         }
         if self.made >= store.retry.tries || !failure.is_transient() {
-            return Err(Failure { tries: self.made, ..failure });
+            return Err(Failure { tries: self.made, may_have_happened: self.may_have_happened, ..failure });
         }
         let wait = match failure.retry_after {
             Some(asked) => asked.min(store.retry.most),
@@ -309,7 +303,7 @@ impl Store {
         let endpoint = || self.inner.endpoint_shown();
         match kind {
             Kind::Absent => StoreError::NotFound { doing },
-            Kind::Denied => StoreError::Denied { doing, code },
+            Kind::Denied => StoreError::Denied { doing, code, message },
             Kind::Precondition | Kind::Busy => StoreError::Conflict { doing },
             Kind::Throttled => StoreError::Throttled { doing, code, tries },
             Kind::Down(why) => StoreError::Unreachable { doing, endpoint: endpoint(), why, tries, source },

@@ -84,12 +84,14 @@ pub enum StoreError {
         doing: Doing,
     },
     /// Have the rights put right. Never the same as [`StoreError::NotFound`].
-    #[error("{doing}: the store denies it to these credentials ({code}); they need the right to do it")]
+    #[error("{doing}: the store denies it to these credentials ({code} {message}); they need the right to do it")]
     Denied {
         /// What was being done.
         doing: Doing,
         /// The store's word for it.
         code: String,
+        /// The store's sentence about it: some stores tell a wrong key only here.
+        message: String,
     },
     /// Read again and decide anew.
     #[error("{doing}: another writer was there first; read it again before changing it")]

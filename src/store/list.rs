@@ -12,6 +12,9 @@ use super::{ETag, Store};
 use crate::model::ObjectKey;
 use crate::model::keys::Folder;
 
+/// So many empty pages one after the other are no list any more.
+const MOST_EMPTY_PAGES: u32 = 100;
+
 /// One object in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -59,6 +62,8 @@ pub struct Pages {
     depth: Depth,
     start_after: Option<String>,
     next: Next,
+    /// Empty pages since the last that was not.
+    empty: u32,
 }
 
 enum Next {
@@ -78,7 +83,7 @@ impl Store {
         } else {
             self.inner.prefix.join(&relative)
         };
-        Pages { store: self.clone(), below, depth, start_after: None, next: Next::First }
+        Pages { store: self.clone(), below, depth, start_after: None, next: Next::First, empty: 0 }
     }
 
     /// Lists everything below `folder`, if it is at most `limit` objects and folders.
@@ -129,7 +134,7 @@ impl Pages {
                     // XML cannot hold every key, and one bad key must not hide the others.
                     .encoding_type(EncodingType::Url)
                     .set_delimiter((self.depth == Depth::Shallow).then(|| "/".to_owned()))
-                    .set_start_after(self.start_after.clone().filter(|_| token.is_none()))
+                    .set_start_after(self.start_after.clone())
                     .set_continuation_token(token.clone());
                 store.send(store.inner.deadlines.whole, request.send())
             })
@@ -146,11 +151,12 @@ impl Pages {
             let name = self.strip(&full)?.trim_end_matches('/').to_owned();
             listing.folders.push(name);
         }
+        self.empty = if listing == Listing::default() { self.empty + 1 } else { 0 };
         self.next = match page.next_continuation_token {
             Some(next) if page.is_truncated == Some(true) => {
-                // A store that goes in circles would be listed for ever.
-                if Some(&next) == token.as_ref() {
-                    return Err(self.nonsense("it named the same page as the next one".to_owned()));
+                // A store that leads in circles or nowhere would be listed for ever.
+                if Some(&next) == token.as_ref() || self.empty > MOST_EMPTY_PAGES {
+                    return Err(self.nonsense("it names ever more pages and nothing on them".to_owned()));
                 }
                 Next::Token(next)
             }

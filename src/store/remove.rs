@@ -41,7 +41,7 @@ impl Store {
         let mut results = Vec::with_capacity(keys.len());
         for batch in keys.chunks(BATCH) {
             match self.delete_batch(batch).await {
-                Ok(failures) => results.extend(batch.iter().cloned().zip(failures)),
+                Ok(of_batch) => results.extend(batch.iter().cloned().zip(of_batch)),
                 // Stores differ in the checksum that they want with a batch, and some know none: one by one then,
                 // which also names what is wrong with each key.
                 Err(failure) if matches!(failure.kind, Kind::Unsupported | Kind::Refused | Kind::Denied) => {

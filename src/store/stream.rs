@@ -103,3 +103,86 @@ impl ObjectStream {
         })))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future, pending};
+    use std::pin::Pin;
+    use std::sync::{Arc, Mutex};
+
+    use aws_sdk_s3::primitives::SdkBody;
+    use chrono::{DateTime, Utc};
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::{Credentials, Secret, StoreSettings};
+
+    /// A clock on which three seconds pass between two looks at it.
+    #[derive(Debug, Default)]
+    struct Stepping(Mutex<Duration>);
+
+    impl Stepping {
+        fn pass(&self, duration: Duration) -> Duration {
+            let mut now = self.0.lock().unwrap();
+            *now += duration;
+            *now
+        }
+    }
+
+    impl Clock for Stepping {
+        fn now(&self) -> DateTime<Utc> {
+            DateTime::UNIX_EPOCH
+        }
+
+        fn monotonic(&self) -> Duration {
+            self.pass(Duration::from_secs(3))
+        }
+
+        fn sleep(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            Box::pin(pending())
+        }
+    }
+
+    /// A body of 40 such pieces, each of which is three seconds in coming.
+    async fn slow_body(clock: &Arc<Stepping>, piece_bytes: usize) -> Body {
+        let credentials =
+            Credentials::Static { access_key: "k".to_owned(), secret_key: Secret::new("s"), session_token: None };
+        let endpoint = Some("http://127.0.0.1:9".to_owned());
+        let settings = StoreSettings { credentials, endpoint, ..StoreSettings::new("bucket") };
+        let store = Store::connect(settings, clock.clone()).await.unwrap();
+        let piece = Bytes::from(vec![0; piece_bytes]);
+        let frames = (0..40).map(move |_| Ok::<_, std::io::Error>(Frame::data(piece.clone())));
+        let bytes = ByteStream::new(SdkBody::from_body_1_x(StreamBody::new(stream::iter(frames))));
+        Body::new(store, bytes, u64::MAX)
+    }
+
+    async fn read(body: &mut Body, between: impl Fn()) -> Result<u64, Kind> {
+        let mut bytes = 0;
+        while let Some(piece) = body.next().await.map_err(|failure| failure.kind)? {
+            bytes += piece.len() as u64;
+            between();
+        }
+        Ok(bytes)
+    }
+
+    #[tokio::test]
+    async fn a_slow_body_is_borne_and_a_trickle_is_not() {
+        let clock = Arc::new(Stepping::default());
+        let mut slow = slow_body(&clock, 3 * 1024).await;
+        assert_eq!(read(&mut slow, || ()).await, Ok(40 * 3 * 1024));
+        let mut trickle = slow_body(&clock, 2 * 1024).await;
+        assert_eq!(read(&mut trickle, || ()).await, Err(Kind::Down(Outage::Stalled(Duration::from_secs(20)))));
+    }
+
+    #[tokio::test]
+    async fn the_time_that_the_reader_takes_is_not_held_against_the_store() {
+        let clock = Arc::new(Stepping::default());
+        let mut body = slow_body(&clock, 3 * 1024).await;
+        let between = || {
+            clock.pass(Duration::from_secs(100));
+        };
+        assert_eq!(read(&mut body, between).await, Ok(40 * 3 * 1024));
+    }
+}

@@ -182,7 +182,7 @@ impl Store {
         match result {
             Ok(answer) => self.etag(answer.e_tag, full_key),
             // An upload that is gone was completed by a try whose answer was lost, if the object is there.
-            Err(failure) if failure.kind == Kind::Absent || failure.may_have_happened() => {
+            Err(failure) if failure.kind == Kind::Absent || failure.may_have_happened => {
                 match self.head_full(full_key).await {
                     Ok(meta) if meta.size == source.expect.size => Ok(meta.etag),
                     _ => Err(self.explain(source.doing.clone(), failure)),

@@ -105,7 +105,7 @@ impl Store {
     }
 
     /// Writes under a condition and settles every answer that leaves it open whether the write happened: "was it
-    /// me?" (protocol.md, "Three writes exist").
+    /// me?".
     async fn write(
         &self,
         key: &ObjectKey,
@@ -118,7 +118,7 @@ impl Store {
             // The store may have overwritten a winner, or have been overwritten by one since.
             Ok(_) => None,
             // Another's bytes or our own, from a try whose answer was lost.
-            Err(failure) if failure.kind == Kind::Precondition || failure.may_have_happened() => Some(failure),
+            Err(failure) if failure.kind == Kind::Precondition || failure.may_have_happened => Some(failure),
             // The bytes that were to be replaced are gone.
             Err(failure) if failure.kind == Kind::Absent && matches!(condition, Condition::Unchanged(_)) => {
                 Some(failure)
@@ -126,17 +126,16 @@ impl Store {
             Err(failure) => return Err(self.explain(doing, failure)),
         };
         let outcome = match &failure {
-            Some(failure) if failure.kind == Kind::Precondition && failure.tries == 1 => Outcome::AlreadySame,
+            Some(failure) if !failure.may_have_happened => Outcome::AlreadySame,
             _ => Outcome::New,
         };
         match (self.there(key, &body).await?, failure) {
             (There::Same(etag), _) => Ok((etag, outcome)),
             // Nothing is there and nobody says that the condition failed: the write just did not happen.
-            (There::Nothing, Some(failure)) if failure.may_have_happened() => Err(self.explain(doing, failure)),
+            (There::Nothing, Some(failure)) if failure.may_have_happened => Err(self.explain(doing, failure)),
             // The bytes that were to be replaced are still there: likewise.
             (There::Other(etag), Some(failure))
-                if failure.may_have_happened()
-                    && matches!(condition, Condition::Unchanged(known) if *known == etag) =>
+                if failure.may_have_happened && matches!(condition, Condition::Unchanged(known) if *known == etag) =>
             {
                 Err(self.explain(doing, failure))
             }

@@ -10,15 +10,18 @@ use axum::body::Body;
 use bytes::Bytes;
 use fleetman::model::keys::Folder;
 use fleetman::model::{ObjectKey, Sha256Digest};
-use fleetman::store::{Deadlines, Depth, Expect, Outage, Store, StoreError};
+use fleetman::store::{
+    Conditions, Credentials, Deadlines, Depth, Expect, Fetched, Outage, Secret, Store, StoreError, StoreSettings,
+};
 use futures_util::stream;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWrite};
 
 use crate::support::bucket::{connect, heartbeat, probe, settings};
+use crate::support::garage::Garage;
 use crate::support::proxy::{Fault, FaultProxy, On, Rule};
 use crate::support::scripted::{Scripted, answer, s3_error};
-use crate::support::{BUCKET, Store as Server};
+use crate::support::{ACCESS_KEY, BUCKET, Store as Server};
 
 async fn behind_a_proxy() -> (Server, FaultProxy, Store) {
     let server = Server::start().await;
@@ -56,13 +59,11 @@ async fn download(store: &Store, offset: Option<u64>, expect: Expect) -> Result<
 
 const ODD_PATHS: [&str; 6] = ["a b/c+d", "é/ü.txt", "100%/%41", "q?x=1&y=2#z", "~!*'()-_.", "日本/\u{1F980}"];
 
-#[tokio::test]
-async fn files_with_odd_paths_go_in_and_out_and_are_copied_and_deleted() {
-    let (_server, _proxy, store) = behind_a_proxy().await;
+async fn files_with_odd_paths_go_everywhere(store: &Store) {
     let folder = tempfile::tempdir().unwrap();
     for path in ODD_PATHS {
         let bytes = path.as_bytes();
-        upload(&store, &probe(path), &file(&folder, bytes), expect(bytes)).await.unwrap();
+        upload(store, &probe(path), &file(&folder, bytes), expect(bytes)).await.unwrap();
         let copied = probe(&format!("copy/{path}"));
         store.copy(&probe(path), &copied).await.unwrap();
         let mut got = Vec::new();
@@ -76,6 +77,41 @@ async fn files_with_odd_paths_go_in_and_out_and_are_copied_and_deleted() {
     let results = store.delete_many(&keys).await;
     assert!(results.iter().all(|(_, result)| result.is_ok()), "{results:?}");
     assert_eq!(store.list_all(&Folder::Root, Depth::Deep, 100).await.unwrap().entries, []);
+}
+
+#[tokio::test]
+async fn files_with_odd_paths_go_in_and_out_and_are_copied_and_deleted() {
+    let (_server, _proxy, store) = behind_a_proxy().await;
+    files_with_odd_paths_go_everywhere(&store).await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_ours_does_the_same() {
+    let Some(garage) = Garage::start().await else { return };
+    let store = connect(settings(&garage.endpoint())).await.with_capabilities(Conditions::Unknown);
+    files_with_odd_paths_go_everywhere(&store).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = pattern(17 * 1024 * 1024);
+    upload(&store, &probe("f"), &file(&folder, &bytes), expect(&bytes)).await.unwrap();
+    assert!(download(&store, None, expect(&bytes)).await.unwrap() == bytes);
+    assert!(download(&store, Some(1000), expect(&bytes[1000..2000])).await.unwrap() == bytes[1000..2000]);
+
+    let first = store.create(&ObjectKey::Fleet, Bytes::from_static(b"one")).await.unwrap();
+    assert_eq!(store.get_if_changed(&ObjectKey::Fleet, Some(&first.etag), 10).await.unwrap(), Fetched::Unchanged);
+    let error = store.create(&ObjectKey::Fleet, Bytes::from_static(b"two")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Conflict { .. }), "{error:?}");
+
+    let stranger = Credentials::Static {
+        access_key: ACCESS_KEY.to_owned(),
+        secret_key: Secret::new("0".repeat(64)),
+        session_token: None,
+    };
+    let store = connect(StoreSettings { credentials: stranger, ..settings(&garage.endpoint()) }).await;
+    let error = store.get(&ObjectKey::Fleet, 10).await.unwrap_err();
+    // Garage has no word of its own for a wrong signature, but a sentence.
+    assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+    assert!(error.to_string().contains("nvalid signature"), "{error}");
 }
 
 #[tokio::test]
@@ -107,10 +143,14 @@ async fn an_upload_whose_last_answer_is_lost_is_known_to_be_done() {
     let (_server, proxy, store) = behind_a_proxy().await;
     let folder = tempfile::tempdir().unwrap();
     let bytes = pattern(16 * 1024 * 1024 + 1);
-    // The third write is the completion: begin, three parts, complete.
+    // The fifth write is the completion: begin, three parts, complete.
     proxy.inject(Rule::new(On::write("*"), Fault::LoseResponse).skip(4).times(1));
+    // Most stores know nothing of an upload that is complete.
+    proxy.inject(Rule::new(On::write("*"), Fault::Error { status: 404, code: "NoSuchUpload" }).skip(5).times(1));
     upload(&store, &probe("f"), &file(&folder, &bytes), expect(&bytes)).await.unwrap();
     assert!(download(&store, None, expect(&bytes)).await.unwrap() == bytes);
+    let completions = proxy.log().into_iter().filter(|seen| seen.query.contains("uploadId") && seen.method == "POST");
+    assert_eq!(completions.map(|seen| seen.status).collect::<Vec<_>>(), [None, Some(404)]);
 }
 
 #[tokio::test]
@@ -215,6 +255,23 @@ async fn a_store_that_does_not_know_ranges_is_not_believed() {
     let error = download(&store, Some(5), expect(b"56789")).await.unwrap_err();
     assert!(matches!(error, StoreError::Unsupported { .. }), "{error:?}");
     assert!(matches!(store.open_range(&probe("f"), 5, 5).await, Err(StoreError::Unsupported { .. })));
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_without_a_length_is_not_whole() {
+    let short = Scripted::start(|_| {
+        // As a stream it has no length.
+        let body = Body::from_stream(stream::iter([Ok::<_, std::io::Error>("012")]));
+        let mut answer = answer(206, body);
+        answer.headers_mut().insert("content-range", "bytes 5-9/100".parse().unwrap());
+        answer
+    })
+    .await;
+    let store = connect(settings(&short.endpoint())).await;
+    let mut reader = store.open_range(&probe("f"), 5, 5).await.unwrap().into_reader();
+    assert!(reader.read_to_end(&mut Vec::new()).await.is_err());
+    // The next try asks for what is missing, and gets an answer of other bytes.
+    assert!(matches!(download(&store, Some(5), expect(b"01234")).await, Err(StoreError::Unsupported { .. })));
 }
 
 #[tokio::test]

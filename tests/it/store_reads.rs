@@ -1,6 +1,7 @@
 //! What the store layer says of objects that it reads and lists.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
@@ -226,6 +227,20 @@ async fn a_list_that_goes_in_circles_or_elsewhere_is_refused() {
         let error = store.list_all(&Folder::Agents, Depth::Deep, 10).await.unwrap_err();
         assert!(matches!(&error, StoreError::Refused { code, .. } if code == "nonsense"), "{page}: {error:?}");
     }
+}
+
+#[tokio::test]
+async fn a_list_that_leads_nowhere_ends() {
+    let pages = AtomicUsize::new(0);
+    let liar = Scripted::start(move |_| {
+        let next = pages.fetch_add(1, Ordering::SeqCst);
+        let token = format!("<NextContinuationToken>{next}</NextContinuationToken>");
+        answer(200, format!("<ListBucketResult><IsTruncated>true</IsTruncated>{token}</ListBucketResult>"))
+    })
+    .await;
+    let store = connect(settings(&liar.endpoint())).await;
+    let error = store.list_all(&Folder::Agents, Depth::Deep, 10).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Refused { code, .. } if code == "nonsense"), "{error:?}");
 }
 
 #[tokio::test]

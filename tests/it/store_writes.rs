@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
-use fleetman::model::{NodeName, ObjectKey};
+use fleetman::model::{NodeName, ObjectKey, Sha256Digest};
 use fleetman::store::{Conditions, ETag, Outcome, Store, StoreError};
 
 use crate::support::bucket::{connect, heartbeat, probe, settings};
@@ -81,6 +81,17 @@ async fn a_write_whose_every_answer_is_lost_is_known_to_be_mine() {
     assert_eq!(store.create(&probe("a"), MINE).await.unwrap().outcome, Outcome::New);
     let known = store.get(&probe("a"), 100).await.unwrap().etag;
     store.replace_if(&probe("a"), OTHER, Some(&known)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_mine_whatever_the_later_tries_meet() {
+    let (_server, proxy, store) = behind_a_proxy().await;
+    for (key, status) in [("a", 503), ("b", 403)] {
+        proxy.heal();
+        proxy.inject(Rule::new(On::put("*"), Fault::LoseResponse).times(1));
+        proxy.inject(Rule::new(On::put("*"), Fault::status(status)).skip(1));
+        assert_eq!(store.create(&probe(key), MINE).await.unwrap().outcome, Outcome::New, "{status}");
+    }
 }
 
 #[tokio::test]
@@ -213,4 +224,23 @@ async fn a_key_is_only_written_the_way_it_may_be() {
         assert!(matches!(error, StoreError::WriteRule { .. }), "{error:?}");
     }
     assert_eq!(proxy.log().len(), 0, "nothing was asked of the store");
+}
+
+#[tokio::test]
+async fn what_is_sent_is_signed_with_its_digest_and_carries_nothing_that_old_stores_refuse() {
+    let store = Scripted::start(|_| {
+        let mut answer = answer(200, "");
+        answer.headers_mut().insert("etag", "\"e\"".parse().unwrap());
+        answer
+    })
+    .await;
+    let bucket = connect(settings(&store.endpoint())).await;
+    bucket.put_own(&heartbeat("n1"), MINE).await.unwrap();
+    bucket.get(&heartbeat("n1"), 10).await.unwrap();
+    let asked = store.asked();
+    assert_eq!(asked[0].headers["x-amz-content-sha256"], Sha256Digest::of(&MINE).to_string());
+    for header in asked.iter().flat_map(|asked| asked.headers.keys()) {
+        let name = header.as_str();
+        assert!(!name.contains("checksum") && name != "content-encoding" && name != "x-amz-trailer", "{name}");
+    }
 }
