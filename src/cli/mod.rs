@@ -1,5 +1,6 @@
 //! The command line: what both programs share, and the programs.
 
+#[cfg(feature = "controller")]
 mod ask;
 mod exit;
 mod failure;

@@ -81,28 +81,9 @@ impl Output {
         }
     }
 
-    /// Writes a value that people read best as YAML, too. Asked for by name YAML is data; here it is a view.
-    pub(crate) fn show_whole<T: Serialize>(self, value: &T) -> Result<(), Failure> {
-        match self.format {
-            Format::Table => self.trusted(&text::lines(&yaml(value)?)),
-            Format::Json | Format::Yaml => self.show(value, |_| String::new()),
-        }
-    }
-
     /// Writes data that strangers may have written. A terminal is protected from it; a program gets it as it is.
     pub(crate) fn data(self, data: &str) -> Result<(), Failure> {
         if self.out_is_terminal { self.trusted(&text::lines(data)) } else { self.trusted(data) }
-    }
-
-    /// Writes bytes as they are, unless a terminal would have to show them.
-    pub(crate) fn bytes(self, bytes: &[u8]) -> Result<(), Failure> {
-        if !self.out_is_terminal {
-            return written(io::stdout().write_all(bytes));
-        }
-        match std::str::from_utf8(bytes) {
-            Ok(text) => self.data(text.trim_end_matches('\n')),
-            Err(_) => Err(Failure::usage("these bytes are no text; send them to a file or a program")),
-        }
     }
 
     /// Writes what was made safe before, with a line end behind it.
@@ -125,6 +106,28 @@ impl Output {
         match self.format {
             Format::Table => self.say(&failure.for_people()),
             Format::Json | Format::Yaml => self.say(&failure.for_programs()),
+        }
+    }
+}
+
+#[cfg(feature = "controller")]
+impl Output {
+    /// Writes a value that people read best as YAML, too. Asked for by name YAML is data; here it is a view.
+    pub(crate) fn show_whole<T: Serialize>(self, value: &T) -> Result<(), Failure> {
+        match self.format {
+            Format::Table => self.trusted(&text::lines(&yaml(value)?)),
+            Format::Json | Format::Yaml => self.show(value, |_| String::new()),
+        }
+    }
+
+    /// Writes bytes as they are, unless a terminal would have to show them.
+    pub(crate) fn bytes(self, bytes: &[u8]) -> Result<(), Failure> {
+        if !self.out_is_terminal {
+            return written(io::stdout().write_all(bytes));
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.data(text.trim_end_matches('\n')),
+            Err(_) => Err(Failure::usage("these bytes are no text; send them to a file or a program")),
         }
     }
 }

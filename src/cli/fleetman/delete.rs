@@ -13,7 +13,9 @@ use crate::cli::failure::Failure;
 use crate::controller::{Deletion, LivenessLimits};
 use crate::model::{CellId, DeploymentName, ManifestName, NodeName, VersionName};
 
-/// Delete what nobody needs any more. What is in use is refused, naming who needs it.
+/// Delete what nobody needs any more from the bucket.
+///
+/// What is in use is refused, naming who needs it.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  fleetman delete version n1/web 1.4.1")]
 pub(super) struct DeleteArgs {

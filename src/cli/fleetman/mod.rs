@@ -83,58 +83,36 @@ enum Verb {
     #[cfg(all(feature = "agent", feature = "embedded"))]
     #[command(hide = true)]
     ServeFolder(quickstart::ServeFolderArgs),
-    /// Make a config and a signing key, and mark the bucket as this fleet's
     Init(init::InitArgs),
-    /// Make a signing key
     Keygen(keygen::KeygenArgs),
-    /// Check config, credentials, clock and what the store can do
     Doctor(doctor::DoctorArgs),
-    /// Serve the read API over HTTP
     Serve(serve::ServeArgs),
 
-    /// Put manifests and cells into the bucket
     Apply(apply::ApplyArgs),
-    /// Check manifests and cells without a bucket
     Validate(apply::ValidateArgs),
     /// A cell's own files, laid over those of the release
     #[command(subcommand)]
     Override(overrides::OverrideVerb),
-    /// Keep new versions away from cells
     Pause(pause::PauseArgs),
-    /// End a pause
     Resume(pause::ResumeArgs),
-    /// Print the JSON Schema of a file that people write
     Schema(schema::SchemaArgs),
 
-    /// Upload a folder as a release
     Upload(upload::UploadArgs),
-    /// Show what a publish would change
     Plan(plan::PlanArgs),
-    /// Make a version of cells and have it deployed
     Publish(publish::PublishArgs),
-    /// Deploy the same version again
     Redeploy(publish::RedeployArgs),
-    /// Go back to an earlier version
     Rollback(publish::RollbackArgs),
-    /// Stop cells; their files stay
     Stop(halt::StopArgs),
-    /// Stop cells and remove their files
     Remove(halt::RemoveArgs),
-    /// Delete what nobody needs any more from the bucket
     Delete(delete::DeleteArgs),
 
-    /// Show how the fleet is, and what needs attention
     Status(status::StatusArgs),
-    /// List nodes, cells, manifests, deployments or versions
     Get(get::GetArgs),
-    /// Show everything that is known of one thing
     Describe(describe::DescribeArgs),
-    /// Show what was asked of a cell and what came of it
     History(history::HistoryArgs),
     /// Look at objects in the bucket
     #[command(subcommand)]
     Bucket(bucket::BucketVerb),
-    /// Print completions for a shell
     Completion(completion::CompletionArgs),
 }
 
