@@ -5,10 +5,10 @@
 //!
 //! - files that no commit document names, which the same command uses again and [`Controller::gc`] sweeps;
 //! - a version without a history entry, which the same command publishes;
-//! - a history entry whose copies lag, which the same command, or anybody else, [finishes](claim).
+//! - a history entry whose copies lag, which the same command, or anybody else, finishes.
 //!
-//! Every change of a cell goes the same way: read its [head](head), make and check the version ([`snapshot`],
-//! [`version`]), [claim](claim) the next generation, copy.
+//! Every change of a cell goes the same way: read its head (`head.rs`), make and check the version (`snapshot.rs`,
+//! `version.rs`), claim the next generation (`claim.rs`), copy it to where agents look (`copies.rs`).
 
 mod audit;
 mod capability;
