@@ -17,6 +17,7 @@ mod doctor;
 mod embedded_corners;
 mod embedded_crash;
 mod embedded_objects;
+mod end_to_end;
 mod fault_proxy;
 mod foreign_clients;
 mod format;

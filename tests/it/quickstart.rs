@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::support::operator::{FLEETMAN, page};
+use crate::support::cli::page;
 use crate::support::{require_tool, wait_for};
 
 /// A quickstart that has said that it is ready.
@@ -77,7 +77,7 @@ impl Quickstart {
 }
 
 fn command(folder: &Path) -> Command {
-    let mut command = Command::new(FLEETMAN);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fleetman"));
     command
         .arg("quickstart")
         .arg("--folder")
@@ -228,7 +228,7 @@ async fn an_ephemeral_one_leaves_nothing_and_a_taken_port_is_passed_over() {
     let base = ports();
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
     let folder = folder();
-    let mut child = Command::new(FLEETMAN)
+    let mut child = Command::new(env!("CARGO_BIN_EXE_fleetman"))
         .args(["quickstart", "--ephemeral", "--port", &base.to_string()])
         .env("TMPDIR", folder.path())
         .stdin(Stdio::null())

@@ -5,7 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::{ACCESS_KEY, BUCKET, SECRET_KEY, Store};
@@ -48,18 +49,25 @@ impl Ran {
 pub(crate) struct Workplace {
     folder: TempDir,
     store: Option<Store>,
+    endpoint: Option<String>,
 }
 
 impl Workplace {
     /// A folder without configs.
     pub(crate) fn empty() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), store: None }
+        Self { folder: tempfile::tempdir().unwrap(), store: None, endpoint: None }
     }
 
     /// A folder with a controller's config and key for a bucket that is marked as this fleet's.
     pub(crate) async fn with_bucket() -> Self {
         let store = Store::start().await;
-        let place = Self { folder: tempfile::tempdir().unwrap(), store: Some(store) };
+        let place = Self::over(&store.endpoint()).await;
+        Self { store: Some(store), ..place }
+    }
+
+    /// The same for a server that somebody else started, with the usual bucket and credentials.
+    pub(crate) async fn over(endpoint: &str) -> Self {
+        let place = Self { endpoint: Some(endpoint.to_owned()), ..Self::empty() };
         place.fleetman(&["keygen"]).await.exits(0);
         place.write(
             "controller_config.yaml",
@@ -74,7 +82,7 @@ impl Workplace {
 
     /// The fields of a config that reach the bucket, indented.
     pub(crate) fn access(&self, indent: &str) -> String {
-        let endpoint = self.store.as_ref().unwrap().endpoint();
+        let endpoint = self.endpoint.as_ref().unwrap();
         format!(
             "{indent}bucket: {BUCKET}\n{indent}endpoint: {endpoint}\n{indent}region: us-east-1\n\
              {indent}access_key: {ACCESS_KEY}\n{indent}secret_key: {SECRET_KEY}\n"
@@ -137,6 +145,14 @@ impl Workplace {
         self.command(env!("CARGO_BIN_EXE_fleetagent"), args).kill_on_drop(true).spawn().unwrap()
     }
 
+    /// Runs the agent of `config` as a process, killed when what is returned goes. Its log goes on in `<config>.log`.
+    pub(crate) fn run_agent(&self, config: &Path) -> Child {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(config.with_extension("log")).unwrap();
+        let mut command = self.command(env!("CARGO_BIN_EXE_fleetagent"), &["run", "-v", "--log-format", "json"]);
+        command.arg("--config").arg(config);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true).spawn().unwrap()
+    }
+
     fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         // Nothing of the machine that the test runs on: no config, no credentials, no proxies.
@@ -157,4 +173,16 @@ impl Workplace {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
     }
+}
+
+/// The answer to a GET of a page: status line and headers, then the body.
+pub(crate) async fn page(url: &str) -> Option<(String, String)> {
+    let (address, path) = url.strip_prefix("http://")?.split_once('/')?;
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.to_owned(), body.to_owned()))
 }

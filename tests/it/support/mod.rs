@@ -5,7 +5,6 @@ pub(crate) mod bucket;
 pub(crate) mod cli;
 pub(crate) mod fleet;
 pub(crate) mod garage;
-pub(crate) mod operator;
 pub(crate) mod proxy;
 pub(crate) mod scripted;
 
