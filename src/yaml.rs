@@ -16,6 +16,7 @@
 
 mod de;
 mod error;
+pub(crate) mod quantity;
 mod tree;
 
 use std::ops::Range;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 pub use self::error::{Diagnostic, YamlError};
+pub use self::quantity::HumanDuration;
 use self::tree::Node;
 
 /// The longest text that is read, in bytes.

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::access::{Signing, TrustedKey, with_access};
-use super::duration::WrittenDuration;
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use crate::agent::{Agent, AgentError, AgentSettings};
@@ -18,7 +17,7 @@ use crate::model::sign::{PinnedKey, Trust};
 use crate::profiles::{DeploySettings, ProfileSettings};
 use crate::store::Store;
 use crate::store::StoreSettings;
-use crate::yaml::{self, Field};
+use crate::yaml::{self, Field, HumanDuration};
 
 /// What `fleetagent` works with.
 #[derive(Debug, Clone)]
@@ -59,9 +58,9 @@ pub(super) struct Written {
     signing: Option<Signing>,
     trusted_keys: Option<Vec<TrustedKey>>,
     state_folder: Option<PathBuf>,
-    poll_interval: Option<WrittenDuration>,
-    heartbeat_interval: Option<WrittenDuration>,
-    full_scan_interval: Option<WrittenDuration>,
+    poll_interval: Option<HumanDuration>,
+    heartbeat_interval: Option<HumanDuration>,
+    full_scan_interval: Option<HumanDuration>,
     keep_versions: Option<usize>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
@@ -130,9 +129,9 @@ impl AgentConfig {
                 return Err(fault(&root, "nothing says whom to believe", help));
             }
         };
-        let interval = |name: &str, given: Option<WrittenDuration>, default: Duration, least: Duration| match given {
+        let interval = |name: &str, given: Option<HumanDuration>, default: Duration, least: Duration| match given {
             None => Ok(default),
-            Some(WrittenDuration(given)) if (least..=LONGEST_INTERVAL).contains(&given) => Ok(given),
+            Some(HumanDuration(given)) if (least..=LONGEST_INTERVAL).contains(&given) => Ok(given),
             Some(_) => {
                 let help = format!("between {least:?} and {} h", LONGEST_INTERVAL.as_secs() / 3600);
                 Err(fault(&root.key(name), "this interval is out of range", &help))

@@ -8,13 +8,12 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::access::{Signing, TrustedKey, with_access};
-use super::duration::WrittenDuration;
 use super::error::ConfigError;
 use super::file::{ConfigFile, open_warning, read_text};
 use crate::model::sign::{PinnedKey, PrivateKey, Signer, Trust};
 use crate::model::{Epoch, UserName};
 use crate::store::StoreSettings;
-use crate::yaml::{self, Document, Field};
+use crate::yaml::{self, Document, Field, HumanDuration};
 
 /// What `fleetman` works with.
 #[derive(Debug, Clone)]
@@ -181,8 +180,8 @@ pub(super) struct Written {
     buckets: Vec<WrittenBucket>,
     listen: Option<SocketAddr>,
     user: Option<UserName>,
-    lock_timeout: Option<WrittenDuration>,
-    wait_timeout: Option<WrittenDuration>,
+    lock_timeout: Option<HumanDuration>,
+    wait_timeout: Option<HumanDuration>,
 }
 
 with_access! {

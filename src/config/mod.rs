@@ -9,7 +9,6 @@ mod access;
 mod agent;
 #[cfg(feature = "controller")]
 mod controller;
-mod duration;
 mod error;
 mod file;
 
@@ -17,7 +16,6 @@ mod file;
 pub use agent::AgentConfig;
 #[cfg(feature = "controller")]
 pub use controller::{ControllerConfig, FleetBucket, Keys};
-pub use duration::WrittenDuration;
 pub use error::ConfigError;
 pub use file::{AGENT_FILE, CONTROLLER_FILE, ConfigFile, find};
 

@@ -4,17 +4,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use crate::model::manifest::Mode;
 use crate::model::run_spec::StopSignal;
-use crate::yaml;
-
-/// The longest duration that is taken: anything longer is a slip of the unit.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+use crate::yaml::quantity::quantities;
+use crate::yaml::{self, HumanDuration};
 
 /// Implements `Deserialize` through a function from text; a bare number is refused with its help.
 macro_rules! written_as_text {
@@ -46,46 +43,6 @@ macro_rules! written_as_text {
     };
 }
 
-/// A duration, written with its unit: `500ms`, `10s`, `1h30m`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HumanDuration(pub Duration);
-
-impl HumanDuration {
-    /// In milliseconds, as documents write it.
-    #[must_use]
-    pub fn as_millis(self) -> u64 {
-        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let refuse = || format!("`{text}` is not a duration\nwrite it as 500ms, 10s, 5m, 1h30m or 2d");
-        let mut total = Duration::ZERO;
-        let mut smallest = u64::MAX;
-        for (number, unit) in quantities(text).ok_or_else(refuse)? {
-            let millis = match unit {
-                "ms" => 1,
-                "s" => 1_000,
-                "m" => 60_000,
-                "h" => 3_600_000,
-                "d" => 86_400_000,
-                _ => return Err(refuse()),
-            };
-            // Falling units only: `5m1h` is more likely a slip than a duration.
-            if millis >= smallest {
-                return Err(refuse());
-            }
-            smallest = millis;
-            let part = number.checked_mul(millis).map(Duration::from_millis);
-            total = part.and_then(|part| total.checked_add(part)).ok_or_else(refuse)?;
-        }
-        if total > LONGEST { Err(format!("`{text}` is longer than 366 days")) } else { Ok(Self(total)) }
-    }
-}
-
-written_as_text!(HumanDuration, "a duration such as 10s", HumanDuration::parse, |number| Err(format!(
-    "the duration {number} has no unit\nwrite {number}s for seconds, or {number}ms for milliseconds"
-)));
-
 /// An amount of bytes, written with its unit: `512MiB`, `2GB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HumanBytes(pub u64);
@@ -114,19 +71,6 @@ written_as_text!(HumanBytes, "an amount of bytes such as 512MiB", HumanBytes::pa
     0 => Ok(HumanBytes(0)),
     _ => Err(format!("the amount {number} has no unit\nwrite {number}MiB, or {number}B for bytes")),
 });
-
-/// The numbers and units of `1h30m`; `None` where that is not what the text is.
-fn quantities(text: &str) -> Option<Vec<(u64, &str)>> {
-    let mut found = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let (number, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
-        let (unit, behind) = behind.split_at(behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len()));
-        found.push((number.parse().ok()?, unit));
-        rest = behind;
-    }
-    (!found.is_empty()).then_some(found)
-}
 
 /// Permissions, four octal digits in quotes: `"0644"`. Without quotes YAML readers take `0644` for 420, for 644 or for
 /// text, and `420` may have been meant as decimal, so neither is guessed at.
@@ -336,21 +280,6 @@ mod tests {
 
     fn help<T: fmt::Debug>(result: Result<T, String>) -> String {
         result.unwrap_err()
-    }
-
-    #[test]
-    fn durations_need_a_unit_and_fall() {
-        let millis = |text| HumanDuration::parse(text).map(HumanDuration::as_millis);
-        for (text, expected) in
-            [("0s", 0), ("250ms", 250), ("10s", 10_000), ("1h30m", 5_400_000), ("1d1ms", 86_400_001)]
-        {
-            assert_eq!(millis(text), Ok(expected), "{text}");
-        }
-        for text in ["", "s", "10", "10 s", "-1s", "1.5s", "1m1h", "1s1s", "1w", "99999999999999999999s", "400d", "1é"]
-        {
-            assert!(millis(text).is_err(), "{text}");
-        }
-        assert!(millis("18446744073709551615d").is_err(), "no overflow");
     }
 
     #[test]

@@ -8,8 +8,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::either::{EnvValue, VarDeclaration};
-use super::value::{CellText, HumanBytes, HumanDuration, Name, Scalar, Signal, Time, VarValue, WrittenMode};
+use super::value::{CellText, HumanBytes, Name, Scalar, Signal, Time, VarValue, WrittenMode};
 use crate::model::{CellId, ManifestName, run_spec};
+use crate::yaml::HumanDuration;
 
 /// A manifest: what a cell is made of and how it is run.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]

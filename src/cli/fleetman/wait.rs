@@ -11,10 +11,10 @@ use super::change::Changed;
 use super::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::config::WrittenDuration;
 use crate::controller::{Controller, FollowedHow};
 use crate::model::heartbeat::CellReport;
 use crate::model::{CellId, Floor};
+use crate::yaml::HumanDuration;
 
 /// How many nodes are looked at at once.
 const AT_ONCE: usize = 32;
@@ -27,7 +27,7 @@ pub(super) struct WaitArgs {
     wait: bool,
     /// How long to wait [default: wait_timeout of the config]
     #[arg(long, value_name = "DURATION", requires = "wait")]
-    timeout: Option<WrittenDuration>,
+    timeout: Option<HumanDuration>,
 }
 
 /// How following a cell ended.
@@ -48,7 +48,7 @@ impl WaitArgs {
 
     fn timeout(&self, context: &Context) -> Result<Duration, Failure> {
         match self.timeout {
-            Some(WrittenDuration(timeout)) => Ok(timeout),
+            Some(HumanDuration(timeout)) => Ok(timeout),
             None => Ok(context.quiet_config()?.wait_timeout),
         }
     }
