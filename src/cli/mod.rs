@@ -5,6 +5,8 @@ mod ask;
 mod exit;
 mod failure;
 mod findings;
+#[cfg(feature = "controller")]
+mod input;
 mod interrupt;
 mod log;
 mod output;

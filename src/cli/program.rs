@@ -5,11 +5,39 @@ use std::future::Future;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Command;
+use clap::{ArgAction, Args, Command};
 
 use super::exit::Exit;
 use super::failure::Failure;
-use super::output::Output;
+use super::log::{self, LogFormat};
+use super::output::{Format, Output};
+
+/// How a program talks; part of what every verb understands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct Talk {
+    /// How data is written: table, json or yaml
+    #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
+    output: Format,
+    /// Log more on standard error; again for still more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// How log lines are written: text or json
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
+    log_format: LogFormat,
+}
+
+impl Talk {
+    /// Where data goes, and how.
+    pub(super) fn output(&self) -> Output {
+        Output::new(self.output)
+    }
+
+    /// Begins to log, from the level `usual` on unless more is asked for.
+    pub(super) fn log(&self, usual: &str) {
+        log::init(self.log_format, usual, self.verbose);
+    }
+}
 
 /// `command` with a help that shows its verbs in groups.
 pub(super) fn grouped(command: Command, groups: &[(&str, &[&str])]) -> Command {

@@ -10,14 +10,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::log::{self, LogFormat};
-use super::output::{Format, Output};
-use super::program;
+use super::program::{self, Talk};
 use crate::config::ConfigError;
 
 /// Runs what a bucket says on this node, and reports back.
@@ -37,15 +35,8 @@ struct Global {
     /// The config file [default: ./agent_config.yaml, then /etc/fleetman/agent_config.yaml]
     #[arg(short, long, global = true, value_name = "FILE", env = "FLEETAGENT_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
-    /// How data is written: table, json or yaml
-    #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
-    output: Format,
-    /// Log more on standard error; again for still more
-    #[arg(short, long, global = true, action = ArgAction::Count)]
-    verbose: u8,
-    /// How log lines are written: text or json
-    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
-    log_format: LogFormat,
+    #[command(flatten)]
+    talk: Talk,
 }
 
 #[derive(Debug, Subcommand)]
@@ -83,8 +74,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return program::refuse(&error),
     };
-    let output = Output::new(cli.global.output);
-    log::init(cli.global.log_format, "info", cli.global.verbose);
+    let output = cli.global.talk.output();
+    cli.global.talk.log("info");
     let context = Context::new(cli.global.config, output);
     match cli.verb {
         // Service managers give its exit codes a meaning of their own.

@@ -1,7 +1,6 @@
 //! `fleetman apply` and `validate`: manifests and cells from files.
 
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,6 +10,7 @@ use super::applied::{self, Written};
 use super::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::input;
 use crate::recipe::{self, Parsed};
 use crate::yaml;
 
@@ -79,7 +79,7 @@ impl FileArgs {
         let (mut documents, mut errors) = (Vec::new(), Vec::new());
         for named in &self.file {
             for path in files(named)? {
-                match recipe::read(&text(&path)?, &path.display().to_string()) {
+                match recipe::read(&input::read_text(&path, yaml::MAX_BYTES)?, &path.display().to_string()) {
                     Ok(read) => documents.extend(read),
                     Err(error) => errors.push(error),
                 }
@@ -107,16 +107,4 @@ fn files(named: &Path) -> Result<Vec<PathBuf>, Failure> {
     }
     found.sort();
     Ok(found)
-}
-
-fn text(path: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
-    // One byte more than YAML takes, so that a longer file is refused for its length and not read as cut.
-    let most = yaml::MAX_BYTES as u64 + 1;
-    let read = if path == Path::new("-") {
-        std::io::stdin().take(most).read_to_string(&mut text)
-    } else {
-        fs::File::open(path).and_then(|file| file.take(most).read_to_string(&mut text))
-    };
-    read.map(|_| text).map_err(|error| Failure::local(format!("reading {}", path.display()), &error))
 }

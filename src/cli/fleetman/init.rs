@@ -1,7 +1,5 @@
 //! `fleetman init`
 
-use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use askama::Template;
@@ -13,9 +11,13 @@ use super::context::Context;
 use super::keygen;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::input;
 use crate::config::{ConfigFile, ControllerConfig, FleetBucket};
 use crate::entropy;
 use crate::model::sign::{PinnedKey, Trust};
+
+/// No secret key is longer.
+const MAX_SECRET_BYTES: usize = 4096;
 
 /// Make a config and a signing key, and mark the bucket as this fleet's.
 ///
@@ -125,9 +127,10 @@ fn write_config(args: &InitArgs, url: &str, path: &Path, context: &Context) -> R
         None => (address, None),
     };
     let access = match (&args.access_key, &args.secret_key_file, &args.profile) {
-        (Some(access_key), Some(file), _) => {
-            Access::Keys { access_key: quoted(access_key), secret_key: quoted(read_secret(file)?.trim()) }
-        }
+        (Some(access_key), Some(file), _) => Access::Keys {
+            access_key: quoted(access_key),
+            secret_key: quoted(input::read_text(file, MAX_SECRET_BYTES)?.trim()),
+        },
         (_, _, Some(profile)) => Access::Profile(quoted(profile)),
         _ => Access::Chain,
     };
@@ -159,16 +162,6 @@ fn from_config(file: &Path, config: &Path) -> String {
     let path =
         if same_folder { file.to_owned() } else { std::path::absolute(file).unwrap_or_else(|_| file.to_owned()) };
     quoted(&path.display().to_string())
-}
-
-fn read_secret(file: &Path) -> Result<String, Failure> {
-    let mut secret = String::new();
-    let read = if file == Path::new("-") {
-        std::io::stdin().take(4096).read_to_string(&mut secret).map(|_| secret)
-    } else {
-        fs::read_to_string(file)
-    };
-    read.map_err(|error| Failure::local(format!("reading {}", file.display()), &error))
 }
 
 /// The config of a node of this fleet, without what only the node knows.

@@ -34,14 +34,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::log::{self, LogFormat};
-use super::output::{Format, Output};
-use super::program;
+use super::program::{self, Talk};
 use crate::config::ConfigError;
 
 /// Deploys services to nodes with an S3 bucket as the only control plane.
@@ -64,15 +62,8 @@ struct Global {
     /// Which bucket of the config [default: the first]
     #[arg(short, long, global = true, value_name = "NAME", env = "FLEETMAN_BUCKET", hide_env_values = true)]
     bucket: Option<String>,
-    /// How data is written: table, json or yaml
-    #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
-    output: Format,
-    /// Log more on standard error; again for still more
-    #[arg(short, long, global = true, action = ArgAction::Count)]
-    verbose: u8,
-    /// How log lines are written: text or json
-    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
-    log_format: LogFormat,
+    #[command(flatten)]
+    talk: Talk,
 }
 
 #[derive(Debug, Subcommand)]
@@ -136,8 +127,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return program::refuse(&error),
     };
-    let output = Output::new(cli.global.output);
-    log::init(cli.global.log_format, "warn", cli.global.verbose);
+    let output = cli.global.talk.output();
+    cli.global.talk.log("warn");
     program::run(output, async {
         let context = Context::new(cli.global, output);
         match cli.verb {

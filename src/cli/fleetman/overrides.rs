@@ -1,10 +1,7 @@
 //! `fleetman override`: a cell's own files, laid over those of the release when it is published.
 
-use std::fs;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -14,6 +11,7 @@ use super::context::Context;
 use crate::cli::ask;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::input;
 use crate::cli::output::Rows;
 use crate::controller::Known;
 use crate::model::{CellId, FilePath};
@@ -96,7 +94,7 @@ pub(super) async fn run(verb: OverrideVerb, context: &Context) -> Result<Exit, F
             context.output.bytes(&object.bytes)?;
         }
         OverrideVerb::Put(args) => {
-            let bytes = content(&args.file)?;
+            let bytes = input::read(&args.file, render::MAX_BYTES)?.into();
             let known = if args.new { Known::Absent } else { Known::Anything };
             let applied = context.controller().await?.put_override(&args.cell, &args.path, bytes, &known).await?;
             applied::show(&[Written::from(applied)], context.output)?;
@@ -108,16 +106,4 @@ pub(super) async fn run(verb: OverrideVerb, context: &Context) -> Result<Exit, F
         }
     }
     Ok(Exit::Ok)
-}
-
-fn content(path: &Path) -> Result<Bytes, Failure> {
-    let mut bytes = Vec::new();
-    // One byte more than is allowed, so that a longer file is refused and not cut.
-    let most = render::MAX_BYTES as u64 + 1;
-    let read = if path == Path::new("-") {
-        std::io::stdin().take(most).read_to_end(&mut bytes)
-    } else {
-        fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes))
-    };
-    read.map(|_| bytes.into()).map_err(|error| Failure::local(format!("reading {}", path.display()), &error))
 }

@@ -25,8 +25,6 @@ use crate::model::{CellId, DeploymentName, Sha256Digest, VersionName};
   fleetman plan n1/web        # what it would change, and the guards to publish just that")]
 pub(super) struct PublishArgs {
     #[command(flatten)]
-    selection: Selection,
-    #[command(flatten)]
     inputs: InputArgs,
     /// What to say about the version
     #[arg(long, value_name = "TEXT")]
@@ -34,6 +32,15 @@ pub(super) struct PublishArgs {
     /// Only if this is what would be published, as `fleetman plan` shows it
     #[arg(long, value_name = "CONTENT_SHA256")]
     expect: Option<Sha256Digest>,
+    #[command(flatten)]
+    ship: ShipArgs,
+}
+
+/// To which cells something is shipped, how, and whether to wait for them.
+#[derive(Debug, Args)]
+struct ShipArgs {
+    #[command(flatten)]
+    selection: Selection,
     #[command(flatten)]
     deploy: DeployArgs,
     #[command(flatten)]
@@ -68,13 +75,7 @@ impl InputArgs {
 #[command(after_help = "Example:\n  fleetman redeploy n1/web --retry --wait")]
 pub(super) struct RedeployArgs {
     #[command(flatten)]
-    selection: Selection,
-    #[command(flatten)]
-    deploy: DeployArgs,
-    #[command(flatten)]
-    change: ChangeArgs,
-    #[command(flatten)]
-    wait: WaitArgs,
+    ship: ShipArgs,
 }
 
 /// Go back to an earlier version.
@@ -86,32 +87,26 @@ pub(super) struct RedeployArgs {
     after_help = "Examples:\n  fleetman rollback n1/web --wait\n  fleetman rollback n1/web --to 1.4.1 --reason 'checkout is broken'"
 )]
 pub(super) struct RollbackArgs {
-    #[command(flatten)]
-    selection: Selection,
     /// The version to go back to
     #[arg(long, value_name = "VERSION")]
     to: Option<VersionName>,
     #[command(flatten)]
-    deploy: DeployArgs,
-    #[command(flatten)]
-    change: ChangeArgs,
-    #[command(flatten)]
-    wait: WaitArgs,
+    ship: ShipArgs,
 }
 
 pub(super) async fn publish(args: PublishArgs, context: &Context) -> Result<Exit, Failure> {
     let controller = context.controller().await?;
-    let guard = args.change.guard(args.expect);
+    let guard = args.ship.change.guard(args.expect);
     let intent = match (&args.inputs.deployment, &args.inputs.version) {
         (Some(deployment), _) => format!("publish release {deployment} to"),
         (None, Some(version)) => format!("publish {version} to"),
         (None, None) => "publish to".to_owned(),
     };
-    carry_out(context, &controller, &intent, &args.selection, &args.change, &args.wait, async |cell| {
+    carry_out(context, &controller, &intent, &args.ship, async |cell| {
         let request = PublishRequest {
             note: args.note.clone(),
-            reason: args.change.reason.clone(),
-            options: args.deploy.options(),
+            reason: args.ship.change.reason.clone(),
+            options: args.ship.deploy.options(),
             ..args.inputs.request(cell)
         };
         Ok(controller.publish(&request, &guard).await?.into())
@@ -121,24 +116,24 @@ pub(super) async fn publish(args: PublishArgs, context: &Context) -> Result<Exit
 
 pub(super) async fn redeploy(args: RedeployArgs, context: &Context) -> Result<Exit, Failure> {
     let controller = context.controller().await?;
-    let guard = args.change.guard(None);
-    carry_out(context, &controller, "redeploy", &args.selection, &args.change, &args.wait, async |cell| {
-        let reason = args.change.reason.clone();
-        Ok(controller.redeploy(cell, args.deploy.options(), reason, &guard).await?.into())
+    let guard = args.ship.change.guard(None);
+    carry_out(context, &controller, "redeploy", &args.ship, async |cell| {
+        let reason = args.ship.change.reason.clone();
+        Ok(controller.redeploy(cell, args.ship.deploy.options(), reason, &guard).await?.into())
     })
     .await
 }
 
 pub(super) async fn rollback(args: RollbackArgs, context: &Context) -> Result<Exit, Failure> {
     let controller = context.controller().await?;
-    let guard = args.change.guard(None);
+    let guard = args.ship.change.guard(None);
     let intent = args.to.as_ref().map_or_else(|| "roll back".to_owned(), |to| format!("roll back to {to}:"));
-    carry_out(context, &controller, &intent, &args.selection, &args.change, &args.wait, async |cell| {
+    carry_out(context, &controller, &intent, &args.ship, async |cell| {
         let request = RollbackRequest {
             cell: cell.clone(),
             to: args.to.clone(),
-            reason: args.change.reason.clone(),
-            options: args.deploy.options(),
+            reason: args.ship.change.reason.clone(),
+            options: args.ship.deploy.options(),
         };
         Ok(controller.rollback(&request, &guard).await?.into())
     })
@@ -150,11 +145,10 @@ async fn carry_out(
     context: &Context,
     controller: &Controller,
     intent: &str,
-    selection: &Selection,
-    change: &ChangeArgs,
-    wait: &WaitArgs,
+    ship: &ShipArgs,
     work: impl AsyncFn(&CellId) -> Result<Changed, Failure>,
 ) -> Result<Exit, Failure> {
+    let ShipArgs { selection, change, wait, .. } = ship;
     let cells = selection.resolve(controller, context).await?;
     let interrupted: CancellationToken = interrupt::watch()?;
     let mut ran = Batch::ask(context, intent, cells, change.yes, interrupted.clone())?.run(work).await;
