@@ -313,7 +313,10 @@ impl Task {
                 self.performer.remember(key, staged.manifest);
                 Seen::Staged { key, profile, effort }
             }
-            Err(trouble) => Seen::StagingFailed { key, trouble },
+            Err(trouble) => {
+                self.performer.note(key, &trouble);
+                Seen::StagingFailed { key, trouble }
+            }
         })
     }
 

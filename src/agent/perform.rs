@@ -75,6 +75,13 @@ impl Performer {
         Ok(log)
     }
 
+    /// Tells the attempt's log what went wrong.
+    pub(super) fn note(&self, key: AttemptKey, trouble: &Trouble) {
+        if let Some(log) = self.logs.get(&key).filter(|_| trouble.cure != Cure::Killed) {
+            log.line(format!("{}: {}", trouble.code, trouble.message));
+        }
+    }
+
     /// Carries out `action`, and says what came of it.
     pub(super) async fn perform(&mut self, cell: &Cell, action: Action) -> Vec<Seen> {
         let key = match action {
@@ -96,9 +103,7 @@ impl Performer {
         match result {
             Ok(seen) => vec![seen],
             Err(trouble) => {
-                if let Some(log) = self.logs.get(&key).filter(|_| trouble.cure != Cure::Killed) {
-                    log.line(format!("{}: {}", trouble.code, trouble.message));
-                }
+                self.note(key, &trouble);
                 vec![Seen::StepFailed { key, trouble }]
             }
         }

@@ -2,6 +2,7 @@
 
 use super::decide::Cell;
 use super::state::{Attempt, Placed, Standing, Step};
+use super::trouble::plain;
 use crate::model::Code;
 use crate::model::heartbeat::{CellReport, Condition, Fault, Phase, RunningState, VersionReport, Waiting};
 
@@ -17,7 +18,11 @@ pub(super) fn report(cell: &Cell, state: RunningState) -> CellReport {
         .map(|fault| Condition { code: fault.code, message: fault.message.clone() })
         .chain(cell.mind.conditions.iter().map(|(code, message)| Condition { code: *code, message: message.clone() }))
         .collect();
-    conditions.dedup();
+    let unsupported = kept.wish.as_ref().and_then(|wish| wish.unsupported());
+    conditions.extend(unsupported.map(|feature| Condition {
+        code: Code::Unsupported,
+        message: plain(&format!("the trigger requires {feature:?}, which this agent does not have; what runs is held")),
+    }));
     CellReport {
         profile: profile(cell),
         phase,

@@ -2,6 +2,9 @@
 #![allow(missing_docs, reason = "tests name the behaviour that they show")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod agent_crash;
+mod agent_deploy;
+mod agent_refuses;
 mod cli_bucket;
 mod cli_local;
 mod cli_ship;
