@@ -1,6 +1,6 @@
 //! The task of one cell: takes in what is seen, writes down what follows, does it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -11,7 +11,7 @@ use super::context::Context;
 use super::decide::{Action, Cell, OnHost, Seen};
 use super::disk::apart;
 use super::home::CellHome;
-use super::perform::Performer;
+use super::perform::{Performer, under_way};
 use super::place::{Plot, look};
 use super::report::report;
 use super::stage::{Staged, Staging};
@@ -101,7 +101,7 @@ impl Handle {
 fn sweep(context: &Context, cell: &CellName, state: &CellState) -> Result<(), StateError> {
     for profile in context.profiles.iter() {
         if let Some(plot) = Plot::find(profile.placement(cell), &context.owner(cell), &context.steps)? {
-            plot.tidy(&super::perform::kept(state), &[], usize::MAX)?;
+            plot.tidy(&BTreeSet::new(), &under_way(state), &[], usize::MAX)?;
         }
     }
     Ok(())

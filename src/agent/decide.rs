@@ -598,11 +598,16 @@ impl Cell {
         if self.open().next().is_some() {
             return;
         }
-        let conditions = &mut self.mind.conditions;
         for code in [Code::Inconsistent, Code::UnitNotOwned, Code::Orphaned] {
-            conditions.remove(&code);
+            self.mind.conditions.remove(&code);
         }
-        let placed = self.state.placed.clone();
+        // What failed to be put back stands where it was left.
+        let failed = self.state.verdict.as_ref().is_some_and(|verdict| !verdict.rolled_back);
+        let good = self.state.known_good.as_ref().filter(|_| failed);
+        if let Some(good) = good.filter(|good| on_host == OnHost::Release(good.release())) {
+            self.state.placed = Some(good.clone());
+        }
+        let (placed, conditions) = (self.state.placed.clone(), &mut self.mind.conditions);
         let message = match (self.state.standing, placed, on_host) {
             (Standing::Deployed | Standing::Stopped, Some(placed), OnHost::Release(release)) => {
                 if release == placed.release() {
@@ -634,7 +639,8 @@ impl Cell {
     fn repair(&mut self, fault: Fault, now: Now) {
         let (Some(wish), Some(heard)) = (self.state.wish.clone(), self.state.floor.clone()) else { return };
         let placed = self.state.placed.as_ref();
-        if wish.action.target().is_some() && wish.action.target() == placed.map(|placed| &placed.target) {
+        let wished = wish.action.target().filter(|_| self.state.verdict.is_none());
+        if wished.is_some() && wished == placed.map(|placed| &placed.target) {
             self.begin(&wish, heard.at, Step::Fetching, Some(fault), now);
         } else if placed.is_some() && placed == self.state.known_good.as_ref() {
             self.begin(&wish, heard.at, Step::RollingBack { fault: fault.clone() }, Some(fault), now);

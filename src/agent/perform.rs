@@ -34,10 +34,15 @@ pub(super) struct Performer {
 
 /// The releases that must stay, whatever else goes.
 pub(super) fn kept(state: &CellState) -> BTreeSet<String> {
-    let wished = state.wish.as_ref().and_then(|wish| wish.action.target());
-    let journal = state.journal.iter().filter_map(|attempt| attempt.wish.action.target());
+    let wished = state.wish.as_ref().and_then(|wish| wish.action.target()).map(release_name);
     let placed = state.placed.iter().chain(&state.known_good).map(Placed::release);
-    journal.chain(wished).map(release_name).chain(placed).collect()
+    under_way(state).into_iter().chain(wished).chain(placed).collect()
+}
+
+/// The releases that attempts are about which are not over.
+pub(super) fn under_way(state: &CellState) -> BTreeSet<String> {
+    let open = state.journal.iter().filter(|attempt| !matches!(attempt.step, Step::Ended { .. }));
+    open.filter_map(|attempt| attempt.wish.action.target()).map(release_name).collect()
 }
 
 impl Performer {
@@ -334,14 +339,14 @@ impl Performer {
 
     /// Removes releases, and manifests of releases, that are not kept (I9).
     async fn tidy(&self, state: &CellState) -> Result<(), DiskError> {
-        let keep = kept(state);
+        let (keep, under_way) = (kept(state), under_way(state));
         let order: Vec<String> = state.placed_before.iter().map(Placed::release).collect();
         let (home, extra) = (self.home.clone(), self.context.keep_versions);
         let ours = self.ours().await?;
         apart(move || {
             let mut there = keep.clone();
             for (_, plot) in ours {
-                plot.tidy(&keep, &order, extra)?;
+                plot.tidy(&keep, &under_way, &order, extra)?;
                 there.extend(plot.releases.names()?);
             }
             for name in home.manifests.names()? {

@@ -113,17 +113,18 @@ impl Plot {
     }
 
     /// Removes releases beyond those in `keep`: of the others, the `extra` that stand last in `order` stay. What is
-    /// unfinished goes, unless `keep` names what it is to become.
+    /// unfinished goes, unless it is to become one of `under_way`.
     pub(super) fn tidy(
         &self,
         keep: &BTreeSet<String>,
+        under_way: &BTreeSet<String>,
         order: &[String],
         extra: usize,
-    ) -> Result<Vec<String>, DiskError> {
+    ) -> Result<(), DiskError> {
         let mut others = Vec::new();
         for name in self.releases.names()? {
             match name.strip_prefix(UNFINISHED) {
-                Some(becomes) if keep.contains(becomes) => {}
+                Some(becomes) if under_way.contains(becomes) => {}
                 Some(_) => self.releases.remove_tree(&name)?,
                 None if name == MARKER || keep.contains(&name) => {}
                 None => others.push(name),
@@ -131,11 +132,7 @@ impl Plot {
         }
         // What is in no order is the oldest.
         others.sort_by_key(|name| std::cmp::Reverse(order.iter().rposition(|known| known == name)));
-        let removed = others.split_off(extra.min(others.len()));
-        for name in &removed {
-            self.discard(name)?;
-        }
-        Ok(removed)
+        others.iter().skip(extra).try_for_each(|name| self.discard(name))
     }
 
     /// Removes a release. Its name goes first, so that no crash leaves half of one under it.

@@ -35,8 +35,9 @@ impl Agent {
             Err(Refusal::Store(error)) => Some(error),
             Err(Refusal::Agent(error)) => return Err(error),
         };
-        let fault = error.as_ref().map(|error| self.store_fault(error, self.poll_error.as_ref()));
-        self.poll_error = fault;
+        let known = self.poll_error.take();
+        self.poll_error = error.as_ref().map(|error| self.store_fault(error, known.as_ref()));
+        self.tell_change(known.as_ref(), self.poll_error.as_ref());
         Ok(error)
     }
 
@@ -176,6 +177,7 @@ impl Agent {
         }
         let known = self.beat_error.take();
         self.beat_error = trouble.as_ref().map(|trouble| self.fault(trouble, known.as_ref()));
+        self.tell_change(known.as_ref(), self.beat_error.as_ref());
         let sent = trouble.map_or(Ok(()), |trouble| Err(AgentError::Report { message: trouble.message }));
         Ok((heartbeat, sent))
     }
@@ -261,6 +263,13 @@ impl Agent {
         let trouble = Trouble::passing(store_code(error), error);
         tracing::warn!(code = %trouble.code, "the bucket cannot be read: {}", in_full(error));
         self.fault(&trouble, known)
+    }
+
+    /// What the store does not let the agent do any more, or lets it do again, is for the next heartbeat.
+    fn tell_change(&self, before: Option<&Fault>, now: Option<&Fault>) {
+        if before.map(|fault| fault.code) != now.map(|fault| fault.code) {
+            self.context.changed.notify_one();
+        }
     }
 
     /// The trouble as a fault, since when it began.

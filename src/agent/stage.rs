@@ -240,11 +240,24 @@ impl Staging {
             piece.fetch(&context.store, unfinished).await
         });
         let mut fetches = fetches.buffer_unordered(context.parallel_downloads.max(1));
-        while let Some(done) = fetches.try_next().await? {
-            effort.files_fetched += done.files_fetched;
-            effort.bytes_fetched += done.bytes_fetched;
+        let mut trouble = None;
+        while let Some(done) = fetches.next().await {
+            match done {
+                Ok(done) => {
+                    effort.files_fetched += done.files_fetched;
+                    effort.bytes_fetched += done.bytes_fetched;
+                }
+                // One bad file says nothing of the others, which the next try then need not fetch.
+                Err(error) if matches!(error.code, Code::FileMissing | Code::FileTampered) => {
+                    trouble.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
         drop(fetches);
+        if let Some(trouble) = trouble {
+            return Err(trouble);
+        }
         effort.files_reused += (again.len() + usize::from(empty.is_some())) as u64;
         let unfinished = unfinished.clone();
         apart(move || {

@@ -4,7 +4,9 @@
 
 mod agent_crash;
 mod agent_deploy;
+mod agent_profiles;
 mod agent_refuses;
+mod agent_run;
 mod cli_bucket;
 mod cli_local;
 mod cli_ship;

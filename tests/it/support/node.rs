@@ -28,6 +28,7 @@ use fleetman::profiles::{DeploySettings, ProfileSettings};
 use fleetman::store::{Credentials, RetryPolicy, Secret, Store, StoreSettings};
 use serde_json::value::RawValue;
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::proxy::FaultProxy;
@@ -45,6 +46,7 @@ pub(crate) struct Bench {
     pub(crate) node: NodeName,
     pub(crate) key: PrivateKey,
     pub(crate) home: TempDir,
+    bucket: OnceCell<Store>,
     generations: BTreeMap<(String, String), u64>,
 }
 
@@ -64,6 +66,7 @@ impl Bench {
             node: NodeName::new("n1").unwrap(),
             key: PrivateKey::from_seed(&[7; 32]),
             home: tempfile::tempdir().unwrap(),
+            bucket: OnceCell::new(),
             generations: BTreeMap::new(),
         }
     }
@@ -88,6 +91,10 @@ impl Bench {
 
     /// The node's own way to the bucket, through the proxy.
     pub(crate) async fn bucket(&self) -> Store {
+        self.bucket.get_or_init(|| self.connect()).await.clone()
+    }
+
+    async fn connect(&self) -> Store {
         let mut settings = StoreSettings::new(BUCKET);
         settings.endpoint = Some(self.proxy.endpoint());
         settings.prefix = Prefix::new(PREFIX).unwrap();
