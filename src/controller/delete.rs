@@ -2,8 +2,10 @@
 //! (protocol.md, "Publishing, in order", the end).
 
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt as _, stream};
 
 use super::head::Head;
+use super::inputs::READS;
 use super::references::Named;
 use super::version::DELETION_RESTS;
 use super::{Controller, ControllerError, Liveness, LivenessLimits};
@@ -143,12 +145,15 @@ impl Controller {
     pub async fn delete_manifest(&self, name: &ManifestName) -> Result<Deletion, ControllerError> {
         self.get_manifest(name).await?;
         let what = || format!("manifest {name}");
-        for cell in self.cell_ids().await? {
-            match self.read_binding(&cell).await {
+        let cells = self.cell_ids().await?;
+        let mut bindings = stream::iter(&cells).map(async |cell| self.read_binding(cell).await).buffer_unordered(READS);
+        while let Some(binding) = bindings.next().await {
+            match binding {
                 Ok((binding, _)) if binding.manifest == *name => {
-                    return Err(ControllerError::InUse { what: what(), by: format!("cell {cell} is made from it") });
+                    let by = format!("cell {} is made from it", binding.cell);
+                    return Err(ControllerError::InUse { what: what(), by });
                 }
-                // A cell that was removed has no document any more.
+                // A cell that was deleted has no document any more.
                 Ok(_) | Err(ControllerError::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }

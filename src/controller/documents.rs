@@ -41,7 +41,7 @@ pub struct Applied {
     pub how: AppliedHow,
 }
 
-/// What came of writing one object.
+/// How an object came to have the bytes that were wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppliedHow {
     /// There was none.
@@ -205,6 +205,9 @@ impl Controller {
         labels.extend(binding.labels.clone());
         let paused = binding.paused.as_ref().map(|paused| paused.reason.clone());
         let about = About { manifest: binding.manifest.clone(), labels, paused };
+        if self.about(cell).await?.as_ref() == Some(&about) {
+            return Ok(applied);
+        }
         let turn = self.take_turn(cell).await?;
         let merged = self
             .change_index(cell, |entry| {

@@ -453,7 +453,7 @@ impl Controller {
     }
 
     /// What the index says of a cell for views.
-    async fn about(&self, cell: &CellId) -> Result<Option<About>, ControllerError> {
+    pub(super) async fn about(&self, cell: &CellId) -> Result<Option<About>, ControllerError> {
         let found = self.store().find(&ObjectKey::Index(cell.node.clone()), Index::MAX_BYTES).await?;
         let index = found.and_then(|object| document::parse::<Index>(&object.bytes).ok());
         Ok(index.and_then(|index| index.entry(&cell.cell)).and_then(|entry| entry.about))
@@ -466,7 +466,6 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// The floor of a view, for whoever follows it.
 impl CellView {
     /// The place of the trigger that the cell is to follow.
     #[must_use]

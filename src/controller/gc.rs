@@ -2,9 +2,11 @@
 //! names.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{StreamExt as _, stream};
 use tracing::info;
 
 use super::claim::PublishedHow;
+use super::inputs::READS;
 use super::{Controller, ControllerError, Deletion};
 use crate::model::keys::Folder;
 use crate::model::{CellId, DeploymentName, ManifestName, ObjectKey, VersionName};
@@ -101,27 +103,32 @@ impl Controller {
     }
 
     async fn finish_claims(&self, dry_run: bool, report: &mut GcReport) -> Result<(), ControllerError> {
-        for cell in self.cell_ids().await? {
-            let finished = async {
-                let head = self.head(&cell).await?;
-                match &head.newest {
-                    Some(newest) if !self.is_finished(&head).await? => {
-                        if !dry_run {
-                            let published = self.settle(&head, newest).await?;
-                            return Ok(published.how == PublishedHow::Finished);
-                        }
-                        Ok(true)
-                    }
-                    _ => Ok::<bool, ControllerError>(false),
-                }
-            };
-            match finished.await {
+        let cells = self.cell_ids().await?;
+        let mut finished = stream::iter(cells)
+            .map(async |cell| {
+                let finished = self.finish_claim(&cell, dry_run).await;
+                (cell, finished)
+            })
+            .buffer_unordered(READS);
+        while let Some((cell, result)) = finished.next().await {
+            match result {
                 Ok(true) => report.finished.push(cell),
                 Ok(false) => {}
                 Err(error) => report.problems.push(format!("{cell}: {error}")),
             }
         }
         Ok(())
+    }
+
+    /// Brings the newest trigger of a cell to its end; says whether there was anything to do.
+    async fn finish_claim(&self, cell: &CellId, dry_run: bool) -> Result<bool, ControllerError> {
+        let head = self.head(cell).await?;
+        match &head.newest {
+            Some(newest) if !self.is_finished(&head).await? => {
+                Ok(dry_run || self.settle(&head, newest).await?.how == PublishedHow::Finished)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Goes through a folder once. Keys come in order, so the objects of one version come together.

@@ -3,7 +3,6 @@
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tracing::warn;
 
-use super::error::Claim;
 use super::inputs::READS;
 use super::{Controller, ControllerError};
 use crate::model::document::{self, Document as _};
@@ -15,7 +14,7 @@ use crate::model::{CellId, Floor, ObjectKey};
 use crate::store::{Depth, StoreError};
 
 /// How far back a version is looked for.
-const MOST_ENTRIES: usize = 10_000;
+pub(super) const MOST_ENTRIES: usize = 10_000;
 
 /// A trigger that was issued.
 #[derive(Debug)]
@@ -111,25 +110,25 @@ impl Controller {
         cell: &CellId,
         is_wanted: impl Fn(&Target) -> bool,
     ) -> Result<Option<Target>, ControllerError> {
-        self.newest_deploy(cell, None, is_wanted).await.map(|found| found.map(|(_, target)| target))
+        self.target_below(cell, None, MOST_ENTRIES, is_wanted).await
     }
 
-    /// The newest believed deploy below `below` whose version is wanted. Entries that are not believed are passed
-    /// over.
-    pub(super) async fn newest_deploy(
+    /// The same among the newest `limit` entries below `below`. Entries that are not believed are passed over.
+    pub(super) async fn target_below(
         &self,
         cell: &CellId,
         below: Option<Floor>,
+        limit: usize,
         is_wanted: impl Fn(&Target) -> bool,
-    ) -> Result<Option<(Claim, Target)>, ControllerError> {
+    ) -> Result<Option<Target>, ControllerError> {
         let places = self.history_keys(cell, None).await?;
-        let places = places.into_iter().rev().filter(|at| below.is_none_or(|below| *at < below)).take(MOST_ENTRIES);
+        let places = places.into_iter().rev().filter(|at| below.is_none_or(|below| *at < below)).take(limit);
         let mut entries = stream::iter(places).map(async |at| self.history_entry(cell, at).await).buffered(READS);
         while let Some(entry) = entries.next().await {
             match entry {
                 Ok(Some(trigger)) => {
                     if let Some(target) = trigger.action.target().filter(|target| is_wanted(target)) {
-                        return Ok(Some((Claim::from(&trigger), target.clone())));
+                        return Ok(Some(target.clone()));
                     }
                 }
                 Ok(None) => {}

@@ -2,6 +2,7 @@
 
 use super::claim::Order;
 use super::head::{Head, floor};
+use super::history::MOST_ENTRIES;
 use super::publish::{Guard, never_published};
 use super::{Controller, ControllerError, Published};
 use crate::model::outcome::{Ending, Outcome};
@@ -91,8 +92,8 @@ impl Controller {
             let help = "no believed history entry names it, so it cannot be trusted; publish it instead";
             return named.ok_or_else(|| ControllerError::not_found(format!("{cell}: version {to}"), help));
         }
-        let desired = self.newest_deploy(cell, below, |_| true).await?;
-        let Some((_, desired)) = desired else { return Err(never_published(cell)) };
+        let desired = self.target_below(cell, below, MOST_ENTRIES, |_| true).await?;
+        let Some(desired) = desired else { return Err(never_published(cell)) };
         for id in self.attempts(cell).await?.into_iter().take(MOST_OUTCOMES) {
             let Some(Ok(outcome)) = self.read_outcome(&id).await? else { continue };
             let Some(good) = became_good(&outcome).filter(|good| good.content_sha256 != desired.content_sha256) else {

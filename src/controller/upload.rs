@@ -93,10 +93,7 @@ impl Controller {
         options: &UploadOptions,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Uploaded, ControllerError> {
-        let found = {
-            let (folder, options) = (folder.to_owned(), options.clone());
-            blocking(move || walk::walk(&folder, &options)).await?
-        };
+        let found = find_files(folder, options).await?;
         let files = identify_all(found, progress).await?;
         let mut release = self.describe(manifest, &files, options)?;
         let content = release.content_sha256;
@@ -229,8 +226,7 @@ async fn identify_all(
     let meter = Meter::new(false, found.iter().map(|file| file.size).sum(), progress);
     stream::iter(found)
         .map(async |file| {
-            let (file, expect) = blocking(move || walk::identify(&file, &|_| {}).map(|expect| (file, expect))).await?;
-            meter.add(expect.size);
+            let expect = walk::identify(&file, |bytes| meter.add(bytes)).await?;
             Ok((file, expect))
         })
         .buffered(FILES)
@@ -238,18 +234,14 @@ async fn identify_all(
         .await
 }
 
-/// Runs what waits for this machine's disk where it holds nobody up.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ControllerError> + Send + 'static,
-) -> Result<T, ControllerError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(ControllerError::Local {
-            doing: "reading",
-            path: "the folder".into(),
-            source: std::io::Error::other(error),
-        }),
-    }
+/// Walks the folder where waiting for this machine's disk holds nobody up.
+async fn find_files(folder: &Path, options: &UploadOptions) -> Result<Vec<Found>, ControllerError> {
+    let (path, options) = (folder.to_owned(), options.clone());
+    let walked = tokio::task::spawn_blocking(move || walk::walk(&path, &options)).await;
+    walked.unwrap_or_else(|error| {
+        let (doing, source) = ("reading the folder", std::io::Error::other(error));
+        Err(ControllerError::Local { doing, path: folder.to_owned(), source })
+    })
 }
 
 /// Refuses a release under a name that has other content, naming what differs.

@@ -33,6 +33,9 @@ pub(super) const DELETION_RESTS: TimeDelta = TimeDelta::hours(1);
 /// How many generated names of the same content are looked at, newest first.
 const SAME_CONTENT: usize = 8;
 
+/// How many triggers back a version of the same content is looked for, whatever its name.
+const RECENT: usize = 100;
+
 impl Controller {
     /// The version's name: the one that is asked for, or that of the newest version with the same content, or a
     /// generated one; and whether there is a version of that name.
@@ -48,7 +51,8 @@ impl Controller {
         }
         let content = snapshot.content();
         let listed = self.version_names(&cell).await?;
-        let of_history = self.newest_target(&cell, |target| target.content_sha256 == content).await?;
+        let is_same = |target: &Target| target.content_sha256 == content;
+        let of_history = self.target_below(&cell, None, RECENT, is_same).await?;
         let same_content = of_history.map(|target| target.version).into_iter();
         let generated = names::generated_for(listed.iter().map(VersionName::as_str), content);
         let generated = generated.into_iter().take(SAME_CONTENT).filter_map(|name| VersionName::new(name).ok());
@@ -80,7 +84,9 @@ impl Controller {
             Some(found) => Some(self.check_existing(snapshot, name, &found).await?),
             None => None,
         };
-        self.write_files(snapshot, name).await?;
+        // What a manifest names is never swept, so files of a version that exists are good at any age.
+        let oldest = if existing.is_some() { DateTime::<Utc>::MIN_UTC } else { self.store_now() - REUSED };
+        self.write_files(snapshot, name, oldest).await?;
         Ok(existing)
     }
 
@@ -149,12 +155,17 @@ impl Controller {
         Ok(target_of(&ours, &bytes))
     }
 
-    /// Brings a version's files to their place. One LIST must then show every one of them with its size.
-    async fn write_files(&self, snapshot: &Snapshot, name: &VersionName) -> Result<(), ControllerError> {
+    /// Brings a version's files to their place, but for those that are there and not older than `oldest`. One LIST
+    /// must then show every one of them with its size.
+    async fn write_files(
+        &self,
+        snapshot: &Snapshot,
+        name: &VersionName,
+        oldest: DateTime<Utc>,
+    ) -> Result<(), ControllerError> {
         let cell = snapshot.cell();
         let content = snapshot.content().content16();
         let there = self.list_files(&Folder::VersionFiles(cell.clone(), name.clone(), content)).await?;
-        let oldest = self.store_now() - REUSED;
         let key = |file: &ManifestFile| ObjectKey::VersionFile(cell.clone(), name.clone(), content, file.path.clone());
         let is_missing = |file: &&ManifestFile| !there.is_usable(&key(file), file.size, oldest);
         let missing: Vec<&ManifestFile> = snapshot.files().iter().filter(is_missing).collect();

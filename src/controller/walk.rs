@@ -1,10 +1,12 @@
 //! A local folder as the files of a release: what is in it, what of that cannot be taken, and what each file is.
 
 use std::fs::{self, Metadata};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use tokio::fs::File;
+use tokio::io::AsyncReadExt as _;
 use walkdir::{DirEntry, WalkDir};
 
 use super::ControllerError;
@@ -51,9 +53,16 @@ pub(super) fn walk(folder: &Path, options: &UploadOptions) -> Result<Vec<Found>,
         return Err(local(io::Error::from(io::ErrorKind::NotADirectory)));
     }
     let mut walk = Walk { root, options, found: Vec::new(), problems: Vec::new() };
-    let entries = WalkDir::new(&walk.root).min_depth(1).follow_links(options.follow_symlinks).sort_by_file_name();
-    for entry in entries {
+    let folders = WalkDir::new(&walk.root).min_depth(1).follow_links(options.follow_symlinks).sort_by_file_name();
+    let mut entries = folders.into_iter();
+    while let Some(entry) = entries.next() {
         match entry {
+            // What lies behind a refused link is none of ours, and may be the whole machine.
+            Ok(entry) if entry.path_is_symlink() && !walk.check_link(entry.path()) => {
+                if entry.file_type().is_dir() {
+                    entries.skip_current_dir();
+                }
+            }
             Ok(entry) => walk.take(&entry),
             Err(error) => walk.unreadable(&error),
         }
@@ -101,9 +110,6 @@ impl Walk<'_> {
     fn take(&mut self, entry: &DirEntry) {
         let path = entry.path();
         let kind = entry.file_type();
-        if entry.path_is_symlink() && !self.check_link(path) {
-            return;
-        }
         if kind.is_dir() {
             if !self.options.skip_empty_dirs && is_empty(path) {
                 self.refuse(
@@ -176,13 +182,13 @@ fn is_empty(folder: &Path) -> bool {
 ///
 /// # Errors
 /// When it cannot be read, or has another size than when it was found.
-pub(super) fn identify(file: &Found, progress: &dyn Fn(u64)) -> Result<Expect, ControllerError> {
+pub(super) async fn identify(file: &Found, progress: impl Fn(u64)) -> Result<Expect, ControllerError> {
     let local = |source| ControllerError::Local { doing: "reading", path: file.local.clone(), source };
-    let mut source = fs::File::open(&file.local).map_err(local)?;
+    let mut source = File::open(&file.local).await.map_err(local)?;
     let mut digest = Sha256Digest::builder();
     let (mut size, mut piece) = (0, vec![0; PIECE_BYTES.min(usize::try_from(file.size).unwrap_or(PIECE_BYTES) + 1)]);
     loop {
-        let read = source.read(&mut piece).map_err(local)?;
+        let read = source.read(&mut piece).await.map_err(local)?;
         if read == 0 {
             break;
         }
@@ -253,6 +259,12 @@ mod tests {
         symlink("/etc/hostname", inside.path().join("out")).unwrap();
         assert!(refused(&inside, &options).contains("\"out\" is a link out of the folder"));
         fs::remove_file(inside.path().join("out")).unwrap();
+        let outside = folder(&[("x/secret", 0o644)]);
+        fs::create_dir(outside.path().join("hollow")).unwrap();
+        symlink(outside.path(), inside.path().join("out")).unwrap();
+        let text = refused(&inside, &options);
+        assert!(text.contains("\"out\" is a link out of the folder") && !text.contains("hollow"), "{text}");
+        fs::remove_file(inside.path().join("out")).unwrap();
         symlink("..", inside.path().join("up")).unwrap();
         assert!(refused(&inside, &options).contains("\"up\""));
         fs::remove_file(inside.path().join("up")).unwrap();
@@ -278,14 +290,15 @@ mod tests {
         assert!(refused(&folder, &UploadOptions::default()).contains("not UTF-8"));
     }
 
-    #[test]
-    fn a_file_that_changes_while_it_is_read_is_refused() {
+    #[tokio::test]
+    async fn a_file_that_changes_while_it_is_read_is_refused() {
         let folder = folder(&[("a", 0o644)]);
         let found = walk(folder.path(), &UploadOptions::default()).unwrap();
-        assert_eq!(identify(&found[0], &|_| {}).unwrap().sha256, Sha256Digest::of(b"text"));
+        assert_eq!(identify(&found[0], |_| {}).await.unwrap().sha256, Sha256Digest::of(b"text"));
         for other in ["longer text", "t"] {
             fs::write(folder.path().join("a"), other).unwrap();
-            assert!(identify(&found[0], &|_| {}).unwrap_err().to_string().contains("changed while it was read"));
+            let error = identify(&found[0], |_| {}).await.unwrap_err().to_string();
+            assert!(error.contains("changed while it was read"), "{error}");
         }
     }
 }

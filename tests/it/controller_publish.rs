@@ -70,8 +70,11 @@ async fn content_that_was_published_before_keeps_its_name() {
     let back = controller.publish(&unnamed, &Guard::default()).await.unwrap();
     assert_eq!((back.target.unwrap(), back.at.generation.get()), (first.clone(), 3));
     bench.greet("bye").await;
+    bench.clock.pass(chrono::TimeDelta::hours(20));
+    bench.proxy.clear_log();
     let named = controller.publish(&unnamed, &Guard::default()).await.unwrap().target.unwrap();
     assert_eq!(named.version.as_str(), "named");
+    assert_eq!(bench.proxy.count(On::put("*/files/*")), 0, "the files of a version are good at any age");
     bench.check().await;
 }
 

@@ -67,15 +67,21 @@ async fn stop_claims_again_where_others_give_up() {
     let bench = Bench::start().await;
     bench.publish("v1", "hello").await;
     bench.greet("bye").await;
-    // Both claims come at the same time, again and again.
-    bench.proxy.inject(Rule::new(On::put("*/history/*"), Fault::Delay(Duration::from_millis(100))));
+    // Bob's claim is held back until alice's is there.
+    bench.proxy.inject(Rule::new(On::put("*/history/*"), Fault::Delay(Duration::from_millis(1_500))).times(1));
     let (alice, bob) = (bench.controller().await, controller(&bench, "bob", Conditions::Honoured).await);
     let stop = StopRequest { cell: cell(), reason: None };
     let (publish, guard) = (request("v2"), Guard::default());
-    let (_, stopped) = tokio::join!(alice.publish(&publish, &guard), bob.stop(&stop, &guard));
-    stopped.unwrap();
+    let publishing = async {
+        bench.proxy.clear_log();
+        let claims = async || bench.proxy.count(On::put("*/history/*")) > 0;
+        crate::support::wait_for(claims, "bob's claim").await;
+        alice.publish(&publish, &guard).await
+    };
+    let (stopped, published) = tokio::join!(bob.stop(&stop, &guard), publishing);
+    assert_eq!(published.unwrap().at.generation.get(), 2);
+    assert_eq!(stopped.unwrap().at.generation.get(), 3);
     bench.check().await;
-    assert!(bench.history().await.iter().any(|entry| entry.action.name() == "stop"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
