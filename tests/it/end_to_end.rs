@@ -202,14 +202,14 @@ async fn a_publish_that_is_killed_at_any_write_is_finished_by_the_same_command_o
         upload(&place, &name).await;
         let args = ["publish", "n1/web", "-d", &name, "--as", &name, "-y"];
         // So many writes come through; the next one is held until its sender is dead.
-        let before = proxy.writes();
+        let before = proxy.count(On::write("*"));
         proxy.inject(Rule::new(On::write("*"), Fault::Stall).skip(writes));
         let mut child = place.start_fleetman(&args);
         let mut ended = None;
         wait_for(
             async || {
                 ended = child.try_wait().unwrap();
-                ended.is_some() || proxy.writes() > before + writes
+                ended.is_some() || proxy.count(On::write("*")) > before + writes
             },
             "the publish to end or to be held",
         )
