@@ -20,7 +20,7 @@ pub fn bytes<const N: usize>() -> std::io::Result<[u8; N]> {
 /// A new random UUID (version 4), for fleets and agent instances.
 ///
 /// # Errors
-/// See [`bytes`].
+/// See [`bytes()`].
 pub fn uuid() -> std::io::Result<Uuid> {
     Ok(uuid::Builder::from_random_bytes(bytes()?).into_uuid())
 }
@@ -28,7 +28,7 @@ pub fn uuid() -> std::io::Result<Uuid> {
 /// A new ULID for `now`: unique, and sorted by time as text.
 ///
 /// # Errors
-/// See [`bytes`].
+/// See [`bytes()`].
 pub fn ulid(now: DateTime<Utc>) -> std::io::Result<Ulid> {
     let millis = u64::try_from(now.timestamp_millis()).unwrap_or(0);
     Ok(Ulid::from_parts(millis, u128::from_le_bytes(bytes()?)))

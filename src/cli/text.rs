@@ -16,7 +16,7 @@ pub(crate) fn lines(text: &str) -> String {
     text.chars().map(|c| if steers(c) && c != '\n' && c != '\t' { INSTEAD } else { c }).collect()
 }
 
-/// [`line`], cut to `most` characters.
+/// [`line()`], cut to `most` characters.
 pub(crate) fn short(text: &str, most: usize) -> String {
     let text = line(text);
     if text.chars().count() <= most {

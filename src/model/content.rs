@@ -12,7 +12,7 @@ const OUTSIDE: [&str; 7] = ["content_sha256", "created_at", "created_by", "note"
 /// What identifies a file. Where its bytes lie and which input they came from does not change what runs.
 const FILE_INSIDE: [&str; 4] = ["path", "size", "sha256", "mode"];
 
-/// The digest of a document's canonical description: every field but the ones [`OUTSIDE`], keys sorted, files
+/// The digest of a document's canonical description: every field but the ones `OUTSIDE`, keys sorted, files
 /// sorted by path and reduced to path, size, digest and mode. The schema stands in front, so that documents of
 /// different kinds never share a digest.
 ///

@@ -1,4 +1,4 @@
-//! How a cell is run: the implementations of the agent's [`Profile`](crate::agent::Profile).
+//! How a cell is run: the implementations of the agent's [`Profile`].
 
 mod deploy;
 

@@ -2,13 +2,10 @@
 
 use clap::Args;
 
-use super::batch::Batch;
-use super::change::{ChangeArgs, Changed};
 use super::context::Context;
-use super::select::Selection;
+use super::order::{OrderArgs, carry_out};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::interrupt;
 use crate::controller::StopRequest;
 
 /// Stop each cell and keep it stopped, also across reboots; its files stay.
@@ -18,9 +15,7 @@ use crate::controller::StopRequest;
 )]
 pub(super) struct StopArgs {
     #[command(flatten)]
-    selection: Selection,
-    #[command(flatten)]
-    change: ChangeArgs,
+    order: OrderArgs,
 }
 
 /// Stop each cell and remove its files from the node.
@@ -29,35 +24,31 @@ pub(super) struct StopArgs {
 #[derive(Debug, Args)]
 pub(super) struct RemoveArgs {
     #[command(flatten)]
-    selection: Selection,
+    order: OrderArgs,
     /// Delete the cell's data folder on the node, too
     #[arg(long)]
     purge_data: bool,
-    #[command(flatten)]
-    change: ChangeArgs,
 }
 
 pub(super) async fn stop(args: StopArgs, context: &Context) -> Result<Exit, Failure> {
     let controller = context.controller().await?;
-    let cells = args.selection.resolve(&controller, context).await?;
-    let guard = args.change.guard(None);
-    let batch = Batch::ask(context, "stop", cells, args.change.yes, interrupt::watch()?)?;
-    let ran = batch.run(async |cell| {
-        let request = StopRequest { cell: cell.clone(), reason: args.change.reason.clone() };
-        Ok::<Changed, Failure>(controller.stop(&request, &guard).await?.into())
-    });
-    ran.await.finish(context.output)
+    let change = &args.order.change;
+    let guard = change.guard(None);
+    carry_out(context, &controller, "stop", &args.order, async |cell| {
+        let request = StopRequest { cell: cell.clone(), reason: change.reason.clone() };
+        Ok(controller.stop(&request, &guard).await?.into())
+    })
+    .await
 }
 
 pub(super) async fn remove(args: RemoveArgs, context: &Context) -> Result<Exit, Failure> {
     let controller = context.controller().await?;
-    let cells = args.selection.resolve(&controller, context).await?;
-    let guard = args.change.guard(None);
+    let change = &args.order.change;
+    let guard = change.guard(None);
     let intent = if args.purge_data { "remove, with all its data," } else { "remove" };
-    let batch = Batch::ask(context, intent, cells, args.change.yes, interrupt::watch()?)?;
-    let ran = batch.run(async |cell| {
-        let request = StopRequest { cell: cell.clone(), reason: args.change.reason.clone() };
-        Ok::<Changed, Failure>(controller.remove(&request, args.purge_data, &guard).await?.into())
-    });
-    ran.await.finish(context.output)
+    carry_out(context, &controller, intent, &args.order, async |cell| {
+        let request = StopRequest { cell: cell.clone(), reason: change.reason.clone() };
+        Ok(controller.remove(&request, args.purge_data, &guard).await?.into())
+    })
+    .await
 }

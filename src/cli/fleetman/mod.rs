@@ -17,6 +17,7 @@ mod halt;
 mod history;
 mod init;
 mod keygen;
+mod order;
 mod overrides;
 mod pause;
 mod plan;

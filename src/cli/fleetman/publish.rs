@@ -1,17 +1,13 @@
 //! `fleetman publish`, `redeploy` and `rollback`: what makes a cell run something.
 
 use clap::Args;
-use tokio_util::sync::CancellationToken;
 
-use super::batch::Batch;
-use super::change::{ChangeArgs, Changed, DeployArgs};
+use super::change::DeployArgs;
 use super::context::Context;
-use super::select::Selection;
-use super::wait::{WaitArgs, follow};
+use super::order::{OrderArgs, carry_out};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::interrupt;
-use crate::controller::{Controller, PublishRequest, RollbackRequest};
+use crate::controller::{PublishRequest, RollbackRequest};
 use crate::model::{CellId, DeploymentName, Sha256Digest, VersionName};
 
 /// Make a version of each cell and have it deployed.
@@ -36,17 +32,13 @@ pub(super) struct PublishArgs {
     ship: ShipArgs,
 }
 
-/// To which cells something is shipped, how, and whether to wait for them.
+/// To which cells something is shipped, and how.
 #[derive(Debug, Args)]
 struct ShipArgs {
     #[command(flatten)]
-    selection: Selection,
+    order: OrderArgs,
     #[command(flatten)]
     deploy: DeployArgs,
-    #[command(flatten)]
-    change: ChangeArgs,
-    #[command(flatten)]
-    wait: WaitArgs,
 }
 
 /// What a version is made from.
@@ -96,16 +88,16 @@ pub(super) struct RollbackArgs {
 
 pub(super) async fn publish(args: PublishArgs, context: &Context) -> Result<Exit, Failure> {
     let controller = context.controller().await?;
-    let guard = args.ship.change.guard(args.expect);
+    let guard = args.ship.order.change.guard(args.expect);
     let intent = match (&args.inputs.deployment, &args.inputs.version) {
         (Some(deployment), _) => format!("publish release {deployment} to"),
         (None, Some(version)) => format!("publish {version} to"),
         (None, None) => "publish to".to_owned(),
     };
-    carry_out(context, &controller, &intent, &args.ship, async |cell| {
+    carry_out(context, &controller, &intent, &args.ship.order, async |cell| {
         let request = PublishRequest {
             note: args.note.clone(),
-            reason: args.ship.change.reason.clone(),
+            reason: args.ship.order.change.reason.clone(),
             options: args.ship.deploy.options(),
             ..args.inputs.request(cell)
         };
@@ -116,9 +108,9 @@ pub(super) async fn publish(args: PublishArgs, context: &Context) -> Result<Exit
 
 pub(super) async fn redeploy(args: RedeployArgs, context: &Context) -> Result<Exit, Failure> {
     let controller = context.controller().await?;
-    let guard = args.ship.change.guard(None);
-    carry_out(context, &controller, "redeploy", &args.ship, async |cell| {
-        let reason = args.ship.change.reason.clone();
+    let guard = args.ship.order.change.guard(None);
+    carry_out(context, &controller, "redeploy", &args.ship.order, async |cell| {
+        let reason = args.ship.order.change.reason.clone();
         Ok(controller.redeploy(cell, args.ship.deploy.options(), reason, &guard).await?.into())
     })
     .await
@@ -126,37 +118,16 @@ pub(super) async fn redeploy(args: RedeployArgs, context: &Context) -> Result<Ex
 
 pub(super) async fn rollback(args: RollbackArgs, context: &Context) -> Result<Exit, Failure> {
     let controller = context.controller().await?;
-    let guard = args.ship.change.guard(None);
+    let guard = args.ship.order.change.guard(None);
     let intent = args.to.as_ref().map_or_else(|| "roll back".to_owned(), |to| format!("roll back to {to}:"));
-    carry_out(context, &controller, &intent, &args.ship, async |cell| {
+    carry_out(context, &controller, &intent, &args.ship.order, async |cell| {
         let request = RollbackRequest {
             cell: cell.clone(),
             to: args.to.clone(),
-            reason: args.ship.change.reason.clone(),
+            reason: args.ship.order.change.reason.clone(),
             options: args.ship.deploy.options(),
         };
         Ok(controller.rollback(&request, &guard).await?.into())
     })
     .await
-}
-
-/// Selects, asks, changes, and follows if that is wanted.
-async fn carry_out(
-    context: &Context,
-    controller: &Controller,
-    intent: &str,
-    ship: &ShipArgs,
-    work: impl AsyncFn(&CellId) -> Result<Changed, Failure>,
-) -> Result<Exit, Failure> {
-    let ShipArgs { selection, change, wait, .. } = ship;
-    let cells = selection.resolve(controller, context).await?;
-    let interrupted: CancellationToken = interrupt::watch()?;
-    let mut ran = Batch::ask(context, intent, cells, change.yes, interrupted.clone())?.run(work).await;
-    let followed =
-        if wait.is_wanted() { follow(context, controller, &mut ran.done, wait, interrupted).await? } else { Exit::Ok };
-    // What could not be published at all is worse than what failed or is late on a node.
-    Ok(match ran.finish(context.output)? {
-        Exit::Ok => followed,
-        exit => exit,
-    })
 }
