@@ -18,6 +18,7 @@ mod controller_races;
 mod controller_tampering;
 mod controller_views;
 mod dependencies;
+mod docs;
 mod doctor;
 mod embedded_corners;
 mod embedded_crash;
