@@ -234,12 +234,15 @@ async fn an_outcome_that_names_what_was_never_published_is_not_gone_back_to() {
 async fn an_old_trigger_put_back_is_brought_up_to_date() {
     let bench = Bench::start().await;
     bench.publish("v1", "hello").await;
-    let old = bench.read("cells/n1/web/trigger.json").await.unwrap();
+    let keys = ["cells/n1/web/trigger.json", "index/n1.json"];
+    let old = [bench.read(keys[0]).await.unwrap(), bench.read(keys[1]).await.unwrap()];
     bench.publish("v2", "bye").await;
-    bench.overwrite("cells/n1/web/trigger.json", old).await;
-    let again = bench.controller().await.publish(&request("v2"), &Guard::default()).await.unwrap();
-    assert_eq!(again.at.generation.get(), 2);
-    bench.check().await;
+    for (key, old) in keys.into_iter().zip(old) {
+        bench.overwrite(key, old).await;
+        let again = bench.controller().await.publish(&request("v2"), &Guard::default()).await.unwrap();
+        assert_eq!(again.at.generation.get(), 2);
+        bench.check().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
