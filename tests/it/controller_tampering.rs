@@ -216,17 +216,20 @@ async fn an_outcome_that_names_what_was_never_published_is_not_gone_back_to() {
     bench.publish("v1", "hello").await;
     let target = bench.publish("v2", "bye").await.target.unwrap();
     let digest = "0".repeat(64);
-    let version = json!({"version": "evil", "manifest_sha256": digest, "content_sha256": digest});
-    let outcome = json!({
-        "schema": "fleetman/outcome/1", "fleet": FLEET, "node": "n1", "cell": "web",
-        "at": {"epoch": 1, "generation": 2}, "attempt": 1, "action": "deploy", "version": version,
-        "started_at": "2026-01-02T03:04:05Z", "ended_at": "2026-01-02T03:04:05Z", "outcome": "succeeded",
-        "known_good_after": version, "running_after": version,
-    });
-    bench.overwrite("logs/n1/web/0001-0000000000000002-0001.json", outcome.to_string()).await;
-    let anywhere = RollbackRequest { to: None, ..back_to("v1") };
-    let error = bench.controller().await.rollback(&anywhere, &Guard::default()).await.unwrap_err();
-    assert_eq!((error.code(), error.kind().exit_code()), ("not_found", 4));
+    // One name that history does not know, and one that it knows for other bytes.
+    for name in ["evil", "v1"] {
+        let version = json!({"version": name, "manifest_sha256": digest, "content_sha256": digest});
+        let outcome = json!({
+            "schema": "fleetman/outcome/1", "fleet": FLEET, "node": "n1", "cell": "web",
+            "at": {"epoch": 1, "generation": 2}, "attempt": 1, "action": "deploy", "version": version,
+            "started_at": "2026-01-02T03:04:05Z", "ended_at": "2026-01-02T03:04:05Z", "outcome": "succeeded",
+            "known_good_after": version, "running_after": version,
+        });
+        bench.overwrite("logs/n1/web/0001-0000000000000002-0001.json", outcome.to_string()).await;
+        let anywhere = RollbackRequest { to: None, ..back_to("v1") };
+        let error = bench.controller().await.rollback(&anywhere, &Guard::default()).await.unwrap_err();
+        assert_eq!((error.code(), error.kind().exit_code()), ("not_found", 4));
+    }
     assert_eq!(bench.history().await.last().unwrap().action.target(), Some(&target));
 }
 
