@@ -208,6 +208,27 @@ async fn waiting_ends_in_time_and_ctrl_c_detaches() {
     assert!(said.contains("fleetman status n1/web") || said.contains("does the rest"), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_node_that_fails_or_goes_back_is_a_failure() {
+    let mut place = place_with(&["n1/web"]).await;
+    for (generation, phase, word) in [(1, "failed", "failed"), (2, "rolled_back", "rolled back")] {
+        place.fleetman(&["publish", "n1/web", "-y", "--if-generation", &(generation - 1).to_string()]).await.exits(0);
+        let at = format!(r#"{{"epoch":1,"generation":{generation}}}"#);
+        let beat = format!(
+            r#"{{"schema":"fleetman/heartbeat/1","node":"n1","fleet":"{FLEET}","agent_version":"9",
+            "instance_id":"{FLEET}","sequence":1,"started_at":"2026-01-02T03:04:05Z",
+            "reported_at":"2026-01-02T03:04:05Z","interval_secs":60,"signing":"signed","cells":{{"web":{{
+            "phase":"{phase}","state":{{"state":"n/a"}},"seen":{at},"applied":{at},
+            "last_error":{{"code":"disk_full","message":"no room","at":"2026-01-02T03:04:05Z"}}}}}}}}"#
+        );
+        let put = place.store().client().put_object().bucket(BUCKET).key("agents/n1.json");
+        put.body(beat.into_bytes().into()).send().await.unwrap();
+        let ran = place.fleetman(&["publish", "n1/web", "-y", "--wait"]).await.exits(8);
+        assert!(ran.out.contains(word) && ran.out.contains("disk_full: no room"), "{}", ran.out);
+        upload(&place, &format!("r{}", generation + 1)).await;
+    }
+}
+
 async fn generations(place: &Workplace) -> usize {
     place.fleetman(&["-o", "json", "history", "n1/web"]).await.json().as_array().map_or(0, Vec::len)
 }

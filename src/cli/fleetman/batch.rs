@@ -128,3 +128,29 @@ impl<T: Serialize + Display> Ran<T> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::Format;
+
+    fn ended(done: usize, failed: usize, left: usize) -> Result<Exit, Exit> {
+        let mut cells = (1..).map(|n| format!("n{n}/web").parse::<CellId>().unwrap());
+        let ran = Ran {
+            done: cells.by_ref().take(done).map(|cell| (cell, "done".to_owned())).collect(),
+            failed: cells.by_ref().take(failed).map(|cell| (cell, Failure::usage("no"))).collect(),
+            left: cells.take(left).collect(),
+        };
+        ran.finish(Output::plain(Format::Json)).map_err(|failure| failure.exit)
+    }
+
+    #[test]
+    fn how_a_batch_ends_says_whether_all_of_it_was_done() {
+        assert_eq!(ended(2, 0, 0), Ok(Exit::Ok));
+        assert_eq!(ended(1, 1, 0), Ok(Exit::Failed));
+        assert_eq!(ended(0, 2, 0), Ok(Exit::Failed));
+        assert_eq!(ended(1, 1, 1), Ok(Exit::Interrupted));
+        assert_eq!(ended(0, 0, 1), Ok(Exit::Interrupted));
+        assert_eq!(ended(0, 1, 0), Err(Exit::Usage), "one cell fails with its own code");
+    }
+}
