@@ -20,12 +20,11 @@ pub(crate) struct Garage {
 impl Garage {
     /// Starts a node, or says that the test is skipped because there is no `garage` (see [`skip`]).
     ///
-    /// It is looked for in `FLEETMAN_GARAGE` (the program itself), `PATH` and `/opt/garage/bin`.
+    /// It is looked for in `FLEETMAN_GARAGE` (the program itself) and in `PATH`.
     pub(crate) async fn start() -> Option<Self> {
         let named = std::env::var_os("FLEETMAN_GARAGE").map(PathBuf::from).filter(|program| program.is_file());
-        let usual = || Some(PathBuf::from("/opt/garage/bin/garage")).filter(|program| program.is_file());
-        let Some(program) = named.or_else(|| find_tool("garage")).or_else(usual) else {
-            return skip("garage is not in FLEETMAN_GARAGE, PATH or /opt/garage/bin");
+        let Some(program) = named.or_else(|| find_tool("garage")) else {
+            return skip("garage is not in FLEETMAN_GARAGE or PATH");
         };
         // Another process may take a port between our look and Garage's: then it exits, and we look again.
         for _ in 0..5 {
