@@ -325,6 +325,15 @@ impl Cell {
             }
             attempt.step = Step::Fetching;
         }
+        // Nothing is under way any more, so what had not switched yet leaves the field to what is newer.
+        let newest = self.open().last().map(|attempt| (attempt.key, attempt.wish.action.target().cloned()));
+        if let Some((newest, target)) = newest {
+            let yields = |attempt: &Attempt| {
+                let same = attempt.wish.action.target() == target.as_ref();
+                attempt.key < newest && attempt.step == Step::Fetching && (attempt.resumed == 0 || same)
+            };
+            self.supersede(yields, now);
+        }
         let worn: Vec<_> = self.state.journal.iter().filter(|attempt| attempt.resumed > MOST_RESUMES).collect();
         let worn: Vec<AttemptKey> = worn.into_iter().map(|attempt| attempt.key).collect();
         for key in worn {
@@ -419,6 +428,8 @@ impl Cell {
 
     /// A newer deploy lets an older one that is being fetched go on until it is staged itself.
     fn pursue(&mut self, wish: &Wish, floor: Floor, now: Now) {
+        // A stop that was not carried out yet is no longer asked for.
+        self.supersede(|attempt| matches!(attempt.step, Step::Stopping | Step::Removing), now);
         if self.owed().is_none() || self.is_open(floor) || self.failed_before().is_some() || self.mind.held.is_some() {
             return;
         }
@@ -427,7 +438,6 @@ impl Cell {
             Step::Fetching => {
                 self.mind.staging.contains(&attempt.key) && attempt.wish.action.target() != wish.action.target()
             }
-            Step::Stopping | Step::Removing => false,
             _ => true,
         };
         let under_way = self.open().find(goes_on).map(|attempt| attempt.key);
@@ -560,6 +570,15 @@ impl Cell {
             self.state.failed.push(Failed { content_sha256, fault: fault.clone() });
             let excess = self.state.failed.len().saturating_sub(MOST_REMEMBERED);
             self.state.failed.drain(..excess);
+        }
+        // What is asked for once more meanwhile has failed as well, unless it is to be tried again.
+        let again = self.open().filter(|other| {
+            let same = other.wish.action.target().is_some_and(|other| other.content_sha256 == content_sha256);
+            other.key != key && same && !other.wish.options.retry
+        });
+        for other in again.map(|other| other.key).collect::<Vec<_>>() {
+            let fault = Fault { code: Code::FailedBefore, ..fault.clone() };
+            self.end(other, Ending::Failed, Some(fault), now);
         }
         // A stop that came meanwhile bars the rollback.
         if !is_open {

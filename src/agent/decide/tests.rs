@@ -1,1 +1,434 @@
+use std::sync::{Arc, Mutex};
 
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::model::sign::{PinnedKey, PrivateKey, Signer, Trust};
+use crate::model::trigger::{Target, Trigger, TriggerOptions};
+use crate::model::{CellName, Epoch, Generation, NodeName, Sha256Digest, UserName, VersionName};
+
+const PATIENCE: Patience = Patience { first: Duration::from_secs(15), most: Duration::from_secs(300) };
+
+/// What a made-up trigger asks for; a number is a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Ask {
+    Deploy(u8),
+    Retry(u8),
+    Stop,
+    Remove,
+    Newer,
+}
+
+/// A trigger as the agent believes it. Signing is slow, so equal ones are signed once.
+fn wish(epoch: u32, generation: u64, ask: Ask) -> Wish {
+    static SIGNED: Mutex<BTreeMap<(u32, u64, Ask), Wish>> = Mutex::new(BTreeMap::new());
+    let mut signed = SIGNED.lock().unwrap();
+    Arc::clone(signed.entry((epoch, generation, ask)).or_insert_with(|| sign(epoch, generation, ask)))
+}
+
+fn sign(epoch: u32, generation: u64, ask: Ask) -> Wish {
+    let target = |number: u8| Target {
+        version: VersionName::new(format!("v{number}")).unwrap(),
+        manifest_sha256: Sha256Digest::of(&[number]),
+        manifest_size: 1,
+        content_sha256: Sha256Digest::of(&[number, 0]),
+    };
+    let options = TriggerOptions { retry: matches!(ask, Ask::Retry(_)), ..TriggerOptions::default() };
+    let mut requires = options.names();
+    if ask == Ask::Newer {
+        requires.push("telepathy".to_owned());
+    }
+    let trigger = Trigger {
+        requires,
+        fleet: Uuid::from_u128(1),
+        node: NodeName::new("n").unwrap(),
+        cell: CellName::new("c").unwrap(),
+        generation: Generation::new(generation).unwrap(),
+        action: match ask {
+            Ask::Deploy(number) | Ask::Retry(number) => Asked::Deploy(target(number)),
+            Ask::Stop => Asked::Stop,
+            Ask::Remove | Ask::Newer => Asked::Remove,
+        },
+        options,
+        issued_at: DateTime::UNIX_EPOCH,
+        issued_by: UserName::new("a").unwrap(),
+        reason: None,
+    };
+    let (key, epoch) = (PrivateKey::from_seed(&[1; 32]), Epoch::new(epoch).unwrap());
+    let trust = Trust::Keys(vec![PinnedKey { key: key.public(), epoch }]);
+    let signed = crate::model::sign::sign(&trigger, &Signer::Key(key, epoch)).unwrap();
+    Arc::new(crate::model::sign::verify(signed.document(), &trust).unwrap())
+}
+
+/// A cell, its clock, and the walk of what is done to it.
+struct Walk {
+    cell: Cell,
+    seconds: u64,
+    staged: BTreeSet<AttemptKey>,
+    written: BTreeMap<AttemptKey, u32>,
+    begun: BTreeSet<AttemptKey>,
+}
+
+/// How a step goes.
+#[derive(Debug, Clone, Copy)]
+enum Luck {
+    Well,
+    NotYet,
+    BadContent,
+    TooOld,
+}
+
+fn trouble_of(luck: Luck) -> Option<Trouble> {
+    match luck {
+        Luck::Well => None,
+        Luck::NotYet => Some(Trouble::new(Code::Io, "not yet", Cure::Time)),
+        Luck::BadContent => Some(Trouble::new(Code::ActivationFailed, "bad", Cure::OtherContent)),
+        Luck::TooOld => Some(Trouble::new(Code::Unsupported, "too old", Cure::NewerAgent)),
+    }
+}
+
+impl Walk {
+    fn new() -> Self {
+        let (staged, written, begun) = Default::default();
+        Self { cell: Cell::default(), seconds: 0, staged, written, begun }
+    }
+
+    fn now(&self) -> Now {
+        let wall = DateTime::UNIX_EPOCH + Duration::from_secs(self.seconds);
+        Now { wall, monotonic: Duration::from_secs(self.seconds) }
+    }
+
+    fn see(&mut self, seen: Seen) {
+        let before = self.cell.state.clone();
+        self.cell.observe(seen, self.now(), PATIENCE);
+        let after = &self.cell.state;
+        let floor = |state: &CellState| state.floor.as_ref().map(|floor| floor.at);
+        assert!(floor(after) >= floor(&before), "I5: the floor goes down");
+        assert!(after.applied >= before.applied, "I5: what is applied goes down");
+        assert!(after.applied <= floor(after), "more is applied than was asked for");
+        self.begun.extend(after.journal.iter().map(|attempt| attempt.key));
+        let open = after.journal.iter().filter(|attempt| !matches!(attempt.step, Step::Ended { .. })).count();
+        assert!(open <= 2, "{open} attempts are open at once");
+    }
+
+    fn trigger(&mut self, wish: &Wish, place: Place) {
+        self.see(Seen::Trigger { wish: Arc::clone(wish), place });
+    }
+
+    /// What is to be done next, after checking that it may be done.
+    fn next(&self) -> Option<Action> {
+        let action = self.cell.next(self.now().monotonic)?;
+        let wish = self.cell.state.wish.as_ref();
+        let asked = wish.map(|wish| &wish.action);
+        let supported = wish.is_some_and(|wish| wish.unsupported().is_none());
+        match action {
+            Action::Stop(key) => assert!(supported && asked == Some(&Asked::Stop) && self.is_floor(key), "I6"),
+            Action::Remove(key) => assert!(supported && asked == Some(&Asked::Remove) && self.is_floor(key), "I6"),
+            Action::Stage(key) | Action::Switch(key) => {
+                assert!(supported && matches!(asked, Some(Asked::Deploy(_))), "a stop or a hold is not pre-empted");
+                assert!(self.cell.mind.held.is_none(), "held");
+                let attempt = self.cell.attempt(key).unwrap();
+                let content = attempt.wish.action.target().unwrap().content_sha256;
+                let failed = self.cell.state.failed.iter().any(|failed| failed.content_sha256 == content);
+                assert!(!failed || attempt.wish.options.retry || attempt.repairs.is_some(), "failed before");
+                if matches!(action, Action::Switch(_)) {
+                    assert!(self.staged.contains(&key), "I4: switched to what is not whole");
+                }
+            }
+            Action::Restore(_) | Action::Activate(_) => assert!(supported && asked.is_some()),
+            Action::Cancel(_) | Action::Write(_) | Action::Look => {}
+        }
+        Some(action)
+    }
+
+    fn is_floor(&self, key: AttemptKey) -> bool {
+        self.cell.state.floor.as_ref().is_some_and(|floor| floor.at == key.at)
+    }
+
+    /// Does what is to be done next. True if there was something.
+    fn act(&mut self, luck: Luck) -> bool {
+        let Some(action) = self.next() else { return self.finish_staging(luck) };
+        let seen = match (action, trouble_of(luck)) {
+            (Action::Stage(key), _) => Seen::StagingBegan { key },
+            (Action::Cancel(key), _) => Seen::StagingGivenUp { key },
+            (Action::Look, _) => Seen::Looked,
+            (Action::Write(key), _) => {
+                *self.written.entry(key).or_default() += 1;
+                Seen::Written { key }
+            }
+            // Only bringing something up can find the content bad.
+            (Action::Switch(key) | Action::Stop(key) | Action::Remove(key), Some(mut trouble)) => {
+                trouble.cure = Cure::Time;
+                Seen::StepFailed { key, trouble }
+            }
+            (Action::Activate(key) | Action::Restore(key), Some(trouble)) => Seen::StepFailed { key, trouble },
+            (Action::Switch(key), None) => Seen::Switched { key },
+            (Action::Activate(key), None) => Seen::Activated { key },
+            (Action::Stop(key), None) => Seen::Stopped { key },
+            (Action::Remove(key), None) => Seen::Removed { key },
+            (Action::Restore(key), None) => Seen::Restored { key, placed: self.cell.state.known_good.clone().unwrap() },
+        };
+        self.see(seen);
+        true
+    }
+
+    fn finish_staging(&mut self, luck: Luck) -> bool {
+        let Some(key) = self.cell.mind.staging.first().copied() else { return false };
+        let seen = match trouble_of(luck) {
+            None => {
+                self.staged.insert(key);
+                Seen::Staged { key, profile: "deploy".to_owned(), effort: Effort::default() }
+            }
+            Some(trouble) => Seen::StagingFailed { key, trouble },
+        };
+        self.see(seen);
+        true
+    }
+
+    /// Everything that can be done is done, and done well.
+    fn run(&mut self) {
+        for _ in 0..1_000 {
+            if !self.act(Luck::Well) {
+                match self.cell.wakes_at() {
+                    Some(at) => self.seconds = self.seconds.max(at.as_secs() + 1),
+                    None => return,
+                }
+            }
+        }
+        panic!("it never comes to rest: {:?}", self.cell);
+    }
+
+    fn placed(&self) -> Option<String> {
+        self.cell.state.placed.as_ref().map(|placed| placed.target.version.to_string())
+    }
+}
+
+fn deployed(number: u8) -> Walk {
+    let mut walk = Walk::new();
+    walk.trigger(&wish(1, 1, Ask::Deploy(number)), Place::Index);
+    walk.run();
+    assert_eq!(walk.placed(), Some(format!("v{number}")));
+    walk
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Trigger { epoch: u32, generation: u64, ask: Ask, place: Place },
+    Refused(Place),
+    Nothing(Place),
+    Missing,
+    Heard(u64),
+    Held(bool),
+    Host(u8),
+    Act(Luck),
+    Pass(u64),
+    Restart { switched: bool },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let ask = prop_oneof![
+        4 => (0..3_u8).prop_map(Ask::Deploy),
+        1 => (0..3_u8).prop_map(Ask::Retry),
+        1 => Just(Ask::Stop),
+        1 => Just(Ask::Remove),
+        1 => Just(Ask::Newer),
+    ];
+    let place = || prop_oneof![Just(Place::Index), Just(Place::Trigger), Just(Place::History)];
+    let luck = prop_oneof![
+        6 => Just(Luck::Well), 2 => Just(Luck::NotYet), 2 => Just(Luck::BadContent), 1 => Just(Luck::TooOld)
+    ];
+    prop_oneof![
+        4 => (1..=2_u32, 1..8_u64, ask, place())
+            .prop_map(|(epoch, generation, ask, place)| Event::Trigger { epoch, generation, ask, place }),
+        1 => place().prop_map(Event::Refused),
+        1 => place().prop_map(Event::Nothing),
+        1 => Just(Event::Missing),
+        1 => (1..8_u64).prop_map(Event::Heard),
+        1 => any::<bool>().prop_map(Event::Held),
+        1 => (0..5_u8).prop_map(Event::Host),
+        12 => luck.prop_map(Event::Act),
+        2 => (0..400_u64).prop_map(Event::Pass),
+        1 => any::<bool>().prop_map(|switched| Event::Restart { switched }),
+    ]
+}
+
+fn happen(walk: &mut Walk, event: Event) {
+    let refused = || Trouble::new(Code::SigInvalid, "forged", Cure::Time);
+    match event {
+        Event::Trigger { epoch, generation, ask, place } => walk.trigger(&wish(epoch, generation, ask), place),
+        Event::Refused(place) => without_effect(walk, Seen::Refused { place, trouble: refused() }),
+        Event::Nothing(place) => without_effect(walk, Seen::NothingAt(place)),
+        Event::Missing => without_effect(walk, Seen::Missing),
+        Event::Heard(generation) => {
+            walk.see(Seen::Heard(Floor::new(Epoch::FIRST, Generation::new(generation).unwrap())));
+        }
+        Event::Held(held) => walk.see(Seen::Held(held.then(|| "held".to_owned()))),
+        Event::Host(number) => {
+            let placed = walk.cell.state.placed.as_ref().map(Placed::release);
+            walk.see(Seen::Host(match (number, placed) {
+                (0, _) => OnHost::Nothing,
+                (1, _) => OnHost::Foreign("a folder".to_owned()),
+                (2, _) | (_, None) => OnHost::Release("v9-0123456789ab".to_owned()),
+                (_, Some(release)) => OnHost::Release(release),
+            }));
+        }
+        Event::Act(luck) => {
+            walk.act(luck);
+        }
+        Event::Pass(seconds) => walk.seconds += seconds,
+        Event::Restart { switched } => {
+            // Only the state outlives it, and the link, which may be one step ahead of the journal.
+            let state = walk.cell.state.clone();
+            let attempted = state.journal.iter().find(|attempt| attempt.step == Step::Switching).and_then(placed_by);
+            let linked = attempted.filter(|_| switched).or(state.placed.clone());
+            walk.cell = Cell { state, ..Cell::default() };
+            walk.see(Seen::Started { current: linked.map(|placed| placed.release()) });
+        }
+    }
+}
+
+/// What is absent or cannot be believed changes nothing but what is reported.
+fn without_effect(walk: &mut Walk, seen: Seen) {
+    let (before, next) = (walk.cell.state.clone(), walk.next());
+    walk.see(seen);
+    let mut after = walk.cell.state.clone();
+    after.last_error = before.last_error.clone();
+    assert_eq!(after.render(), before.render());
+    assert_eq!(walk.next(), next);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn whatever_happens_the_invariants_hold_and_the_cell_comes_to_rest(events in prop::collection::vec(event(), 0..60)) {
+        let mut walk = Walk::new();
+        for event in events {
+            happen(&mut walk, event);
+            walk.next();
+        }
+        walk.see(Seen::Held(None));
+        walk.run();
+        let state = &walk.cell.state;
+        let holds = state.wish.as_ref().is_none_or(|wish| wish.unsupported().is_some());
+        prop_assert!(
+            holds || walk.cell.owed().is_none() || walk.cell.failed_before().is_some(),
+            "something is owed, and nothing is done: {:?}", walk.cell
+        );
+        prop_assert!(state.journal.is_empty());
+        let once: BTreeMap<_, _> = walk.begun.iter().map(|key| (*key, 1)).collect();
+        prop_assert_eq!(&walk.written, &once, "an outcome an attempt, no more and no less");
+    }
+}
+
+#[test]
+fn a_newer_deploy_lets_the_older_one_go_on_until_it_is_staged_itself() {
+    let mut walk = deployed(0);
+    walk.trigger(&wish(1, 2, Ask::Deploy(1)), Place::Index);
+    walk.act(Luck::Well);
+    walk.trigger(&wish(1, 3, Ask::Deploy(2)), Place::Index);
+    walk.act(Luck::Well);
+    let both: Vec<u64> = walk.cell.mind.staging.iter().map(|key| key.at.generation.get()).collect();
+    assert_eq!(both, [2, 3]);
+    // The older one is there first: it is switched to, and the newer one follows.
+    walk.act(Luck::Well);
+    walk.act(Luck::Well);
+    assert_eq!(walk.placed().unwrap(), "v1");
+    walk.run();
+    assert_eq!(walk.placed().unwrap(), "v2");
+}
+
+#[test]
+fn of_three_deploys_the_one_under_way_and_the_newest_go_on() {
+    let mut walk = deployed(0);
+    for generation in 2..=4 {
+        walk.trigger(&wish(1, generation, Ask::Deploy(u8::try_from(generation).unwrap())), Place::Index);
+        while matches!(walk.next(), Some(Action::Stage(_) | Action::Cancel(_) | Action::Write(_))) {
+            walk.act(Luck::Well);
+        }
+    }
+    let going: Vec<u64> = walk.cell.mind.staging.iter().map(|key| key.at.generation.get()).collect();
+    assert_eq!(going, [2, 4]);
+}
+
+#[test]
+fn a_stop_during_activation_bars_the_rollback() {
+    let mut walk = deployed(0);
+    walk.trigger(&wish(1, 2, Ask::Deploy(1)), Place::Index);
+    while !matches!(walk.next(), Some(Action::Activate(_))) {
+        walk.act(Luck::Well);
+    }
+    let Some(Action::Activate(key)) = walk.next() else { unreachable!() };
+    // It comes while the version is being brought up, and is taken in before the result is.
+    walk.trigger(&wish(1, 3, Ask::Stop), Place::Index);
+    let trouble = Trouble::new(Code::ActivationFailed, "bad", Cure::OtherContent);
+    walk.see(Seen::StepFailed { key, trouble });
+    while let Some(action) = walk.next() {
+        assert!(!matches!(action, Action::Restore(_)));
+        walk.act(Luck::Well);
+    }
+    assert_eq!(walk.cell.state.standing, Standing::Stopped);
+    assert_eq!(walk.cell.state.failed.len(), 1, "it is remembered all the same");
+}
+
+#[test]
+fn an_attempt_that_the_agent_does_not_survive_is_given_up() {
+    let mut walk = deployed(0);
+    walk.trigger(&wish(1, 2, Ask::Deploy(1)), Place::Index);
+    for _ in 0..10 {
+        while !matches!(walk.next(), None | Some(Action::Activate(_))) || !walk.cell.mind.staging.is_empty() {
+            walk.act(Luck::Well);
+        }
+        if walk.next().is_none() {
+            break;
+        }
+        let current = walk.cell.state.placed.as_ref().map(Placed::release);
+        walk.cell = Cell { state: walk.cell.state.clone(), ..Cell::default() };
+        walk.see(Seen::Started { current });
+    }
+    assert_eq!(walk.placed().unwrap(), "v0");
+    assert!(walk.cell.state.verdict.as_ref().is_some_and(|verdict| verdict.rolled_back));
+}
+
+#[test]
+fn waiting_is_doubled_up_to_a_limit_and_remembers_since_when() {
+    let mut walk = Walk::new();
+    walk.trigger(&wish(1, 1, Ask::Deploy(0)), Place::Index);
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        walk.act(Luck::Well);
+        walk.act(Luck::NotYet);
+        let at = walk.cell.wakes_at().unwrap().as_secs();
+        waits.push(at - walk.seconds);
+        assert_eq!(walk.cell.mind.waits.values().next().unwrap().fault.at, DateTime::UNIX_EPOCH);
+        walk.seconds = at;
+    }
+    assert_eq!(waits, [15, 30, 60, 120, 240, 300, 300, 300]);
+}
+
+#[test]
+fn a_floor_that_was_only_heard_of_waits_for_its_trigger() {
+    let mut walk = Walk::new();
+    walk.see(Seen::Heard(Floor::new(Epoch::FIRST, Generation::new(5).unwrap())));
+    walk.trigger(&wish(1, 4, Ask::Deploy(0)), Place::Trigger);
+    walk.run();
+    assert_eq!(walk.placed(), None);
+    walk.trigger(&wish(1, 5, Ask::Deploy(1)), Place::Trigger);
+    walk.run();
+    assert_eq!(walk.placed().unwrap(), "v1");
+}
+
+#[test]
+fn what_an_older_agent_did_not_understand_is_tried_by_a_newer_one() {
+    let mut walk = deployed(0);
+    walk.trigger(&wish(1, 2, Ask::Deploy(1)), Place::Index);
+    walk.act(Luck::Well);
+    walk.act(Luck::TooOld);
+    walk.run();
+    assert_eq!(walk.placed().unwrap(), "v0");
+    walk.cell = Cell { state: walk.cell.state.clone(), ..Cell::default() };
+    walk.see(Seen::Started { current: walk.cell.state.placed.as_ref().map(Placed::release) });
+    walk.run();
+    assert_eq!(walk.placed().unwrap(), "v1");
+}
