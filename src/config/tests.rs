@@ -244,6 +244,8 @@ fn a_file_with_secrets_that_others_can_read_is_warned_of() {
     };
     assert!(warnings(&secret, 0o644)[0].contains("chmod o= "));
     assert_eq!(warnings(&secret, 0o640), Vec::<String>::new());
+    let proxy = one_bucket("    signing: unsigned\n    proxy: http://p:1\n    proxy_login: {user: u, password: p}\n");
+    assert_eq!(warnings(&proxy, 0o644).len(), 1);
     assert_eq!(warnings(&one_bucket("    signing: unsigned\n"), 0o644), Vec::<String>::new());
 }
 

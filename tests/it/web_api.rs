@@ -94,6 +94,8 @@ async fn the_fleet_can_be_read_and_nothing_can_be_written() {
     // What was read is still shown while the bucket is away, and it is told.
     place.store().stop().await;
     wait_for(async || serving.get("/readyz").await.0 == 503, "the outage to be noticed").await;
+    let why = serving.get("/readyz").await.1;
+    assert!(why["detail"].as_str().unwrap().contains("no connection"), "{why}");
     assert_eq!(serving.get("/api/v1/cells").await.0, 200);
     assert_eq!(serving.get("/healthz").await.0, 200);
 
