@@ -27,6 +27,7 @@ impl Context {
     }
 
     /// The same for the first bucket of another config.
+    #[cfg(all(feature = "agent", feature = "embedded"))]
     pub(super) fn with_config(&self, config: PathBuf) -> Self {
         Self { output: self.output, clock: self.clock.clone(), config: Some(config), bucket: None }
     }
