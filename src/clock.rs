@@ -52,8 +52,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// The time with second precision in RFC 3339 and UTC, as every document writes it.
+/// The time with second precision in RFC 3339 and UTC, as documents write it.
 #[must_use]
 pub fn to_seconds(time: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time)
+}
+
+/// The time with millisecond precision, for documents whose order by time matters.
+#[must_use]
+pub fn to_millis(time: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or(time)
 }

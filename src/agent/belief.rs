@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::error::in_full;
 use super::state::Wish;
 use super::trouble::{Cure, Trouble};
 use crate::model::document::DocumentError;
 use crate::model::sign::{self, SignError, Trust};
 use crate::model::trigger::Trigger;
 use crate::model::{CellId, CellName, Code, NodeName};
+use crate::store::in_full;
 
 /// Who the agent is, and whom it trusts: from its own config, never from the bucket.
 #[derive(Debug, Clone)]

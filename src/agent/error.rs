@@ -1,6 +1,5 @@
 //! Why an agent does not start or go on, named by what the caller must do about it.
 
-use std::error::Error;
 use std::path::PathBuf;
 
 use super::disk::DiskError;
@@ -53,16 +52,4 @@ pub enum AgentError {
 
 fn holder(pid: Option<u32>) -> String {
     pid.map_or(String::new(), |pid| format!(" (pid {pid})"))
-}
-
-/// An error and what caused it, in one line.
-pub(super) fn in_full(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

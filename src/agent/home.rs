@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::disk::{DiskError, Folder, Steps};
-use super::error::{AgentError, in_full};
+use super::error::AgentError;
 use crate::entropy;
 use crate::model::document::{self, Document};
 use crate::model::{CellName, NodeName};
+use crate::store::in_full;
 
 const LOCK: &str = "agent.lock";
 const AGENT: &str = "agent.json";

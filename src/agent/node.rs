@@ -14,7 +14,7 @@ use super::cell::{Handle, Message};
 use super::context::Context;
 use super::decide::{Patience, Place};
 use super::disk::{apart, read_whole};
-use super::error::{AgentError, in_full};
+use super::error::AgentError;
 use super::heartbeat::Heart;
 use super::home::{self, Home, STATUS};
 use super::outbox::Sent;
@@ -26,7 +26,7 @@ use crate::entropy;
 use crate::model::document::{self, Document as _};
 use crate::model::heartbeat::{CellReport, Condition, Fault, Heartbeat};
 use crate::model::{CellName, Code};
-use crate::store::ETag;
+use crate::store::{ETag, in_full};
 
 /// Changes are told at most so often.
 const BETWEEN_BEATS: Duration = Duration::from_secs(1);

@@ -8,7 +8,6 @@ use futures_util::{StreamExt as _, stream};
 
 use super::context::Context;
 use super::decide::{Place, Seen};
-use super::error::in_full;
 use super::state::floor_of;
 use super::trouble::{Cure, Trouble, plain};
 use crate::model::document::{self, Document as _};
@@ -18,7 +17,7 @@ use crate::model::keys::Folder;
 use crate::model::sign::Trust;
 use crate::model::trigger::Trigger;
 use crate::model::{CellName, Code, Epoch, Floor, Generation, ObjectKey};
-use crate::store::{Depth, ETag, Fetched, StoreError};
+use crate::store::{Depth, ETag, Fetched, StoreError, in_full};
 
 /// A half-finished publish is one step ahead; more than these are not followed at once.
 const HISTORY_STEPS: usize = 64;

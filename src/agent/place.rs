@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use super::decide::OnHost;
 use super::disk::{DiskError, Folder, Steps, There, new_link};
-use super::error::in_full;
 use super::profile::Placement;
 use super::trouble::{Cure, Trouble};
 use crate::model::document::{self, Document};
 use crate::model::{CellName, Code, NodeName};
+use crate::store::in_full;
 
 /// Marks a folder of releases as made by the agent of one node for one cell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

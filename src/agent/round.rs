@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::cell::Message;
 use super::decide::{OnHost, Place, Seen};
 use super::disk::apart;
-use super::error::{AgentError, in_full};
+use super::error::AgentError;
 use super::heartbeat::{self, Heart, Pulse};
 use super::home::STATUS;
 use super::node::{Agent, Memory};
@@ -17,7 +17,7 @@ use super::trouble::{Trouble, plain, store_code};
 use crate::model::document;
 use crate::model::heartbeat::{CellReport, Condition, Fault, Heartbeat, Phase, RunningState};
 use crate::model::{CellName, Code, Floor};
-use crate::store::StoreError;
+use crate::store::{StoreError, in_full};
 
 /// Cells with nothing but a refused trigger that are reported: whoever can write to the bucket can name any number.
 const MOST_STRANGERS: usize = 100;

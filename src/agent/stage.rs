@@ -8,7 +8,6 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::attempt_log::AttemptLog;
 use super::context::Context;
 use super::disk::{DiskError, Folder, apart};
-use super::error::in_full;
 use super::fetch;
 use super::home::CellHome;
 use super::place::{Plot, UNFINISHED};
@@ -21,7 +20,7 @@ use crate::model::document::{Document as _, DocumentError};
 use crate::model::manifest::{Manifest, ManifestError, ManifestFile};
 use crate::model::trigger::Target;
 use crate::model::{CellName, Code, ObjectKey, Sha256Digest};
-use crate::store::StoreError;
+use crate::store::{StoreError, in_full};
 
 /// A release that can be switched to.
 #[derive(Debug, Clone)]

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::belief::Identity;
 use super::disk::{DiskError, Folder};
-use super::error::in_full;
 use crate::model::document::{self, Document};
 use crate::model::heartbeat::Fault;
 use crate::model::outcome::Ending;
 use crate::model::sign::Verified;
 use crate::model::trigger::{Target, Trigger};
 use crate::model::{CellName, Floor, Sha256Digest};
+use crate::store::in_full;
 
 /// A trigger that was verified, and is owed from then on.
 pub(super) type Wish = Arc<Verified<Trigger>>;

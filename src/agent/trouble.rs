@@ -5,11 +5,10 @@ use std::error::Error;
 use chrono::{DateTime, Utc};
 
 use super::disk::DiskError;
-use super::error::in_full;
 use super::profile::ProfileError;
 use crate::model::Code;
 use crate::model::heartbeat::Fault;
-use crate::store::StoreError;
+use crate::store::{StoreError, in_full};
 
 /// Longer texts are cut: they travel in every heartbeat.
 const MOST_CHARS: usize = 400;

@@ -59,9 +59,8 @@ impl From<Exit> for ExitCode {
     }
 }
 
-#[cfg(feature = "controller")]
-impl From<crate::controller::ErrorKind> for Exit {
-    fn from(kind: crate::controller::ErrorKind) -> Self {
+impl From<crate::store::ErrorKind> for Exit {
+    fn from(kind: crate::store::ErrorKind) -> Self {
         let code = kind.exit_code();
         Self::ALL.iter().map(|(exit, _)| *exit).find(|exit| exit.code() == code).unwrap_or(Self::Internal)
     }

@@ -1,6 +1,5 @@
 //! Why a command failed: what people read, what programs compare, and the exit code.
 
-use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
 
@@ -8,7 +7,7 @@ use serde::Serialize;
 
 use super::exit::Exit;
 use crate::config::ConfigError;
-use crate::store::StoreError;
+use crate::store::{StoreError, in_full};
 use crate::yaml::YamlError;
 
 /// A failure of a command.
@@ -97,25 +96,9 @@ impl Failure {
     }
 }
 
-/// An error with what caused it, on one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    // Bounded, because foreign libraries build these chains.
-    for _ in 0..8 {
-        let Some(cause) = source else { break };
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            let _ = write!(text, ": {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        let message = chain(&error);
+        let message = in_full(&error);
         let (code, help) = match &error {
             ConfigError::Absent { .. } => {
                 ("config_absent", Some("`fleetman init` writes a first config; --config names one"))
@@ -152,18 +135,7 @@ impl Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        let exit = match &error {
-            StoreError::NotFound { .. } | StoreError::NoSuchBucket { .. } => Exit::NotFound,
-            StoreError::Denied { .. } | StoreError::NoCredentials { .. } | StoreError::BadCredentials { .. } => {
-                Exit::Denied
-            }
-            StoreError::Corrupt { .. } => Exit::Denied,
-            StoreError::Conflict { .. } | StoreError::SourceChanged { .. } => Exit::Conflict,
-            StoreError::Throttled { .. } | StoreError::Unreachable { .. } => Exit::Unreachable,
-            StoreError::Misconfigured { .. } | StoreError::ClockSkew { .. } => Exit::Usage,
-            _ => Exit::Internal,
-        };
-        Self::new(exit, error.code(), chain(&error))
+        Self::new(error.error_kind().into(), error.code(), in_full(&error))
     }
 }
 
@@ -174,7 +146,7 @@ impl From<crate::controller::ControllerError> for Failure {
         match error {
             ControllerError::Recipe(errors) => Self::recipes(&[errors]),
             ControllerError::Store(error) => (*error).into(),
-            error => Self::new(error.kind().into(), error.code(), chain(&error)),
+            error => Self::new(error.kind().into(), error.code(), in_full(&error)),
         }
     }
 }
@@ -202,14 +174,5 @@ mod tests {
             failure.for_programs(),
             r#"{"error":{"code":"usage","message":"no cell named","help":"name one as <node>/<cell>"}}"#
         );
-    }
-
-    #[test]
-    fn a_cause_is_told_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("outer")]
-        struct Outer(#[source] io::Error);
-        assert_eq!(chain(&Outer(io::Error::other("inner"))), "outer: inner");
-        assert_eq!(chain(&Outer(io::Error::other("outer"))), "outer");
     }
 }

@@ -16,7 +16,7 @@ use crate::model::document::{self, Document};
 use crate::model::fleet::{Conditions, Finding, Fleet, StoreReport, Verdict};
 use crate::model::keys::Folder;
 use crate::model::{FilePath, ObjectKey, Sha256Digest};
-use crate::store::{Depth, ETag, Expect, Fetched, Outcome, Store, StoreError};
+use crate::store::{Depth, ETag, Expect, Fetched, Outcome, Store, StoreError, in_full};
 
 /// How many writers race for one object.
 const RACERS: usize = 32;
@@ -334,15 +334,7 @@ impl From<StoreError> for Trouble {
             StoreError::Unreachable { .. } => Some("check `endpoint`, the network, and whether the store runs"),
             _ => None,
         };
-        // The causes below say what the connection or the file system said.
-        let mut message = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(below) = cause {
-            message.push_str(": ");
-            message.push_str(&below.to_string());
-            cause = below.source();
-        }
-        Self { message, help }
+        Self { message: in_full(&error), help }
     }
 }
 

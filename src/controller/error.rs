@@ -13,61 +13,7 @@ use crate::model::trigger::Trigger;
 use crate::model::{CellId, Epoch, Floor, Sha256Digest, UserName, VersionName};
 use crate::recipe::RecipeError;
 use crate::recipe::render::RenderError;
-use crate::store::StoreError;
-
-/// What kind of failure it is: the one table that exit codes and HTTP statuses are taken from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// What was asked for makes no sense as it stands: mend it.
-    Invalid,
-    /// Somebody or something else was there first: look, then decide anew.
-    Conflict,
-    /// There is no such thing.
-    NotFound,
-    /// The store refuses these credentials, or this controller's key.
-    Denied,
-    /// Bytes in the bucket are not what was verified before: do not try again, find out who wrote them.
-    Tampered,
-    /// The store cannot be reached: come back later.
-    Unreachable,
-    /// It took longer than was allowed.
-    TimedOut,
-    /// The node could not do what was asked.
-    DeployFailed,
-    /// A fault of this program or this machine.
-    Internal,
-}
-
-impl ErrorKind {
-    /// The exit code of a command that fails so.
-    #[must_use]
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Invalid => 2,
-            Self::Conflict => 3,
-            Self::NotFound => 4,
-            Self::Denied | Self::Tampered => 5,
-            Self::Unreachable => 6,
-            Self::TimedOut => 7,
-            Self::DeployFailed => 8,
-            Self::Internal => 10,
-        }
-    }
-
-    /// The HTTP status of an answer that says so.
-    #[must_use]
-    pub fn http_status(self) -> u16 {
-        match self {
-            Self::Invalid => 422,
-            Self::Conflict => 409,
-            Self::NotFound => 404,
-            Self::Denied | Self::Tampered => 403,
-            Self::Unreachable => 503,
-            Self::TimedOut => 504,
-            Self::DeployFailed | Self::Internal => 500,
-        }
-    }
-}
+use crate::store::{ErrorKind, StoreError};
 
 /// A trigger, for messages: who asked for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -374,7 +320,7 @@ impl ControllerError {
             Self::Outranked { .. } => ("outranked", ErrorKind::Denied),
             Self::Exhausted { .. } => ("exhausted", ErrorKind::Denied),
             Self::TimedOut { .. } => ("timed_out", ErrorKind::TimedOut),
-            Self::Store(error) => (error.code(), of_store(error)),
+            Self::Store(error) => (error.code(), error.error_kind()),
             Self::Local { .. } => ("local", ErrorKind::Invalid),
             Self::Sign { .. } => ("sign", ErrorKind::Internal),
             Self::Entropy(_) => ("entropy", ErrorKind::Internal),
@@ -410,20 +356,6 @@ impl ControllerError {
 
     pub(super) fn invalid(what: impl fmt::Display, problem: impl fmt::Display) -> Self {
         Self::Invalid { what: what.to_string(), problem: problem.to_string() }
-    }
-}
-
-fn of_store(error: &StoreError) -> ErrorKind {
-    match error {
-        StoreError::NotFound { .. } | StoreError::NoSuchBucket { .. } => ErrorKind::NotFound,
-        StoreError::Denied { .. } | StoreError::NoCredentials { .. } | StoreError::BadCredentials { .. } => {
-            ErrorKind::Denied
-        }
-        StoreError::Conflict { .. } | StoreError::SourceChanged { .. } => ErrorKind::Conflict,
-        StoreError::Throttled { .. } | StoreError::Unreachable { .. } => ErrorKind::Unreachable,
-        StoreError::Corrupt { .. } => ErrorKind::Tampered,
-        StoreError::Misconfigured { .. } | StoreError::ClockSkew { .. } => ErrorKind::Invalid,
-        _ => ErrorKind::Internal,
     }
 }
 

@@ -50,7 +50,7 @@ pub use claim::{Published, PublishedHow, Warning};
 pub use delete::Deletion;
 pub use diff::{Changes, FieldChange, FileChange, FileKind, FileSide, TextDiff};
 pub use documents::{Applied, AppliedHow, Known, Text};
-pub use error::{Claim, ControllerError, ErrorKind};
+pub use error::{Claim, ControllerError};
 pub use fleet::{CellView, Desired, FleetReader, FleetView, Health, Liveness, LivenessLimits, NodeView, Sync};
 pub use follow::{Followed, FollowedHow};
 pub use gc::GcReport;

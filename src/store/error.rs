@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
+use super::kind::ErrorKind;
 use crate::model::Sha256Digest;
 use crate::model::keys::WriteRule;
 
@@ -256,33 +257,39 @@ impl StoreError {
         self.kind().0
     }
 
+    /// What kind of failure it is, for exit codes and HTTP statuses.
+    #[must_use]
+    pub fn error_kind(&self) -> ErrorKind {
+        self.kind().2
+    }
+
     /// Whether the same call may succeed later without anybody changing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.kind().1
     }
 
-    /// Code, and whether waiting may help.
-    fn kind(&self) -> (&'static str, bool) {
+    /// Code, whether waiting may help, and what kind of failure it is.
+    fn kind(&self) -> (&'static str, bool, ErrorKind) {
         match self {
-            Self::NotFound { .. } => ("not_found", false),
-            Self::Denied { .. } => ("denied", false),
-            Self::Conflict { .. } => ("conflict", false),
-            Self::Throttled { .. } => ("throttled", true),
-            Self::Unreachable { .. } => ("unreachable", true),
-            Self::ClockSkew { .. } => ("clock_skew", false),
-            Self::Corrupt { .. } => ("corrupt", false),
-            Self::TooLarge { .. } => ("too_large", false),
-            Self::TooMany { .. } => ("too_many", false),
-            Self::Unsupported { .. } => ("unsupported", false),
-            Self::Refused { .. } => ("refused", false),
-            Self::NoCredentials { .. } => ("no_credentials", false),
-            Self::BadCredentials { .. } => ("bad_credentials", false),
-            Self::NoSuchBucket { .. } => ("no_such_bucket", false),
-            Self::Misconfigured { .. } => ("misconfigured", false),
-            Self::SourceChanged { .. } => ("source_changed", false),
-            Self::Local { .. } => ("local", false),
-            Self::WriteRule { .. } => ("write_rule", false),
+            Self::NotFound { .. } => ("not_found", false, ErrorKind::NotFound),
+            Self::Denied { .. } => ("denied", false, ErrorKind::Denied),
+            Self::Conflict { .. } => ("conflict", false, ErrorKind::Conflict),
+            Self::Throttled { .. } => ("throttled", true, ErrorKind::Unreachable),
+            Self::Unreachable { .. } => ("unreachable", true, ErrorKind::Unreachable),
+            Self::ClockSkew { .. } => ("clock_skew", false, ErrorKind::Invalid),
+            Self::Corrupt { .. } => ("corrupt", false, ErrorKind::Tampered),
+            Self::TooLarge { .. } => ("too_large", false, ErrorKind::Internal),
+            Self::TooMany { .. } => ("too_many", false, ErrorKind::Internal),
+            Self::Unsupported { .. } => ("unsupported", false, ErrorKind::Internal),
+            Self::Refused { .. } => ("refused", false, ErrorKind::Internal),
+            Self::NoCredentials { .. } => ("no_credentials", false, ErrorKind::Denied),
+            Self::BadCredentials { .. } => ("bad_credentials", false, ErrorKind::Denied),
+            Self::NoSuchBucket { .. } => ("no_such_bucket", false, ErrorKind::NotFound),
+            Self::Misconfigured { .. } => ("misconfigured", false, ErrorKind::Invalid),
+            Self::SourceChanged { .. } => ("source_changed", false, ErrorKind::Conflict),
+            Self::Local { .. } => ("local", false, ErrorKind::Internal),
+            Self::WriteRule { .. } => ("write_rule", false, ErrorKind::Internal),
         }
     }
 }

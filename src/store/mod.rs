@@ -15,6 +15,7 @@ mod client;
 mod copy;
 mod download;
 mod error;
+mod kind;
 mod list;
 mod read;
 mod remove;
@@ -31,6 +32,7 @@ use aws_sdk_s3::config::SharedInterceptor;
 use chrono::TimeDelta;
 
 pub use error::{Cause, Doing, Expect, Outage, StoreError};
+pub use kind::{ErrorKind, in_full};
 pub use list::{Depth, Entry, Listing, Pages};
 pub use read::{Fetched, Meta, Object};
 pub use settings::{Credentials, Deadlines, ProxySettings, RetryPolicy, Secret, StoreSettings};

@@ -281,3 +281,13 @@ async fn who_has_no_signing_key_can_look_and_change_nothing() {
     assert_eq!(error["code"], "config_no_signing_key");
     assert!(Path::new(&place.path().join("signing.key")).exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_release_named_the_one_that_was_uploaded_last_is_published() {
+    let place = place_with(&["n1/web"]).await;
+    // In the same second, and before it by name.
+    upload(&place, "a-later-one").await;
+    place.fleetman(&["publish", "n1/web", "--as", "v1", "-y"]).await.exits(0);
+    let version = place.fleetman(&["describe", "version", "n1/web", "v1"]).await.exits(0).out;
+    assert!(version.contains("deployment: a-later-one"), "{version}");
+}

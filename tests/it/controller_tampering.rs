@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use fleetman::controller::{
-    ControllerError, ErrorKind, FleetReader, Guard, LivenessLimits, PublishRequest, RollbackRequest, Warning,
+    ControllerError, FleetReader, Guard, LivenessLimits, PublishRequest, RollbackRequest, Warning,
 };
 use fleetman::model::document;
 use fleetman::model::fleet::Conditions;
@@ -10,6 +10,7 @@ use fleetman::model::heartbeat::Heartbeat;
 use fleetman::model::sign::sign;
 use fleetman::model::trigger::TriggerOptions;
 use fleetman::model::{Epoch, Floor, Generation, NodeName};
+use fleetman::store::ErrorKind;
 use serde_json::{Value, json};
 
 use crate::support::fleet::{Bench, FLEET, KEY, TestKey, cell, code, request};

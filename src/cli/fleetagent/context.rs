@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use crate::agent::{Agent, AgentError};
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, chain};
+use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, AGENT_FILE, AgentConfig, ConfigError, ConfigFile};
+use crate::store::in_full;
 
 /// What a verb works with. Nothing is read or asked before a verb needs it.
 pub(super) struct Context {
@@ -47,7 +48,7 @@ impl Context {
 
 impl From<AgentError> for Failure {
     fn from(error: AgentError) -> Self {
-        let message = chain(&error);
+        let message = in_full(&error);
         match error {
             AgentError::Store(error) => error.into(),
             AgentError::AlreadyRunning { .. } => Self::new(Exit::Conflict, "already_running", message),

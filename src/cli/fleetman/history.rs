@@ -6,12 +6,13 @@ use serde::Serialize;
 
 use super::context::Context;
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, chain};
+use crate::cli::failure::Failure;
 use crate::cli::output::{Rows, Shown, Tone};
 use crate::controller::{HistoryEntry, OutcomeEntry};
 use crate::model::outcome::{Ending, Outcome};
 use crate::model::trigger::Trigger;
 use crate::model::{CellId, Floor};
+use crate::store::in_full;
 
 /// Show what was asked of a cell, newest first, and what its node made of it.
 #[derive(Debug, Args)]
@@ -61,7 +62,7 @@ fn join<'a>(entry: &'a HistoryEntry, outcomes: &'a [OutcomeEntry]) -> Entry<'a> 
     Entry {
         at: entry.at,
         trigger: entry.trigger.as_ref().ok().map(|verified| &**verified),
-        problem: entry.trigger.as_ref().err().map(|error| chain(error)),
+        problem: entry.trigger.as_ref().err().map(|error| in_full(error)),
         outcome: of_it.and_then(|outcome| outcome.outcome.as_ref().ok()),
     }
 }

@@ -23,7 +23,7 @@ use self::site::Site;
 pub(super) use self::site::{ServeFolderArgs, serve as serve_folder};
 use super::context::Context;
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, chain};
+use crate::cli::failure::Failure;
 use crate::cli::interrupt;
 use crate::config::{AgentConfig, ConfigFile};
 use crate::controller::{
@@ -33,6 +33,7 @@ use crate::embedded::{EmbeddedError, Options, Server};
 use crate::model::name::NameError;
 use crate::model::{DeploymentName, ManifestName, VersionName};
 use crate::recipe::{self, Parsed};
+use crate::store::in_full;
 use crate::web;
 
 /// Try Fleetman: a whole fleet on this machine, in one process, without root.
@@ -258,7 +259,7 @@ async fn start_store(home: &Home, port: u16) -> Result<Server, Failure> {
                 let help = format!("end it with Ctrl-C, or use --folder or --ephemeral for a second one ({error})");
                 return Err(Failure::new(Exit::Conflict, "running", message).help(help));
             }
-            Err(error) => return Err(Failure::new(Exit::Internal, "store", chain(&error))),
+            Err(error) => return Err(Failure::new(Exit::Internal, "store", in_full(&error))),
         }
     }
     Err(site::no_port(port))
