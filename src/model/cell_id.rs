@@ -42,19 +42,7 @@ impl FromStr for CellId {
     }
 }
 
-impl TryFrom<String> for CellId {
-    type Error = NameError;
-
-    fn try_from(text: String) -> Result<Self, NameError> {
-        text.parse()
-    }
-}
-
-impl From<CellId> for String {
-    fn from(id: CellId) -> String {
-        id.to_string()
-    }
-}
+stands_as_text!(CellId, NameError);
 
 #[cfg(test)]
 mod tests {

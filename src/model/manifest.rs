@@ -152,19 +152,7 @@ impl std::str::FromStr for Mode {
     }
 }
 
-impl TryFrom<String> for Mode {
-    type Error = ModeError;
-
-    fn try_from(text: String) -> Result<Self, ModeError> {
-        text.parse()
-    }
-}
-
-impl From<Mode> for String {
-    fn from(mode: Mode) -> String {
-        mode.to_string()
-    }
-}
+stands_as_text!(Mode, ModeError);
 
 impl Document for Manifest {
     const SCHEMA: &'static str = "fleetman/manifest/1";

@@ -3,6 +3,25 @@
 //! Nothing here reads a file, asks for the time or waits. Every name and path has one constructor, which serde goes
 //! through as well, so a value of these types is valid wherever it came from.
 
+/// A type with `Display` and `FromStr` stands in documents as its text.
+macro_rules! stands_as_text {
+    ($name:ty, $error:ty) => {
+        impl TryFrom<String> for $name {
+            type Error = $error;
+
+            fn try_from(text: String) -> Result<Self, $error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> String {
+                value.to_string()
+            }
+        }
+    };
+}
+
 pub mod audit;
 pub mod cell_id;
 pub mod code;

@@ -113,19 +113,7 @@ macro_rules! path_text {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = PathError;
-
-            fn try_from(text: String) -> Result<Self, PathError> {
-                Self::new(text)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(path: $name) -> String {
-                path.0
-            }
-        }
+        stands_as_text!($name, PathError);
     };
 }
 

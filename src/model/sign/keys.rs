@@ -66,19 +66,7 @@ impl std::str::FromStr for PublicKey {
     }
 }
 
-impl TryFrom<String> for PublicKey {
-    type Error = KeyTextError;
-
-    fn try_from(text: String) -> Result<Self, KeyTextError> {
-        text.parse()
-    }
-}
-
-impl From<PublicKey> for String {
-    fn from(key: PublicKey) -> String {
-        key.to_string()
-    }
-}
+stands_as_text!(PublicKey, KeyTextError);
 
 /// A public key that is believed, and since which epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]

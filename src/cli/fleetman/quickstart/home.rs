@@ -25,10 +25,10 @@ pub(super) const BUCKET: &str = "fleet";
 /// The sample, as files that people can look at and edit.
 const SAMPLE: [(&str, &str); 5] = [
     ("site.yaml", include_str!("../../../../static/quickstart/manifest.yaml")),
-    ("site-1/index.html", include_str!("../../../../static/quickstart/site-1/index.html")),
-    ("site-1/style.css", include_str!("../../../../static/quickstart/site-1/style.css")),
-    ("site-2/index.html", include_str!("../../../../static/quickstart/site-2/index.html")),
-    ("site-2/style.css", include_str!("../../../../static/quickstart/site-2/style.css")),
+    ("site-1/index.html", include_str!("../../../../static/quickstart/version-1.html")),
+    ("site-1/style.css", include_str!("../../../../static/quickstart/style.css")),
+    ("site-2/index.html", include_str!("../../../../static/quickstart/version-2.html")),
+    ("site-2/style.css", include_str!("../../../../static/quickstart/style.css")),
 ];
 
 /// What is the same at each start.
