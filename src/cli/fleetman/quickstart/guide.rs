@@ -66,7 +66,12 @@ pub(super) fn cells(view: &FleetView) -> BTreeMap<CellId, String> {
             let running = report.and_then(|report| report.running.as_ref()).map(|running| running.version.as_str());
             let wanted = cell.desired.as_ref().and_then(|desired| desired.target.as_ref());
             let wanted = wanted.map(|target| target.version.as_str());
-            let phase = report.map_or("not reported yet", |report| report.phase.as_str()).replace('_', " ");
+            let is_seen =
+                report.is_some_and(|report| report.seen >= cell.desired.as_ref().map(|desired| desired.claim.at));
+            let phase = match report {
+                Some(report) if is_seen => report.phase.as_str().replace('_', " "),
+                _ => "not seen by the node yet".to_owned(),
+            };
             let state = if running == wanted || wanted.is_none() {
                 format!("{}, {phase}", version(running))
             } else {
