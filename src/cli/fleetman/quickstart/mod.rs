@@ -114,6 +114,9 @@ impl Running {
 
         let context = context.with_config(home.path("controller_config.yaml"));
         let controller = context.controller().await?;
+        controller.init().await?;
+        // Before the agents, so that their first look finds what to deploy.
+        prepare(&controller, home).await?;
         let mut tasks = JoinSet::new();
         let ended = ended.child_token();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, api))
@@ -134,7 +137,7 @@ impl Running {
         Ok(Self { server, sites, controller, tasks, ended })
     }
 
-    /// Publishes the first version where none was, tells what there is, then tells every change.
+    /// Waits until all is up, tells what there is, then tells every change.
     async fn use_it(
         &self,
         home: &Home,
@@ -142,8 +145,6 @@ impl Running {
         began: Duration,
         started_at: DateTime<Utc>,
     ) -> Result<(), Failure> {
-        self.controller.init().await?;
-        self.prepare(home).await?;
         let view = self.wait_until_ready(context, started_at).await?;
         let took = context.clock.monotonic().saturating_sub(began);
         context.output.data(&guide::text(home, &self.sites, &view, took))?;
@@ -159,42 +160,6 @@ impl Running {
             }
             told = now;
         }
-    }
-
-    /// The recipe, both releases, and a version of the first on each node: what the printed commands would do. What is
-    /// there already is left as it is.
-    async fn prepare(&self, home: &Home) -> Result<(), Failure> {
-        let site = sample_name::<ManifestName>("site")?;
-        if self.controller.manifests().await?.iter().all(|manifest| manifest.name != site) {
-            let path = home.path("site.yaml");
-            let text = std::fs::read_to_string(&path)
-                .map_err(|error| Failure::local(format!("reading {}", path.display()), &error))?;
-            let mut documents = parse(&text, &path.display().to_string())?;
-            for cell in Home::cells() {
-                documents.extend(parse(&format!("cell: {cell}\nmanifest: {site}\n"), "quickstart")?);
-            }
-            self.controller.apply(documents).await?;
-        }
-        let there = self.controller.deployments(Some(&site)).await?;
-        for release in ["1", "2"] {
-            let name = sample_name::<DeploymentName>(release)?;
-            if there.iter().all(|deployment| deployment.name != name) {
-                let folder = home.path(&format!("site-{release}"));
-                self.controller.upload(&site, Some(&name), &folder, &UploadOptions::default(), &|_| {}).await?;
-            }
-        }
-        for cell in Home::cells() {
-            if self.controller.history(&cell, 1).await?.is_empty() {
-                let request = PublishRequest {
-                    deployment: Some(sample_name("1")?),
-                    version: Some(sample_name::<VersionName>("1")?),
-                    reason: Some("quickstart".to_owned()),
-                    ..PublishRequest::new(cell)
-                };
-                self.controller.publish(&request, &Guard::default()).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Waits until every agent of this run has reported and no cell lags behind what is wanted.
@@ -230,6 +195,42 @@ impl Running {
         }
         self.server.shutdown().await;
     }
+}
+
+/// The recipe, both releases, and a version of the first on each node: what the printed commands would do. What is
+/// there already is left as it is.
+async fn prepare(controller: &Controller, home: &Home) -> Result<(), Failure> {
+    let site = sample_name::<ManifestName>("site")?;
+    if controller.manifests().await?.iter().all(|manifest| manifest.name != site) {
+        let path = home.path("site.yaml");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| Failure::local(format!("reading {}", path.display()), &error))?;
+        let mut documents = parse(&text, &path.display().to_string())?;
+        for cell in Home::cells() {
+            documents.extend(parse(&format!("cell: {cell}\nmanifest: {site}\n"), "quickstart")?);
+        }
+        controller.apply(documents).await?;
+    }
+    let there = controller.deployments(Some(&site)).await?;
+    for release in ["1", "2"] {
+        let name = sample_name::<DeploymentName>(release)?;
+        if there.iter().all(|deployment| deployment.name != name) {
+            let folder = home.path(&format!("site-{release}"));
+            controller.upload(&site, Some(&name), &folder, &UploadOptions::default(), &|_| {}).await?;
+        }
+    }
+    for cell in Home::cells() {
+        if controller.history(&cell, 1).await?.is_empty() {
+            let request = PublishRequest {
+                deployment: Some(sample_name("1")?),
+                version: Some(sample_name::<VersionName>("1")?),
+                reason: Some("quickstart".to_owned()),
+                ..PublishRequest::new(cell)
+            };
+            controller.publish(&request, &Guard::default()).await?;
+        }
+    }
+    Ok(())
 }
 
 fn parse(text: &str, origin: &str) -> Result<Vec<Parsed>, Failure> {
