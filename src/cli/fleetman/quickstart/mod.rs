@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -107,7 +106,8 @@ impl Running {
             taken.push(site.port);
             sites.push(site);
         }
-        let api = site::free_port(wanted.api, &taken).await?;
+        let listener = site::listen(wanted.api, &taken).await?;
+        let api = listener.local_addr().map_or(wanted.api, |address| address.port());
         let ports =
             Ports { api, store: server.local_addr().port(), sites: sites.iter().map(|site| site.port).collect() };
         home.settle(ports)?;
@@ -119,9 +119,6 @@ impl Running {
         prepare(&controller, home).await?;
         let mut tasks = JoinSet::new();
         let ended = ended.child_token();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, api))
-            .await
-            .map_err(|error| Failure::local(format!("listening on port {api}"), &error))?;
         let (looker, clock, until) = (context.looker().await?, context.clock.clone(), ended.clone());
         tasks.spawn(async move {
             let served = web::serve(looker, clock, listener, false, until).await;

@@ -131,11 +131,11 @@ pub(in super::super) async fn serve(args: ServeFolderArgs, context: &Context) ->
     Ok(Exit::Ok)
 }
 
-/// A port on the loopback address that can be listened on now: the wanted one or the next free one.
-pub(super) async fn free_port(port: u16, taken: &[u16]) -> Result<u16, Failure> {
+/// Listens on the loopback address, at the wanted port or at the next free one.
+pub(super) async fn listen(port: u16, taken: &[u16]) -> Result<TcpListener, Failure> {
     for port in candidates(port, taken) {
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.is_ok() {
-            return Ok(port);
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+            return Ok(listener);
         }
     }
     Err(no_port(port))
