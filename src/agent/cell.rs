@@ -1,10 +1,10 @@
 //! The task of one cell: takes in what is seen, writes down what follows, does it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{self, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
@@ -84,7 +84,7 @@ impl Handle {
             report: sender,
             performer,
             stagings: JoinSet::new(),
-            cancels: BTreeMap::new(),
+            cancels: HashMap::new(),
             settled: Vec::new(),
             stop,
         };
@@ -131,8 +131,9 @@ struct Task {
     inbox: mpsc::Receiver<Message>,
     report: watch::Sender<CellReport>,
     performer: Performer,
-    stagings: JoinSet<(AttemptKey, Result<Staged, Trouble>)>,
-    cancels: BTreeMap<AttemptKey, CancellationToken>,
+    stagings: JoinSet<Result<Staged, Trouble>>,
+    /// Which task stages which attempt, and how it is given up.
+    cancels: HashMap<task::Id, (AttemptKey, CancellationToken)>,
     /// Who waits for the cell to have nothing left to do.
     settled: Vec<oneshot::Sender<()>>,
     stop: CancellationToken,
@@ -141,7 +142,7 @@ struct Task {
 impl Task {
     async fn run(mut self) {
         while !self.stop.is_cancelled() && self.turn().await.is_some() {}
-        for cancel in self.cancels.values() {
+        for (_, cancel) in self.cancels.values() {
             cancel.cancel();
         }
         while self.stagings.join_next().await.is_some() {}
@@ -265,25 +266,23 @@ impl Task {
         let (context, cell, home) = (Arc::clone(&self.context), self.name.clone(), self.home.clone());
         let staging = Staging { context, cell, home, target, log };
         let cancel = CancellationToken::new();
-        self.cancels.insert(key, cancel.clone());
-        self.stagings.spawn(async move {
-            let given_up = || Trouble::new(Code::Interrupted, "it was given up", Cure::Time);
+        let cancelled = cancel.clone();
+        let task = self.stagings.spawn(async move {
             tokio::select! {
                 biased;
-                () = cancel.cancelled() => (key, Err(given_up())),
-                staged = staging.run() => (key, staged),
+                () = cancelled.cancelled() => Err(Trouble::new(Code::Interrupted, "it was given up", Cure::Time)),
+                staged = staging.run() => staged,
             }
         });
+        self.cancels.insert(task.id(), (key, cancel));
         vec![Seen::StagingBegan { key }]
     }
 
     async fn cancel(&mut self, key: AttemptKey) -> Vec<Seen> {
-        if let Some(cancel) = self.cancels.get(&key) {
-            cancel.cancel();
-        }
         let mut seen = Vec::new();
-        while self.cancels.contains_key(&key) {
-            match self.stagings.join_next().await {
+        while let Some((_, cancel)) = self.cancels.values().find(|(other, _)| *other == key) {
+            cancel.cancel();
+            match self.stagings.join_next_with_id().await {
                 Some(joined) => seen.extend(self.joined(joined)),
                 None => break,
             }
@@ -293,20 +292,12 @@ impl Task {
     }
 
     /// What a staging that ended has brought.
-    fn joined(
-        &mut self,
-        joined: Result<(AttemptKey, Result<Staged, Trouble>), tokio::task::JoinError>,
-    ) -> Option<Seen> {
-        let (key, result) = match joined {
-            Ok(ended) => ended,
-            Err(error) => {
-                // It panicked: which one it was is what is left over.
-                tracing::error!(cell = %self.name, %error, "fetching a release ended unexpectedly");
-                let key = self.cell.mind.staging.iter().copied().find(|key| self.cancels.contains_key(key))?;
-                (key, Err(Trouble::new(Code::Io, error.to_string(), Cure::Time)))
-            }
-        };
-        self.cancels.remove(&key);
+    fn joined(&mut self, joined: Result<(task::Id, Result<Staged, Trouble>), task::JoinError>) -> Option<Seen> {
+        let (id, result) = joined.unwrap_or_else(|error| {
+            tracing::error!(cell = %self.name, %error, "fetching a release ended unexpectedly");
+            (error.id(), Err(Trouble::new(Code::Io, error.to_string(), Cure::Time)))
+        });
+        let (key, _) = self.cancels.remove(&id)?;
         Some(match result {
             Ok(staged) => {
                 let (profile, effort) = (staged.manifest.profile.name().to_owned(), staged.effort);
@@ -332,7 +323,7 @@ impl Task {
         let wakes = self.cell.wakes_at().map(|at| at.saturating_sub(now));
         let seen = tokio::select! {
             message = self.inbox.recv() => return self.take(message?).await,
-            Some(joined) = self.stagings.join_next() => self.joined(joined),
+            Some(joined) = self.stagings.join_next_with_id() => self.joined(joined),
             () = clock.sleep(wakes.unwrap_or_default()), if wakes.is_some() => None,
             () = self.stop.cancelled() => None,
         };

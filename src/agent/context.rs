@@ -4,10 +4,10 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::belief::Identity;
 use super::decide::{Now, Patience};
-use super::disk::Steps;
 use super::home::Home;
 use super::place::Owner;
 use super::profile::Profiles;
+use super::steps::Steps;
 use crate::clock::SharedClock;
 use crate::model::CellName;
 use crate::store::Store;

@@ -2,10 +2,8 @@
 //! tests can stop an agent between any two.
 
 use std::ffi::{CStr, OsStr};
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -14,41 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-/// Asked for leave between any two effects. By default there is nobody to ask.
-///
-/// This is how tests kill an agent at every boundary: from the moment when the answer is `Break`, the agent does
-/// nothing more to the disk or the bucket, not even tidying up, as if it had been killed there.
-#[derive(Clone, Default)]
-pub struct Steps(Option<Arc<Asked>>);
-
-/// What is asked, with the name of the effect that comes next.
-type Asked = dyn Fn(&str) -> ControlFlow<()> + Send + Sync;
-
-impl Steps {
-    /// Asks `leave` before every effect.
-    #[must_use]
-    pub fn new(leave: impl Fn(&str) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(leave)))
-    }
-
-    /// Asks for leave to go on with `step`.
-    pub(super) fn before(&self, step: &'static str) -> io::Result<()> {
-        match self.0.as_ref().map(|leave| leave(step)) {
-            None | Some(ControlFlow::Continue(())) => Ok(()),
-            Some(ControlFlow::Break(())) => Err(io::Error::other(Killed)),
-        }
-    }
-}
-
-impl fmt::Debug for Steps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Steps(asked)" } else { "Steps" })
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the agent was stopped here by a test")]
-struct Killed;
+use super::steps::{Killed, Steps};
 
 /// The node's disk refused an operation.
 #[derive(Debug, thiserror::Error)]
@@ -371,17 +335,21 @@ impl Folder {
         })
     }
 
+    /// Whether the folder is the agent's own, and nobody else may write to it.
+    pub(super) fn is_own(&self) -> Result<bool, DiskError> {
+        let stat = rustix::fs::fstat(&self.fd).map_err(self.refuse("looking at", ""))?;
+        Ok(stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o022 == 0)
+    }
+
     /// Gives the folder to a user and a group.
     pub(super) fn give_to(&self, user: u32, group: u32) -> Result<(), DiskError> {
-        let refuse =
-            |error: Errno| DiskError { doing: "changing the owner of", path: self.path.clone(), source: error.into() };
-        let stat = rustix::fs::fstat(&self.fd).map_err(refuse)?;
+        let stat = rustix::fs::fstat(&self.fd).map_err(self.refuse("looking at", ""))?;
         if (stat.st_uid, stat.st_gid) == (user, group) {
             return Ok(());
         }
         self.before("change an owner", "")?;
         let (user, group) = (rustix::fs::Uid::from_raw(user), rustix::fs::Gid::from_raw(group));
-        rustix::fs::fchown(&self.fd, Some(user), Some(group)).map_err(refuse)
+        rustix::fs::fchown(&self.fd, Some(user), Some(group)).map_err(self.refuse("changing the owner of", ""))
     }
 
     /// How many bytes and files the file system still takes.

@@ -35,6 +35,8 @@ pub(super) struct Heart {
     /// Heartbeats read in a row that another agent wrote, and that this one wrote.
     foreign: u32,
     own: u32,
+    /// Whether one of ours should have been there when it was read.
+    written: bool,
     /// The other agent, while it is taken to be there.
     pub(super) duplicate: Option<Uuid>,
 }
@@ -56,8 +58,9 @@ impl Heart {
         sequence: u64,
     ) -> Self {
         let boot_id = host::boot_id();
-        let (foreign, own, duplicate) = (0, 0, None);
-        Self { instance_id, started_at, interval_secs, labels, boot_id, sequence, foreign, own, duplicate }
+        let started_at = to_seconds(started_at);
+        let (foreign, own, written, duplicate) = (0, 0, false, None);
+        Self { instance_id, started_at, interval_secs, labels, boot_id, sequence, foreign, own, written, duplicate }
     }
 
     /// The next heartbeat.
@@ -76,7 +79,7 @@ impl Heart {
             instance_id: self.instance_id,
             boot_id: self.boot_id.clone(),
             sequence: self.sequence,
-            started_at: to_seconds(self.started_at),
+            started_at: self.started_at,
             reported_at: to_seconds(context.clock.now()),
             interval_secs: self.interval_secs,
             signing,
@@ -102,31 +105,46 @@ impl Heart {
     }
 
     /// Takes in whose heartbeat lies in the bucket; true if that changes whether the node is taken to be double.
+    ///
+    /// Another agent's counts only where one of ours should be: after a start, the last one may be of an earlier life
+    /// of this node. A clone of the node has our instance id, and started at another time.
     pub(super) fn recognise(&mut self, found: Option<&Heartbeat>) -> bool {
         let before = self.duplicate;
-        match found.map(|found| found.instance_id) {
-            Some(other) if other != self.instance_id => {
-                (self.foreign, self.own) = (self.foreign + 1, 0);
-                if self.foreign >= FOREIGN_BEATS {
-                    self.duplicate = Some(other);
-                }
-            }
-            Some(_) => {
+        if let Some(found) = found.filter(|_| std::mem::take(&mut self.written)) {
+            if (found.instance_id, found.started_at) == (self.instance_id, self.started_at) {
                 (self.foreign, self.own) = (0, self.own + 1);
-                if self.own >= OWN_BEATS {
-                    self.duplicate = None;
-                }
+            } else {
+                (self.foreign, self.own) = (self.foreign + 1, 0);
             }
-            None => {}
+            if self.foreign >= FOREIGN_BEATS {
+                self.duplicate = Some(found.instance_id);
+            } else if self.own >= OWN_BEATS {
+                self.duplicate = None;
+            }
         }
         before != self.duplicate
     }
+
+    /// Writes a heartbeat to the bucket.
+    pub(super) async fn send(&mut self, context: &Context, rendered: &[u8]) -> Result<(), Trouble> {
+        context.home.root().before("send the heartbeat", "")?;
+        let key = ObjectKey::Heartbeat(context.identity.node.clone());
+        context.store.put_own(&key, Bytes::copy_from_slice(rendered)).await?;
+        self.written = true;
+        Ok(())
+    }
 }
 
-/// Writes a heartbeat to the bucket.
-pub(super) async fn send(context: &Context, rendered: &[u8]) -> Result<(), Trouble> {
-    context.home.root().before("send the heartbeat", "")?;
-    let key = ObjectKey::Heartbeat(context.identity.node.clone());
-    context.store.put_own(&key, Bytes::copy_from_slice(rendered)).await?;
-    Ok(())
+/// The heartbeat's bytes. One that readers would refuse for its length is cut to what matters most.
+pub(super) fn render(heartbeat: &mut Heartbeat) -> Vec<u8> {
+    let rendered = document::render(heartbeat);
+    if rendered.len() as u64 <= Heartbeat::MAX_BYTES {
+        return rendered;
+    }
+    for report in heartbeat.cells.values_mut() {
+        report.failed_content.clear();
+        report.last_error = None;
+        report.conditions.iter_mut().for_each(|condition| condition.message.clear());
+    }
+    document::render(heartbeat)
 }

@@ -9,8 +9,9 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::disk::{DiskError, Folder, Steps};
+use super::disk::{DiskError, Folder};
 use super::error::AgentError;
+use super::steps::Steps;
 use crate::entropy;
 use crate::model::document::{self, Document};
 use crate::model::{CellName, NodeName};
@@ -32,7 +33,16 @@ pub(super) struct Home {
     root: Folder,
     cells: Folder,
     data: Folder,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Home {
+    /// Closing the file would not do: a child that another thread is just starting holds it, too, until its `exec`.
+    fn drop(&mut self) {
+        if let Err(error) = rustix::fs::flock(&self.lock, FlockOperation::Unlock) {
+            tracing::warn!(%error, "the lock of the state folder is given back only when the program ends");
+        }
+    }
 }
 
 /// The folder of one cell.
@@ -51,6 +61,8 @@ pub(super) struct Resident {
     pub(super) node: NodeName,
     pub(super) fleet: Uuid,
     pub(super) instance_id: Uuid,
+    /// Whether it knows its floors: a new one has to ask its own last heartbeat before it obeys anything (I5).
+    pub(super) settled_in: bool,
 }
 
 impl Document for Resident {
@@ -65,7 +77,7 @@ impl Home {
         let lock = lock(path)?;
         let cells = root.child_made("cells", PRIVATE)?;
         let data = root.child_made("data", PASSAGE)?;
-        Ok(Self { root, cells, data, _lock: lock })
+        Ok(Self { root, cells, data, lock })
     }
 
     pub(super) fn root(&self) -> &Folder {
@@ -90,23 +102,27 @@ impl Home {
         &self.data
     }
 
-    /// Who lives here, moving in if nobody does; and whether it just moved in.
-    pub(super) fn resident(&self, node: &NodeName, fleet: Uuid) -> Result<(Resident, bool), AgentError> {
+    /// Who lives here, moving in if nobody does.
+    pub(super) fn resident(&self, node: &NodeName, fleet: Uuid) -> Result<Resident, AgentError> {
         let invalid = |problem| AgentError::StateInvalid { path: self.root.path().join(AGENT), problem };
         let Some(bytes) = self.root.read(AGENT, Resident::MAX_BYTES)? else {
             let instance_id = entropy::uuid().map_err(|error| invalid(error.to_string()))?;
-            let resident = Resident { node: node.clone(), fleet, instance_id };
-            self.root.write(AGENT, &document::render(&resident))?;
-            return Ok((resident, true));
+            let resident = Resident { node: node.clone(), fleet, instance_id, settled_in: false };
+            self.register(&resident)?;
+            return Ok(resident);
         };
         let resident: Resident = document::parse(&bytes).map_err(|error| invalid(in_full(&error)))?;
         if (&resident.node, resident.fleet) == (node, fleet) {
-            return Ok((resident, false));
+            return Ok(resident);
         }
         Err(invalid(format!(
             "it belongs to node {} of fleet {}, and this agent is node {node} of fleet {fleet}",
             resident.node, resident.fleet
         )))
+    }
+
+    pub(super) fn register(&self, resident: &Resident) -> Result<(), DiskError> {
+        self.root.write(AGENT, &document::render(resident))
     }
 }
 
@@ -146,10 +162,16 @@ pub(super) fn holder(path: &Path) -> Result<Option<u32>, AgentError> {
         Err(error) if error.is_absent() => return Err(AgentError::NeverRan { folder: path.to_owned() }),
         Err(error) => return Err(error.into()),
     };
+    let pid = read_pid(&mut file);
+    let raw = pid.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+    // Only where the process lives the lock is tried: else an agent that starts just now would find it taken.
+    if raw.is_none_or(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)) {
+        return Ok(None);
+    }
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
         // Closing the file gives the lock back.
         Ok(()) => Ok(None),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(read_pid(&mut file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(pid),
         Err(error) => Err(DiskError::new("locking", path.join(LOCK), error.into()).into()),
     }
 }

@@ -46,11 +46,13 @@ mod round;
 mod settings;
 mod stage;
 mod state;
+mod steps;
 mod trouble;
 mod users;
 
-pub use disk::{DiskError, Steps};
+pub use disk::DiskError;
 pub use error::AgentError;
 pub use node::{Agent, Status, read_status};
 pub use profile::{Placement, Profile, ProfileError, Profiles, Start, Work};
 pub use settings::AgentSettings;
+pub use steps::Steps;

@@ -13,10 +13,10 @@ use super::belief::Identity;
 use super::cell::{Handle, Message};
 use super::context::Context;
 use super::decide::{Patience, Place};
-use super::disk::{apart, read_whole};
+use super::disk::{DiskError, apart, read_whole};
 use super::error::AgentError;
 use super::heartbeat::Heart;
-use super::home::{self, Home, STATUS};
+use super::home::{self, Home, Resident, STATUS};
 use super::outbox::Sent;
 use super::settings::AgentSettings;
 use super::state::StateError;
@@ -59,6 +59,9 @@ pub struct Agent {
     /// What is wrong with the index as a whole.
     pub(super) index_conditions: Vec<Condition>,
     pub(super) memory: Memory,
+    pub(super) resident: Resident,
+    /// What the node's own disk did not let the agent do.
+    pub(super) disk_fault: Option<Fault>,
     /// What the last poll, and what the last heartbeat, could not do.
     pub(super) poll_error: Option<Fault>,
     pub(super) beat_error: Option<Fault>,
@@ -92,11 +95,11 @@ impl Agent {
     pub async fn open(settings: AgentSettings, clock: SharedClock) -> Result<Self, AgentError> {
         let AgentSettings { node, fleet, trust, store, state_folder, profiles, labels, steps, .. } = settings;
         let (wanted, asked) = (node.clone(), steps.clone());
-        let (home, resident, is_new, last) = apart(move || {
+        let (home, resident, last) = apart(move || {
             let home = Home::take(&state_folder, &asked)?;
-            let (resident, is_new) = home.resident(&wanted, fleet)?;
+            let resident = home.resident(&wanted, fleet)?;
             let last = home.root().read(STATUS, Heartbeat::MAX_BYTES)?;
-            Ok::<_, AgentError>((home, resident, is_new, last))
+            Ok::<_, AgentError>((home, resident, last))
         })
         .await?;
         let names = home.cells()?;
@@ -135,7 +138,9 @@ impl Agent {
             sent: Sent::default(),
             index: None,
             index_conditions: Vec::new(),
-            memory: if is_new { Memory::Lost } else { Memory::Kept },
+            memory: if resident.settled_in { Memory::Kept } else { Memory::Lost },
+            resident,
+            disk_fault: None,
             poll_error: None,
             beat_error: None,
             stop: CancellationToken::new(),
@@ -147,7 +152,7 @@ impl Agent {
     }
 
     /// Starts the task of a cell. One whose state cannot be read is reported, and not touched.
-    pub(super) async fn open_cell(&mut self, name: &CellName) -> Result<Option<&Handle>, AgentError> {
+    pub(super) async fn open_cell(&mut self, name: &CellName) -> Result<(), DiskError> {
         match Handle::open(&self.context, name, self.stop.child_token()).await {
             Ok(handle) => {
                 self.strangers.remove(name);
@@ -155,24 +160,23 @@ impl Agent {
                 if let Some(why) = self.held() {
                     handle.tell(Message::held(Some(why))).await;
                 }
-                Ok(Some(self.cells.entry(name.clone()).or_insert(handle)))
+                self.cells.insert(name.clone(), handle);
             }
-            Err(StateError::Disk(error)) => Err(error.into()),
+            Err(StateError::Disk(error)) => return Err(error),
             Err(error @ StateError::Invalid(_)) => {
                 let message = plain(&format!("{}; nothing of the cell is touched", in_full(&error)));
                 tracing::error!(cell = %name, code = %Code::StateInvalid, "{message}");
                 let fault = Fault { code: Code::StateInvalid, message, at: self.context.clock.now() };
                 self.unusable.insert(name.clone(), fault);
-                Ok(None)
             }
         }
+        Ok(())
     }
 
     /// Polls and deploys until `shutdown` completes; then ends what is under way at its next journal step.
     ///
     /// # Errors
-    /// Only what no agent can live with: a part of it ended, or a cell's folder cannot be made. A store that is down
-    /// is waited for.
+    /// [`AgentError::Broken`]: a part of it ended. A store that is down or a disk that is full is waited for.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
         let ended = tokio::select! {
             () = shutdown => Ok(()),
@@ -203,7 +207,7 @@ impl Agent {
             let began = clock.monotonic();
             if began >= beat_at {
                 let look = began >= look_at;
-                let sent = self.beat(look).await?;
+                let sent = self.beat(look).await;
                 beats_failed = if sent { 0 } else { beats_failed + 1 };
                 if sent && look {
                     look_at = began + self.timing.heartbeat;
@@ -233,18 +237,23 @@ impl Agent {
         for handle in self.cells.values() {
             handle.tell(Message::Compare).await;
         }
-        for handle in self.cells.values() {
-            let (sender, settled) = oneshot::channel();
-            handle.tell(Message::Settle(sender)).await;
-            // Whoever does not answer has ended, which is checked below, or has trouble, which it reports.
-            let _ = settled.await;
-        }
+        self.settle().await;
         self.check_parts()?;
-        let (heartbeat, sent) = self.beat_once(true).await?;
+        let (heartbeat, sent) = self.beat_once(true).await;
         match refused {
             Some(error) => Err(error.into()),
             None => sent.map(|()| heartbeat),
         }
+    }
+
+    /// Waits until no cell has anything left to do for now; false if one could not write down what it is to do.
+    pub(super) async fn settle(&self) -> bool {
+        let mut settled = true;
+        for handle in self.cells.values() {
+            let (sender, answer) = oneshot::channel();
+            settled &= handle.tell(Message::Settle(sender)).await && answer.await.is_ok();
+        }
+        settled
     }
 
     /// Ends every part at its next journal step, and gives the state folder back.

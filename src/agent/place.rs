@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::decide::OnHost;
-use super::disk::{DiskError, Folder, Steps, There, new_link};
+use super::disk::{DiskError, Folder, There, new_link};
 use super::profile::Placement;
+use super::steps::Steps;
 use super::trouble::{Cure, Trouble};
 use crate::model::document::{self, Document};
 use crate::model::{CellName, Code, NodeName};
@@ -48,9 +49,16 @@ impl Plot {
     /// Takes the place for `owner`, making what is missing.
     pub(super) fn claim(placement: Placement, owner: &Owner, steps: &Steps) -> Result<Self, Trouble> {
         let folder = Folder::open(&placement.folder, FOLDER_MODE, steps)?;
-        let releases = folder
-            .below_made(placement.releases.iter().map(String::as_str), FOLDER_MODE)
-            .map_err(|error| if error.is_in_the_way() { not_owned(in_full(&error)) } else { error.into() })?;
+        let mut releases = folder.clone();
+        for segment in &placement.releases {
+            releases = releases
+                .child_made(segment, FOLDER_MODE)
+                .map_err(|error| if error.is_in_the_way() { not_owned(in_full(&error)) } else { error.into() })?;
+            if !releases.is_own()? {
+                let path = releases.path().display();
+                return Err(not_owned(format!("others than the agent own {path} or may write to it")));
+            }
+        }
         match marker(&releases)? {
             Some(Ok(found)) if found == *owner => {}
             Some(Ok(found)) => {

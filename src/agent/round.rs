@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use super::cell::Message;
 use super::decide::{OnHost, Place, Seen};
-use super::disk::apart;
+use super::disk::{DiskError, apart};
 use super::error::AgentError;
 use super::heartbeat::{self, Heart, Pulse};
-use super::home::STATUS;
+use super::home::{Resident, STATUS};
 use super::node::{Agent, Memory};
 use super::observe::{self, IndexReading, Reading};
 use super::place::Plot;
 use super::report::waits_for;
 use super::trouble::{Trouble, plain, store_code};
-use crate::model::document;
 use crate::model::heartbeat::{CellReport, Condition, Fault, Heartbeat, Phase, RunningState};
 use crate::model::{CellName, Code, Floor};
 use crate::store::{StoreError, in_full};
@@ -47,18 +46,21 @@ impl Agent {
         let full = full || self.memory == Memory::Lost;
         let scanned = if full { observe::scan(&context, &self.floors()).await } else { Reading::default() };
         if self.memory == Memory::Lost {
+            // To obey anything before all floors are known might be to go back (I5).
             if let Some(error) = scanned.error {
-                // To obey anything before all floors are known might be to go back.
                 return Err(error.into());
             }
-            self.recall(&scanned).await?;
+            if !self.recall(&scanned).await? {
+                return Ok(None);
+            }
         }
         if let IndexReading::Read(mut seen, etag, conditions) = reading {
             for cell in self.cells.keys() {
                 seen.entry(cell.clone()).or_insert_with(|| vec![Seen::NothingAt(Place::Index)]);
             }
-            self.deliver(seen).await?;
-            self.index = etag;
+            let delivered = self.deliver(seen).await?;
+            // An index that not every cell could be told of is read again.
+            self.index = etag.filter(|_| delivered);
             self.index_conditions = conditions;
         }
         self.deliver(scanned.seen).await?;
@@ -70,21 +72,34 @@ impl Agent {
         self.cells.iter().map(|(name, handle)| (name.clone(), handle.report.borrow().seen)).collect()
     }
 
-    /// Takes the floors that the own last heartbeat told of, once, when there is no state.
-    async fn recall(&mut self, scanned: &Reading) -> Result<(), Refusal> {
+    /// Takes the floors that the own last heartbeat told of, once, when there is no state; false if they could not be
+    /// written down.
+    async fn recall(&mut self, scanned: &Reading) -> Result<bool, Refusal> {
         let last = Heart::read(&self.context).await?.filter(|last| last.fleet == self.context.identity.fleet);
-        let Some(last) = last else {
-            self.memory = Memory::Kept;
-            return Ok(());
-        };
-        let (floors, implausible) = observe::told_floors(&last, scanned);
-        tracing::warn!(code = %Code::FloorRebuilt, "there is no state here; floors of {} cells come from the bucket", floors.len());
-        self.deliver(floors.into_iter().map(|(cell, floor)| (cell, vec![Seen::Heard(floor)])).collect()).await?;
-        self.memory = Memory::Rebuilt { implausible };
-        Ok(())
+        let mut memory = Memory::Kept;
+        if let Some(last) = last {
+            let (floors, implausible) = observe::told_floors(&last, scanned);
+            let count = floors.len();
+            tracing::warn!(code = %Code::FloorRebuilt, "there is no state here; floors of {count} cells come from the bucket");
+            let heard = floors.into_iter().map(|(cell, floor)| (cell, vec![Seen::Heard(floor)])).collect();
+            if !self.deliver(heard).await? || !self.settle().await {
+                return Ok(false);
+            }
+            memory = Memory::Rebuilt { implausible };
+        }
+        let (context, resident) = (Arc::clone(&self.context), Resident { settled_in: true, ..self.resident.clone() });
+        self.resident = resident.clone();
+        let registered = apart(move || context.home.register(&resident)).await;
+        if self.bear(registered).is_none() {
+            return Ok(false);
+        }
+        self.memory = memory;
+        Ok(true)
     }
 
-    async fn deliver(&mut self, seen: BTreeMap<CellName, Vec<Seen>>) -> Result<(), AgentError> {
+    /// Tells the cells what was seen of them; false if the disk did not take a new one.
+    async fn deliver(&mut self, seen: BTreeMap<CellName, Vec<Seen>>) -> Result<bool, AgentError> {
+        let mut delivered = true;
         for (name, seen) in seen {
             if self.unusable.contains_key(&name) {
                 continue;
@@ -95,7 +110,8 @@ impl Agent {
                     self.remember_stranger(name, seen);
                     continue;
                 }
-                self.open_cell(&name).await?;
+                let opened = self.open_cell(&name).await;
+                delivered &= self.bear(opened).is_some();
             }
             let Some(handle) = self.cells.get(&name) else { continue };
             for seen in seen {
@@ -104,7 +120,23 @@ impl Agent {
                 }
             }
         }
-        Ok(())
+        Ok(delivered)
+    }
+
+    /// What the disk refuses is reported and tried again: what runs does not depend on it.
+    fn bear<T>(&mut self, result: Result<T, DiskError>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.disk_fault = None;
+                Some(value)
+            }
+            Err(error) => {
+                let trouble = Trouble::from(error);
+                tracing::error!(code = %trouble.code, "{}", trouble.message);
+                self.disk_fault = Some(self.fault(&trouble, self.disk_fault.as_ref()));
+                None
+            }
+        }
     }
 
     /// A cell that nothing is here of, and whose triggers are refused, is only reported.
@@ -136,19 +168,19 @@ impl Agent {
 
     /// Compares with the host, and writes a heartbeat and what else there is to send; false if the store did not let
     /// it. With `look` it looks whether the last heartbeat was really ours.
-    pub(super) async fn beat(&mut self, look: bool) -> Result<bool, AgentError> {
+    pub(super) async fn beat(&mut self, look: bool) -> bool {
         for handle in self.cells.values() {
             handle.tell(Message::Compare).await;
         }
-        let (_, sent) = self.beat_once(look).await?;
-        Ok(sent.is_ok())
+        self.beat_once(look).await.1.is_ok()
     }
 
     /// The heartbeat, and whether it and everything else reached the bucket.
-    pub(super) async fn beat_once(&mut self, look: bool) -> Result<(Heartbeat, Result<(), AgentError>), AgentError> {
+    pub(super) async fn beat_once(&mut self, look: bool) -> (Heartbeat, Result<(), AgentError>) {
         let mut refused = None;
         if look {
-            self.find_orphans().await?;
+            let orphans = self.find_orphans().await;
+            self.orphans = self.bear(orphans).unwrap_or_default();
             match Heart::read(&self.context).await {
                 Ok(found) => {
                     if self.heart.recognise(found.as_ref()) {
@@ -159,11 +191,17 @@ impl Agent {
             }
         }
         let pulse = self.pulse();
-        let heartbeat = self.heart.compose(&self.context, pulse);
-        let rendered = document::render(&heartbeat);
+        let mut heartbeat = self.heart.compose(&self.context, pulse);
+        let rendered = heartbeat::render(&mut heartbeat);
         let (context, bytes) = (Arc::clone(&self.context), rendered.clone());
-        apart(move || context.home.root().write(STATUS, &bytes)).await?;
-        let sent = heartbeat::send(&self.context, &rendered).await;
+        let written = apart(move || context.home.root().write(STATUS, &bytes)).await;
+        self.bear(written);
+        if self.memory == Memory::Lost {
+            // The last heartbeat is all that is known of the floors: it must not be overwritten before it was read.
+            let message = "the last one could not be read yet, and floors may depend on it".to_owned();
+            return (heartbeat, Err(AgentError::Report { message }));
+        }
+        let sent = self.heart.send(&self.context, &rendered).await;
         let mut trouble = sent.err();
         let names: Vec<CellName> = self.cells.keys().cloned().collect();
         for name in names {
@@ -179,7 +217,7 @@ impl Agent {
         self.beat_error = trouble.as_ref().map(|trouble| self.fault(trouble, known.as_ref()));
         self.tell_change(known.as_ref(), self.beat_error.as_ref());
         let sent = trouble.map_or(Ok(()), |trouble| Err(AgentError::Report { message: trouble.message }));
-        Ok((heartbeat, sent))
+        (heartbeat, sent)
     }
 
     async fn tell_held(&self) {
@@ -204,6 +242,8 @@ impl Agent {
         cells.extend(self.unusable.iter().map(|(name, fault)| (name.clone(), bare_report(Phase::Held, fault))));
         cells.extend(self.cells.iter().map(|(name, handle)| (name.clone(), handle.report.borrow().clone())));
         let mut conditions = self.index_conditions.clone();
+        let disk = self.disk_fault.as_ref();
+        conditions.extend(disk.map(|fault| Condition { code: fault.code, message: fault.message.clone() }));
         conditions.extend(self.held().map(|message| Condition { code: Code::DuplicateNode, message }));
         if let Memory::Rebuilt { implausible } = &self.memory {
             let message = "the agent had no state; its floors are the highest verified ones of the bucket".to_owned();
@@ -219,7 +259,7 @@ impl Agent {
     }
 
     /// Looks for cells that are on the host with our marker and of which nothing is known.
-    async fn find_orphans(&mut self) -> Result<(), AgentError> {
+    async fn find_orphans(&self) -> Result<BTreeMap<CellName, CellReport>, DiskError> {
         let context = Arc::clone(&self.context);
         let known: Vec<CellName> = self.cells.keys().chain(self.unusable.keys()).cloned().collect();
         let found = apart(move || {
@@ -239,24 +279,21 @@ impl Agent {
                     }
                 }
             }
-            Ok::<_, AgentError>(found)
+            Ok::<_, DiskError>(found)
         })
         .await?;
         let now = self.context.clock.now();
-        self.orphans = found
-            .into_iter()
-            .map(|(name, profile, linked)| {
-                let what = match linked {
-                    OnHost::Release(release) => format!("release {release}"),
-                    OnHost::Nothing | OnHost::Foreign(_) => "releases".to_owned(),
-                };
-                let message = format!("{what} of this cell is here, and no trigger asks for it; it is left alone");
-                let fault = Fault { code: Code::Orphaned, message, at: now };
-                let report = bare_report(Phase::Inconsistent, &fault);
-                (name, CellReport { profile: Some(profile.to_owned()), last_error: None, ..report })
-            })
-            .collect();
-        Ok(())
+        let orphans = found.into_iter().map(|(name, profile, linked)| {
+            let what = match linked {
+                OnHost::Release(release) => format!("release {release}"),
+                OnHost::Nothing | OnHost::Foreign(_) => "releases".to_owned(),
+            };
+            let message = format!("{what} of this cell is here, and no trigger asks for it; it is left alone");
+            let fault = Fault { code: Code::Orphaned, message, at: now };
+            let report = bare_report(Phase::Inconsistent, &fault);
+            (name, CellReport { profile: Some(profile.to_owned()), last_error: None, ..report })
+        });
+        Ok(orphans.collect())
     }
 
     fn store_fault(&self, error: &StoreError, known: Option<&Fault>) -> Fault {

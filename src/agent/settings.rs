@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::disk::Steps;
 use super::profile::Profiles;
+use super::steps::Steps;
 use crate::model::NodeName;
 use crate::model::sign::Trust;
 use crate::store::Store;

@@ -208,10 +208,12 @@ async fn a_second_agent_under_the_same_name_holds_deployments_and_stops_nothing(
     let foreign = document::render(&foreign_heartbeat(&bench));
     let key = ObjectKey::Heartbeat(bench.node.clone());
 
-    // Once may be a leftover of an earlier life.
+    // The first may be a leftover of an earlier life, the second a write that was late.
     let mut agent = bench.agent().await;
-    bench.put(&key, foreign.clone()).await;
-    assert_eq!(agent.poll_once().await.unwrap().conditions, []);
+    for _ in 0..2 {
+        bench.put(&key, foreign.clone()).await;
+        assert_eq!(agent.poll_once().await.unwrap().conditions, []);
+    }
     bench.put(&key, foreign.clone()).await;
     let heartbeat = agent.poll_once().await.unwrap();
     assert_eq!(heartbeat.conditions[0].code, Code::DuplicateNode);
@@ -230,6 +232,20 @@ async fn a_second_agent_under_the_same_name_holds_deployments_and_stops_nothing(
     let heartbeat = agent.poll_once().await.unwrap();
     assert_eq!((heartbeat.conditions.len(), of(&heartbeat, "web").phase), (0, Phase::UpToDate));
     assert_eq!(bench.deployed("web"), files(TWO));
+    agent.close().await;
+}
+
+#[tokio::test]
+async fn a_clone_of_the_node_is_found_out_although_it_has_the_same_instance_id() {
+    let mut bench = Bench::start().await;
+    bench.publish("web", "1.0", ONE).await;
+    let mut agent = bench.agent().await;
+    let own = agent.poll_once().await.unwrap();
+    let clone = Heartbeat { instance_id: own.instance_id, ..foreign_heartbeat(&bench) };
+    for expected in [0, 1] {
+        bench.put(&ObjectKey::Heartbeat(bench.node.clone()), document::render(&clone)).await;
+        assert_eq!(agent.poll_once().await.unwrap().conditions.len(), expected);
+    }
     agent.close().await;
 }
 
@@ -283,11 +299,17 @@ async fn a_floor_that_cannot_be_is_not_believed() {
 async fn without_state_nothing_is_obeyed_until_all_floors_could_be_read() {
     let mut bench = Bench::start().await;
     bench.publish("web", "1.0", ONE).await;
+    let before = document::render(&foreign_heartbeat(&bench));
+    let key = ObjectKey::Heartbeat(bench.node.clone());
+    bench.put(&key, before.clone()).await;
     bench.proxy.inject(Rule::new(On::get("*/agents/*"), Fault::status(403)));
     bench.proxy.inject(Rule::new(On::list("*/agents/*"), Fault::status(403)));
     let mut agent = bench.agent().await;
-    assert!(matches!(agent.poll_once().await, Err(AgentError::Store(_))));
-    assert_eq!(bench.deployed("web"), None);
+    for _ in 0..2 {
+        assert!(matches!(agent.poll_once().await, Err(AgentError::Store(_))));
+        assert_eq!(bench.deployed("web"), None);
+    }
+    assert_eq!(bench.get(&key).await.unwrap(), before, "what may tell of floors is not overwritten");
     bench.proxy.heal();
     assert_eq!(of(&agent.poll_once().await.unwrap(), "web").phase, Phase::UpToDate);
     agent.close().await;

@@ -1,5 +1,6 @@
 use std::sync::{Arc, Mutex};
 
+use chrono::DateTime;
 use proptest::prelude::*;
 use uuid::Uuid;
 

@@ -293,10 +293,9 @@ impl Bench {
     }
 
     /// Issues the next trigger of a cell.
-    pub(crate) async fn ask(&mut self, cell: &str, action: Action) -> Verified<Trigger> {
+    pub(crate) async fn ask(&mut self, cell: &str, action: Action) {
         let trigger = self.trigger(cell, action);
         self.place(&trigger).await;
-        trigger
     }
 
     /// The outcomes that the node has told of a cell, by key.

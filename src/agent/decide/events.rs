@@ -1,0 +1,127 @@
+//! What can be seen of a cell, and what can be done to it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::super::state::{AttemptKey, Effort, Placed, Wish};
+use super::super::trouble::Trouble;
+use crate::model::Floor;
+
+/// Where in the bucket a trigger stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in super::super) enum Place {
+    Index,
+    Trigger,
+    History,
+}
+
+/// What was seen.
+#[derive(Debug, Clone)]
+pub(in super::super) enum Seen {
+    /// The agent starts; the host's link points at this release.
+    Started {
+        current: Option<String>,
+    },
+    /// A verified trigger for this cell.
+    Trigger {
+        wish: Wish,
+        place: Place,
+    },
+    /// What is at a place cannot be believed.
+    Refused {
+        place: Place,
+        trouble: Trouble,
+    },
+    /// There is nothing at a place, so nothing is wrong with it. Nobody is told to do anything by that.
+    NothingAt(Place),
+    /// A full scan found the cell's trigger nowhere.
+    Missing,
+    /// The agent's own last heartbeat told of a floor, before its state was lost.
+    Heard(Floor),
+    /// The node must not begin deployments, or may again.
+    Held(Option<String>),
+    /// What the host has in the cell's place.
+    Host(OnHost),
+    /// The trigger itself was read, as was asked for.
+    Looked,
+    StagingBegan {
+        key: AttemptKey,
+    },
+    StagingGivenUp {
+        key: AttemptKey,
+    },
+    Staged {
+        key: AttemptKey,
+        profile: String,
+        effort: Effort,
+    },
+    StagingFailed {
+        key: AttemptKey,
+        trouble: Trouble,
+    },
+    Switched {
+        key: AttemptKey,
+    },
+    Activated {
+        key: AttemptKey,
+    },
+    Restored {
+        key: AttemptKey,
+        placed: Placed,
+    },
+    Stopped {
+        key: AttemptKey,
+    },
+    Removed {
+        key: AttemptKey,
+    },
+    /// What was to be done did not succeed.
+    StepFailed {
+        key: AttemptKey,
+        trouble: Trouble,
+    },
+    /// The attempt's outcome is written.
+    Written {
+        key: AttemptKey,
+    },
+}
+
+/// What a host has in a cell's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) enum OnHost {
+    /// The link points at this release of ours.
+    Release(String),
+    /// There is no link, or it points at nothing.
+    Nothing,
+    /// Something that is not ours has the cell's name.
+    Foreign(String),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Action {
+    /// Give up fetching.
+    Cancel(AttemptKey),
+    /// Write the outcome.
+    Write(AttemptKey),
+    /// Fetch and verify.
+    Stage(AttemptKey),
+    /// Let the link point at the attempt's release.
+    Switch(AttemptKey),
+    /// Bring up what the link points at.
+    Activate(AttemptKey),
+    /// Let the link point at the last known good release, and bring it up.
+    Restore(AttemptKey),
+    Stop(AttemptKey),
+    Remove(AttemptKey),
+    /// Read the cell's trigger.
+    Look,
+}
+
+/// The time, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Now {
+    pub(in super::super) wall: DateTime<Utc>,
+    pub(in super::super) monotonic: Duration,
+}

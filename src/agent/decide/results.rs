@@ -1,0 +1,141 @@
+//! What follows from how a step went.
+
+use super::{
+    Attempt, AttemptKey, Cell, Code, Cure, Effort, Ending, Failed, Fault, MOST_FAILED, MOST_ORDERED, Now, Patience,
+    Placed, Standing, Step, Trouble, Verdict, Wait, placed_by,
+};
+
+impl Cell {
+    pub(super) fn staged(&mut self, key: AttemptKey, profile: String, effort: Effort, now: Now) {
+        self.mind.staging.remove(&key);
+        self.mind.waits.remove(&key);
+        let Some(attempt) = self.attempt_mut(key) else { return };
+        if attempt.step != Step::Fetching {
+            return;
+        }
+        attempt.step = Step::Switching;
+        attempt.profile = Some(profile);
+        attempt.effort = effort;
+        self.supersede(|other| other.key.at < key.at, now);
+    }
+
+    pub(super) fn succeeded(&mut self, key: AttemptKey, now: Now) {
+        let Some(attempt) = self.attempt(key) else { return };
+        let (is_open, repairs) = (!matches!(attempt.step, Step::Ended { .. }), attempt.repairs.clone());
+        let Some(placed) = placed_by(attempt) else { return };
+        self.state.failed.retain(|failed| failed.content_sha256 != placed.target.content_sha256);
+        self.state.placed_before.retain(|other| *other != placed);
+        self.state.placed_before.push(placed.clone());
+        let excess = self.state.placed_before.len().saturating_sub(MOST_ORDERED);
+        self.state.placed_before.drain(..excess);
+        self.state.known_good = Some(placed);
+        self.mind.conditions.remove(&Code::Inconsistent);
+        self.mind.conditions.remove(&Code::NeedsOperator);
+        if is_open {
+            self.state.applied = self.state.applied.max(Some(key.at));
+            self.end(key, Ending::Succeeded, repairs, now);
+        }
+    }
+
+    pub(super) fn restored(&mut self, key: AttemptKey, placed: Placed, now: Now) {
+        self.state.placed = Some(placed);
+        self.mind.conditions.remove(&Code::Inconsistent);
+        let Some(Attempt { step: Step::RollingBack { fault }, repairs, .. }) = self.attempt(key) else { return };
+        let (fault, is_repair) = (fault.clone(), repairs.is_some());
+        if !is_repair {
+            self.judge(key, fault.clone(), true);
+        }
+        self.end(key, Ending::RolledBack, Some(fault), now);
+    }
+
+    pub(super) fn obeyed(&mut self, key: AttemptKey, standing: Standing, now: Now) {
+        self.state.standing = standing;
+        if self.open().any(|attempt| attempt.key == key) {
+            self.state.applied = self.state.applied.max(Some(key.at));
+            self.end(key, Ending::Succeeded, None, now);
+        }
+    }
+
+    pub(super) fn step_failed(&mut self, key: AttemptKey, trouble: &Trouble, now: Now, patience: Patience) {
+        let fault = trouble.fault(now.wall);
+        let Some(attempt) = self.attempt(key) else { return };
+        let rolls_back = matches!(attempt.step, Step::RollingBack { .. });
+        let late = attempt.step == Step::Fetching && self.open().any(|other| other.key.at > key.at);
+        match trouble.cure {
+            Cure::Killed => {}
+            Cure::Time => {
+                let tries = self.mind.waits.get(&key).map_or(0, |wait| wait.tries) + 1;
+                let same = self.mind.waits.remove(&key).filter(|wait| wait.fault.code == fault.code);
+                let since = same.map_or(now.wall, |wait| wait.fault.at);
+                self.state.last_error = Some(fault.clone());
+                let fault = Fault { at: since, ..fault };
+                let retry_at = now.monotonic + patience.after(tries);
+                self.mind.waits.insert(key, Wait { fault, tries, retry_at });
+                if late {
+                    self.supersede(|attempt| attempt.key == key, now);
+                }
+            }
+            Cure::NewerAgent => {
+                self.judge(key, fault.clone(), false);
+                self.end(key, Ending::Failed, Some(fault), now);
+            }
+            Cure::OtherContent if rolls_back => {
+                self.mind.conditions.insert(Code::NeedsOperator, fault.message.clone());
+                self.judge(key, fault.clone(), false);
+                self.end(key, Ending::Failed, Some(fault), now);
+            }
+            Cure::OtherContent => self.failed(key, fault, now),
+        }
+    }
+
+    /// The content itself failed: it is remembered, and what ran before is put back.
+    pub(super) fn failed(&mut self, key: AttemptKey, fault: Fault, now: Now) {
+        let Some(attempt) = self.attempt(key) else { return };
+        let is_open = !matches!(attempt.step, Step::Ended { .. });
+        let Some(target) = attempt.wish.action.target().cloned() else { return };
+        let content_sha256 = target.content_sha256;
+        if !self.state.failed.iter().any(|failed| failed.content_sha256 == content_sha256) {
+            self.state.failed.push(Failed { content_sha256, fault: fault.clone() });
+            let excess = self.state.failed.len().saturating_sub(MOST_FAILED);
+            self.state.failed.drain(..excess);
+        }
+        // What is asked for once more meanwhile has failed as well, unless it is to be tried again.
+        let again = self.open().filter(|other| {
+            let same = other.wish.action.target().is_some_and(|other| other.content_sha256 == content_sha256);
+            other.key != key && same && !other.wish.options.retry
+        });
+        for other in again.map(|other| other.key).collect::<Vec<_>>() {
+            let fault = Fault { code: Code::FailedBefore, ..fault.clone() };
+            self.end(other, Ending::Failed, Some(fault), now);
+        }
+        // A stop that came meanwhile bars the rollback.
+        if !is_open {
+            return;
+        }
+        let switched = self.state.placed.as_ref().is_some_and(|placed| placed.target == target);
+        let good = self.state.known_good.as_ref().is_some_and(|good| good.target.content_sha256 != content_sha256);
+        if switched && good {
+            self.state.last_error = Some(fault.clone());
+            self.mind.waits.remove(&key);
+            if let Some(attempt) = self.attempt_mut(key) {
+                attempt.step = Step::RollingBack { fault };
+            }
+            return;
+        }
+        if switched {
+            self.mind
+                .conditions
+                .insert(Code::NeedsOperator, "it failed, and there is nothing to go back to".to_owned());
+        }
+        self.judge(key, fault.clone(), false);
+        self.end(key, Ending::Failed, Some(fault), now);
+    }
+
+    /// Records that the floor's trigger came to nothing, if it is the floor's.
+    fn judge(&mut self, key: AttemptKey, fault: Fault, rolled_back: bool) {
+        self.state.last_error = Some(fault.clone());
+        if self.state.floor.as_ref().is_some_and(|floor| floor.at == key.at) {
+            self.state.verdict = Some(Verdict { fault, rolled_back });
+        }
+    }
+}
