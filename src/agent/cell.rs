@@ -235,7 +235,11 @@ impl Task {
         let seen = match action {
             Action::Stage(key) => self.begin_staging(key).await,
             Action::Cancel(key) => self.cancel(key).await,
-            other => self.performer.perform(&self.cell, other).await,
+            Action::Look => self.performer.look().await,
+            Action::Do(deed, key) => match self.cell.attempt(key) {
+                Some(attempt) => vec![self.performer.perform(&self.cell, attempt, deed).await],
+                None => Vec::new(),
+            },
         };
         // A newer trigger that came meanwhile decides what the result means.
         while let Ok(message) = self.inbox.try_recv() {

@@ -12,10 +12,10 @@ mod results;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-pub(super) use events::{Action, Now, OnHost, Place, Seen};
+pub(super) use events::{Action, Deed, Now, OnHost, Place, Seen};
 
 use super::state::{
-    Attempt, AttemptKey, CellState, Effort, Failed, Heard, Placed, Standing, Step, Verdict, Wish, floor_of,
+    Aftermath, Attempt, AttemptKey, CellState, Effort, Failed, Heard, Placed, Standing, Step, Verdict, Wish, floor_of,
 };
 use super::trouble::{Cure, Trouble};
 use crate::model::heartbeat::Fault;
@@ -154,15 +154,15 @@ impl Cell {
             }
             let action = match attempt.step {
                 Step::Fetching if !self.mind.staging.contains(&key) => Action::Stage(key),
-                Step::Switching => Action::Switch(key),
-                Step::Activating => Action::Activate(key),
-                Step::RollingBack { .. } => Action::Restore(key),
-                Step::Stopping => Action::Stop(key),
-                Step::Removing => Action::Remove(key),
-                Step::Ended { .. } => Action::Write(key),
                 Step::Fetching => continue,
+                Step::Switching => Action::Do(Deed::Switch, key),
+                Step::Activating => Action::Do(Deed::Activate, key),
+                Step::RollingBack { .. } => Action::Do(Deed::Restore, key),
+                Step::Stopping => Action::Do(Deed::Stop, key),
+                Step::Removing => Action::Do(Deed::Remove, key),
+                Step::Ended { .. } => Action::Do(Deed::Write, key),
             };
-            if self.mind.held.is_none() || !matches!(action, Action::Stage(_) | Action::Switch(_)) {
+            if self.mind.held.is_none() || !matches!(action, Action::Stage(_) | Action::Do(Deed::Switch, _)) {
                 return Some(action);
             }
         }
@@ -282,7 +282,12 @@ impl Cell {
     fn pursue(&mut self, wish: &Wish, floor: Floor, now: Now) {
         // A stop that was not carried out yet is no longer asked for.
         self.supersede(|attempt| matches!(attempt.step, Step::Stopping | Step::Removing), now);
-        if self.owed().is_none() || self.is_open(floor) || self.failed_before().is_some() || self.mind.held.is_some() {
+        // Nor is an older version, once the newest has failed.
+        if self.state.verdict.is_some() || self.failed_before().is_some() {
+            self.supersede(|attempt| attempt.step == Step::Fetching && attempt.key.at != floor, now);
+            return;
+        }
+        if self.owed().is_none() || self.is_open(floor) || self.mind.held.is_some() {
             return;
         }
         let goes_on = |attempt: &&Attempt| match attempt.step {

@@ -156,3 +156,80 @@ fn explain(file: &ManifestFile, error: StoreError) -> Trouble {
 fn tampered(file: &ManifestFile, what: String) -> Trouble {
     Trouble::new(Code::FileTampered, format!("file {} is not the one of the manifest: {what}", file.path), Cure::Time)
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::manifest::{Mode, Origin};
+    use crate::model::run_spec::{DeploySpec, Limits, Profile};
+    use crate::model::{CellName, FilePath, ManifestName, NodeName, ObjectPath, UserName, VersionName};
+
+    /// Path, size, and the object and offset where the bytes lie, unless it is the usual place.
+    type File<'a> = (&'a str, u64, Option<(&'a str, u64)>);
+
+    fn manifest(files: &[File<'_>]) -> Manifest {
+        let files = files.iter().map(|(path, size, place)| ManifestFile {
+            path: FilePath::new(*path).unwrap(),
+            size: *size,
+            sha256: Sha256Digest::of(path.as_bytes()),
+            mode: Mode::READ,
+            from: Origin::Deployment,
+            object: place.map(|(object, _)| ObjectPath::new(object).unwrap()),
+            offset: place.map(|(_, offset)| offset),
+        });
+        Manifest {
+            requires: Vec::new(),
+            fleet: Uuid::nil(),
+            node: NodeName::new("n").unwrap(),
+            cell: CellName::new("c").unwrap(),
+            version: VersionName::new("1").unwrap(),
+            manifest: ManifestName::new("m").unwrap(),
+            deployment: None,
+            content_sha256: Sha256Digest::of(b""),
+            created_at: DateTime::UNIX_EPOCH,
+            created_by: UserName::new("a").unwrap(),
+            note: None,
+            profile: Profile::Deploy(DeploySpec::default()),
+            limits: Limits::default(),
+            files: files.collect(),
+        }
+    }
+
+    fn planned(manifest: &Manifest) -> Vec<(Option<u64>, String)> {
+        let files: Vec<&ManifestFile> = manifest.files.iter().collect();
+        let mut planned: Vec<_> = pieces(manifest, &files)
+            .unwrap()
+            .into_iter()
+            .map(|piece| {
+                (piece.offset, piece.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>().join("+"))
+            })
+            .collect();
+        planned.sort();
+        planned
+    }
+
+    #[test]
+    fn only_neighbours_in_one_object_are_joined_up_to_a_limit() {
+        let manifest = manifest(&[
+            ("own", 5, None),
+            ("b", 10, Some(("p", 10))),
+            ("a", 10, Some(("p", 0))),
+            ("gap", 10, Some(("p", 21))),
+            ("other", 10, Some(("q", 31))),
+            ("big", JOINED_BYTES, Some(("p", 31))),
+            ("twin", 10, Some(("p", 0))),
+        ]);
+        let expected = [
+            (None, "own"),
+            (Some(0), "a"),
+            (Some(0), "twin+b"),
+            (Some(21), "gap"),
+            (Some(31), "big"),
+            (Some(31), "other"),
+        ];
+        assert_eq!(planned(&manifest), expected.map(|(offset, files)| (offset, files.to_owned())));
+    }
+}

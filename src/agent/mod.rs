@@ -1,9 +1,13 @@
 //! What a node does: it reads its corner of the bucket, verifies, deploys, and says what came of it.
 //!
 //! ```text
-//! observe  reads index, triggers and history, and verifies them        node    owns the loop, the heartbeat, the lock
-//! decide   a cell's state + what was seen -> its next state + actions  cell    carries the actions out, one task a cell
-//! stage    manifest and files -> a whole release beside the others      outbox  logs and outcomes on their way out
+//! node     owns the state folder, the loop and its timing
+//! round    one round of it: what was observed goes to the cells, what they report into the heartbeat
+//! observe  reads index, triggers and history, and verifies them
+//! cell     one task a cell: takes in, writes down, acts
+//! decide   a cell's state + what was seen -> its next state, and what to do next
+//! stage    manifest and files -> a whole release beside the others
+//! perform  switch, bring up, put back, stop, remove; and the outcome, which `outbox` sends
 //! ```
 //!
 //! `decide` does nothing and knows no clock; everything that it says is written to the cell's state file, and synced,

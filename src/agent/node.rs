@@ -60,8 +60,8 @@ pub struct Agent {
     pub(super) index_conditions: Vec<Condition>,
     pub(super) memory: Memory,
     pub(super) resident: Resident,
-    /// What the node's own disk did not let the agent do.
-    pub(super) disk_fault: Option<Fault>,
+    /// What the node's own disk does not let the agent do.
+    pub(super) disk_faults: BTreeMap<Chore, Fault>,
     /// What the last poll, and what the last heartbeat, could not do.
     pub(super) poll_error: Option<Fault>,
     pub(super) beat_error: Option<Fault>,
@@ -73,6 +73,15 @@ pub(super) struct Timing {
     poll: Duration,
     heartbeat: Duration,
     full_scan: Duration,
+}
+
+/// What the agent does on the disk beside the cells' own work, and can do without for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Chore {
+    OpenCell,
+    Register,
+    WriteStatus,
+    FindOrphans,
 }
 
 /// Whether the agent knows its floors.
@@ -98,12 +107,12 @@ impl Agent {
         let (home, resident, last) = apart(move || {
             let home = Home::take(&state_folder, &asked)?;
             let resident = home.resident(&wanted, fleet)?;
-            let last = home.root().read(STATUS, Heartbeat::MAX_BYTES)?;
+            // What the status cannot tell is no loss: it is only where counting goes on.
+            let last = home.root().read(STATUS, Heartbeat::MAX_BYTES).ok().flatten();
             Ok::<_, AgentError>((home, resident, last))
         })
         .await?;
         let names = home.cells()?;
-        // What the status cannot tell is no loss: it is only where counting goes on.
         let last: Option<Heartbeat> = last.and_then(|bytes| document::parse(&bytes).ok());
         let sequence = last.filter(|last| last.instance_id == resident.instance_id).map_or(0, |last| last.sequence);
         let interval_secs = settings.heartbeat_interval.as_secs().max(1);
@@ -140,7 +149,7 @@ impl Agent {
             index_conditions: Vec::new(),
             memory: if resident.settled_in { Memory::Kept } else { Memory::Lost },
             resident,
-            disk_fault: None,
+            disk_faults: BTreeMap::new(),
             poll_error: None,
             beat_error: None,
             stop: CancellationToken::new(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::attempt_log::AttemptLog;
 use super::context::Context;
-use super::decide::{Action, Cell, Place, Seen};
+use super::decide::{Cell, Deed, Place, Seen};
 use super::disk::{DiskError, apart};
 use super::home::CellHome;
 use super::outbox::{log_name, outcome_name};
@@ -87,44 +87,29 @@ impl Performer {
         }
     }
 
-    /// Carries out `action`, and says what came of it.
-    pub(super) async fn perform(&mut self, cell: &Cell, action: Action) -> Vec<Seen> {
-        let key = match action {
-            Action::Look => return self.look().await,
-            Action::Switch(key)
-            | Action::Activate(key)
-            | Action::Restore(key)
-            | Action::Stop(key)
-            | Action::Remove(key)
-            | Action::Write(key)
-            | Action::Stage(key)
-            | Action::Cancel(key) => key,
-        };
-        let Some(attempt) = cell.attempt(key) else { return Vec::new() };
+    /// Carries out a deed of an attempt, and says what came of it.
+    pub(super) async fn perform(&mut self, cell: &Cell, attempt: &Attempt, deed: Deed) -> Seen {
+        let key = attempt.key;
         let result = match self.log(attempt).await {
-            Ok(log) => self.step(cell, attempt, action, &log).await,
+            Ok(log) => self.step(&cell.state, attempt, deed, &log).await,
             Err(trouble) => Err(trouble),
         };
-        match result {
-            Ok(seen) => vec![seen],
-            Err(trouble) => {
-                self.note(key, &trouble);
-                vec![Seen::StepFailed { key, trouble }]
-            }
-        }
+        result.unwrap_or_else(|trouble| {
+            self.note(key, &trouble);
+            Seen::StepFailed { key, trouble }
+        })
     }
 
     async fn step(
         &mut self,
-        cell: &Cell,
+        state: &CellState,
         attempt: &Attempt,
-        action: Action,
+        deed: Deed,
         log: &AttemptLog,
     ) -> Result<Seen, Trouble> {
         let key = attempt.key;
-        let state = &cell.state;
-        match action {
-            Action::Switch(_) => {
+        match deed {
+            Deed::Switch => {
                 let (target, manifest) = self.manifest_of(attempt).await?;
                 let profile = self.profile(manifest.profile.name())?;
                 self.stop_others(profile.name()).await?;
@@ -132,18 +117,18 @@ impl Performer {
                 log.line(format!("the link points at {}", release_name(&target)));
                 Ok(Seen::Switched { key })
             }
-            Action::Activate(_) => {
+            Deed::Activate => {
                 let (target, manifest) = self.manifest_of(attempt).await?;
                 self.activate(&target, &manifest, attempt.wish.options.force).await?;
                 log.line(format!("version {} is up under the {} profile", target.version, manifest.profile.name()));
                 Ok(Seen::Activated { key })
             }
-            Action::Restore(_) => {
+            Deed::Restore => {
                 let placed = self.restore(state).await?;
                 log.line(format!("back to version {}, the last known good one", placed.target.version));
                 Ok(Seen::Restored { key, placed })
             }
-            Action::Stop(_) => {
+            Deed::Stop => {
                 self.check_placed(state)?;
                 for (profile, _) in self.ours().await? {
                     profile.stop(&self.cell).await?;
@@ -151,7 +136,7 @@ impl Performer {
                 log.line("stopped; the files stay");
                 Ok(Seen::Stopped { key })
             }
-            Action::Remove(_) => {
+            Deed::Remove => {
                 self.remove(state, attempt.wish.options.purge_data).await?;
                 log.line(if attempt.wish.options.purge_data {
                     "removed, with its data"
@@ -160,12 +145,9 @@ impl Performer {
                 });
                 Ok(Seen::Removed { key })
             }
-            Action::Write(_) => {
+            Deed::Write => {
                 self.write(state, attempt, log).await?;
                 Ok(Seen::Written { key })
-            }
-            Action::Stage(_) | Action::Cancel(_) | Action::Look => {
-                Err(Trouble::new(Code::Io, "this is no step of its own", Cure::Time))
             }
         }
     }
@@ -360,7 +342,7 @@ impl Performer {
     }
 
     /// Reads the cell's trigger, because the index lags behind.
-    async fn look(&self) -> Vec<Seen> {
+    pub(super) async fn look(&self) -> Vec<Seen> {
         let place = Place::Trigger;
         let key = ObjectKey::Trigger(self.context.identity.cell_id(&self.cell));
         // An envelope is a little larger than what it holds; `believe` knows how much.

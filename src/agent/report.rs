@@ -1,7 +1,7 @@
 //! A cell in the heartbeat's words (I8).
 
 use super::decide::Cell;
-use super::state::{Attempt, Placed, Standing, Step};
+use super::state::{Aftermath, Attempt, Placed, Standing, Step};
 use super::trouble::plain;
 use crate::model::Code;
 use crate::model::heartbeat::{CellReport, Condition, Fault, Phase, RunningState, VersionReport, Waiting};
@@ -18,6 +18,11 @@ pub(super) fn report(cell: &Cell, state: RunningState) -> CellReport {
         .map(|fault| Condition { code: fault.code, message: fault.message.clone() })
         .chain(cell.mind.conditions.iter().map(|(code, message)| Condition { code: *code, message: message.clone() }))
         .collect();
+    let stuck = kept.verdict.as_ref().filter(|verdict| verdict.aftermath == Aftermath::Stuck);
+    conditions.extend(stuck.map(|verdict| Condition {
+        code: Code::NeedsOperator,
+        message: format!("nothing that is known to be good runs: {}", verdict.fault.message),
+    }));
     let unsupported = kept.wish.as_ref().and_then(|wish| wish.unsupported());
     conditions.extend(unsupported.map(|feature| Condition {
         code: Code::Unsupported,
@@ -59,7 +64,7 @@ fn phase(cell: &Cell) -> (Phase, Option<Waiting>) {
     if let Some(verdict) = &kept.verdict {
         let phase = match verdict.fault.code {
             Code::Unsupported => Phase::Held,
-            _ if verdict.rolled_back => Phase::RolledBack,
+            _ if verdict.aftermath == Aftermath::RolledBack => Phase::RolledBack,
             _ => Phase::Failed,
         };
         return (phase, None);

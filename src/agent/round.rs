@@ -9,7 +9,7 @@ use super::disk::{DiskError, apart};
 use super::error::AgentError;
 use super::heartbeat::{self, Heart, Pulse};
 use super::home::{Resident, STATUS};
-use super::node::{Agent, Memory};
+use super::node::{Agent, Chore, Memory};
 use super::observe::{self, IndexReading, Reading};
 use super::place::Plot;
 use super::report::waits_for;
@@ -90,7 +90,7 @@ impl Agent {
         let (context, resident) = (Arc::clone(&self.context), Resident { settled_in: true, ..self.resident.clone() });
         self.resident = resident.clone();
         let registered = apart(move || context.home.register(&resident)).await;
-        if self.bear(registered).is_none() {
+        if self.bear(Chore::Register, registered).is_none() {
             return Ok(false);
         }
         self.memory = memory;
@@ -111,7 +111,7 @@ impl Agent {
                     continue;
                 }
                 let opened = self.open_cell(&name).await;
-                delivered &= self.bear(opened).is_some();
+                delivered &= self.bear(Chore::OpenCell, opened).is_some();
             }
             let Some(handle) = self.cells.get(&name) else { continue };
             for seen in seen {
@@ -124,16 +124,17 @@ impl Agent {
     }
 
     /// What the disk refuses is reported and tried again: what runs does not depend on it.
-    fn bear<T>(&mut self, result: Result<T, DiskError>) -> Option<T> {
+    fn bear<T>(&mut self, chore: Chore, result: Result<T, DiskError>) -> Option<T> {
         match result {
             Ok(value) => {
-                self.disk_fault = None;
+                self.disk_faults.remove(&chore);
                 Some(value)
             }
             Err(error) => {
                 let trouble = Trouble::from(error);
                 tracing::error!(code = %trouble.code, "{}", trouble.message);
-                self.disk_fault = Some(self.fault(&trouble, self.disk_fault.as_ref()));
+                let fault = self.fault(&trouble, self.disk_faults.get(&chore));
+                self.disk_faults.insert(chore, fault);
                 None
             }
         }
@@ -180,7 +181,7 @@ impl Agent {
         let mut refused = None;
         if look {
             let orphans = self.find_orphans().await;
-            self.orphans = self.bear(orphans).unwrap_or_default();
+            self.orphans = self.bear(Chore::FindOrphans, orphans).unwrap_or_default();
             match Heart::read(&self.context).await {
                 Ok(found) => {
                     if self.heart.recognise(found.as_ref()) {
@@ -195,7 +196,7 @@ impl Agent {
         let rendered = heartbeat::render(&mut heartbeat);
         let (context, bytes) = (Arc::clone(&self.context), rendered.clone());
         let written = apart(move || context.home.root().write(STATUS, &bytes)).await;
-        self.bear(written);
+        self.bear(Chore::WriteStatus, written);
         if self.memory == Memory::Lost {
             // The last heartbeat is all that is known of the floors: it must not be overwritten before it was read.
             let message = "the last one could not be read yet, and floors may depend on it".to_owned();
@@ -242,7 +243,7 @@ impl Agent {
         cells.extend(self.unusable.iter().map(|(name, fault)| (name.clone(), bare_report(Phase::Held, fault))));
         cells.extend(self.cells.iter().map(|(name, handle)| (name.clone(), handle.report.borrow().clone())));
         let mut conditions = self.index_conditions.clone();
-        let disk = self.disk_fault.as_ref();
+        let disk = self.disk_faults.values();
         conditions.extend(disk.map(|fault| Condition { code: fault.code, message: fault.message.clone() }));
         conditions.extend(self.held().map(|message| Condition { code: Code::DuplicateNode, message }));
         if let Memory::Rebuilt { implausible } = &self.memory {

@@ -104,7 +104,19 @@ pub(super) struct Failed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Verdict {
     pub(super) fault: Fault,
-    pub(super) rolled_back: bool,
+    pub(super) aftermath: Aftermath,
+}
+
+/// What runs after a trigger came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Aftermath {
+    /// What ran before; nothing was touched.
+    Untouched,
+    /// The last known good version again.
+    RolledBack,
+    /// Nothing that is known to be good: a person must look.
+    Stuck,
 }
 
 /// Names an attempt of a cell.

@@ -445,3 +445,36 @@ async fn removed_cells_keep_their_floor() {
     assert_eq!((report.phase, report.seen.unwrap().generation.get()), (Phase::Removed, 2));
     assert_eq!(bench.deployed("web"), None);
 }
+
+#[tokio::test]
+async fn a_disk_that_refuses_the_status_does_not_end_the_agent() {
+    let mut bench = Bench::start().await;
+    let mut agent = bench.agent().await;
+    // Nothing can be renamed to the place of a folder.
+    std::fs::create_dir(bench.state_folder().join("status.json")).unwrap();
+    bench.publish("web", "1.0", ONE).await;
+    agent.poll_once().await.unwrap();
+    let heartbeat = agent.poll_once().await.unwrap();
+    assert_eq!((heartbeat.conditions[0].code, heartbeat.conditions.len()), (Code::Io, 1));
+    assert_eq!(of(&heartbeat, "web").phase, Phase::UpToDate);
+    agent.close().await;
+}
+
+#[tokio::test]
+async fn a_state_that_cannot_be_written_stops_deployments_and_nothing_else() {
+    let mut bench = Bench::start().await;
+    bench.publish("web", "1.0", ONE).await;
+    let mut agent = bench.agent().await;
+    agent.poll_once().await.unwrap();
+    let state = bench.state_folder().join("cells/web/state.json");
+    let kept = std::fs::read(&state).unwrap();
+    std::fs::remove_file(&state).unwrap();
+    std::fs::create_dir(&state).unwrap();
+    bench.publish("web", "2.0", TWO).await;
+    let report = of(&agent.poll_once().await.unwrap(), "web");
+    assert_eq!((report.last_error.unwrap().code, bench.deployed("web")), (Code::Io, files(ONE)));
+    agent.close().await;
+    std::fs::remove_dir(&state).unwrap();
+    std::fs::write(&state, kept).unwrap();
+    assert_eq!(bench.once_for("web").await.running.unwrap().version.as_str(), "2.0");
+}

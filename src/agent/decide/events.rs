@@ -101,22 +101,29 @@ pub(in super::super) enum OnHost {
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Action {
+    /// Fetch and verify, beside whatever else goes on.
+    Stage(AttemptKey),
     /// Give up fetching.
     Cancel(AttemptKey),
-    /// Write the outcome.
-    Write(AttemptKey),
-    /// Fetch and verify.
-    Stage(AttemptKey),
-    /// Let the link point at the attempt's release.
-    Switch(AttemptKey),
-    /// Bring up what the link points at.
-    Activate(AttemptKey),
-    /// Let the link point at the last known good release, and bring it up.
-    Restore(AttemptKey),
-    Stop(AttemptKey),
-    Remove(AttemptKey),
     /// Read the cell's trigger.
     Look,
+    /// Do this, and nothing else meanwhile.
+    Do(Deed, AttemptKey),
+}
+
+/// What is done to a cell in one go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Deed {
+    /// Let the link point at the attempt's release.
+    Switch,
+    /// Bring up what the link points at.
+    Activate,
+    /// Let the link point at the last known good release, and bring it up.
+    Restore,
+    Stop,
+    Remove,
+    /// Write the outcome.
+    Write,
 }
 
 /// The time, by both clocks.

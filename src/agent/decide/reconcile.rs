@@ -1,7 +1,8 @@
 //! What follows from what is found: at the start, and on the host.
 
 use super::{
-    Attempt, AttemptKey, Cell, Code, Cure, Fault, MOST_RESUMES, Now, OnHost, Standing, Step, Trouble, placed_by,
+    Aftermath, Attempt, AttemptKey, Cell, Code, Cure, Fault, MOST_RESUMES, Now, OnHost, Standing, Step, Trouble,
+    placed_by,
 };
 
 impl Cell {
@@ -29,9 +30,8 @@ impl Cell {
             };
             self.supersede(yields, now);
         }
-        let worn: Vec<_> = self.state.journal.iter().filter(|attempt| attempt.resumed > MOST_RESUMES).collect();
-        let worn: Vec<AttemptKey> = worn.into_iter().map(|attempt| attempt.key).collect();
-        for key in worn {
+        let worn = self.open().filter(|attempt| attempt.resumed > MOST_RESUMES).map(|attempt| attempt.key);
+        for key in worn.collect::<Vec<AttemptKey>>() {
             let message = format!("the agent did not survive bringing it up, {MOST_RESUMES} times");
             let trouble = Trouble::new(Code::ActivationFailed, message, Cure::OtherContent);
             self.failed(key, trouble.fault(now.wall), now);
@@ -52,8 +52,8 @@ impl Cell {
             self.mind.conditions.remove(&code);
         }
         // What failed to be put back stands where it was left.
-        let failed = self.state.verdict.as_ref().is_some_and(|verdict| !verdict.rolled_back);
-        let good = self.state.known_good.as_ref().filter(|_| failed);
+        let is_stuck = self.state.verdict.as_ref().is_some_and(|verdict| verdict.aftermath == Aftermath::Stuck);
+        let good = self.state.known_good.as_ref().filter(|_| is_stuck);
         if let Some(good) = good.filter(|good| on_host == OnHost::Release(good.release())) {
             self.state.placed = Some(good.clone());
         }

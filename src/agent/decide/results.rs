@@ -1,8 +1,8 @@
 //! What follows from how a step went.
 
 use super::{
-    Attempt, AttemptKey, Cell, Code, Cure, Effort, Ending, Failed, Fault, MOST_FAILED, MOST_ORDERED, Now, Patience,
-    Placed, Standing, Step, Trouble, Verdict, Wait, placed_by,
+    Aftermath, Attempt, AttemptKey, Cell, Code, Cure, Effort, Ending, Failed, Fault, MOST_FAILED, MOST_ORDERED, Now,
+    Patience, Placed, Standing, Step, Trouble, Verdict, Wait, placed_by,
 };
 
 impl Cell {
@@ -30,7 +30,6 @@ impl Cell {
         self.state.placed_before.drain(..excess);
         self.state.known_good = Some(placed);
         self.mind.conditions.remove(&Code::Inconsistent);
-        self.mind.conditions.remove(&Code::NeedsOperator);
         if is_open {
             self.state.applied = self.state.applied.max(Some(key.at));
             self.end(key, Ending::Succeeded, repairs, now);
@@ -43,7 +42,7 @@ impl Cell {
         let Some(Attempt { step: Step::RollingBack { fault }, repairs, .. }) = self.attempt(key) else { return };
         let (fault, is_repair) = (fault.clone(), repairs.is_some());
         if !is_repair {
-            self.judge(key, fault.clone(), true);
+            self.judge(key, fault.clone(), Aftermath::RolledBack);
         }
         self.end(key, Ending::RolledBack, Some(fault), now);
     }
@@ -76,12 +75,11 @@ impl Cell {
                 }
             }
             Cure::NewerAgent => {
-                self.judge(key, fault.clone(), false);
+                self.judge(key, fault.clone(), Aftermath::Untouched);
                 self.end(key, Ending::Failed, Some(fault), now);
             }
             Cure::OtherContent if rolls_back => {
-                self.mind.conditions.insert(Code::NeedsOperator, fault.message.clone());
-                self.judge(key, fault.clone(), false);
+                self.judge(key, fault.clone(), Aftermath::Stuck);
                 self.end(key, Ending::Failed, Some(fault), now);
             }
             Cure::OtherContent => self.failed(key, fault, now),
@@ -122,20 +120,15 @@ impl Cell {
             }
             return;
         }
-        if switched {
-            self.mind
-                .conditions
-                .insert(Code::NeedsOperator, "it failed, and there is nothing to go back to".to_owned());
-        }
-        self.judge(key, fault.clone(), false);
+        self.judge(key, fault.clone(), if switched { Aftermath::Stuck } else { Aftermath::Untouched });
         self.end(key, Ending::Failed, Some(fault), now);
     }
 
     /// Records that the floor's trigger came to nothing, if it is the floor's.
-    fn judge(&mut self, key: AttemptKey, fault: Fault, rolled_back: bool) {
+    fn judge(&mut self, key: AttemptKey, fault: Fault, aftermath: Aftermath) {
         self.state.last_error = Some(fault.clone());
         if self.state.floor.as_ref().is_some_and(|floor| floor.at == key.at) {
-            self.state.verdict = Some(Verdict { fault, rolled_back });
+            self.state.verdict = Some(Verdict { fault, aftermath });
         }
     }
 }

@@ -124,21 +124,25 @@ impl Walk {
         let asked = wish.map(|wish| &wish.action);
         let supported = wish.is_some_and(|wish| wish.unsupported().is_none());
         match action {
-            Action::Stop(key) => assert!(supported && asked == Some(&Asked::Stop) && self.is_floor(key), "I6"),
-            Action::Remove(key) => assert!(supported && asked == Some(&Asked::Remove) && self.is_floor(key), "I6"),
-            Action::Stage(key) | Action::Switch(key) => {
+            Action::Do(Deed::Stop, key) => {
+                assert!(supported && asked == Some(&Asked::Stop) && self.is_floor(key), "I6")
+            }
+            Action::Do(Deed::Remove, key) => {
+                assert!(supported && asked == Some(&Asked::Remove) && self.is_floor(key), "I6")
+            }
+            Action::Stage(key) | Action::Do(Deed::Switch, key) => {
                 assert!(supported && matches!(asked, Some(Asked::Deploy(_))), "a stop or a hold is not pre-empted");
                 assert!(self.cell.mind.held.is_none(), "held");
                 let attempt = self.cell.attempt(key).unwrap();
                 let content = attempt.wish.action.target().unwrap().content_sha256;
                 let failed = self.cell.state.failed.iter().any(|failed| failed.content_sha256 == content);
                 assert!(!failed || attempt.wish.options.retry || attempt.repairs.is_some(), "failed before");
-                if matches!(action, Action::Switch(_)) {
+                if matches!(action, Action::Do(Deed::Switch, _)) {
                     assert!(self.staged.contains(&key), "I4: switched to what is not whole");
                 }
             }
-            Action::Restore(_) | Action::Activate(_) => assert!(supported && asked.is_some()),
-            Action::Cancel(_) | Action::Write(_) | Action::Look => {}
+            Action::Do(Deed::Restore, _) | Action::Do(Deed::Activate, _) => assert!(supported && asked.is_some()),
+            Action::Cancel(_) | Action::Do(Deed::Write, _) | Action::Look => {}
         }
         Some(action)
     }
@@ -154,21 +158,28 @@ impl Walk {
             (Action::Stage(key), _) => Seen::StagingBegan { key },
             (Action::Cancel(key), _) => Seen::StagingGivenUp { key },
             (Action::Look, _) => Seen::Looked,
-            (Action::Write(key), _) => {
+            (Action::Do(Deed::Write, key), _) => {
                 *self.written.entry(key).or_default() += 1;
                 Seen::Written { key }
             }
             // Only bringing something up can find the content bad.
-            (Action::Switch(key) | Action::Stop(key) | Action::Remove(key), Some(mut trouble)) => {
+            (
+                Action::Do(Deed::Switch, key) | Action::Do(Deed::Stop, key) | Action::Do(Deed::Remove, key),
+                Some(mut trouble),
+            ) => {
                 trouble.cure = Cure::Time;
                 Seen::StepFailed { key, trouble }
             }
-            (Action::Activate(key) | Action::Restore(key), Some(trouble)) => Seen::StepFailed { key, trouble },
-            (Action::Switch(key), None) => Seen::Switched { key },
-            (Action::Activate(key), None) => Seen::Activated { key },
-            (Action::Stop(key), None) => Seen::Stopped { key },
-            (Action::Remove(key), None) => Seen::Removed { key },
-            (Action::Restore(key), None) => Seen::Restored { key, placed: self.cell.state.known_good.clone().unwrap() },
+            (Action::Do(Deed::Activate, key) | Action::Do(Deed::Restore, key), Some(trouble)) => {
+                Seen::StepFailed { key, trouble }
+            }
+            (Action::Do(Deed::Switch, key), None) => Seen::Switched { key },
+            (Action::Do(Deed::Activate, key), None) => Seen::Activated { key },
+            (Action::Do(Deed::Stop, key), None) => Seen::Stopped { key },
+            (Action::Do(Deed::Remove, key), None) => Seen::Removed { key },
+            (Action::Do(Deed::Restore, key), None) => {
+                Seen::Restored { key, placed: self.cell.state.known_good.clone().unwrap() }
+            }
         };
         self.see(seen);
         true
@@ -345,7 +356,7 @@ fn of_three_deploys_the_one_under_way_and_the_newest_go_on() {
     let mut walk = deployed(0);
     for generation in 2..=4 {
         walk.trigger(&wish(1, generation, Ask::Deploy(u8::try_from(generation).unwrap())), Place::Index);
-        while matches!(walk.next(), Some(Action::Stage(_) | Action::Cancel(_) | Action::Write(_))) {
+        while matches!(walk.next(), Some(Action::Stage(_) | Action::Cancel(_) | Action::Do(Deed::Write, _))) {
             walk.act(Luck::Well);
         }
     }
@@ -357,16 +368,16 @@ fn of_three_deploys_the_one_under_way_and_the_newest_go_on() {
 fn a_stop_during_activation_bars_the_rollback() {
     let mut walk = deployed(0);
     walk.trigger(&wish(1, 2, Ask::Deploy(1)), Place::Index);
-    while !matches!(walk.next(), Some(Action::Activate(_))) {
+    while !matches!(walk.next(), Some(Action::Do(Deed::Activate, _))) {
         walk.act(Luck::Well);
     }
-    let Some(Action::Activate(key)) = walk.next() else { unreachable!() };
+    let Some(Action::Do(Deed::Activate, key)) = walk.next() else { unreachable!() };
     // It comes while the version is being brought up, and is taken in before the result is.
     walk.trigger(&wish(1, 3, Ask::Stop), Place::Index);
     let trouble = Trouble::new(Code::ActivationFailed, "bad", Cure::OtherContent);
     walk.see(Seen::StepFailed { key, trouble });
     while let Some(action) = walk.next() {
-        assert!(!matches!(action, Action::Restore(_)));
+        assert!(!matches!(action, Action::Do(Deed::Restore, _)));
         walk.act(Luck::Well);
     }
     assert_eq!(walk.cell.state.standing, Standing::Stopped);
@@ -378,7 +389,7 @@ fn an_attempt_that_the_agent_does_not_survive_is_given_up() {
     let mut walk = deployed(0);
     walk.trigger(&wish(1, 2, Ask::Deploy(1)), Place::Index);
     for _ in 0..10 {
-        while !matches!(walk.next(), None | Some(Action::Activate(_))) || !walk.cell.mind.staging.is_empty() {
+        while !matches!(walk.next(), None | Some(Action::Do(Deed::Activate, _))) || !walk.cell.mind.staging.is_empty() {
             walk.act(Luck::Well);
         }
         if walk.next().is_none() {
@@ -389,7 +400,7 @@ fn an_attempt_that_the_agent_does_not_survive_is_given_up() {
         walk.see(Seen::Started { current });
     }
     assert_eq!(walk.placed().unwrap(), "v0");
-    assert!(walk.cell.state.verdict.as_ref().is_some_and(|verdict| verdict.rolled_back));
+    assert!(walk.cell.state.verdict.as_ref().is_some_and(|verdict| verdict.aftermath == Aftermath::RolledBack));
 }
 
 #[test]
@@ -432,4 +443,19 @@ fn what_an_older_agent_did_not_understand_is_tried_by_a_newer_one() {
     walk.see(Seen::Started { current: walk.cell.state.placed.as_ref().map(Placed::release) });
     walk.run();
     assert_eq!(walk.placed().unwrap(), "v1");
+}
+
+#[test]
+fn once_the_newest_version_has_failed_an_older_one_is_not_waited_for() {
+    let mut walk = deployed(0);
+    walk.trigger(&wish(1, 2, Ask::Deploy(1)), Place::Index);
+    walk.act(Luck::Well);
+    walk.trigger(&wish(1, 3, Ask::Deploy(2)), Place::Index);
+    walk.act(Luck::Well);
+    let newest = *walk.cell.mind.staging.last().unwrap();
+    let trouble = Trouble::new(Code::ManifestInvalid, "bad", Cure::OtherContent);
+    walk.see(Seen::StagingFailed { key: newest, trouble });
+    walk.run();
+    assert_eq!(walk.placed().unwrap(), "v0");
+    assert_eq!(walk.written.len(), 3, "each has its outcome");
 }
