@@ -39,9 +39,9 @@
 //!   newer version. Losing the controller or the bucket stops nothing.
 //! - **I7** Nothing without our ownership marker is written, stopped or removed on a host.
 //! - **I8** Every refusal and failure is visible in the heartbeat with a stable code. Absence and denial are told
-//!   apart and neither is ever read as an instruction.
-//! - **I9** Resources are bounded: disk keeps current + known good + N versions, memory does not grow with fleet or
-//!   file size, no zombies, no leaked descriptors.
+//!   apart, and neither is ever read as an instruction.
+//! - **I9** Resources are bounded: disk keeps current, known good and N versions; memory does not grow with fleet or
+//!   file size; no zombies, no leaked descriptors.
 
 #[cfg(feature = "bucket")]
 pub mod model;

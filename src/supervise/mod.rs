@@ -1,1 +1,4 @@
-//! supervise
+//! The place of the built-in process supervisor, which is not written yet.
+//!
+//! It will stand on [`clock`](crate::clock) alone. The feature `supervise` is here before it, so that what it stands
+//! on keeps building without an S3 client, an HTTP server or a command line.

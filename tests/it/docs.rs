@@ -175,3 +175,33 @@ fn every_link_leads_somewhere() {
         }
     }
 }
+
+/// The text of every invariant, by its number, without line breaks.
+fn invariants(text: &str) -> Vec<String> {
+    let lines = text.lines().map(|line| line.trim_start_matches("//!").trim());
+    let mut found: Vec<String> = Vec::new();
+    let mut is_open = false;
+    for line in lines {
+        if line.starts_with("- **I") {
+            found.push(line.to_owned());
+            is_open = true;
+        } else if line.is_empty() {
+            is_open = false;
+        } else if let (true, Some(last)) = (is_open, found.last_mut()) {
+            last.push(' ');
+            last.push_str(line);
+        }
+    }
+    found
+}
+
+#[test]
+fn the_architecture_page_names_the_layers_and_invariants_that_the_code_cites() {
+    let page = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let code = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    assert_eq!(invariants(&code).len(), 9);
+    assert_eq!(invariants(&page), invariants(&code));
+    for layer in code.lines().filter_map(|line| line.strip_prefix("//! | [`")?.split('`').next()) {
+        assert!(page.contains(&format!("`src/{layer}")), "docs/ARCHITECTURE.md does not say where {layer} is");
+    }
+}

@@ -294,3 +294,47 @@ async fn serve_answers_while_commands_work_beside_it() {
     publish(&place, "r2").await;
     wait_for(async || page(&url).await.is_some_and(|(_, body)| body.contains("\"r2\"")), "serve to show r2").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_manifests_are_deployed_as_far_as_agents_can_run_them() {
+    let store = Store::start().await;
+    let place = Workplace::over(&store.endpoint()).await;
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples");
+    let mut args = vec!["apply".to_owned()];
+    for example in std::fs::read_dir(examples).unwrap() {
+        args.extend(["-f".to_owned(), example.unwrap().path().display().to_string()]);
+    }
+    for cell in ["folder", "bot", "worker"] {
+        let file = place.write(&format!("{cell}.yaml"), &format!("cell: n1/{cell}\nmanifest: {cell}\n"));
+        args.extend(["-f".to_owned(), file.display().to_string()]);
+    }
+    place.fleetman(&args.iter().map(String::as_str).collect::<Vec<_>>()).await.exits(0);
+    for (manifest, files) in [
+        ("folder", &[("a.txt", "a")][..]),
+        ("site", &[("index.html", "{{ vars.title }}, {{ vars.contact }}"), ("drafts/x", "x"), ("css/a.map", "x")]),
+        ("api", &[("bin/api", "x"), ("etc/api.toml", "port = {{ vars.port }}"), ("public/a/b.html", "x")]),
+        ("bot", &[("bot.py", "x")]),
+        ("worker", &[("bin/worker", "x"), ("lib/x", "x")]),
+    ] {
+        for (name, text) in files {
+            place.write(&format!("release-{manifest}/{name}"), text);
+        }
+        place.fleetman(&["upload", manifest, &format!("release-{manifest}"), "--as", "1"]).await.exits(0);
+    }
+    place.fleetman(&["publish", "--all", "--as", "1", "-y"]).await.exits(0);
+    let _agents = [start_agent(&place, "n1").await, start_agent(&place, "n2").await];
+
+    let page = |path: &str| std::fs::read_to_string(place.path().join("n1-cells").join(path)).ok();
+    wait_for(async || page("folder/a.txt").as_deref() == Some("a"), "the folder").await;
+    wait_for(async || page("site/index.html").is_some(), "the site").await;
+    assert_eq!(page("site/index.html").unwrap(), "Welcome, hello@example.com");
+    assert_eq!((page("site/drafts/x"), page("site/css/a.map")), (None, None), "what is excluded does not travel");
+    for cell in ["n1/bot", "n1/worker", "n2/api"] {
+        let waits = async || {
+            let cells = place.fleetman(&["-o", "json", "get", "cells"]).await.exits(0).json();
+            let cell = cells.as_array().unwrap().iter().find(|entry| entry["name"] == cell).cloned().unwrap();
+            cell["phase"] == "waiting" && cell["waiting"]["reason"] == "profile_unavailable"
+        };
+        wait_for(waits, &format!("{cell} to wait for a profile")).await;
+    }
+}
