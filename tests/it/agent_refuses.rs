@@ -345,6 +345,20 @@ async fn what_is_in_a_cells_place_and_is_not_ours_is_never_touched() {
 }
 
 #[tokio::test]
+async fn releases_are_not_put_where_others_can_write() {
+    let mut bench = Bench::start().await;
+    let shared = bench.target().join(".fleetman");
+    std::fs::create_dir_all(&shared).unwrap();
+    std::fs::set_permissions(&shared, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    bench.publish("web", "1.0", ONE).await;
+    let report = bench.once_for("web").await;
+    let waiting = report.waiting.unwrap();
+    assert_eq!(waiting.reason, Code::UnitNotOwned);
+    assert!(waiting.message.contains("may write to it"), "{}", waiting.message);
+    assert_eq!(bench.proxy.count(On::get("*/files/*")), 0);
+}
+
+#[tokio::test]
 async fn a_link_planted_inside_an_unfinished_release_is_not_followed() {
     let mut bench = Bench::start().await;
     let target = bench.publish("web", "1.0", &[("a/b", b"one")]).await;

@@ -131,7 +131,13 @@ async fn a_trigger_placed_by_hand_is_found_by_a_full_scan() {
     let trigger = bench.trigger("web", Action::Deploy(target));
     bench.put(&ObjectKey::Trigger(bench.cell_id("web")), trigger.document()).await;
     wait_for_phase(&bench, "web", Phase::UpToDate).await;
-    // Half a publish: only its history entry is there.
+    // Half a first publish: there is nothing but its history entry.
+    let manifest = bench.manifest("shop", "1.0", TWO);
+    let target = bench.upload(&manifest, TWO).await;
+    let trigger = bench.trigger("shop", Action::Deploy(target));
+    bench.place_history(&trigger).await;
+    wait_for_phase(&bench, "shop", Phase::UpToDate).await;
+    // Half a later one.
     let manifest = bench.manifest("web", "2.0", TWO);
     let target = bench.upload(&manifest, TWO).await;
     let trigger = bench.trigger("web", Action::Deploy(target));
