@@ -9,10 +9,12 @@ use crate::model::fleet::{Conditions, StoreReport};
 use crate::store::Store;
 
 impl Controller {
-    /// The store for writing, with what is known of its conditions.
+    /// The store for writing, with what is known of its conditions. Another fleet's bucket is never written to, not
+    /// even to race it.
     pub(super) async fn writer(&self) -> Result<&Store, ControllerError> {
         self.writer
             .get_or_try_init(async || {
+                self.check_fleet().await?;
                 let store = self.settings.store.clone();
                 if store.conditions() != Conditions::Unknown {
                     return Ok(store);

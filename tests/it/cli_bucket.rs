@@ -34,6 +34,21 @@ async fn init_makes_a_config_a_key_and_a_fleet_and_overwrites_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_to_another_fleets_bucket() {
+    let place = Workplace::with_bucket().await;
+    let config = std::fs::read_to_string(place.path().join("controller_config.yaml")).unwrap();
+    place.write("controller_config.yaml", &config.replace(FLEET, "00000000-0000-4000-8000-000000000001"));
+    place.write("site.yaml", SITE);
+    let error = place.fleetman(&["-o", "json", "apply", "-f", "site.yaml"]).await.exits(3).error();
+    assert_eq!(error["code"], "foreign_fleet");
+    place.fleetman(&["upload", "site", ".", "--skip-empty-dirs"]).await.exits(3);
+    place.fleetman(&["publish", "n1/web", "-y"]).await.exits(3);
+    let listed = place.fleetman(&["-o", "json", "bucket", "ls", "-r"]).await.exits(0).json();
+    let keys: Vec<&str> = listed["objects"].as_array().unwrap().iter().filter_map(|it| it["key"].as_str()).collect();
+    assert!(keys.iter().all(|key| key.starts_with("audit/") || ["fleet.json", "store.json"].contains(key)), "{keys:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_bucket_can_be_looked_at_and_folders_are_explained() {
     let mut place = Workplace::with_bucket().await;
     place.write("site.yaml", SITE);

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use fleetman::controller::{
-    AppliedHow, FileKind, Guard, Known, PublishRequest, PublishedHow, StopRequest, TextDiff, UploadOptions,
+    AppliedHow, FileKind, Guard, Known, PublishRequest, PublishedHow, RollbackRequest, StopRequest, TextDiff,
+    UploadOptions,
 };
 use fleetman::model::manifest::{Manifest, Origin};
 use fleetman::model::trigger::{Action, TriggerOptions};
@@ -251,4 +252,12 @@ async fn a_bucket_of_another_fleet_is_not_taken_over() {
     let foreign = String::from_utf8(bench.read("fleet.json").await.unwrap()).unwrap().replace("0007\"", "0008\"");
     bench.overwrite("fleet.json", foreign).await;
     assert_eq!(code(controller.init().await), "foreign_fleet");
+    let before = bench.keys("").await;
+    let fresh = bench.controller().await;
+    let manifest = fleetman::recipe::read(&MANIFEST.replace("hi", "ho"), "test").unwrap();
+    assert_eq!(code(fresh.apply(manifest).await), "foreign_fleet");
+    let folder = bench.folder("r2", &[("a", "a")]);
+    let uploaded = fresh.upload(&site(), None, &folder, &UploadOptions::default(), &|_| {}).await;
+    assert_eq!(code(uploaded), "foreign_fleet");
+    assert_eq!(bench.keys("").await, before, "nothing is written, not even an intent");
 }

@@ -78,7 +78,10 @@ impl Context {
         if let Some(warning) = warning {
             self.warn(&warning);
         }
-        self.connect(&config, bucket, signer).await
+        let controller = self.connect(&config, bucket, signer).await?;
+        // Before anything is read, so that the wrong bucket is not taken for one whose signatures are all bad.
+        controller.check_fleet().await?;
+        Ok(controller)
     }
 
     /// A controller for verbs that only look, which need no signing key.
