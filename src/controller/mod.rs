@@ -195,11 +195,12 @@ impl Controller {
         Ok(true)
     }
 
-    /// The epoch that this controller signs in.
+    /// The epoch that this controller signs in. One that only looks, and has no key, sees what the newest key would do.
     fn epoch(&self) -> Epoch {
-        match &self.settings.signer {
-            Signer::Key(_, epoch) => *epoch,
-            Signer::Unsigned => Epoch::FIRST,
+        match (&self.settings.signer, &self.settings.trust) {
+            (Signer::Key(_, epoch), _) => *epoch,
+            (Signer::Unsigned, Trust::Keys(pinned)) => pinned.iter().map(|key| key.epoch).max().unwrap_or(Epoch::FIRST),
+            (Signer::Unsigned, Trust::Unsigned) => Epoch::FIRST,
         }
     }
 

@@ -2,18 +2,20 @@
 
 use bytes::Bytes;
 use fleetman::controller::{
-    ControllerError, FleetReader, Guard, LivenessLimits, PublishRequest, RollbackRequest, Warning,
+    ControllerError, FleetReader, Guard, LivenessLimits, PublishRequest, PublishedHow, RollbackRequest, Warning,
 };
+use fleetman::model::deployment::Deployment;
 use fleetman::model::document;
 use fleetman::model::fleet::Conditions;
 use fleetman::model::heartbeat::Heartbeat;
-use fleetman::model::sign::sign;
-use fleetman::model::trigger::TriggerOptions;
+use fleetman::model::sign::{sign, verify};
+use fleetman::model::trigger::{Trigger, TriggerOptions};
 use fleetman::model::{Epoch, Floor, Generation, NodeName};
 use fleetman::store::ErrorKind;
 use serde_json::{Value, json};
 
 use crate::support::fleet::{Bench, FLEET, KEY, TestKey, cell, code, request};
+use crate::support::proxy::On;
 
 fn back_to(version: &str) -> RollbackRequest {
     let to = Some(version.parse().unwrap());
@@ -197,6 +199,9 @@ async fn a_key_of_a_higher_epoch_begins_anew_and_ends_the_older_ones_say() {
     let both = [KEY, newer];
     let rotated = bench.controller_of("alice", newer, &both, Conditions::Honoured).await;
     let published = rotated.rollback(&back_to("v1"), &Guard::default()).await.unwrap();
+    // Whoever only looks has no key, and sees what the newest one would do.
+    let plan = bench.looker(&both).await.plan(&PublishRequest::new(cell())).await.unwrap();
+    assert_eq!(plan.generation, 1);
     let first = Floor::new(Epoch::new(2).unwrap(), Generation::FIRST);
     assert_eq!(published.at, first);
     let old = bench.controller_of("bob", KEY, &both, Conditions::Honoured).await;

@@ -141,6 +141,17 @@ impl Bench {
         Controller::new(self.settings_of(user, key, pinned, conditions).await, self.clock.clone())
     }
 
+    /// Whose signatures count.
+    pub(crate) fn trust(&self) -> Trust {
+        Trust::Keys(vec![KEY.pinned()])
+    }
+
+    /// A controller without a key, for looking.
+    pub(crate) async fn looker(&self, pinned: &[TestKey]) -> Controller {
+        let settings = self.settings_of("alice", KEY, pinned, Conditions::Honoured).await;
+        Controller::new(ControllerSettings { signer: Signer::Unsigned, ..settings }, self.clock.clone())
+    }
+
     async fn settings_of(
         &self,
         user: &str,
