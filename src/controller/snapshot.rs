@@ -17,7 +17,7 @@ use crate::recipe::render;
 use crate::recipe::resolve::{ResolvedFile, Source, resolve};
 use crate::store::{Expect, StoreError};
 
-/// The most bytes of overrides and rendered files that are held in memory for one version.
+/// The most bytes of overrides and templates that are held in memory for one version, and of what they render to.
 const MOST_HELD_BYTES: u64 = 128 << 20;
 
 /// A version that is not made yet: whatever depends on the inputs alone.
@@ -87,6 +87,7 @@ impl Controller {
             })
             .buffered(READS);
         let (mut files, mut held, mut copied) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let mut held_bytes = 0_u64;
         while let Some((file, bytes)) = found.try_next().await? {
             let (size, sha256) = match (bytes, &file.source) {
                 (Held::Changed, _) => return Ok(None),
@@ -95,6 +96,9 @@ impl Controller {
                         true => render::file(file.path.as_str(), &bytes, &resolved.context)?.into(),
                         false => bytes,
                     };
+                    // A short template may render to much.
+                    held_bytes = held_bytes.saturating_add(bytes.len() as u64);
+                    check_held_bytes(inputs, held_bytes)?;
                     let identity = (bytes.len() as u64, Sha256Digest::of(&bytes));
                     held.insert(file.path.clone(), bytes);
                     identity
@@ -197,6 +201,10 @@ fn check_held(inputs: &Inputs, files: &[ResolvedFile]) -> Result<(), ControllerE
         }
         total = total.saturating_add(size);
     }
+    check_held_bytes(inputs, total)
+}
+
+fn check_held_bytes(inputs: &Inputs, total: u64) -> Result<(), ControllerError> {
     if total > MOST_HELD_BYTES {
         let problem = format!("overrides and templates have {total} bytes together, more than {MOST_HELD_BYTES}");
         return Err(ControllerError::invalid(&inputs.cell, problem));

@@ -261,3 +261,16 @@ async fn a_bucket_of_another_fleet_is_not_taken_over() {
     assert_eq!(code(uploaded), "foreign_fleet");
     assert_eq!(bench.keys("").await, before, "nothing is written, not even an intent");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn templates_that_together_render_to_more_than_is_held_are_refused() {
+    let bench = Bench::start().await;
+    let template = format!("{{{{ 'x' * {} }}}}", 8 << 20);
+    let names: Vec<String> = (0..17).map(|number| format!("{number}.txt")).collect();
+    bench.upload("r2", &names.iter().map(|name| (name.as_str(), template.as_str())).collect::<Vec<_>>()).await;
+    bench.apply("name: site\nvars: {greeting: hi}\nfiles:\n  - glob: \"*.txt\"\n    template: true\nprofile:\n  deploy: {}\n").await;
+    let error = bench.controller().await.publish(&request("v1"), &Guard::default()).await.unwrap_err();
+    assert_eq!(error.code(), "invalid");
+    assert!(error.to_string().contains("bytes together"), "{error}");
+    assert!(bench.keys("cells/n1/web/versions/").await.is_empty());
+}
