@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::head::Head;
 use super::inputs::READS;
-use super::references::Named;
+use super::references::{Named, of_copies};
 use super::version::DELETION_RESTS;
 use super::{Controller, ControllerError, Liveness, LivenessLimits};
 use crate::model::fleet::Deleting;
@@ -234,6 +234,10 @@ impl Controller {
         };
         if newest.action != Action::Remove {
             return Ok(Some(format!("its newest trigger says {}; `fleetman remove` it first", newest.action.name())));
+        }
+        // What is at `trigger.json` stays as the tombstone.
+        if let Some(by) = of_copies(head) {
+            return Ok(Some(by));
         }
         let key = ObjectKey::Heartbeat(cell.node.clone());
         let beat = match self.find_document::<Heartbeat>(&key).await {

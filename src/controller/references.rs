@@ -18,6 +18,10 @@ impl Controller {
     /// A heartbeat that cannot be read needs everything: it may only ever delay a deletion.
     pub(super) async fn who_needs(&self, cell: &CellId, version: Named<'_>) -> Result<Option<String>, ControllerError> {
         let head = self.head(cell).await?;
+        // Where agents look there may still be an older trigger, which names another version.
+        if let Some(user) = of_copies(&head) {
+            return Ok(Some(user));
+        }
         if let Some(user) = of_head(&head, version) {
             return Ok(Some(user));
         }
@@ -31,6 +35,15 @@ impl Controller {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Why nothing that an older trigger may name can be spared yet: the newest one is not everywhere.
+pub(super) fn of_copies(head: &Head) -> Option<String> {
+    let newest = head.newest.as_ref().filter(|_| head.lags())?;
+    let (at, action) = (floor(newest), newest.action.name());
+    Some(format!(
+        "generation {at} ({action}) is not copied to where agents look yet; repeat what issued it to finish it"
+    ))
 }
 
 fn of_head(head: &Head, version: Named<'_>) -> Option<String> {

@@ -88,6 +88,32 @@ async fn a_version_that_is_desired_runs_or_is_to_go_back_to_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_an_older_trigger_names_is_kept_while_agents_may_read_that_trigger() {
+    let bench = Bench::start().await;
+    let keys = ["cells/n1/web/trigger.json", "index/n1.json"];
+    bench.publish("v1", "hello").await;
+    let old = [bench.read(keys[0]).await.unwrap(), bench.read(keys[1]).await.unwrap()];
+    bench.publish("v2", "bye").await;
+    let controller = bench.controller().await;
+    for (key, old) in keys.into_iter().zip(old) {
+        bench.overwrite(key, old).await;
+        let error = controller.delete_version(&cell(), &version("v1")).await.unwrap_err();
+        assert_eq!(error.code(), "in_use");
+        assert!(error.to_string().contains("generation 2 (deploy) is not copied"), "{error}");
+        controller.publish(&request("v2"), &Guard::default()).await.unwrap();
+    }
+    assert!(matches!(controller.delete_version(&cell(), &version("v1")).await.unwrap(), Deletion::Marked { .. }));
+    // Nor is a cell forgotten whose tombstone would still say deploy.
+    let stop = StopRequest { cell: cell(), reason: None };
+    let deployed = bench.read(keys[0]).await.unwrap();
+    controller.remove(&stop, false, &Guard::default()).await.unwrap();
+    bench.overwrite(keys[0], deployed).await;
+    assert_eq!(code(controller.delete_cell(&cell()).await), "in_use");
+    controller.remove(&stop, false, &Guard::default()).await.unwrap();
+    controller.delete_cell(&cell()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cell_goes_after_its_node_removed_it_and_its_generations_never_start_again() {
     let bench = Bench::start().await;
     let target = bench.publish("v1", "hello").await.target.unwrap();
