@@ -117,6 +117,7 @@ impl Controller {
                 }
             };
             let Some(target) = target else { return Ok(None) };
+            turn.keep().await?;
             self.refuse_marked(cell, &name).await?;
             if !self.are_unchanged(&inputs).await? {
                 return Ok(None);
@@ -205,5 +206,5 @@ fn is_asked_for(target: &Target, snapshot: &Snapshot, request: &PublishRequest) 
 }
 
 pub(super) fn never_published(cell: &CellId) -> ControllerError {
-    ControllerError::not_found(format!("a version of {cell}"), "nothing was published to it yet")
+    ControllerError::not_found(cell, "nothing was published to it yet")
 }

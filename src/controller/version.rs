@@ -99,10 +99,11 @@ impl Controller {
         note: Option<&str>,
         turn: &mut Turn<'_>,
     ) -> Result<Option<Target>, ControllerError> {
+        // Getting in line again may take long, so it is not done between a look at the inputs and the write.
+        turn.keep().await?;
         if !self.are_unchanged(inputs).await? {
             return Ok(None);
         }
-        turn.keep().await?;
         let cell = snapshot.cell();
         self.refuse_marked(&cell, name).await?;
         let by = self.actor().user.clone();
