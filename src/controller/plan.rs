@@ -85,6 +85,9 @@ impl Controller {
                 && request.version.as_ref().is_none_or(|version| *version == target.version)
         });
         let same_options = head.newest.as_ref().is_some_and(|newest| newest.options == request.options);
+        if !(is_same && same_options) {
+            self.refuse_marked(cell, &name).await?;
+        }
         let manifest = snapshot.nameless();
         Ok(Plan {
             cell: cell.clone(),

@@ -50,6 +50,7 @@ async fn a_version_is_marked_first_and_deleted_an_hour_later() {
     // Nobody comes to need it meanwhile.
     bench.greet("hello").await;
     assert_eq!(code(controller.publish(&request("v1"), &Guard::default()).await), "deleting");
+    assert_eq!(code(controller.plan(&request("v1")).await), "deleting", "a plan says what publishing would");
     let generated = controller.publish(&PublishRequest::new(cell()), &Guard::default()).await.unwrap();
     assert_ne!(generated.target.unwrap().version, version("v1"), "a marked version is not found by its content");
 
