@@ -1,5 +1,7 @@
 //! Going back to a version that was published before.
 
+use std::collections::HashSet;
+
 use super::claim::Order;
 use super::head::{Head, floor};
 use super::history::MOST_ENTRIES;
@@ -11,6 +13,10 @@ use crate::model::{CellId, Floor, VersionName};
 
 /// How many outcomes are looked at for one to go back to.
 const MOST_OUTCOMES: usize = 1_000;
+
+/// How many versions that a node calls known good are looked for in the history: one that invents them must not make
+/// the whole history be read for each.
+const MOST_CLAIMS: usize = 16;
 
 /// Where to go back to.
 #[derive(Debug, Clone)]
@@ -94,11 +100,15 @@ impl Controller {
         }
         let desired = self.target_below(cell, below, MOST_ENTRIES, |_| true).await?;
         let Some(desired) = desired else { return Err(never_published(cell)) };
+        let mut asked = HashSet::new();
         for id in self.attempts(cell).await?.into_iter().take(MOST_OUTCOMES) {
             let Some(Ok(outcome)) = self.read_outcome(&id).await? else { continue };
             let Some(good) = became_good(&outcome).filter(|good| good.content_sha256 != desired.content_sha256) else {
                 continue;
             };
+            if asked.len() == MOST_CLAIMS || !asked.insert((good.version.clone(), good.manifest_sha256)) {
+                continue;
+            }
             // Outcomes are claims of the node: what is signed comes from our own history alone.
             let is_it =
                 |target: &Target| target.version == good.version && target.manifest_sha256 == good.manifest_sha256;

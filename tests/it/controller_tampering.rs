@@ -240,6 +240,32 @@ async fn an_outcome_that_names_what_was_never_published_is_not_gone_back_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_invents_outcomes_does_not_make_the_history_be_read_for_each() {
+    let bench = Bench::start().await;
+    bench.publish("v1", "hello").await;
+    bench.publish("v2", "bye").await;
+    for number in 0..60 {
+        let version = json!({
+            "version": format!("evil-{number}"), "manifest_sha256": "0".repeat(64), "content_sha256": "0".repeat(64),
+        });
+        let outcome = json!({
+            "schema": "fleetman/outcome/1", "fleet": FLEET, "node": "n1", "cell": "web",
+            "at": {"epoch": 1, "generation": 2}, "attempt": number + 1, "action": "deploy", "version": version,
+            "started_at": "2026-01-02T03:04:05Z", "ended_at": "2026-01-02T03:04:05Z", "outcome": "succeeded",
+            "known_good_after": version, "running_after": version,
+        });
+        bench
+            .overwrite(&format!("logs/n1/web/0001-0000000000000002-{:04}.json", number + 1), outcome.to_string())
+            .await;
+    }
+    bench.proxy.clear_log();
+    let anywhere = RollbackRequest { to: None, ..back_to("v1") };
+    assert_eq!(code(bench.controller().await.rollback(&anywhere, &Guard::default()).await), "not_found");
+    let reads = bench.proxy.count(On::get("*/history/*"));
+    assert!(reads < 60, "{reads} reads of a history of two");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_old_trigger_put_back_is_brought_up_to_date() {
     let bench = Bench::start().await;
     bench.publish("v1", "hello").await;
