@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::inputs::READS;
 use super::version::REUSED;
 use super::walk::{self, Found};
 use super::{Controller, ControllerError, names};
@@ -153,8 +154,8 @@ impl Controller {
         Ok(release)
     }
 
-    /// The release's name, and what is there under it. A generated name is that of the newest release of the same
-    /// content, also of one whose upload was interrupted.
+    /// The release's name, and what is there under it. Without one it is that of a release of the same content, also
+    /// of one whose upload was interrupted.
     async fn choose_deployment(
         &self,
         manifest: &ManifestName,
@@ -175,12 +176,35 @@ impl Controller {
                 None => begun = begun.or(Some(name)),
             }
         }
+        if let Some(known) = self.release_of(manifest, listed, content).await? {
+            return Ok((known.deployment.clone(), Some(known)));
+        }
         if let Some(name) = begun {
             return Ok((name, None));
         }
         let name = names::generate(self.clock.now(), content);
         let name = DeploymentName::new(name).map_err(|error| ControllerError::invalid(manifest, error))?;
         Ok((name, None))
+    }
+
+    /// The newest release of this content, whatever its name. One that is not believed is none.
+    async fn release_of(
+        &self,
+        manifest: &ManifestName,
+        names: Vec<DeploymentName>,
+        content: Sha256Digest,
+    ) -> Result<Option<Verified<Deployment>>, ControllerError> {
+        let mut found =
+            stream::iter(names).map(async |name| self.find_deployment(manifest, &name).await).buffer_unordered(READS);
+        let mut newest: Option<Verified<Deployment>> = None;
+        while let Some(found) = found.next().await {
+            let found = match found {
+                Err(ControllerError::Untrusted { .. }) => None,
+                found => found?.map(|(known, _)| known).filter(|known| known.content_sha256 == content),
+            };
+            newest = newest.into_iter().chain(found).max_by_key(|known| (known.created_at, known.deployment.clone()));
+        }
+        Ok(newest)
     }
 
     /// Sends the files that are not there yet; one LIST must then show every one with its size.

@@ -201,6 +201,13 @@ async fn the_same_folder_is_the_same_release_and_another_needs_another_name() {
     assert!(!again.is_new);
     assert_eq!(bench.proxy.writes(), writes);
 
+    let unnamed = controller.upload(&site(), None, &same, &options, &|_| {}).await.unwrap();
+    assert_eq!(
+        (unnamed.deployment, unnamed.is_new),
+        (name.clone(), false),
+        "a given name is as good as a generated one"
+    );
+
     let other = bench.folder("other", &[("index.html", "x"), ("bin/run", "#!/bin/sh\n")]);
     let error = controller.upload(&site(), Some(&name), &other, &options, &|_| {}).await.unwrap_err();
     assert_eq!(error.code(), "exists");
