@@ -164,6 +164,17 @@ async fn of_several_cells_what_failed_is_named_and_the_same_command_does_the_res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_would_be_done_once_more_is_not_told_to_be_repeated() {
+    let place = place_with(&["n1/web", "n2/web"]).await;
+    place.fleetman(&["publish", "--all", "-y"]).await.exits(0);
+    place.fleetman(&["pause", "n2/web", "-y", "--reason", "not now"]).await.exits(0);
+    let ran = place.fleetman(&["redeploy", "--all", "-y"]).await.exits(8);
+    assert!(ran.err.contains("1 of 2 done; do not repeat it for those, but for the rest alone: n2/web"), "{}", ran.err);
+    let ran = place.fleetman(&["publish", "--all", "-y", "--retry"]).await.exits(8);
+    assert!(ran.err.contains("the same command again does the rest"), "{}", ran.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cells_are_chosen_by_manifest_and_label() {
     let place = place_with(&["n1/web", "n2/web"]).await;
     place.write("other.yaml", "name: other\nprofile: {deploy: {}}\n---\ncell: n1/api\nmanifest: other\n");

@@ -27,6 +27,15 @@ pub(super) struct Ran<T> {
     left: Vec<CellId>,
 }
 
+/// What the same command would do once more to the cells that it was done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    /// Nothing: they are as it wants them.
+    Nothing,
+    /// The same again, or the reverse: whoever repeats it must name the others alone.
+    Something,
+}
+
 /// A cell's part of the report.
 #[derive(Debug, Serialize)]
 struct CellReport<'a, T> {
@@ -90,7 +99,7 @@ impl<T: Serialize + Display> Ran<T> {
     ///
     /// # Errors
     /// The failure of the one cell that there was.
-    pub(super) fn finish(mut self, output: Output) -> Result<Exit, Failure> {
+    pub(super) fn finish(mut self, output: Output, again: Again) -> Result<Exit, Failure> {
         if self.done.is_empty() && self.left.is_empty() && self.failed.len() == 1 {
             // One cell: its own failure says more than that something failed.
             return self.failed.pop().map_or(Ok(Exit::Ok), |(_, failure)| Err(failure));
@@ -119,7 +128,15 @@ impl<T: Serialize + Display> Ran<T> {
         })?;
         let all = self.done.len() + self.failed.len() + self.left.len();
         if self.done.len() < all {
-            output.say(&format!("{} of {all} done; the same command again does the rest", self.done.len()));
+            let rest = match again {
+                Again::Something if !self.done.is_empty() => {
+                    let rest = self.failed.iter().map(|(cell, _)| cell).chain(&self.left);
+                    let rest: Vec<String> = rest.map(ToString::to_string).collect();
+                    format!("do not repeat it for those, but for the rest alone: {}", rest.join(" "))
+                }
+                _ => "the same command again does the rest".to_owned(),
+            };
+            output.say(&format!("{} of {all} done; {rest}", self.done.len()));
         }
         Ok(match (self.left.is_empty(), self.failed.is_empty()) {
             (false, _) => Exit::Interrupted,
@@ -141,7 +158,7 @@ mod tests {
             failed: cells.by_ref().take(failed).map(|cell| (cell, Failure::usage("no"))).collect(),
             left: cells.take(left).collect(),
         };
-        ran.finish(Output::plain(Format::Json)).map_err(|failure| failure.exit)
+        ran.finish(Output::plain(Format::Json), Again::Nothing).map_err(|failure| failure.exit)
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::batch::Again;
 use super::context::Context;
 use super::order::{OrderArgs, carry_out};
 use crate::cli::exit::Exit;
@@ -34,7 +35,7 @@ pub(super) async fn stop(args: StopArgs, context: &Context) -> Result<Exit, Fail
     let controller = context.controller().await?;
     let change = &args.order.change;
     let guard = change.guard(None);
-    carry_out(context, &controller, "stop", &args.order, async |cell| {
+    carry_out(context, &controller, "stop", &args.order, Again::Nothing, async |cell| {
         let request = StopRequest { cell: cell.clone(), reason: change.reason.clone() };
         Ok(controller.stop(&request, &guard).await?.into())
     })
@@ -46,7 +47,7 @@ pub(super) async fn remove(args: RemoveArgs, context: &Context) -> Result<Exit, 
     let change = &args.order.change;
     let guard = change.guard(None);
     let intent = if args.purge_data { "remove, with all its data," } else { "remove" };
-    carry_out(context, &controller, intent, &args.order, async |cell| {
+    carry_out(context, &controller, intent, &args.order, Again::Nothing, async |cell| {
         let request = StopRequest { cell: cell.clone(), reason: change.reason.clone() };
         Ok(controller.remove(&request, args.purge_data, &guard).await?.into())
     })

@@ -3,7 +3,7 @@
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::Batch;
+use super::batch::{Again, Batch};
 use super::change::{ChangeArgs, Changed};
 use super::context::Context;
 use super::select::Selection;
@@ -31,6 +31,7 @@ pub(super) async fn carry_out(
     controller: &Controller,
     intent: &str,
     order: &OrderArgs,
+    again: Again,
     work: impl AsyncFn(&CellId) -> Result<Changed, Failure>,
 ) -> Result<Exit, Failure> {
     let OrderArgs { selection, change, wait } = order;
@@ -40,7 +41,7 @@ pub(super) async fn carry_out(
     let followed =
         if wait.is_wanted() { follow(context, controller, &mut ran.done, wait, interrupted).await? } else { Exit::Ok };
     // What could not be published at all is worse than what failed or is late on a node.
-    Ok(match ran.finish(context.output)? {
+    Ok(match ran.finish(context.output, again)? {
         Exit::Ok => followed,
         exit => exit,
     })

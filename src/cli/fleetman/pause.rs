@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::applied::Written;
-use super::batch::Batch;
+use super::batch::{Again, Batch};
 use super::context::Context;
 use super::select::Selection;
 use crate::cli::exit::Exit;
@@ -39,7 +39,7 @@ pub(super) async fn pause(args: PauseArgs, context: &Context) -> Result<Exit, Fa
     let cells = args.selection.resolve(&controller, context).await?;
     let batch = Batch::ask(context, "pause", cells, args.yes, interrupt::watch()?)?;
     let ran = batch.run(async |cell| Ok(Written::from(controller.pause(cell, &args.reason).await?))).await;
-    ran.finish(context.output)
+    ran.finish(context.output, Again::Nothing)
 }
 
 pub(super) async fn resume(args: ResumeArgs, context: &Context) -> Result<Exit, Failure> {
@@ -47,5 +47,5 @@ pub(super) async fn resume(args: ResumeArgs, context: &Context) -> Result<Exit, 
     let cells = args.selection.resolve(&controller, context).await?;
     let batch = Batch::ask(context, "resume", cells, args.yes, interrupt::watch()?)?;
     let ran = batch.run(async |cell| Ok(Written::from(controller.resume(cell).await?))).await;
-    ran.finish(context.output)
+    ran.finish(context.output, Again::Nothing)
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::batch::Again;
 use super::change::DeployArgs;
 use super::context::Context;
 use super::order::{OrderArgs, carry_out};
@@ -94,7 +95,7 @@ pub(super) async fn publish(args: PublishArgs, context: &Context) -> Result<Exit
         (None, Some(version)) => format!("publish {version} to"),
         (None, None) => "publish to".to_owned(),
     };
-    carry_out(context, &controller, &intent, &args.ship.order, async |cell| {
+    carry_out(context, &controller, &intent, &args.ship.order, Again::Nothing, async |cell| {
         let request = PublishRequest {
             note: args.note.clone(),
             reason: args.ship.order.change.reason.clone(),
@@ -109,7 +110,7 @@ pub(super) async fn publish(args: PublishArgs, context: &Context) -> Result<Exit
 pub(super) async fn redeploy(args: RedeployArgs, context: &Context) -> Result<Exit, Failure> {
     let controller = context.controller().await?;
     let guard = args.ship.order.change.guard(None);
-    carry_out(context, &controller, "redeploy", &args.ship.order, async |cell| {
+    carry_out(context, &controller, "redeploy", &args.ship.order, Again::Something, async |cell| {
         let reason = args.ship.order.change.reason.clone();
         Ok(controller.redeploy(cell, args.ship.deploy.options(), reason, &guard).await?.into())
     })
@@ -120,7 +121,9 @@ pub(super) async fn rollback(args: RollbackArgs, context: &Context) -> Result<Ex
     let controller = context.controller().await?;
     let guard = args.ship.order.change.guard(None);
     let intent = args.to.as_ref().map_or_else(|| "roll back".to_owned(), |to| format!("roll back to {to}:"));
-    carry_out(context, &controller, &intent, &args.ship.order, async |cell| {
+    // Going back from where it led leads forward again.
+    let again = if args.to.is_some() { Again::Nothing } else { Again::Something };
+    carry_out(context, &controller, &intent, &args.ship.order, again, async |cell| {
         let request = RollbackRequest {
             cell: cell.clone(),
             to: args.to.clone(),
