@@ -101,6 +101,10 @@ impl Walk<'_> {
         let path = error.path().unwrap_or(&self.root).to_owned();
         let problem = match (error.loop_ancestor(), error.io_error()) {
             (Some(_), _) => "is a link to a folder that it lies in; remove it".to_owned(),
+            // The link is followed before anybody asks whether it may be.
+            (None, Some(_)) if path.is_symlink() && !path.exists() => {
+                "is a link that leads nowhere; remove it".to_owned()
+            }
             (None, Some(cause)) => format!("cannot be read: {cause}"),
             (None, None) => "cannot be read".to_owned(),
         };
@@ -270,6 +274,9 @@ mod tests {
         fs::remove_file(inside.path().join("up")).unwrap();
         symlink(".", inside.path().join("self")).unwrap();
         assert!(refused(&inside, &options).contains("\"self\" is a link to a folder that it lies in"));
+        fs::remove_file(inside.path().join("self")).unwrap();
+        symlink("nowhere", inside.path().join("lost")).unwrap();
+        assert!(refused(&inside, &options).contains("\"lost\" is a link that leads nowhere; remove it"));
     }
 
     #[test]

@@ -49,6 +49,22 @@ async fn nothing_is_written_to_another_fleets_bucket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_hangs_on_something_that_is_nowhere_is_not_an_empty_list() {
+    let place = Workplace::with_bucket().await;
+    for args in [["get", "versions", "n9/web"], ["get", "deployments", "nope"], ["override", "ls", "n9/web"]] {
+        place.fleetman(&args).await.exits(4);
+    }
+    place.write("site.yaml", SITE);
+    place.fleetman(&["apply", "-f", "site.yaml"]).await.exits(0);
+    for args in [["get", "versions", "n1/web"], ["get", "deployments", "site"], ["override", "ls", "n1/web"]] {
+        place.fleetman(&args).await.exits(0);
+    }
+    place.write("dist/index.html", "x");
+    let ran = place.fleetman(&["upload", "nope", "dist"]).await.exits(0);
+    assert!(ran.err.contains("no manifest nope yet"), "{}", ran.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_bucket_can_be_looked_at_and_folders_are_explained() {
     let mut place = Workplace::with_bucket().await;
     place.write("site.yaml", SITE);

@@ -75,10 +75,17 @@ pub(super) async fn run(args: GetArgs, context: &Context) -> Result<Exit, Failur
         Kind::Deployments { manifest } => {
             let releases: Vec<Release> =
                 controller.deployments(manifest.as_ref()).await?.iter().map(Release::from).collect();
+            if let (Some(manifest), []) = (&manifest, releases.as_slice()) {
+                // Nothing of nothing is another answer than nothing.
+                controller.get_manifest(manifest).await?;
+            }
             output.show(&releases, |output| self::releases(&releases, output))?;
         }
         Kind::Versions { cell } => {
             let versions: Vec<Version> = controller.versions(&cell).await?.into_iter().map(Version::from).collect();
+            if versions.is_empty() {
+                controller.get_cell(&cell).await?;
+            }
             output.show(&versions, |output| self::versions(&versions, output))?;
         }
     }

@@ -70,7 +70,11 @@ struct Listed {
 pub(super) async fn run(verb: OverrideVerb, context: &Context) -> Result<Exit, Failure> {
     match verb {
         OverrideVerb::Ls { cell } => {
-            let found = context.looker().await?.list_overrides(&cell).await?;
+            let controller = context.looker().await?;
+            let found = controller.list_overrides(&cell).await?;
+            if found.is_empty() {
+                controller.get_cell(&cell).await?;
+            }
             let listed: Vec<Listed> = found
                 .into_iter()
                 .map(|view| Listed {

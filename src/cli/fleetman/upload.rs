@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::controller::{Progress, UploadOptions};
+use crate::controller::{ControllerError, Progress, UploadOptions};
 use crate::model::{DeploymentName, ManifestName, Sha256Digest};
 
 /// Upload a folder as a release of a manifest.
@@ -77,7 +77,13 @@ pub(super) async fn run(args: UploadArgs, context: &Context) -> Result<Exit, Fai
     })?;
     if uploaded.is_new {
         let (manifest, deployment) = (&uploaded.manifest, &uploaded.deployment);
-        context.output.say(&format!("Next: fleetman publish --manifest {manifest} --deployment {deployment}"));
+        let next = match controller.get_manifest(manifest).await {
+            Err(ControllerError::NotFound { .. }) => {
+                format!("There is no manifest {manifest} yet, so nothing can use it. Next: fleetman apply -f <file>")
+            }
+            _ => format!("Next: fleetman publish --manifest {manifest} --deployment {deployment}"),
+        };
+        context.output.say(&next);
     }
     Ok(Exit::Ok)
 }
