@@ -25,7 +25,8 @@ pub(crate) fn init(format: LogFormat, usual: &str, verbose: u8) {
     };
     // The embedded server's library takes each 304, 404 and 412 that it answers for an error.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{level},s3s=off")));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // Nobody is left to be told that nobody reads, and the attempt would panic.
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     // A second call, as a test may make it, changes nothing.
     let _ = match format {
         LogFormat::Text => {

@@ -65,6 +65,18 @@ async fn what_hangs_on_something_that_is_nowhere_is_not_an_empty_list() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_ends_no_command() {
+    let mut place = Workplace::with_bucket().await;
+    place.write("site.yaml", SITE);
+    place.fleetman(&["apply", "-f", "site.yaml"]).await.exits(0);
+    let garbage = place.store().client().put_object().bucket(BUCKET).key("cells/n1/web/trigger.json");
+    garbage.body(vec![b'{'].into()).send().await.unwrap();
+    let mut child = place.start_fleetman(&["plan", "n1/web"]);
+    drop(child.stderr.take());
+    assert_eq!(child.wait().await.unwrap().code(), Some(1), "there is something to publish");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_bucket_can_be_looked_at_and_folders_are_explained() {
     let mut place = Workplace::with_bucket().await;
     place.write("site.yaml", SITE);
