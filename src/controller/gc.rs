@@ -239,3 +239,20 @@ impl Controller {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_whose_time_is_not_told_is_never_old() {
+        let (old, limit) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH + SWEPT_AFTER);
+        let key = || ObjectKey::VersionManifest("n1/web".parse().unwrap(), VersionName::new("v1").unwrap());
+        let seen = |time| Seen { newest: Some(old), timeless: time, keys: vec![key()], ..Seen::default() };
+        assert!(seen(false).is_garbage(limit));
+        assert!(!seen(true).is_garbage(limit));
+        let mut seen = Seen::default();
+        seen.add(ObjectKey::Deployment("site".parse().unwrap(), "r1".parse().unwrap()), None);
+        assert!(seen.timeless && seen.committed);
+    }
+}

@@ -281,3 +281,19 @@ async fn templates_that_together_render_to_more_than_is_held_are_refused() {
     assert!(error.to_string().contains("bytes together"), "{error}");
     assert!(bench.keys("cells/n1/web/versions/").await.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_order_can_be_bound_to_the_generation_that_was_looked_at() {
+    let bench = Bench::start().await;
+    bench.publish("v1", "hello").await;
+    bench.publish("v2", "bye").await;
+    let controller = bench.controller().await;
+    let stale = Guard { if_generation: Some(1), expect: None };
+    let (to, options) = (Some("v1".parse().unwrap()), TriggerOptions::default());
+    let back = RollbackRequest { cell: cell(), to, reason: None, options };
+    assert_eq!(code(controller.rollback(&back, &stale).await), "guard");
+    assert_eq!(code(controller.redeploy(&cell(), options, None, &stale).await), "guard");
+    assert_eq!(code(controller.stop(&stop(), &stale).await), "guard");
+    assert_eq!(code(controller.remove(&stop(), false, &stale).await), "guard");
+    assert_eq!(bench.history().await.len(), 2);
+}

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use fleetman::controller::{Controller, ControllerError, Guard, PublishRequest, StopRequest};
+use fleetman::controller::{
+    Controller, ControllerError, Guard, PublishRequest, RollbackRequest, StopRequest, UploadOptions,
+};
 use fleetman::model::VersionName;
 use fleetman::model::document;
 use fleetman::model::fleet::{Conditions, StoreReport};
+use fleetman::model::trigger::TriggerOptions;
 use futures_util::future::join_all;
 
-use crate::support::fleet::{Bench, KEY, cell, code, request};
+use crate::support::fleet::{Bench, KEY, cell, code, request, site};
 use crate::support::proxy::{Fault, On, Rule};
 
 async fn controller(bench: &Bench, user: &str, conditions: Conditions) -> Controller {
@@ -199,4 +202,125 @@ async fn inputs_that_never_rest_are_not_published() {
     };
     assert_eq!(code(result), "inputs_moving");
     assert!(bench.history().await.is_empty());
+}
+
+/// Does `meanwhile` once a request that `on` picks has come, which is held back so that it takes effect only after.
+async fn while_held_back<T>(bench: &Bench, on: On, work: impl Future<Output = T>, meanwhile: impl AsyncFnOnce()) -> T {
+    bench.proxy.clear_log();
+    bench.proxy.inject(Rule::new(on.clone(), Fault::Delay(Duration::from_millis(1_500))).times(1));
+    let meanwhile = async {
+        crate::support::wait_for(async || bench.proxy.count(on.clone()) > 0, "the request that is held back").await;
+        meanwhile().await;
+    };
+    let (done, ()) = tokio::join!(work, meanwhile);
+    bench.proxy.heal();
+    done
+}
+
+const MARK: &str = "cells/n1/web/versions/v1/deleting.json";
+const PAUSED: &str = "cell: n1/web\nmanifest: site\nvars: {greeting: hello}\npaused: {reason: not now}\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_comes_late_does_not_take_a_newer_one_back() {
+    let bench = Bench::start().await;
+    bench.publish("v1", "hello").await;
+    for key in ["*/trigger.json", "*/index/n1.json"] {
+        let (alice, bob) = (bench.controller().await, controller(&bench, "bob", Conditions::Honoured).await);
+        let (cell, guard) = (cell(), Guard::default());
+        let late = alice.redeploy(&cell, TriggerOptions::default(), None, &guard);
+        let stop = StopRequest { cell: cell.clone(), reason: None };
+        let stopped = async || assert!(bob.stop(&stop, &guard).await.is_ok());
+        while_held_back(&bench, On::put(key), late, stopped).await.unwrap();
+        bench.check().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_marked_while_it_is_published_is_not_desired() {
+    // A new one, while its files are written.
+    let bench = Bench::start().await;
+    let (controller, guard, v1) = (bench.controller().await, Guard::default(), request("v1"));
+    let mark = async || bench.overwrite(MARK, "{}").await;
+    let publish = controller.publish(&v1, &guard);
+    assert_eq!(code(while_held_back(&bench, On::put("*/files/*"), publish, mark).await), "deleting");
+    assert!(bench.read("cells/n1/web/versions/v1/manifest.json").await.is_none());
+
+    // One that was published before, while its files are looked at.
+    let bench = Bench::start().await;
+    bench.publish("v1", "hello").await;
+    bench.publish("v2", "bye").await;
+    bench.greet("hello").await;
+    let controller = bench.controller().await;
+    let mark = async || bench.overwrite(MARK, "{}").await;
+    let publish = controller.publish(&v1, &guard);
+    assert_eq!(code(while_held_back(&bench, On::list("*/versions/v1/*"), publish, mark).await), "deleting");
+    bench.delete(MARK).await;
+    let to = Some("v1".parse().unwrap());
+    let back = RollbackRequest { cell: cell(), to, reason: None, options: TriggerOptions::default() };
+    let rollback = controller.rollback(&back, &guard);
+    assert_eq!(code(while_held_back(&bench, On::list("*/versions/v1/*"), rollback, mark).await), "deleting");
+    bench.delete(MARK).await;
+    // A pause counts as late as a mark.
+    let pause = async || bench.overwrite("cells/n1/web/cell.yaml", PAUSED).await;
+    let rollback = controller.rollback(&back, &guard);
+    assert_eq!(code(while_held_back(&bench, On::list("*/versions/v1/*"), rollback, pause).await), "paused");
+    assert_eq!(bench.history().await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_whose_file_vanishes_before_it_is_whole_is_never_made() {
+    let bench = Bench::start().await;
+    let (controller, guard, v1) = (bench.controller().await, Guard::default(), request("v1"));
+    let lose = async || {
+        let files = bench.keys("cells/n1/web/versions/v1/files/").await;
+        bench.delete(&files[0]).await;
+    };
+    // The second LIST is the one after the files were written.
+    let publish = async {
+        let written = On::list("*/versions/v1/");
+        while_held_back(&bench, written, controller.publish(&v1, &guard), lose).await
+    };
+    assert_eq!(code(publish.await), "version_incomplete");
+    assert!(bench.read("cells/n1/web/versions/v1/manifest.json").await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cell_that_is_published_while_it_is_deleted_keeps_its_versions() {
+    let bench = Bench::start().await;
+    bench.publish("v1", "hello").await;
+    let (alice, bob) = (bench.controller().await, controller(&bench, "bob", Conditions::Honoured).await);
+    let (guard, stop) = (Guard::default(), StopRequest { cell: cell(), reason: None });
+    alice.remove(&stop, false, &guard).await.unwrap();
+    let publish = async || assert!(bob.publish(&request("v1"), &guard).await.is_ok());
+    let deleted = while_held_back(&bench, On::delete("*/cell.yaml"), alice.delete_cell(&cell()), publish).await;
+    assert_eq!(code(deleted), "in_use");
+    bench.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_committed_while_it_is_swept_stays() {
+    let bench = Bench::start().await;
+    bench.overwrite("cells/n1/web/versions/v9/files/0011223344556677/a", "a").await;
+    bench.clock.pass(chrono::TimeDelta::hours(25));
+    let controller = bench.controller().await;
+    let commit = async || bench.overwrite("cells/n1/web/versions/v9/manifest.json", "{}").await;
+    let swept = while_held_back(&bench, On::list("*/versions/v9/"), controller.gc(false), commit).await.unwrap();
+    assert!(swept.swept.is_empty(), "{swept:?}");
+    assert_eq!(bench.keys("cells/n1/web/versions/v9/").await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_whose_file_vanishes_before_it_is_whole_is_never_made() {
+    let bench = Bench::start().await;
+    let folder = bench.folder("r2", &[("a", "a"), ("b", "b")]);
+    let (controller, name, options) = (bench.controller().await, "r2".parse().unwrap(), UploadOptions::default());
+    let lose = async || {
+        let sent = async || bench.keys("deployments/site/r2/files/").await.first().cloned();
+        crate::support::wait_for(async || sent().await.is_some(), "the other file").await;
+        bench.delete(&sent().await.unwrap()).await;
+    };
+    let (site, quiet) = (site(), |_| {});
+    let upload = controller.upload(&site, Some(&name), &folder, &options, &quiet);
+    assert_eq!(code(while_held_back(&bench, On::put("*/r2/files/*/b"), upload, lose).await), "changed");
+    assert!(bench.read("deployments/site/r2/deployment.json").await.is_none());
 }

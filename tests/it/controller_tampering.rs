@@ -50,8 +50,8 @@ async fn a_manifest_that_was_overwritten_is_neither_gone_back_to_nor_published_a
     bench.publish("v1", "hello").await;
     bench.publish("v2", "bye").await;
     let key = "cells/n1/web/versions/v1/manifest.json";
-    // Only who made it: the content, which a reader would compare, is the same.
-    replace(&bench, key, "\"alice\"", "\"mallory\"").await;
+    // Only who made it: the content, which a reader would compare, is the same, and so is its length.
+    replace(&bench, key, "\"alice\"", "\"malik\"").await;
     let controller = bench.controller().await;
     let error = controller.rollback(&back_to("v1"), &Guard::default()).await.unwrap_err();
     assert_eq!((error.code(), error.kind()), ("version_tampered", ErrorKind::Tampered));
@@ -110,6 +110,25 @@ async fn a_release_whose_list_of_files_was_changed_is_not_published() {
     bench.overwrite("deployments/site/r9/deployment.json", list).await;
     let request = PublishRequest { deployment: Some("r9".parse().unwrap()), ..request("v1") };
     assert_eq!(code(bench.controller().await.publish(&request, &Guard::default()).await), "untrusted");
+    // And under another manifest's.
+    let bench = Bench::start().await;
+    bench.apply("name: other\nprofile: {deploy: {}}\n---\ncell: n1/other\nmanifest: other\n").await;
+    let list = bench.read("deployments/site/r1/deployment.json").await.unwrap();
+    bench.overwrite("deployments/other/r1/deployment.json", list).await;
+    let other = PublishRequest::new("n1/other".parse().unwrap());
+    assert_eq!(code(bench.controller().await.publish(&other, &Guard::default()).await), "untrusted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_requires_what_is_not_known_is_not_published() {
+    let bench = Bench::start().await;
+    let key = "deployments/site/r1/deployment.json";
+    let signed = verify::<Deployment>(&bench.read(key).await.unwrap(), &bench.trust()).unwrap();
+    let newer = Deployment { requires: vec!["chunks".to_owned()], ..(*signed).clone() };
+    bench.overwrite(key, sign(&newer, &KEY.signer()).unwrap().document().to_vec()).await;
+    let error = bench.controller().await.publish(&request("v1"), &Guard::default()).await.unwrap_err();
+    assert_eq!(error.code(), "untrusted");
+    assert!(error.to_string().contains("requires \"chunks\""), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,6 +179,44 @@ async fn another_cells_trigger_does_not_count_however_well_it_is_signed() {
     bench.delete("cells/n1/web/history/0001-0000000000000004.json").await;
     assert_eq!(controller.publish(&request("v1"), &Guard::default()).await.unwrap().at.generation.get(), 1);
     bench.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_history_entry_at_a_higher_place_does_not_hide_the_newest() {
+    let bench = Bench::start().await;
+    bench.publish("v1", "hello").await;
+    let keys = ["cells/n1/web/trigger.json", "index/n1.json"];
+    let old = [bench.read(keys[0]).await.unwrap(), bench.read(keys[1]).await.unwrap()];
+    bench.publish("v2", "bye").await;
+    for (key, old) in keys.into_iter().zip(old.clone()) {
+        bench.overwrite(key, old).await;
+    }
+    bench.overwrite("cells/n1/web/history/0001-0000000000000003.json", old[0].clone()).await;
+    let again = bench.controller().await.publish(&request("v2"), &Guard::default()).await.unwrap();
+    assert_eq!((again.at.generation.get(), again.how), (2, PublishedHow::Finished));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_of_another_fleet_does_not_count_however_well_it_is_signed() {
+    let bench = Bench::start().await;
+    bench.publish("v1", "hello").await;
+    let ours = (**bench.history().await.first().unwrap()).clone();
+    let generation = Generation::new(9).unwrap();
+    let foreign = Trigger { fleet: uuid::Uuid::from_u128(8), generation, ..ours };
+    let signed = sign(&foreign, &KEY.signer()).unwrap();
+    bench.overwrite("cells/n1/web/trigger.json", signed.document().to_vec()).await;
+    assert_eq!(bench.publish("v2", "bye").await.at.generation.get(), 2);
+    bench.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_of_a_newer_program_is_not_overwritten() {
+    let bench = Bench::start().await;
+    let newer = "{\"schema\":\"fleetman/index/9\"}";
+    bench.overwrite("index/n1.json", newer).await;
+    let error = bench.controller().await.publish(&request("v1"), &Guard::default()).await.unwrap_err();
+    assert_eq!(error.code(), "unfinished");
+    assert_eq!(bench.read("index/n1.json").await.unwrap(), newer.as_bytes());
 }
 
 #[tokio::test(flavor = "multi_thread")]
