@@ -84,6 +84,13 @@ async fn an_overwritten_manifest_is_refused_before_any_file_is_fetched() {
     bench.upload(&other, &[("index.html", b"evil")]).await;
     bench.proxy.clear_log();
     assert_eq!(waits(&bench, &bench.once_for("web").await), Code::ManifestTampered);
+    // Not even one of the same length, or one that says the same in other words.
+    let right = String::from_utf8(bench.manifest("web", "2.0", TWO).render()).unwrap();
+    for changed in [right.replace("alice", "malic"), format!("{right} ")] {
+        assert_ne!(changed, right);
+        bench.put(&ObjectKey::VersionManifest(other.cell_id(), other.version.clone()), changed).await;
+        assert_eq!(waits(&bench, &bench.once_for("web").await), Code::ManifestTampered);
+    }
     assert_eq!(bench.proxy.count(On::get("*/files/*")), 0);
 }
 

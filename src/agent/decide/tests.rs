@@ -352,6 +352,21 @@ fn a_newer_deploy_lets_the_older_one_go_on_until_it_is_staged_itself() {
 }
 
 #[test]
+fn a_redeploy_of_what_is_being_fetched_takes_its_place() {
+    let mut walk = deployed(0);
+    walk.trigger(&wish(1, 2, Ask::Deploy(1)), Place::Index);
+    walk.act(Luck::Well);
+    walk.trigger(&wish(1, 3, Ask::Deploy(1)), Place::Index);
+    assert!(matches!(walk.next(), Some(Action::Cancel(key)) if key.at.generation.get() == 2), "{:?}", walk.next());
+    while walk.next().is_some() {
+        walk.act(Luck::Well);
+        assert!(walk.cell.mind.staging.len() <= 1, "two would write to one folder");
+    }
+    walk.run();
+    assert_eq!((walk.placed().unwrap().as_str(), walk.written.len()), ("v1", 3));
+}
+
+#[test]
 fn of_three_deploys_the_one_under_way_and_the_newest_go_on() {
     let mut walk = deployed(0);
     for generation in 2..=4 {
