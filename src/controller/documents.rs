@@ -92,6 +92,9 @@ impl Controller {
             };
             labels.insert(name.clone(), of_manifest);
         }
+        for binding in cells.values_mut() {
+            self.keep_pause(binding).await?;
+        }
         let mut applied = Vec::new();
         for (name, recipe) in &manifests {
             let key = ObjectKey::ManifestYaml(name.clone());
@@ -171,6 +174,26 @@ impl Controller {
     /// See [`Self::put_cell`].
     pub async fn resume(&self, cell: &CellId) -> Result<Applied, ControllerError> {
         self.set_paused(cell, None, "resume").await
+    }
+
+    /// Only [`Self::resume`] ends a pause: a file that was written before it knows nothing of it.
+    async fn keep_pause(&self, binding: &mut Written<Binding>) -> Result<(), ControllerError> {
+        if binding.paused.is_some() {
+            return Ok(());
+        }
+        let paused = match self.read_binding(&binding.cell).await {
+            Ok((there, _)) => there.paused.clone(),
+            // What makes no sense there is about to be mended.
+            Err(ControllerError::NotFound { .. } | ControllerError::Recipe(_) | ControllerError::Invalid { .. }) => {
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        if paused.is_some() {
+            let text = binding.with_paused(paused.as_ref())?;
+            *binding = recipe::cell(&text, &ObjectKey::CellYaml(binding.cell.clone()).relative())?;
+        }
+        Ok(())
     }
 
     async fn set_paused(

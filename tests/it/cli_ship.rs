@@ -302,3 +302,24 @@ async fn without_a_release_named_the_one_that_was_uploaded_last_is_published() {
     let version = place.fleetman(&["describe", "version", "n1/web", "v1"]).await.exits(0).out;
     assert!(version.contains("deployment: a-later-one"), "{version}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gc_says_what_it_would_do_and_a_pause_outlives_an_older_file() {
+    let place = place_with(&["n1/web"]).await;
+    assert_eq!(place.fleetman(&["gc", "--dry-run"]).await.exits(0).out, "Nothing to do.\n");
+    place.fleetman(&["publish", "n1/web", "--as", "v1", "-y"]).await.exits(0);
+    place.fleetman(&["publish", "n1/web", "--as", "v2", "-d", "r1", "-y"]).await;
+    upload(&place, "r2").await;
+    place.fleetman(&["publish", "n1/web", "--as", "v3", "-d", "r2", "-y"]).await.exits(0);
+    place.fleetman(&["delete", "version", "n1/web", "v1", "-y"]).await.exits(0);
+    let swept = place.fleetman(&["-o", "json", "gc"]).await.exits(0).json();
+    assert!(swept["marked"][0]["version"].as_str().unwrap().contains("v1"), "{swept}");
+    assert_eq!(swept["objects"], 0);
+
+    place.fleetman(&["pause", "n1/web", "--reason", "frozen", "-y"]).await.exits(0);
+    place.fleetman(&["apply", "-f", "site.yaml"]).await.exits(0);
+    let refused = place.fleetman(&["publish", "n1/web", "-d", "r1", "-y"]).await.exits(3);
+    assert!(refused.err.contains("frozen") || refused.out.contains("frozen"), "{refused:?}");
+    place.fleetman(&["resume", "n1/web", "-y"]).await.exits(0);
+    place.fleetman(&["publish", "n1/web", "-d", "r1", "-y"]).await.exits(0);
+}

@@ -12,6 +12,7 @@ mod context;
 mod delete;
 mod describe;
 mod doctor;
+mod gc;
 mod get;
 mod halt;
 mod history;
@@ -98,6 +99,7 @@ enum Verb {
     Remove(halt::RemoveArgs),
     Delete(delete::DeleteArgs),
 
+    Gc(gc::GcArgs),
     Status(status::StatusArgs),
     Get(get::GetArgs),
     Describe(describe::DescribeArgs),
@@ -112,7 +114,7 @@ enum Verb {
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["quickstart", "init", "keygen", "doctor", "serve"]),
     ("Say what is wanted", &["apply", "validate", "override", "pause", "resume", "schema"]),
-    ("Ship", &["upload", "plan", "publish", "redeploy", "rollback", "stop", "remove", "delete"]),
+    ("Ship", &["upload", "plan", "publish", "redeploy", "rollback", "stop", "remove", "delete", "gc"]),
     ("Look", &["status", "get", "describe", "history", "bucket"]),
     ("Shell", &["completion"]),
 ];
@@ -162,6 +164,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Rollback(args) => publish::rollback(args, context).await,
         Verb::Stop(args) => halt::stop(args, context).await,
         Verb::Remove(args) => halt::remove(args, context).await,
+        Verb::Gc(args) => gc::run(&args, context).await,
         Verb::Delete(args) => delete::run(args, context).await,
         Verb::Status(args) => status::run(args, context).await,
         Verb::Get(args) => get::run(args, context).await,
