@@ -98,8 +98,8 @@ enum Verb {
     Stop(halt::StopArgs),
     Remove(halt::RemoveArgs),
     Delete(delete::DeleteArgs),
-
     Gc(gc::GcArgs),
+
     Status(status::StatusArgs),
     Get(get::GetArgs),
     Describe(describe::DescribeArgs),
