@@ -68,7 +68,7 @@ impl Staging {
     async fn manifest(&self) -> Result<Manifest, Trouble> {
         let (home, target) = (self.home.clone(), self.target.clone());
         if let Some(manifest) = apart(move || kept_manifest(&home, &target)).await? {
-            return Ok(manifest);
+            return self.check(manifest);
         }
         let target = &self.target;
         if target.manifest_size > Manifest::MAX_BYTES {
@@ -101,7 +101,7 @@ impl Staging {
         Ok(manifest)
     }
 
-    /// Checks what the manifest says of itself against the trigger and against what this agent can do.
+    /// Reads the manifest, if this agent can do what it says.
     fn read_manifest(&self, bytes: &[u8]) -> Result<Manifest, Trouble> {
         let manifest = Manifest::parse(bytes).map_err(|error| match &error {
             ManifestError::Document(DocumentError::Unsupported { .. } | DocumentError::UnknownSchema { .. }) => {
@@ -109,6 +109,11 @@ impl Staging {
             }
             _ => Trouble::new(Code::ManifestInvalid, in_full(&error), Cure::OtherContent),
         })?;
+        self.check(manifest)
+    }
+
+    /// Checks what the manifest says of itself against the trigger, also of one that was fetched for another trigger.
+    fn check(&self, manifest: Manifest) -> Result<Manifest, Trouble> {
         let identity = &self.context.identity;
         let found = (manifest.fleet, manifest.cell_id(), &manifest.version);
         let expected = (identity.fleet, identity.cell_id(&self.cell), &self.target.version);
