@@ -157,3 +157,24 @@ async fn status_of_an_agent_that_never_ran_has_the_lsb_code_for_not_running() {
     );
     place.fleetagent(&["status"]).await.exits(3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agents_doctor_says_what_folders_are() {
+    let place = Workplace::empty();
+    place.write("file", "");
+    place.write(
+        "agent_config.yaml",
+        "node: n1\nfleet: 6f1c2b5e-8d57-4a1e-9a3e-0b6a5d7c9e10\nsigning: unsigned\nstate_folder: s\n\
+         bucket: {bucket: b, endpoint: \"http://127.0.0.1:1\", access_key: id, secret_key: key}\n\
+         deploy: {target_folder: file/www}\n",
+    );
+    let found = place.fleetagent(&["doctor", "-o", "json"]).await.exits(1).json();
+    let said = |check: &str| {
+        let finding = found.as_array().unwrap().iter().find(|finding| finding["check"] == check).unwrap();
+        (finding["verdict"].clone(), finding["message"].as_str().unwrap().to_owned())
+    };
+    let (verdict, message) = said("state_folder");
+    assert!(verdict == "ok" && message.ends_with("s will be made"), "{message}");
+    let (verdict, message) = said("deploy_folder");
+    assert!(verdict == "failed" && message.ends_with("file is not a folder"), "{message}");
+}

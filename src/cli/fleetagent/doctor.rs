@@ -1,6 +1,7 @@
 //! `fleetagent doctor`: everything that an agent needs, looked at without changing anything.
 
 use std::io;
+use std::path::Path;
 
 use chrono::TimeDelta;
 use rustix::fs::{Access, access};
@@ -31,9 +32,9 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
             let path = context.find_config()?;
             found.push(findings::of("config", Ok(format!("{} can be used", path.display()))));
             found.extend(config.warnings.iter().map(|warning| findings::warning("config", warning.as_str(), None)));
-            found.push(state_folder(&config));
+            found.push(folder("state_folder", &config.state_folder));
             found.push(agent_process(&config));
-            found.extend(deploy_folder(&config));
+            found.extend(config.profiles.deploy.iter().map(|deploy| folder("deploy_folder", &deploy.target_folder)));
             match Store::connect(config.store.clone(), context.clock.clone()).await {
                 Err(error) => found.push(findings::of("bucket", Err(error.into()))),
                 Ok(store) => bucket(&store, &config, &mut found).await,
@@ -44,28 +45,19 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     Ok(findings::exit(&found))
 }
 
-/// Whether the state folder, or the folder that it will be made in, can be written to.
-fn state_folder(config: &AgentConfig) -> Finding {
-    let folder = &config.state_folder;
-    let existing = folder.ancestors().find(|path| path.exists());
-    let result = match existing {
+/// Whether `folder`, or the one that it will be made in, can be written to.
+fn folder(check: &str, folder: &Path) -> Finding {
+    let result = match folder.ancestors().find(|path| path.exists()) {
         None => Err(Failure::usage(format!("{} cannot be made", folder.display()))),
+        Some(path) if !path.is_dir() => Err(Failure::usage(format!("{} is not a folder", path.display()))),
         Some(path) => access(path, Access::WRITE_OK | Access::EXEC_OK)
             .map_err(|error| Failure::local(format!("writing to {}", path.display()), &io::Error::from(error)))
-            .map(|()| match path == folder.as_path() {
+            .map(|()| match path == folder {
                 true => format!("{} can be written to", folder.display()),
                 false => format!("{} will be made", folder.display()),
             }),
     };
-    findings::of("state_folder", result)
-}
-
-fn deploy_folder(config: &AgentConfig) -> Option<Finding> {
-    let folder = &config.profiles.deploy.as_ref()?.target_folder;
-    let existing = folder.ancestors().find(|path| path.exists())?;
-    let writable = access(existing, Access::WRITE_OK | Access::EXEC_OK)
-        .map_err(|error| Failure::local(format!("writing to {}", existing.display()), &io::Error::from(error)));
-    Some(findings::of("deploy_folder", writable.map(|()| format!("{} can be written to", existing.display()))))
+    findings::of(check, result)
 }
 
 fn agent_process(config: &AgentConfig) -> Finding {
