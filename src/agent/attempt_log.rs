@@ -47,3 +47,25 @@ pub(super) fn read(outbox: &Folder, name: &str) -> Result<Option<Vec<u8>>, DiskE
     read.map_err(|source| DiskError::new("reading", outbox.path().join(name), source))?;
     Ok(Some(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::steps::Steps;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn a_log_has_a_line_for_a_line_and_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = Folder::open(folder.path(), 0o700, &Steps::default()).unwrap();
+        let log = AttemptLog::open(&outbox, "a.log", SystemClock::shared()).unwrap();
+        log.line("one\ntwo\u{1b}[2J");
+        let text = String::from_utf8(read(&outbox, "a.log").unwrap().unwrap()).unwrap();
+        assert!(text.lines().count() == 1 && !text.contains('\u{1b}'), "{text:?}");
+        for _ in 0..2_000 {
+            log.line("x".repeat(400));
+        }
+        let length = read(&outbox, "a.log").unwrap().unwrap().len() as u64;
+        assert!((MOST_BYTES..MOST_BYTES + 1_000).contains(&length), "{length}");
+    }
+}

@@ -111,7 +111,25 @@ fn forget(outbox: &super::disk::Folder, key: AttemptKey) -> Result<(), DiskError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::home::Home;
+    use crate::agent::steps::Steps;
     use crate::model::Epoch;
+
+    #[test]
+    fn of_too_many_attempts_the_oldest_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::take(folder.path(), &Steps::default()).unwrap();
+        let home = home.cell(&CellName::new("web").unwrap()).unwrap();
+        for generation in 1..=40 {
+            let at = Floor::new(Epoch::FIRST, Generation::new(generation).unwrap());
+            let key = AttemptKey { at, number: 1 };
+            home.outbox.write(&log_name(key), b"log").unwrap();
+            home.outbox.write(&outcome_name(key), b"{}").unwrap();
+        }
+        let kept = attempts(&home).unwrap();
+        assert_eq!((kept.len(), kept[0].at.generation.get()), (MOST_ATTEMPTS, 9));
+        assert_eq!(home.outbox.names().unwrap().len(), 2 * MOST_ATTEMPTS);
+    }
 
     #[test]
     fn the_names_of_an_attempts_files_name_the_attempt() {

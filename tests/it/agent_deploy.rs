@@ -321,3 +321,24 @@ async fn a_manifest_that_cannot_be_deployed_fails_once_and_is_not_tried_again_un
     assert_eq!((report.phase, report.failed_content), (Phase::UpToDate, vec![]));
     assert_eq!(bench.deployed("web"), files(TWO));
 }
+
+#[tokio::test]
+async fn a_redeploy_puts_modes_and_owners_right() {
+    let mut bench = Bench::start().await;
+    let target = bench.publish("web", "1.0", ONE).await;
+    bench.once().await;
+    let file = bench.target().join("web/index.html");
+    let repaired = async |bench: &mut Bench| {
+        bench.ask("web", Action::Deploy(target.clone())).await;
+        assert_eq!(bench.once_for("web").await.phase, Phase::UpToDate);
+        let found = std::fs::metadata(&file).unwrap();
+        (found.permissions().mode() & 0o7777, found.uid())
+    };
+    let right = (0o644, rustix::process::geteuid().as_raw());
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o4666)).unwrap();
+    assert_eq!(repaired(&mut bench).await, right);
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&file, Some(1), None).unwrap();
+        assert_eq!(repaired(&mut bench).await, right);
+    }
+}

@@ -431,3 +431,85 @@ async fn an_orphan_is_reported_and_left_alone() {
     assert_eq!(bench.deployed("web"), files(ONE));
     assert!(heartbeat.cells.contains_key(&CellName::new("web").unwrap()));
 }
+
+#[tokio::test]
+async fn a_manifest_of_the_same_content_and_size_is_still_not_the_one_that_was_named() {
+    let (mut bench, _) = running().await;
+    bench.publish("web", "2.0", TWO).await;
+    let mut other = bench.manifest("web", "2.0", TWO);
+    other.created_by = fleetman::model::UserName::new("mallo").unwrap();
+    bench.upload(&other, TWO).await;
+    assert_eq!(waits(&bench, &bench.once_for("web").await), Code::ManifestTampered);
+}
+
+#[tokio::test]
+async fn a_manifest_of_another_version_cell_node_or_fleet_is_refused() {
+    let (mut bench, _) = running().await;
+    for change in 0..4 {
+        let version = format!("2.{change}");
+        let mut manifest = bench.manifest("web", &version, TWO);
+        let key = ObjectKey::VersionManifest(manifest.cell_id(), manifest.version.clone());
+        match change {
+            0 => manifest.version = fleetman::model::VersionName::new("9").unwrap(),
+            1 => manifest.cell = CellName::new("shop").unwrap(),
+            2 => manifest.node = fleetman::model::NodeName::new("n2").unwrap(),
+            _ => manifest.fleet = uuid::Uuid::from_u128(8),
+        }
+        manifest.content_sha256 = fleetman::model::content::content_sha256(&manifest);
+        let rendered = manifest.render();
+        bench.put(&key, rendered.clone()).await;
+        let named = fleetman::model::VersionName::new(version).unwrap();
+        let target = Target { version: named, ..crate::support::node::target(&manifest, &rendered) };
+        bench.ask("web", Action::Deploy(target)).await;
+        let report = bench.once_for("web").await;
+        still_one(&bench, &report);
+        assert_eq!((report.phase, report.last_error.unwrap().code), (Phase::Failed, Code::WrongTarget), "{change}");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_manifest_that_was_changed_on_the_node_is_fetched_again() {
+    let (mut bench, target) = running().await;
+    let mut other = bench.manifest("web", "1.0", ONE);
+    other.created_by = fleetman::model::UserName::new("mallory").unwrap();
+    let folder = bench.state_folder().join("cells/web/manifests");
+    let kept = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let right = std::fs::read(&kept).unwrap();
+    std::fs::write(&kept, other.render()).unwrap();
+    bench.ask("web", Action::Deploy(target)).await;
+    assert_eq!(bench.once_for("web").await.phase, Phase::UpToDate);
+    assert_eq!(std::fs::read(&kept).unwrap(), right);
+}
+
+#[tokio::test]
+async fn an_index_of_another_node_is_refused_as_a_whole() {
+    let (mut bench, _) = running().await;
+    bench.publish("web", "2.0", TWO).await;
+    bench.delete(&ObjectKey::Trigger(bench.cell_id("web"))).await;
+    let key = ObjectKey::Index(bench.node.clone());
+    let text = String::from_utf8(bench.get(&key).await.unwrap()).unwrap();
+    let foreign = text.replacen("\"node\": \"n1\"", "\"node\": \"n2\"", 1);
+    assert_ne!(foreign, text);
+    bench.put(&key, foreign).await;
+    let heartbeat = bench.once().await;
+    assert_eq!(heartbeat.conditions.iter().map(|found| found.code).collect::<Vec<_>>(), [Code::WrongTarget]);
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_kept_on_the_node_is_held_against_a_later_trigger_as_well() {
+    let (mut bench, target) = running().await;
+    let content_sha256 = fleetman::model::Sha256Digest::of(b"something else");
+    bench.ask("web", Action::Deploy(Target { content_sha256, ..target })).await;
+    let report = bench.once_for("web").await;
+    still_one(&bench, &report);
+    assert_eq!((report.phase, report.last_error.unwrap().code), (Phase::Failed, Code::ManifestInvalid));
+}
+
+#[tokio::test]
+async fn however_many_cells_are_made_up_in_the_bucket_only_some_are_reported() {
+    let bench = Bench::start().await;
+    for at in 0..110 {
+        bench.put(&ObjectKey::Trigger(bench.cell_id(&format!("ghost-{at}"))), b"{}".to_vec()).await;
+    }
+    assert_eq!(bench.once().await.cells.len(), 100);
+}
