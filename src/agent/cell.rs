@@ -177,7 +177,10 @@ impl Task {
                 match apart(move || host_view(&context, &name, &state)).await {
                     Ok(view) => self.observe(Seen::Host(view)),
                     Err(error) if error.is_killed() => return None,
-                    Err(error) => tracing::warn!(cell = %self.name, %error, "the host cannot be looked at"),
+                    Err(error) => {
+                        let Trouble { code, message, .. } = Trouble::from(error);
+                        tracing::warn!(cell = %self.name, %code, "the host cannot be looked at: {message}");
+                    }
                 }
             }
         }

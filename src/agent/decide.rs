@@ -95,11 +95,7 @@ impl Cell {
                     self.mind.conditions.insert(Code::TriggerMissing, message.to_owned());
                 }
             }
-            Seen::Heard(floor) => {
-                if self.state.floor.is_none() {
-                    self.state.floor = Some(Heard { at: floor, signed_sha256: None, since: now.wall });
-                }
-            }
+            Seen::Heard(floor) => self.hear(floor, now),
             Seen::Held(why) => self.mind.held = why,
             Seen::Host(on_host) => self.compare(on_host, now),
             Seen::Looked => self.mind.look = false,
@@ -238,6 +234,18 @@ impl Cell {
         self.state.wish = Some(wish);
         self.state.attempts = 0;
         self.state.verdict = None;
+    }
+
+    /// A floor that only the bucket knows of: what is owed is what stands there, and nothing below it any more.
+    fn hear(&mut self, floor: Floor, now: Now) {
+        if self.state.floor.as_ref().is_some_and(|known| known.at >= floor) {
+            return;
+        }
+        self.state.floor = Some(Heard { at: floor, signed_sha256: None, since: now.wall });
+        self.state.wish = None;
+        self.state.attempts = 0;
+        self.state.verdict = None;
+        self.supersede(|_| true, now);
     }
 
     fn refuse(&mut self, place: Place, fault: Fault) {

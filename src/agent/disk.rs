@@ -78,6 +78,9 @@ impl Folder {
     /// Opens a folder that the config names, making it if it is missing. Links on the way there are the owner's own.
     pub(super) fn open(path: &Path, mode: u32, steps: &Steps) -> Result<Self, DiskError> {
         let refuse = |doing, source| DiskError { doing, path: path.to_owned(), source };
+        if path.exists() && !path.is_dir() {
+            return Err(refuse("opening", Errno::NOTDIR.into()));
+        }
         if !path.is_dir() {
             steps.before("make a folder").map_err(|source| refuse("making", source))?;
             let mut builder = std::fs::DirBuilder::new();

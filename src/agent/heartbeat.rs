@@ -13,7 +13,7 @@ use crate::clock::to_seconds;
 use crate::model::document::{self, Document as _};
 use crate::model::heartbeat::{CellReport, Condition, Fault, Heartbeat, SigningMode};
 use crate::model::sign::Trust;
-use crate::model::{CellName, ObjectKey};
+use crate::model::{CellName, Code, ObjectKey};
 use crate::store::StoreError;
 
 /// Seen so often in a row, another agent's heartbeat is no leftover of an earlier life of this one.
@@ -104,6 +104,18 @@ impl Heart {
         Ok(object.and_then(|object| document::parse(&object.bytes).ok()))
     }
 
+    /// Whether `last`, a heartbeat in the bucket, says more than the state here knows of.
+    pub(super) fn is_behind(&self, last: &Heartbeat) -> bool {
+        last.instance_id == self.instance_id && last.sequence > self.sequence
+    }
+
+    /// Counts on where `last` left off, if it is this agent's own.
+    pub(super) fn catch_up(&mut self, last: &Heartbeat) {
+        if self.is_behind(last) {
+            self.sequence = last.sequence;
+        }
+    }
+
     /// Takes in whose heartbeat lies in the bucket; true if that changes whether the node is taken to be double.
     ///
     /// Another agent's counts only where one of ours should be: after a start, the last one may be of an earlier life
@@ -135,16 +147,123 @@ impl Heart {
     }
 }
 
-/// The heartbeat's bytes. One that readers would refuse for its length is cut to what matters most.
+/// The heartbeat's text. What is too much for one goes, words first and floors last, and the heartbeat says so.
 pub(super) fn render(heartbeat: &mut Heartbeat) -> Vec<u8> {
-    let rendered = document::render(heartbeat);
-    if rendered.len() as u64 <= Heartbeat::MAX_BYTES {
+    let mut rendered = document::render(heartbeat);
+    if fits(&rendered) {
         return rendered;
     }
-    for report in heartbeat.cells.values_mut() {
-        report.failed_content.clear();
-        report.last_error = None;
-        report.conditions.iter_mut().for_each(|condition| condition.message.clear());
+    let message = "there is more to tell than a heartbeat may hold; the agent's own log has the rest";
+    heartbeat.conditions.retain(|condition| condition.code != Code::HeartbeatCut);
+    heartbeat.conditions.push(Condition { code: Code::HeartbeatCut, message: message.to_owned() });
+    for shed in [shed_words, shed_versions] {
+        heartbeat.cells.values_mut().for_each(shed);
+        rendered = document::render(heartbeat);
+        if fits(&rendered) {
+            return rendered;
+        }
     }
-    document::render(heartbeat)
+    heartbeat.cells.retain(|_, report| report.seen.is_some());
+    while !fits(&rendered) && !heartbeat.cells.is_empty() {
+        let most = heartbeat.cells.len() * 9 / 10;
+        heartbeat.cells = std::mem::take(&mut heartbeat.cells).into_iter().take(most).collect();
+        rendered = document::render(heartbeat);
+    }
+    rendered
+}
+
+fn fits(rendered: &[u8]) -> bool {
+    rendered.len() as u64 <= Heartbeat::MAX_BYTES
+}
+
+/// Leaves the codes.
+fn shed_words(report: &mut CellReport) {
+    report.failed_content.clear();
+    let faults = report.last_error.iter_mut().map(|fault| &mut fault.message);
+    let waiting = report.waiting.iter_mut().map(|waiting| &mut waiting.message);
+    let conditions = report.conditions.iter_mut().map(|condition| &mut condition.message);
+    faults.chain(waiting).chain(conditions).for_each(String::clear);
+}
+
+/// Leaves what runs.
+fn shed_versions(report: &mut CellReport) {
+    (report.desired, report.known_good) = (None, None);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::heartbeat::{HostFacts, Phase, RunningState, VersionReport};
+    use crate::model::{Epoch, Floor, Generation, NodeName, Sha256Digest, VersionName};
+
+    fn beat(cells: usize) -> Heartbeat {
+        let floor = Floor::new(Epoch::FIRST, Generation::FIRST);
+        let fault = Fault { code: Code::Io, message: "x".repeat(400), at: DateTime::UNIX_EPOCH };
+        let digest = Sha256Digest::of(b"x");
+        let version = VersionName::new("v".repeat(128)).unwrap();
+        let version = VersionReport { version, manifest_sha256: digest, content_sha256: digest };
+        let report = CellReport {
+            profile: Some("deploy".to_owned()),
+            phase: Phase::Failed,
+            waiting: None,
+            seen: Some(floor),
+            applied: Some(floor),
+            action: Some("deploy".to_owned()),
+            desired: Some(version.clone()),
+            running: Some(version.clone()),
+            known_good: Some(version),
+            state: RunningState::NotApplicable,
+            attempt: 1,
+            last_error: Some(fault.clone()),
+            failed_content: vec![digest; 64],
+            conditions: vec![Condition { code: Code::NeedsOperator, message: fault.message }],
+        };
+        let stranger = CellReport { seen: None, ..report.clone() };
+        let name = |text: String| CellName::new(text).unwrap();
+        let strangers = (0..100).map(|at| (name(format!("a-stranger-{at}")), stranger.clone()));
+        Heartbeat {
+            node: NodeName::new("n1").unwrap(),
+            fleet: Uuid::from_u128(1),
+            agent_version: "0".to_owned(),
+            instance_id: Uuid::from_u128(1),
+            boot_id: None,
+            sequence: 1,
+            started_at: DateTime::UNIX_EPOCH,
+            reported_at: DateTime::UNIX_EPOCH,
+            interval_secs: 60,
+            signing: SigningMode::Signed,
+            host: HostFacts::default(),
+            labels: BTreeMap::new(),
+            clock_skew_ms: None,
+            store_error: None,
+            conditions: Vec::new(),
+            cells: (0..cells).map(|at| (name(format!("cell-{at}")), report.clone())).chain(strangers).collect(),
+        }
+    }
+
+    /// What readers get, and whether it says that it was cut.
+    fn read(cells: usize) -> (Heartbeat, bool) {
+        let rendered = render(&mut beat(cells));
+        let read: Heartbeat = document::parse(&rendered).expect("what is sent can be read");
+        let cut = read.conditions.iter().filter(|condition| condition.code == Code::HeartbeatCut).count();
+        assert!(cut <= 1);
+        (read, cut == 1)
+    }
+
+    #[test]
+    fn a_heartbeat_of_many_cells_still_fits_and_keeps_floors_and_codes_longest() {
+        let (few, cut) = read(10);
+        assert!(!cut && few.cells.len() == 110 && few.conditions.is_empty());
+        assert_eq!(few.cells.values().next().unwrap().failed_content.len(), 64);
+
+        let (many, cut) = read(400);
+        assert!(cut && many.cells.len() == 500);
+        let report = &many.cells[&CellName::new("cell-399").unwrap()];
+        assert_eq!(report.conditions[0].code, Code::NeedsOperator);
+        assert_eq!((report.last_error.as_ref().unwrap().code, report.failed_content.len()), (Code::Io, 0));
+
+        let (most, cut) = read(10_000);
+        assert!(cut && most.cells.len() > 500, "{}", most.cells.len());
+        assert!(most.cells.values().all(|report| report.seen.is_some() && report.running.is_some()));
+    }
 }

@@ -13,14 +13,14 @@ use super::belief::Identity;
 use super::cell::{Handle, Message};
 use super::context::Context;
 use super::decide::{Patience, Place};
-use super::disk::{DiskError, apart, read_whole};
+use super::disk::{apart, read_whole};
 use super::error::AgentError;
 use super::heartbeat::Heart;
 use super::home::{self, Home, Resident, STATUS};
 use super::outbox::Sent;
 use super::settings::AgentSettings;
 use super::state::StateError;
-use super::trouble::plain;
+use super::trouble::{Cure, Trouble, plain};
 use crate::clock::SharedClock;
 use crate::entropy;
 use crate::model::document::{self, Document as _};
@@ -46,7 +46,7 @@ pub struct Agent {
     pub(super) context: Arc<Context>,
     pub(super) timing: Timing,
     pub(super) cells: BTreeMap<CellName, Handle>,
-    /// Cells whose state cannot be used; they are left alone.
+    /// Cells whose state cannot be used, or not yet; they are left alone.
     pub(super) unusable: BTreeMap<CellName, Fault>,
     /// What is wrong with the triggers of cells that there is nothing of on the node.
     pub(super) strangers: BTreeMap<CellName, BTreeMap<Place, Fault>>,
@@ -78,7 +78,6 @@ pub(super) struct Timing {
 /// What the agent does on the disk beside the cells' own work, and can do without for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Chore {
-    OpenCell,
     Register,
     WriteStatus,
     FindOrphans,
@@ -87,9 +86,11 @@ pub(super) enum Chore {
 /// Whether the agent knows its floors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Memory {
-    /// It has been here before.
+    /// It has been here before; its last heartbeat has not been read yet.
+    Unsure,
+    /// It has been here before, and has been nowhere else since.
     Kept,
-    /// Its state is new: before any trigger is obeyed, its own last heartbeat is read.
+    /// Its state is new, or older than its last heartbeat, as after a restore from a backup: before any trigger is obeyed, its own last heartbeat is read.
     Lost,
     /// The floors are the bucket's; of these cells the heartbeat told something that cannot be.
     Rebuilt { implausible: Vec<CellName> },
@@ -147,7 +148,7 @@ impl Agent {
             sent: Sent::default(),
             index: None,
             index_conditions: Vec::new(),
-            memory: if resident.settled_in { Memory::Kept } else { Memory::Lost },
+            memory: if resident.settled_in { Memory::Unsure } else { Memory::Lost },
             resident,
             disk_faults: BTreeMap::new(),
             poll_error: None,
@@ -155,31 +156,34 @@ impl Agent {
             stop: CancellationToken::new(),
         };
         for name in names {
-            agent.open_cell(&name).await?;
+            agent.open_cell(&name).await;
         }
         Ok(agent)
     }
 
-    /// Starts the task of a cell. One whose state cannot be read is reported, and not touched.
-    pub(super) async fn open_cell(&mut self, name: &CellName) -> Result<(), DiskError> {
-        match Handle::open(&self.context, name, self.stop.child_token()).await {
+    /// Starts the task of a cell. One whose state cannot be read is reported, and not touched; nor are the others.
+    pub(super) async fn open_cell(&mut self, name: &CellName) {
+        let trouble = match Handle::open(&self.context, name, self.stop.child_token()).await {
             Ok(handle) => {
                 self.strangers.remove(name);
                 self.orphans.remove(name);
+                self.unusable.remove(name);
                 if let Some(why) = self.held() {
                     handle.tell(Message::held(Some(why))).await;
                 }
                 self.cells.insert(name.clone(), handle);
+                return;
             }
-            Err(StateError::Disk(error)) => return Err(error),
-            Err(error @ StateError::Invalid(_)) => {
-                let message = plain(&format!("{}; nothing of the cell is touched", in_full(&error)));
-                tracing::error!(cell = %name, code = %Code::StateInvalid, "{message}");
-                let fault = Fault { code: Code::StateInvalid, message, at: self.context.clock.now() };
-                self.unusable.insert(name.clone(), fault);
-            }
+            Err(StateError::Disk(error)) => Trouble::from(error),
+            Err(error @ StateError::Invalid(_)) => Trouble::new(Code::StateInvalid, in_full(&error), Cure::NewerAgent),
+        };
+        let message = plain(&format!("{}; nothing of the cell is touched", trouble.message));
+        let fault = Fault { code: trouble.code, message, at: self.context.clock.now() };
+        let known = self.unusable.get(name);
+        if known.is_none_or(|known| (known.code, &known.message) != (fault.code, &fault.message)) {
+            tracing::error!(cell = %name, code = %fault.code, "{}", fault.message);
+            self.unusable.insert(name.clone(), fault);
         }
-        Ok(())
     }
 
     /// Polls and deploys until `shutdown` completes; then ends what is under way at its next journal step.

@@ -225,21 +225,33 @@ async fn newest_entries(context: &Context, cell: &CellName) -> Result<Vec<Object
     Ok(newest.into_values().rev().collect())
 }
 
-/// The floors that the agent's own last heartbeat told of, for an agent that has lost its state. Those that no
-/// signed trigger makes plausible come back as the second part.
-pub(super) fn told_floors(heartbeat: &Heartbeat, reading: &Reading) -> (BTreeMap<CellName, Floor>, Vec<CellName>) {
-    let (mut plausible, mut implausible) = (BTreeMap::new(), Vec::new());
-    for (cell, report) in &heartbeat.cells {
-        let Some(told) = report.seen else { continue };
-        let seen = reading.seen.get(cell).into_iter().flatten();
-        let highest = seen.filter_map(|seen| match seen {
+/// The highest trigger of each cell that verified, wherever it stood.
+pub(super) fn highest<'a>(seen: impl Iterator<Item = (&'a CellName, &'a Vec<Seen>)>) -> BTreeMap<CellName, Floor> {
+    let mut floors = BTreeMap::new();
+    for (cell, seen) in seen {
+        let verified = seen.iter().filter_map(|seen| match seen {
             Seen::Trigger { wish, .. } => Some(floor_of(wish)),
             _ => None,
         });
-        let highest = highest.max();
-        let signed = highest.map_or(0, |highest| highest.generation.get());
+        let highest = verified.max().max(floors.get(cell).copied());
+        floors.extend(highest.map(|highest| (cell.clone(), highest)));
+    }
+    floors
+}
+
+/// The floors that the agent's own last heartbeat told of, for an agent that has lost its state. Those that no
+/// signed trigger makes plausible come back as the second part.
+pub(super) fn told_floors(
+    heartbeat: &Heartbeat,
+    signed: &BTreeMap<CellName, Floor>,
+) -> (BTreeMap<CellName, Floor>, Vec<CellName>) {
+    let (mut plausible, mut implausible) = (BTreeMap::new(), Vec::new());
+    for (cell, report) in &heartbeat.cells {
+        let Some(told) = report.seen else { continue };
+        let highest = signed.get(cell);
+        let generation = highest.map_or(0, |highest| highest.generation.get());
         let same_epoch = highest.is_none_or(|highest| highest.epoch >= told.epoch);
-        if same_epoch && told.generation.get() <= signed + PLAUSIBLE_AHEAD {
+        if same_epoch && told.generation.get() <= generation + PLAUSIBLE_AHEAD {
             plausible.insert(cell.clone(), told);
         } else {
             implausible.push(cell.clone());

@@ -353,7 +353,8 @@ impl Performer {
             },
             Ok(None) => None,
             Err(error) => {
-                tracing::debug!(cell = %self.cell, code = error.code(), "the trigger cannot be read: {error}");
+                let Trouble { code, message, .. } = Trouble::from(error);
+                tracing::debug!(cell = %self.cell, %code, "the trigger cannot be read: {message}");
                 None
             }
         };

@@ -29,12 +29,13 @@ impl Sources {
         let mut sources = Self::default();
         let others = context.home.cells()?.into_iter().filter(|other| other != cell);
         for cell in std::iter::once(cell.clone()).chain(others) {
-            let home = context.home.cell(&cell)?;
-            for name in home.manifests.names()? {
+            // One that cannot be looked into is none to copy from.
+            let Ok(home) = context.home.cell(&cell) else { continue };
+            for name in home.manifests.names().unwrap_or_default() {
                 let Some(release) = name.strip_suffix(".json") else { continue };
                 let Ok(Some(bytes)) = home.manifests.read(&name, Manifest::MAX_BYTES) else { continue };
                 if let Ok(manifest) = Manifest::parse(&bytes) {
-                    sources.add(context, &cell, release, &manifest, wanted)?;
+                    sources.add(context, &cell, release, &manifest, wanted);
                 }
             }
         }
@@ -48,17 +49,15 @@ impl Sources {
         release: &str,
         manifest: &Manifest,
         wanted: &BTreeSet<Content>,
-    ) -> Result<(), DiskError> {
-        let Some(profile) = context.profiles.get(manifest.profile.name()) else { return Ok(()) };
+    ) {
+        let Some(profile) = context.profiles.get(manifest.profile.name()) else { return };
         let found = manifest.files.iter().filter(|file| wanted.contains(&content(file)));
         let found: Vec<_> = found.map(|file| (content(file), file.path.clone())).collect();
         if found.is_empty() || self.releases.len() == MOST_RELEASES {
-            return Ok(());
+            return;
         }
-        let plot = Plot::find(profile.placement(cell), &context.owner(cell), &context.steps)?;
-        let Some(folder) = plot.map(|plot| plot.releases.child(release)).transpose()?.flatten() else {
-            return Ok(());
-        };
+        let Ok(Some(plot)) = Plot::find(profile.placement(cell), &context.owner(cell), &context.steps) else { return };
+        let Ok(Some(folder)) = plot.releases.child(release) else { return };
         for (content, path) in found {
             let places = self.places.entry(content).or_default();
             if places.len() < PLACES_EACH {
@@ -66,7 +65,6 @@ impl Sources {
             }
         }
         self.releases.push(folder);
-        Ok(())
     }
 
     /// Files that should hold `wanted`.

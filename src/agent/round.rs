@@ -16,7 +16,7 @@ use super::report::waits_for;
 use super::trouble::{Trouble, plain, store_code};
 use crate::model::heartbeat::{CellReport, Condition, Fault, Heartbeat, Phase, RunningState};
 use crate::model::{CellName, Code, Floor};
-use crate::store::{StoreError, in_full};
+use crate::store::StoreError;
 
 /// Cells with nothing but a refused trigger that are reported: whoever can write to the bucket can name any number.
 const MOST_STRANGERS: usize = 100;
@@ -42,6 +42,9 @@ impl Agent {
 
     async fn try_read(&mut self, full: bool) -> Result<Option<StoreError>, Refusal> {
         let context = Arc::clone(&self.context);
+        if self.memory == Memory::Unsure {
+            self.look_back().await;
+        }
         let reading = observe::index(&context, self.index.as_ref()).await?;
         let full = full || self.memory == Memory::Lost;
         let scanned = if full { observe::scan(&context, &self.floors()).await } else { Reading::default() };
@@ -50,7 +53,12 @@ impl Agent {
             if let Some(error) = scanned.error {
                 return Err(error.into());
             }
-            if !self.recall(&scanned).await? {
+            let indexed = match &reading {
+                IndexReading::Read(seen, ..) => Some(seen),
+                IndexReading::Unchanged => None,
+            };
+            let signed = observe::highest(indexed.into_iter().flatten().chain(&scanned.seen));
+            if !self.recall(signed).await? {
                 return Ok(None);
             }
         }
@@ -72,20 +80,38 @@ impl Agent {
         self.cells.iter().map(|(name, handle)| (name.clone(), handle.report.borrow().seen)).collect()
     }
 
-    /// Takes the floors that the own last heartbeat told of, once, when there is no state; false if they could not be
-    /// written down.
-    async fn recall(&mut self, scanned: &Reading) -> Result<bool, Refusal> {
-        let last = Heart::read(&self.context).await?.filter(|last| last.fleet == self.context.identity.fleet);
-        let mut memory = Memory::Kept;
+    /// Looks whether the own last heartbeat, as it lies in the bucket, knows more than the state here.
+    async fn look_back(&mut self) {
+        // While it cannot be read, what is known already goes on.
+        if let Ok(last) = Heart::read(&self.context).await {
+            let is_behind = last.is_some_and(|last| self.is_of_this_fleet(&last) && self.heart.is_behind(&last));
+            self.memory = if is_behind { Memory::Lost } else { Memory::Kept };
+        }
+    }
+
+    fn is_of_this_fleet(&self, heartbeat: &Heartbeat) -> bool {
+        heartbeat.fleet == self.context.identity.fleet
+    }
+
+    /// Takes the floors that are signed, and those that the own last heartbeat told of, before any trigger is obeyed;
+    /// false if they could not be written down.
+    async fn recall(&mut self, signed: BTreeMap<CellName, Floor>) -> Result<bool, Refusal> {
+        let last = Heart::read(&self.context).await?.filter(|last| self.is_of_this_fleet(last));
+        let (mut memory, mut floors) = (Memory::Kept, signed);
         if let Some(last) = last {
-            let (floors, implausible) = observe::told_floors(&last, scanned);
-            let count = floors.len();
-            tracing::warn!(code = %Code::FloorRebuilt, "there is no state here; floors of {count} cells come from the bucket");
-            let heard = floors.into_iter().map(|(cell, floor)| (cell, vec![Seen::Heard(floor)])).collect();
-            if !self.deliver(heard).await? || !self.settle().await {
-                return Ok(false);
+            let (told, implausible) = observe::told_floors(&last, &floors);
+            for (cell, told) in told {
+                let floor = floors.entry(cell).or_insert(told);
+                *floor = told.max(*floor);
             }
+            let count = floors.len();
+            tracing::warn!(code = %Code::FloorRebuilt, "the state here is new or old; floors of {count} cells come from the bucket");
+            self.heart.catch_up(&last);
             memory = Memory::Rebuilt { implausible };
+        }
+        let heard = floors.into_iter().map(|(cell, floor)| (cell, vec![Seen::Heard(floor)])).collect();
+        if !self.deliver(heard).await? || !self.settle().await {
+            return Ok(false);
         }
         let (context, resident) = (Arc::clone(&self.context), Resident { settled_in: true, ..self.resident.clone() });
         self.resident = resident.clone();
@@ -101,7 +127,8 @@ impl Agent {
     async fn deliver(&mut self, seen: BTreeMap<CellName, Vec<Seen>>) -> Result<bool, AgentError> {
         let mut delivered = true;
         for (name, seen) in seen {
-            if self.unusable.contains_key(&name) {
+            // What only the disk keeps from being used is tried again.
+            if self.unusable.get(&name).is_some_and(|fault| fault.code == Code::StateInvalid) {
                 continue;
             }
             let is_owed = seen.iter().any(|seen| matches!(seen, Seen::Trigger { .. } | Seen::Heard(_)));
@@ -110,10 +137,12 @@ impl Agent {
                     self.remember_stranger(name, seen);
                     continue;
                 }
-                let opened = self.open_cell(&name).await;
-                delivered &= self.bear(Chore::OpenCell, opened).is_some();
+                self.open_cell(&name).await;
             }
-            let Some(handle) = self.cells.get(&name) else { continue };
+            let Some(handle) = self.cells.get(&name) else {
+                delivered &= self.unusable.get(&name).is_some_and(|fault| fault.code == Code::StateInvalid);
+                continue;
+            };
             for seen in seen {
                 if !handle.tell(Message::Seen(seen)).await {
                     return Err(AgentError::Broken { part: format!("the task of cell {name}") });
@@ -247,7 +276,9 @@ impl Agent {
         conditions.extend(disk.map(|fault| Condition { code: fault.code, message: fault.message.clone() }));
         conditions.extend(self.held().map(|message| Condition { code: Code::DuplicateNode, message }));
         if let Memory::Rebuilt { implausible } = &self.memory {
-            let message = "the agent had no state; its floors are the highest verified ones of the bucket".to_owned();
+            let message =
+                "the agent had no state, or an old one; its floors are the highest verified ones of the bucket"
+                    .to_owned();
             conditions.push(Condition { code: Code::FloorRebuilt, message });
             let names: Vec<&str> = implausible.iter().map(CellName::as_str).collect();
             if !names.is_empty() {
@@ -269,7 +300,8 @@ impl Agent {
                 let names = match profile.cells() {
                     Ok(names) => names,
                     Err(error) => {
-                        tracing::warn!(profile = profile.name(), %error, "the host cannot be looked at");
+                        let message = plain(&error.to_string());
+                        tracing::warn!(profile = profile.name(), "the host cannot be looked at: {message}");
                         continue;
                     }
                 };
@@ -299,7 +331,7 @@ impl Agent {
 
     fn store_fault(&self, error: &StoreError, known: Option<&Fault>) -> Fault {
         let trouble = Trouble::passing(store_code(error), error);
-        tracing::warn!(code = %trouble.code, "the bucket cannot be read: {}", in_full(error));
+        tracing::warn!(code = %trouble.code, "the bucket cannot be read: {}", trouble.message);
         self.fault(&trouble, known)
     }
 

@@ -61,8 +61,9 @@ codes! {
     ActivationFailed = "activation_failed", "the profile could not bring the version up";
     Interrupted = "interrupted", "the attempt was ended by a newer trigger or by the agent's end";
     StateInvalid = "state_invalid", "the agent's state on disk cannot be read; nothing is touched";
-    FloorRebuilt = "floor_rebuilt", "the agent had no state and took its floor from the bucket";
+    FloorRebuilt = "floor_rebuilt", "the agent had no state, or an old one, and took its floor from the bucket";
     FloorImplausible = "floor_implausible", "a heartbeat claims a generation far above every signed one";
+    HeartbeatCut = "heartbeat_cut", "the node has more to tell than a heartbeat may hold; details are left out";
     DuplicateNode = "duplicate_node", "another agent writes heartbeats under this node's name";
     Orphaned = "orphaned", "a cell is deployed here, but nothing in the bucket asks for it";
     UnitNotOwned = "unit_not_owned", "something on the host has the cell's name, but not our marker";

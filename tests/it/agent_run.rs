@@ -291,14 +291,18 @@ async fn a_floor_that_cannot_be_is_not_believed() {
     bench.publish("web", "1.0", ONE).await;
     bench.once().await;
     let text = String::from_utf8(bench.get(&ObjectKey::Heartbeat(bench.node.clone())).await.unwrap()).unwrap();
-    let forged = text.replace("\"generation\": 1", "\"generation\": 9007199254740991");
-    assert_ne!(forged, text);
-    bench.put(&ObjectKey::Heartbeat(bench.node.clone()), forged).await;
-    std::fs::remove_dir_all(bench.state_folder()).unwrap();
-    let heartbeat = bench.once().await;
-    let codes: Vec<Code> = heartbeat.conditions.iter().map(|condition| condition.code).collect();
-    assert_eq!(codes, [Code::FloorRebuilt, Code::FloorImplausible]);
-    assert_eq!(of(&heartbeat, "web").phase, Phase::UpToDate);
+    for (true_one, false_one) in
+        [("\"generation\": 1", "\"generation\": 9007199254740991"), ("\"epoch\": 1", "\"epoch\": 2")]
+    {
+        let forged = text.replace(true_one, false_one);
+        assert_ne!(forged, text);
+        bench.put(&ObjectKey::Heartbeat(bench.node.clone()), forged).await;
+        std::fs::remove_dir_all(bench.state_folder()).unwrap();
+        let heartbeat = bench.once().await;
+        let codes: Vec<Code> = heartbeat.conditions.iter().map(|condition| condition.code).collect();
+        assert_eq!(codes, [Code::FloorRebuilt, Code::FloorImplausible], "{false_one}");
+        assert_eq!(of(&heartbeat, "web").phase, Phase::UpToDate);
+    }
 }
 
 #[tokio::test]
@@ -483,4 +487,122 @@ async fn a_state_that_cannot_be_written_stops_deployments_and_nothing_else() {
     std::fs::remove_dir(&state).unwrap();
     std::fs::write(&state, kept).unwrap();
     assert_eq!(bench.once_for("web").await.running.unwrap().version.as_str(), "2.0");
+}
+
+#[tokio::test]
+async fn a_status_that_is_too_large_keeps_no_agent_from_starting() {
+    let mut bench = Bench::start().await;
+    bench.publish("web", "1.0", ONE).await;
+    bench.once().await;
+    std::fs::write(bench.state_folder().join("status.json"), vec![b' '; 2 << 20]).unwrap();
+    assert_eq!(bench.once_for("web").await.phase, Phase::UpToDate);
+}
+
+#[tokio::test]
+async fn a_cell_whose_folder_cannot_be_used_bars_no_other_cell_and_is_taken_up_once_it_can() {
+    let mut bench = Bench::start().await;
+    bench.publish("shop", "1.0", ONE).await;
+    bench.once().await;
+    let blocked = ["cells/web", "cells/old"].map(|path| bench.state_folder().join(path));
+    for path in &blocked {
+        std::fs::write(path, b"in the way").unwrap();
+    }
+    bench.publish("web", "1.0", ONE).await;
+    bench.publish("shop", "2.0", TWO).await;
+    let mut agent = bench.agent().await;
+    let heartbeat = agent.poll_once().await.unwrap();
+    assert_eq!(bench.deployed("shop"), files(TWO));
+    let report = of(&heartbeat, "web");
+    assert_eq!((report.phase, report.conditions[0].code), (Phase::Held, Code::Io), "{report:#?}");
+    std::fs::remove_file(&blocked[0]).unwrap();
+    assert_eq!(of(&agent.poll_once().await.unwrap(), "web").phase, Phase::UpToDate);
+    agent.close().await;
+    assert_eq!(bench.deployed("web"), files(ONE));
+}
+
+/// Every trigger of `web` in the bucket put back to what `old` says.
+async fn put_back(bench: &Bench, old: &[u8]) {
+    bench.put(&ObjectKey::Trigger(bench.cell_id("web")), old).await;
+    bench.place_index("web", old).await;
+    for key in bench.keys("cells/n1/web/history/").await {
+        bench.delete(&ObjectKey::parse(&key).unwrap()).await;
+    }
+}
+
+#[tokio::test]
+async fn without_state_the_highest_trigger_is_obeyed_alone_wherever_it_stands() {
+    let mut bench = Bench::start().await;
+    let target = bench.publish("web", "1.0", ONE).await;
+    bench.once().await;
+    let remove = bench.trigger("web", Action::Remove);
+    bench.place(&remove).await;
+    bench.ask("web", Action::Deploy(target)).await;
+    // The index still says remove; nobody remembers but trigger and history.
+    bench.place_index("web", remove.document()).await;
+    bench.delete(&ObjectKey::Heartbeat(bench.node.clone())).await;
+    std::fs::remove_dir_all(bench.state_folder()).unwrap();
+    let report = bench.once_for("web").await;
+    assert_eq!((report.seen.unwrap().generation.get(), report.seen), (3, report.applied));
+    let told: Vec<u64> = bench.outcomes("web").await.iter().map(|outcome| outcome.at.generation.get()).collect();
+    assert_eq!(told, [1, 3], "the removal was not even begun");
+}
+
+#[tokio::test]
+async fn a_start_that_could_not_read_the_floors_does_not_make_up_for_them() {
+    let mut bench = Bench::start().await;
+    bench.publish("web", "1.0", ONE).await;
+    let old = bench.get(&ObjectKey::Trigger(bench.cell_id("web"))).await.unwrap();
+    bench.publish("web", "2.0", TWO).await;
+    bench.once().await;
+    std::fs::remove_dir_all(bench.state_folder()).unwrap();
+    put_back(&bench, &old).await;
+    bench.proxy.inject(Rule::new(On::any(), Fault::LoseRequest));
+    let mut agent = bench.agent().await;
+    agent.poll_once().await.unwrap_err();
+    agent.close().await;
+    bench.proxy.heal();
+    let heartbeat = bench.once().await;
+    assert_eq!(heartbeat.conditions[0].code, Code::FloorRebuilt);
+    assert_eq!(of(&heartbeat, "web").seen.unwrap().generation.get(), 2);
+    assert_eq!(bench.deployed("web"), files(TWO));
+}
+
+#[tokio::test]
+async fn a_state_that_was_restored_from_a_backup_takes_its_floor_from_its_last_heartbeat() {
+    let mut bench = Bench::start().await;
+    bench.publish("web", "1.0", ONE).await;
+    bench.once().await;
+    let old = bench.get(&ObjectKey::Trigger(bench.cell_id("web"))).await.unwrap();
+    let (state, status) = ("cells/web/state.json", "status.json");
+    let backup = [state, status].map(|path| (path, std::fs::read(bench.state_folder().join(path)).unwrap()));
+    bench.publish("web", "2.0", TWO).await;
+    let newest = bench.get(&ObjectKey::Trigger(bench.cell_id("web"))).await.unwrap();
+    let before = bench.once().await;
+    for (path, bytes) in &backup {
+        std::fs::write(bench.state_folder().join(path), bytes).unwrap();
+    }
+    put_back(&bench, &old).await;
+    let heartbeat = bench.once().await;
+    let report = of(&heartbeat, "web");
+    assert_eq!((report.seen.unwrap().generation.get(), bench.deployed("web")), (2, files(TWO)), "{report:#?}");
+    assert_eq!(heartbeat.conditions[0].code, Code::FloorRebuilt);
+    assert!(heartbeat.sequence > before.sequence);
+
+    bench.place_index("web", &newest).await;
+    let heartbeat = bench.once().await;
+    assert_eq!((heartbeat.conditions.len(), of(&heartbeat, "web").phase), (0, Phase::UpToDate), "{heartbeat:#?}");
+}
+
+#[tokio::test]
+async fn what_an_earlier_agent_left_is_one_heartbeat_however_often_it_is_read() {
+    let bench = Bench::start().await;
+    bench.put(&ObjectKey::Heartbeat(bench.node.clone()), document::render(&foreign_heartbeat(&bench))).await;
+    bench.proxy.inject(Rule::new(On::put("*/agents/*"), Fault::status(403)));
+    let mut agent = bench.agent().await;
+    for _ in 0..3 {
+        agent.poll_once().await.unwrap_err();
+        let codes = read_status(&bench.state_folder()).unwrap().heartbeat.conditions;
+        assert!(codes.iter().all(|condition| condition.code != Code::DuplicateNode), "{codes:?}");
+    }
+    agent.close().await;
 }

@@ -37,7 +37,7 @@ pub(in super::super) enum Seen {
     NothingAt(Place),
     /// A full scan found the cell's trigger nowhere.
     Missing,
-    /// The agent's own last heartbeat told of a floor, before its state was lost.
+    /// There is a trigger so high, as the bucket tells an agent whose state was lost or is older than what it did.
     Heard(Floor),
     /// The node must not begin deployments, or may again.
     Held(Option<String>),

@@ -88,6 +88,9 @@ impl Cell {
 
     fn repair(&mut self, fault: Fault, now: Now) {
         let (Some(wish), Some(heard)) = (self.state.wish.clone(), self.state.floor.clone()) else { return };
+        if wish.unsupported().is_some() {
+            return;
+        }
         let placed = self.state.placed.as_ref();
         let wished = wish.action.target().filter(|_| self.state.verdict.is_none());
         if wished.is_some() && wished == placed.map(|placed| &placed.target) {

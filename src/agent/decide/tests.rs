@@ -292,6 +292,8 @@ fn happen(walk: &mut Walk, event: Event) {
         Event::Restart { switched } => {
             // Only the state outlives it, and the link, which may be one step ahead of the journal.
             let state = walk.cell.state.clone();
+            // Whatever was whole before has to be found whole again.
+            walk.staged.clear();
             let attempted = state.journal.iter().find(|attempt| attempt.step == Step::Switching).and_then(placed_by);
             let linked = attempted.filter(|_| switched).or(state.placed.clone());
             walk.cell = Cell { state, ..Cell::default() };
@@ -473,4 +475,31 @@ fn once_the_newest_version_has_failed_an_older_one_is_not_waited_for() {
     walk.run();
     assert_eq!(walk.placed().unwrap(), "v0");
     assert_eq!(walk.written.len(), 3, "each has its outcome");
+}
+
+#[test]
+fn a_floor_that_is_heard_of_later_ends_what_is_below_it() {
+    let mut walk = deployed(0);
+    walk.trigger(&wish(1, 2, Ask::Deploy(1)), Place::Index);
+    walk.act(Luck::Well);
+    walk.see(Seen::Heard(Floor::new(Epoch::FIRST, Generation::new(5).unwrap())));
+    walk.run();
+    walk.trigger(&wish(1, 4, Ask::Remove), Place::Index);
+    walk.run();
+    assert_eq!(walk.placed().unwrap(), "v0");
+    walk.see(Seen::Heard(Floor::new(Epoch::FIRST, Generation::new(3).unwrap())));
+    walk.trigger(&wish(1, 5, Ask::Deploy(2)), Place::Index);
+    walk.run();
+    assert_eq!(walk.placed().unwrap(), "v2");
+}
+
+#[test]
+fn what_requires_a_newer_agent_is_not_even_put_right_by_it() {
+    let mut walk = deployed(0);
+    walk.trigger(&wish(1, 2, Ask::Newer), Place::Index);
+    for _ in 0..3 {
+        walk.see(Seen::Host(OnHost::Nothing));
+        assert_eq!(walk.next(), None, "nothing is begun");
+    }
+    assert!(walk.cell.mind.conditions.contains_key(&Code::Inconsistent), "it is reported");
 }
