@@ -83,7 +83,9 @@ impl Controller {
                     // One that cannot be read says nothing; the next one may.
                     let beat = document::parse::<Heartbeat>(&object.bytes).ok();
                     let report = beat.and_then(|mut beat| beat.cells.remove(&cell.cell));
+                    // What the node said before it saw the trigger is about another one.
                     if let Some(report) = &report
+                        && report.seen >= Some(at)
                         && last.as_ref() != Some(report)
                     {
                         tell(report);
