@@ -433,16 +433,6 @@ async fn an_orphan_is_reported_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_manifest_of_the_same_content_and_size_is_still_not_the_one_that_was_named() {
-    let (mut bench, _) = running().await;
-    bench.publish("web", "2.0", TWO).await;
-    let mut other = bench.manifest("web", "2.0", TWO);
-    other.created_by = fleetman::model::UserName::new("mallo").unwrap();
-    bench.upload(&other, TWO).await;
-    assert_eq!(waits(&bench, &bench.once_for("web").await), Code::ManifestTampered);
-}
-
-#[tokio::test]
 async fn a_manifest_of_another_version_cell_node_or_fleet_is_refused() {
     let (mut bench, _) = running().await;
     for change in 0..4 {
