@@ -62,8 +62,9 @@ pub struct Agent {
     pub(super) resident: Resident,
     /// What the node's own disk does not let the agent do.
     pub(super) disk_faults: BTreeMap<Chore, Fault>,
-    /// What the last poll, and what the last heartbeat, could not do.
+    /// What the last poll, the last full scan and the last heartbeat could not do.
     pub(super) poll_error: Option<Fault>,
+    pub(super) scan_error: Option<Fault>,
     pub(super) beat_error: Option<Fault>,
     stop: CancellationToken,
 }
@@ -152,6 +153,7 @@ impl Agent {
             resident,
             disk_faults: BTreeMap::new(),
             poll_error: None,
+            scan_error: None,
             beat_error: None,
             stop: CancellationToken::new(),
         };
@@ -204,18 +206,25 @@ impl Agent {
         let context = Arc::clone(&self.context);
         let start = clock.monotonic();
         let (mut poll_at, mut scan_at, mut beat_at) = (start, start, start);
-        let (mut polls_failed, mut beats_failed) = (0, 0);
+        let (mut polls_failed, mut scans_failed, mut beats_failed) = (0, 0, 0);
         // The first heartbeat looks whether the node is already taken.
         let mut look_at = start;
         loop {
             if clock.monotonic() >= poll_at {
                 let full = clock.monotonic() >= scan_at;
-                let polled = self.poll(full).await?;
-                if polled && full {
-                    scan_at = clock.monotonic() + entropy::jittered(self.timing.full_scan);
+                let refused = self.read_bucket(full).await?;
+                let now = clock.monotonic();
+                if full && refused.index.is_none() {
+                    scans_failed = if refused.scan.is_none() { 0 } else { scans_failed + 1 };
+                    // One object that is denied keeps nobody from polling the index.
+                    scan_at = now
+                        + match scans_failed {
+                            0 => entropy::jittered(self.timing.full_scan),
+                            failed => backoff(self.timing.poll, failed),
+                        };
                 }
-                polls_failed = if polled { 0 } else { polls_failed + 1 };
-                poll_at = clock.monotonic() + backoff(self.timing.poll, polls_failed);
+                polls_failed = if refused.index.is_none() { 0 } else { polls_failed + 1 };
+                poll_at = now + backoff(self.timing.poll, polls_failed);
             }
             let began = clock.monotonic();
             if began >= beat_at {
@@ -253,7 +262,7 @@ impl Agent {
         self.settle().await;
         self.check_parts()?;
         let (heartbeat, sent) = self.beat_once(true).await;
-        match refused {
+        match refused.index.or(refused.scan) {
             Some(error) => Err(error.into()),
             None => sent.map(|()| heartbeat),
         }

@@ -21,23 +21,33 @@ use crate::store::StoreError;
 /// Cells with nothing but a refused trigger that are reported: whoever can write to the bucket can name any number.
 const MOST_STRANGERS: usize = 100;
 
-impl Agent {
-    /// Reads the bucket and tells the cells; false if the store did not let it.
-    pub(super) async fn poll(&mut self, full: bool) -> Result<bool, AgentError> {
-        Ok(self.read_bucket(full).await?.is_none())
-    }
+/// What the store refused.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    /// The index, without which nothing is known.
+    pub(super) index: Option<StoreError>,
+    /// Something of what a full scan reads one by one.
+    pub(super) scan: Option<StoreError>,
+}
 
-    /// Reads the index, and with `full` everything else; comes back with what the store refused.
-    pub(super) async fn read_bucket(&mut self, full: bool) -> Result<Option<StoreError>, AgentError> {
-        let error = match self.try_read(full).await {
-            Ok(error) => error,
-            Err(Refusal::Store(error)) => Some(error),
+impl Agent {
+    /// Reads the index, and with `full` everything else, and tells the cells; comes back with what the store refused.
+    pub(super) async fn read_bucket(&mut self, full: bool) -> Result<Refused, AgentError> {
+        let refused = match self.try_read(full).await {
+            Ok(scan) => Refused { index: None, scan },
+            Err(Refusal::Store(error)) => Refused { index: Some(error), scan: None },
             Err(Refusal::Agent(error)) => return Err(error),
         };
         let known = self.poll_error.take();
-        self.poll_error = error.as_ref().map(|error| self.store_fault(error, known.as_ref()));
+        self.poll_error = refused.index.as_ref().map(|error| self.store_fault(error, known.as_ref()));
         self.tell_change(known.as_ref(), self.poll_error.as_ref());
-        Ok(error)
+        if full && refused.index.is_none() {
+            // What a scan was refused stays so until the next one: polls of the index say nothing of it.
+            let known = self.scan_error.take();
+            self.scan_error = refused.scan.as_ref().map(|error| self.store_fault(error, known.as_ref()));
+            self.tell_change(known.as_ref(), self.scan_error.as_ref());
+        }
+        Ok(refused)
     }
 
     async fn try_read(&mut self, full: bool) -> Result<Option<StoreError>, Refusal> {
@@ -287,7 +297,8 @@ impl Agent {
                 conditions.push(Condition { code: Code::FloorImplausible, message });
             }
         }
-        Pulse { cells, conditions, store_error: self.poll_error.clone().or_else(|| self.beat_error.clone()) }
+        let store_error = [&self.poll_error, &self.scan_error, &self.beat_error].into_iter().flatten().next().cloned();
+        Pulse { cells, conditions, store_error }
     }
 
     /// Looks for cells that are on the host with our marker and of which nothing is known.

@@ -109,6 +109,27 @@ async fn an_agent_bears_a_store_that_is_down_and_converges_after() {
 }
 
 #[tokio::test]
+async fn a_denied_object_neither_slows_the_polls_nor_is_forgotten() {
+    let mut bench = Bench::start().await;
+    bench.publish("web", "1.0", ONE).await;
+    let agent = Running::start(&bench, |settings| settings.full_scan_interval = settings.poll_interval).await;
+    wait_for_phase(&bench, "web", Phase::UpToDate).await;
+    bench.proxy.inject(Rule::new(On::get("*/web/trigger.json"), Fault::status(403)));
+    bench.proxy.clear_log();
+    wait_for(async || bench.proxy.count(On::get("*/index/*")) >= 30, "thirty polls").await;
+    let scans = bench.proxy.count(On::get("*/web/trigger.json"));
+    assert!((1..10).contains(&scans), "{scans} scans in thirty polls");
+    let told = bench.heartbeat().await.unwrap().store_error.map(|fault| fault.code);
+    assert_eq!(told, Some(Code::Denied), "polls of the index do not clear it");
+    bench.publish("web", "2.0", TWO).await;
+    wait_for(async || bench.deployed("web") == files(TWO), "version 2.0").await;
+    bench.proxy.heal();
+    let clear = async || bench.heartbeat().await.unwrap().store_error.is_none();
+    wait_for(clear, "the next scan to clear it").await;
+    agent.end().await;
+}
+
+#[tokio::test]
 async fn a_file_that_comes_late_is_deployed_although_the_index_does_not_change() {
     let mut bench = Bench::start().await;
     let manifest = bench.manifest("web", "1.0", ONE);
