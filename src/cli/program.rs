@@ -1,11 +1,12 @@
 //! What both programs are made of: the runtime, the help, the end.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Args, Command};
+use clap::{ArgAction, Args, Command, FromArgMatches};
 
 use super::exit::Exit;
 use super::failure::Failure;
@@ -70,11 +71,16 @@ pub(super) fn help(command: &mut Command) {
     let _ = write!(std::io::stderr(), "{}", command.render_help());
 }
 
-/// Says what clap found wrong, or shows the help or the version that was asked for.
-pub(super) fn refuse(error: &clap::Error) -> ExitCode {
-    // Nobody is left to be told that nobody listens.
-    let _ = error.print();
-    if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() }
+/// What was typed. Otherwise it says what clap found wrong, or shows the help or the version that was asked for.
+pub(super) fn parse<T: FromArgMatches>(
+    command: Command,
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<T, ExitCode> {
+    command.try_get_matches_from(args).and_then(|matches| T::from_arg_matches(&matches)).map_err(|error| {
+        // Nobody is left to be told that nobody listens.
+        let _ = error.print();
+        if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() }
+    })
 }
 
 /// Runs a verb to its end, and tells of its failure.

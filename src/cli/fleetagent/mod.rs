@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use self::context::Context;
 use super::exit::Exit;
@@ -70,9 +70,9 @@ fn command() -> clap::Command {
 
 /// Runs `fleetagent` with these arguments, the program's name first.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let cli: Cli = match program::parse(command(), args) {
         Ok(cli) => cli,
-        Err(error) => return program::refuse(&error),
+        Err(exit) => return exit,
     };
     let output = cli.global.talk.output();
     cli.global.talk.log("info");

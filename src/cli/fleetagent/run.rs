@@ -1,5 +1,7 @@
 //! `fleetagent run` and `fleetagent once`
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::context::Context;
 use super::status;
 use crate::cli::exit::Exit;
@@ -9,6 +11,7 @@ use crate::cli::interrupt;
 pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     // Signals are watched before the agent does anything, so that one that comes early is not lost.
     let ended = interrupt::watch()?;
+    raise_open_files();
     let agent = context.agent().await?;
     agent.run(ended.cancelled_owned()).await?;
     Ok(Exit::Ok)
@@ -19,4 +22,14 @@ pub(super) async fn once(context: &Context) -> Result<Exit, Failure> {
     let heartbeat = agent.poll_once().await?;
     context.output.show(&heartbeat, |output| status::table(&heartbeat, output))?;
     Ok(Exit::Ok)
+}
+
+/// Raises the soft limit of open files to the hard one: an agent holds a few for each cell, and soft limits are often
+/// 1,024 for the sake of programs that use `select`.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
