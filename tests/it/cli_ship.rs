@@ -323,3 +323,20 @@ async fn gc_says_what_it_would_do_and_a_pause_outlives_an_older_file() {
     place.fleetman(&["resume", "n1/web", "-y"]).await.exits(0);
     place.fleetman(&["publish", "n1/web", "-d", "r1", "-y"]).await.exits(0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_may_open_as_many_files_as_the_system_lets_it() {
+    let place = place_with(&["n1/web"]).await;
+    let config = place.agent_config("n1").await;
+    let script = format!("ulimit -Sn 64; exec {} -c {} run", env!("CARGO_BIN_EXE_fleetagent"), config.display());
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", &script]).current_dir(place.path()).stderr(std::process::Stdio::null()).kill_on_drop(true);
+    let child = command.spawn().unwrap();
+    wait_for(async || nodes(&place).await.contains(&"n1".to_owned()), "the agent's heartbeat").await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id().unwrap())).unwrap();
+    let open = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] = [3, 4].map(|column| open.split_whitespace().nth(column).unwrap());
+    assert_eq!(soft, hard, "{open}");
+    assert_ne!(soft, "64");
+    end(child).await;
+}
