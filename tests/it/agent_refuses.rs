@@ -7,11 +7,8 @@ use fleetman::model::sign::{PinnedKey, PrivateKey, Signer, Trust, sign};
 use fleetman::model::trigger::{Action, Target, TriggerOptions};
 use fleetman::model::{CellName, Code, Epoch, Floor, Generation, ObjectKey};
 
-use crate::support::node::{Bench, File, files, of};
+use crate::support::node::{Bench, ONE, TWO, files, of};
 use crate::support::proxy::{Fault, On, Rule};
-
-const ONE: &[File<'static>] = &[("index.html", b"one")];
-const TWO: &[File<'static>] = &[("index.html", b"two"), ("other", b"2")];
 
 /// A node on which version 1.0 of `web` runs.
 async fn running() -> (Bench, Target) {

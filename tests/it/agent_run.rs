@@ -1,61 +1,18 @@
 //! The agent's loop: what it asks of the bucket and when, and how it bears what goes wrong around it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::DateTime;
-use fleetman::agent::{Agent, AgentError, AgentSettings, read_status};
+use fleetman::agent::{Agent, AgentError, read_status};
 use fleetman::clock::SystemClock;
-use fleetman::model::document;
-use fleetman::model::heartbeat::{Heartbeat, HostFacts, Phase, SigningMode};
+use fleetman::model::heartbeat::{Phase, SigningMode};
 use fleetman::model::outcome::Ending;
-use fleetman::model::trigger::{Action, TriggerOptions};
-use fleetman::model::{CellName, Code, Generation, ObjectKey};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use uuid::Uuid;
+use fleetman::model::trigger::Action;
+use fleetman::model::{Code, ObjectKey};
 
-use crate::support::node::{Bench, File, files, of, target};
+use crate::support::node::{Bench, ONE, TWO, files, of, target};
 use crate::support::proxy::{Fault, On, Rule};
+use crate::support::running::{Running, wait_for_phase};
 use crate::support::wait_for;
-
-const ONE: &[File<'static>] = &[("index.html", b"one")];
-const TWO: &[File<'static>] = &[("index.html", b"two"), ("other", b"2")];
-
-/// An agent that runs until it is told to end.
-struct Running {
-    end: oneshot::Sender<()>,
-    task: JoinHandle<Result<(), AgentError>>,
-}
-
-impl Running {
-    /// Short intervals but for the full scan, which `change` may change.
-    async fn start(bench: &Bench, change: impl FnOnce(&mut AgentSettings)) -> Self {
-        let mut settings = bench.settings().await;
-        settings.poll_interval = Duration::from_millis(40);
-        change(&mut settings);
-        let agent = Agent::open(settings, SystemClock::shared()).await.unwrap();
-        let (end, ended) = oneshot::channel::<()>();
-        let task = tokio::spawn(agent.run(async {
-            let _ = ended.await;
-        }));
-        Self { end, task }
-    }
-
-    async fn end(self) {
-        self.end.send(()).unwrap();
-        self.task.await.unwrap().unwrap();
-    }
-}
-
-async fn wait_for_phase(bench: &Bench, cell: &str, phase: Phase) {
-    let name = CellName::new(cell).unwrap();
-    let there = async || {
-        let heartbeat = bench.heartbeat().await;
-        heartbeat.is_some_and(|beat| beat.cells.get(&name).is_some_and(|report| report.phase == phase))
-    };
-    wait_for(there, &format!("{cell} to be {phase:?}")).await;
-}
 
 #[tokio::test]
 async fn an_idle_poll_is_one_conditional_get_whatever_the_number_of_cells() {
@@ -176,7 +133,7 @@ async fn an_index_that_lags_behind_makes_the_agent_read_the_trigger_itself() {
     let agent = Running::start(&bench, |_| {}).await;
     wait_for_phase(&bench, "web", Phase::UpToDate).await;
     // Version 3.0 reaches the trigger, while somebody puts an old entry back into the index.
-    let three: &[File<'_>] = &[("index.html", b"three")];
+    let three: &[(&str, &[u8])] = &[("index.html", b"three")];
     let manifest = bench.manifest("web", "3.0", three);
     let target = bench.upload(&manifest, three).await;
     let trigger = bench.trigger("web", Action::Deploy(target));
@@ -204,146 +161,6 @@ async fn a_second_agent_on_the_same_folder_is_refused_and_told_who_holds_it() {
 async fn an_agent_that_never_ran_has_no_status() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(read_status(folder.path()), Err(AgentError::NeverRan { .. })));
-}
-
-fn foreign_heartbeat(bench: &Bench) -> Heartbeat {
-    Heartbeat {
-        node: bench.node.clone(),
-        fleet: bench.fleet,
-        agent_version: "0".to_owned(),
-        instance_id: Uuid::from_u128(99),
-        boot_id: None,
-        sequence: 1,
-        started_at: DateTime::UNIX_EPOCH,
-        reported_at: DateTime::UNIX_EPOCH,
-        interval_secs: 60,
-        signing: SigningMode::Signed,
-        host: HostFacts::default(),
-        labels: BTreeMap::new(),
-        clock_skew_ms: None,
-        store_error: None,
-        conditions: Vec::new(),
-        cells: BTreeMap::new(),
-    }
-}
-
-#[tokio::test]
-async fn a_second_agent_under_the_same_name_holds_deployments_and_stops_nothing() {
-    let mut bench = Bench::start().await;
-    bench.publish("web", "1.0", ONE).await;
-    bench.once().await;
-    let foreign = document::render(&foreign_heartbeat(&bench));
-    let key = ObjectKey::Heartbeat(bench.node.clone());
-
-    // The first may be a leftover of an earlier life, the second a write that was late.
-    let mut agent = bench.agent().await;
-    for _ in 0..2 {
-        bench.put(&key, foreign.clone()).await;
-        assert_eq!(agent.poll_once().await.unwrap().conditions, []);
-    }
-    bench.put(&key, foreign.clone()).await;
-    let heartbeat = agent.poll_once().await.unwrap();
-    assert_eq!(heartbeat.conditions[0].code, Code::DuplicateNode);
-    assert_eq!(of(&heartbeat, "web").phase, Phase::UpToDate);
-
-    bench.publish("web", "2.0", TWO).await;
-    bench.put(&key, foreign.clone()).await;
-    let report = of(&agent.poll_once().await.unwrap(), "web");
-    assert_eq!((report.phase, report.seen.unwrap().generation.get()), (Phase::Held, 2));
-    assert_eq!(bench.deployed("web"), files(ONE));
-
-    // The other one is gone.
-    for _ in 0..3 {
-        agent.poll_once().await.unwrap();
-    }
-    let heartbeat = agent.poll_once().await.unwrap();
-    assert_eq!((heartbeat.conditions.len(), of(&heartbeat, "web").phase), (0, Phase::UpToDate));
-    assert_eq!(bench.deployed("web"), files(TWO));
-    agent.close().await;
-}
-
-#[tokio::test]
-async fn a_clone_of_the_node_is_found_out_although_it_has_the_same_instance_id() {
-    let mut bench = Bench::start().await;
-    bench.publish("web", "1.0", ONE).await;
-    let mut agent = bench.agent().await;
-    let own = agent.poll_once().await.unwrap();
-    let clone = Heartbeat { instance_id: own.instance_id, ..foreign_heartbeat(&bench) };
-    for expected in [0, 1] {
-        bench.put(&ObjectKey::Heartbeat(bench.node.clone()), document::render(&clone)).await;
-        assert_eq!(agent.poll_once().await.unwrap().conditions.len(), expected);
-    }
-    agent.close().await;
-}
-
-#[tokio::test]
-async fn without_state_the_floor_comes_from_the_bucket_and_the_release_on_the_node_is_taken_over() {
-    let mut bench = Bench::start().await;
-    bench.publish("web", "1.0", ONE).await;
-    bench.once().await;
-    let old = bench.get(&ObjectKey::Trigger(bench.cell_id("web"))).await.unwrap();
-    bench.publish("web", "2.0", TWO).await;
-    let before = bench.once().await;
-    std::fs::remove_dir_all(bench.state_folder()).unwrap();
-
-    bench.proxy.clear_log();
-    let heartbeat = bench.once().await;
-    assert_ne!(heartbeat.instance_id, before.instance_id);
-    assert_eq!(heartbeat.conditions[0].code, Code::FloorRebuilt);
-    assert_eq!(of(&heartbeat, "web").phase, Phase::UpToDate);
-    assert_eq!(bench.proxy.count(On::get("*/files/*")), 0, "what is there whole is not fetched again");
-
-    // An attacker puts everything back to version 1.0 and wipes the node: its own heartbeat remembers better.
-    std::fs::remove_dir_all(bench.state_folder()).unwrap();
-    bench.put(&ObjectKey::Trigger(bench.cell_id("web")), old.clone()).await;
-    bench.place_index("web", &old).await;
-    for key in bench.keys("cells/n1/web/history/").await {
-        bench.delete(&ObjectKey::parse(&key).unwrap()).await;
-    }
-    let report = bench.once_for("web").await;
-    assert_eq!(report.seen.unwrap().generation.get(), 2);
-    assert_eq!(bench.deployed("web"), files(TWO));
-    assert!(report.applied.is_none(), "{report:#?}");
-}
-
-#[tokio::test]
-async fn a_floor_that_cannot_be_is_not_believed() {
-    let mut bench = Bench::start().await;
-    bench.publish("web", "1.0", ONE).await;
-    bench.once().await;
-    let text = String::from_utf8(bench.get(&ObjectKey::Heartbeat(bench.node.clone())).await.unwrap()).unwrap();
-    for (true_one, false_one) in
-        [("\"generation\": 1", "\"generation\": 9007199254740991"), ("\"epoch\": 1", "\"epoch\": 2")]
-    {
-        let forged = text.replace(true_one, false_one);
-        assert_ne!(forged, text);
-        bench.put(&ObjectKey::Heartbeat(bench.node.clone()), forged).await;
-        std::fs::remove_dir_all(bench.state_folder()).unwrap();
-        let heartbeat = bench.once().await;
-        let codes: Vec<Code> = heartbeat.conditions.iter().map(|condition| condition.code).collect();
-        assert_eq!(codes, [Code::FloorRebuilt, Code::FloorImplausible], "{false_one}");
-        assert_eq!(of(&heartbeat, "web").phase, Phase::UpToDate);
-    }
-}
-
-#[tokio::test]
-async fn without_state_nothing_is_obeyed_until_all_floors_could_be_read() {
-    let mut bench = Bench::start().await;
-    bench.publish("web", "1.0", ONE).await;
-    let before = document::render(&foreign_heartbeat(&bench));
-    let key = ObjectKey::Heartbeat(bench.node.clone());
-    bench.put(&key, before.clone()).await;
-    bench.proxy.inject(Rule::new(On::get("*/agents/*"), Fault::status(403)));
-    bench.proxy.inject(Rule::new(On::list("*/agents/*"), Fault::status(403)));
-    let mut agent = bench.agent().await;
-    for _ in 0..2 {
-        assert!(matches!(agent.poll_once().await, Err(AgentError::Store(_))));
-        assert_eq!(bench.deployed("web"), None);
-    }
-    assert_eq!(bench.get(&key).await.unwrap(), before, "what may tell of floors is not overwritten");
-    bench.proxy.heal();
-    assert_eq!(of(&agent.poll_once().await.unwrap(), "web").phase, Phase::UpToDate);
-    agent.close().await;
 }
 
 #[tokio::test]
@@ -465,19 +282,6 @@ async fn heartbeats_count_on_across_restarts_and_tell_of_the_machine() {
 }
 
 #[tokio::test]
-async fn removed_cells_keep_their_floor() {
-    let mut bench = Bench::start().await;
-    let target = bench.publish("web", "1.0", ONE).await;
-    bench.ask("web", Action::Remove).await;
-    bench.once().await;
-    let old = bench.unsigned("web", Action::Deploy(target), TriggerOptions::default(), Generation::FIRST);
-    bench.place(&bench.sign(old)).await;
-    let report = bench.once_for("web").await;
-    assert_eq!((report.phase, report.seen.unwrap().generation.get()), (Phase::Removed, 2));
-    assert_eq!(bench.deployed("web"), None);
-}
-
-#[tokio::test]
 async fn a_disk_that_refuses_the_status_does_not_end_the_agent() {
     let mut bench = Bench::start().await;
     let mut agent = bench.agent().await;
@@ -539,91 +343,4 @@ async fn a_cell_whose_folder_cannot_be_used_bars_no_other_cell_and_is_taken_up_o
     assert_eq!(of(&agent.poll_once().await.unwrap(), "web").phase, Phase::UpToDate);
     agent.close().await;
     assert_eq!(bench.deployed("web"), files(ONE));
-}
-
-/// Every trigger of `web` in the bucket put back to what `old` says.
-async fn put_back(bench: &Bench, old: &[u8]) {
-    bench.put(&ObjectKey::Trigger(bench.cell_id("web")), old).await;
-    bench.place_index("web", old).await;
-    for key in bench.keys("cells/n1/web/history/").await {
-        bench.delete(&ObjectKey::parse(&key).unwrap()).await;
-    }
-}
-
-#[tokio::test]
-async fn without_state_the_highest_trigger_is_obeyed_alone_wherever_it_stands() {
-    let mut bench = Bench::start().await;
-    let target = bench.publish("web", "1.0", ONE).await;
-    bench.once().await;
-    let remove = bench.trigger("web", Action::Remove);
-    bench.place(&remove).await;
-    bench.ask("web", Action::Deploy(target)).await;
-    // The index still says remove; nobody remembers but trigger and history.
-    bench.place_index("web", remove.document()).await;
-    bench.delete(&ObjectKey::Heartbeat(bench.node.clone())).await;
-    std::fs::remove_dir_all(bench.state_folder()).unwrap();
-    let report = bench.once_for("web").await;
-    assert_eq!((report.seen.unwrap().generation.get(), report.seen), (3, report.applied));
-    let told: Vec<u64> = bench.outcomes("web").await.iter().map(|outcome| outcome.at.generation.get()).collect();
-    assert_eq!(told, [1, 3], "the removal was not even begun");
-}
-
-#[tokio::test]
-async fn a_start_that_could_not_read_the_floors_does_not_make_up_for_them() {
-    let mut bench = Bench::start().await;
-    bench.publish("web", "1.0", ONE).await;
-    let old = bench.get(&ObjectKey::Trigger(bench.cell_id("web"))).await.unwrap();
-    bench.publish("web", "2.0", TWO).await;
-    bench.once().await;
-    std::fs::remove_dir_all(bench.state_folder()).unwrap();
-    put_back(&bench, &old).await;
-    bench.proxy.inject(Rule::new(On::any(), Fault::LoseRequest));
-    let mut agent = bench.agent().await;
-    agent.poll_once().await.unwrap_err();
-    agent.close().await;
-    bench.proxy.heal();
-    let heartbeat = bench.once().await;
-    assert_eq!(heartbeat.conditions[0].code, Code::FloorRebuilt);
-    assert_eq!(of(&heartbeat, "web").seen.unwrap().generation.get(), 2);
-    assert_eq!(bench.deployed("web"), files(TWO));
-}
-
-#[tokio::test]
-async fn a_state_that_was_restored_from_a_backup_takes_its_floor_from_its_last_heartbeat() {
-    let mut bench = Bench::start().await;
-    bench.publish("web", "1.0", ONE).await;
-    bench.once().await;
-    let old = bench.get(&ObjectKey::Trigger(bench.cell_id("web"))).await.unwrap();
-    let (state, status) = ("cells/web/state.json", "status.json");
-    let backup = [state, status].map(|path| (path, std::fs::read(bench.state_folder().join(path)).unwrap()));
-    bench.publish("web", "2.0", TWO).await;
-    let newest = bench.get(&ObjectKey::Trigger(bench.cell_id("web"))).await.unwrap();
-    let before = bench.once().await;
-    for (path, bytes) in &backup {
-        std::fs::write(bench.state_folder().join(path), bytes).unwrap();
-    }
-    put_back(&bench, &old).await;
-    let heartbeat = bench.once().await;
-    let report = of(&heartbeat, "web");
-    assert_eq!((report.seen.unwrap().generation.get(), bench.deployed("web")), (2, files(TWO)), "{report:#?}");
-    assert_eq!(heartbeat.conditions[0].code, Code::FloorRebuilt);
-    assert!(heartbeat.sequence > before.sequence);
-
-    bench.place_index("web", &newest).await;
-    let heartbeat = bench.once().await;
-    assert_eq!((heartbeat.conditions.len(), of(&heartbeat, "web").phase), (0, Phase::UpToDate), "{heartbeat:#?}");
-}
-
-#[tokio::test]
-async fn what_an_earlier_agent_left_is_one_heartbeat_however_often_it_is_read() {
-    let bench = Bench::start().await;
-    bench.put(&ObjectKey::Heartbeat(bench.node.clone()), document::render(&foreign_heartbeat(&bench))).await;
-    bench.proxy.inject(Rule::new(On::put("*/agents/*"), Fault::status(403)));
-    let mut agent = bench.agent().await;
-    for _ in 0..3 {
-        agent.poll_once().await.unwrap_err();
-        let codes = read_status(&bench.state_folder()).unwrap().heartbeat.conditions;
-        assert!(codes.iter().all(|condition| condition.code != Code::DuplicateNode), "{codes:?}");
-    }
-    agent.close().await;
 }

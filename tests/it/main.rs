@@ -4,6 +4,7 @@
 
 mod agent_crash;
 mod agent_deploy;
+mod agent_memory;
 mod agent_profiles;
 mod agent_refuses;
 mod agent_run;

@@ -7,6 +7,7 @@ pub(crate) mod fleet;
 pub(crate) mod garage;
 pub(crate) mod node;
 pub(crate) mod proxy;
+pub(crate) mod running;
 pub(crate) mod scripted;
 
 use std::net::{Ipv4Addr, SocketAddr};

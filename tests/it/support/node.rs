@@ -53,6 +53,10 @@ pub(crate) struct Bench {
 /// A file to be published.
 pub(crate) type File<'a> = (&'a str, &'a [u8]);
 
+/// Two releases that share a file's name and not its bytes.
+pub(crate) const ONE: &[File<'static>] = &[("index.html", b"one")];
+pub(crate) const TWO: &[File<'static>] = &[("index.html", b"two"), ("other", b"2")];
+
 impl Bench {
     pub(crate) async fn start() -> Self {
         let store = super::Store::start().await;
