@@ -164,7 +164,7 @@ mod tests {
 
     use super::*;
     use crate::model::manifest::{Mode, Origin};
-    use crate::model::run_spec::{DeploySpec, Limits, Profile};
+    use crate::model::run_spec::{DeploySpec, Health, Limits, Profile};
     use crate::model::{CellName, FilePath, ManifestName, NodeName, ObjectPath, UserName, VersionName};
 
     /// Path, size, and the object and offset where the bytes lie, unless it is the usual place.
@@ -193,6 +193,7 @@ mod tests {
             created_by: UserName::new("a").unwrap(),
             note: None,
             profile: Profile::Deploy(DeploySpec::default()),
+            health: Health::default(),
             limits: Limits::default(),
             files: files.collect(),
         }

@@ -145,6 +145,10 @@ impl Staging {
             };
             let (user, group) = manifest.profile.owner();
             let owner = users::owner(user, group)?;
+            // Whom a program is to run as is found missing before anything is stopped for it.
+            for run in manifest.profile.runs() {
+                users::owner(run.user.as_deref(), run.group.as_deref())?;
+            }
             let data = context.home.data().child_made(cell.as_str(), 0o750)?;
             if let Some((user, group)) = owner {
                 data.give_to(user, group)?;

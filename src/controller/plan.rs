@@ -196,5 +196,5 @@ fn file_at<'a>(files: &'a [ManifestFile], path: &FilePath) -> Option<&'a Manifes
 
 /// Whether a new version of this profile means a new process.
 fn restarts(profile: &Profile) -> bool {
-    profile.run().is_some()
+    !profile.runs().is_empty()
 }

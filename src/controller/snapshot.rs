@@ -128,9 +128,11 @@ impl Controller {
             created_by: self.actor().user.clone(),
             note: None,
             profile: resolved.profile,
+            health: resolved.health,
             limits: resolved.limits,
             files,
         };
+        manifest.requires = manifest.features();
         manifest.content_sha256 = content_sha256(&manifest);
         manifest.check().map_err(|error| ControllerError::invalid(&inputs.cell, error))?;
         let size = manifest.render().len() as u64;

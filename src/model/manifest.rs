@@ -12,7 +12,8 @@ use super::digest::Sha256Digest;
 use super::document::{self, Document, DocumentError};
 use super::name::{CellName, DeploymentName, ManifestName, NodeName, UserName, VersionName};
 use super::path::{FilePath, ObjectPath, check_together};
-use super::run_spec::{Limits, Profile};
+use super::process::ProcessError;
+use super::run_spec::{Health, Limits, Profile};
 
 /// A version of a cell, whole: what is on the node when it runs, and how it is run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,9 @@ pub struct Manifest {
     pub note: Option<String>,
     /// How it is run.
     pub profile: Profile,
+    /// When it counts as good.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub health: Health,
     /// The most that it may use.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limits: Limits,
@@ -50,7 +54,7 @@ pub struct Manifest {
     pub files: Vec<ManifestFile>,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -174,6 +178,9 @@ pub enum ManifestError {
     /// Paths that cannot lie together.
     #[error(transparent)]
     Path(#[from] super::path::PathError),
+    /// Processes that cannot be run together.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
     /// One file is larger than a version may hold.
     #[error("{path} has {size} bytes, more than the {} that a file may have", ManifestFile::MAX_BYTES)]
     FileTooLarge {
@@ -205,7 +212,15 @@ impl Manifest {
     pub const MAX_FILES: usize = 20_000;
 
     /// Features that `requires` may name.
-    pub const FEATURES: [&'static str; 0] = [];
+    pub const FEATURES: [&'static str; 2] = ["processes", "health"];
+
+    /// The features that it uses, for `requires`: an agent that would read past one of them must not deploy it.
+    #[must_use]
+    pub fn features(&self) -> Vec<String> {
+        let processes = matches!(&self.profile, Profile::Process(spec) if !spec.is_plain());
+        let used = [("processes", processes), ("health", !is_default(&self.health))];
+        used.into_iter().filter(|(_, used)| *used).map(|(feature, _)| feature.to_owned()).collect()
+    }
 
     /// Reads and checks a manifest: schema, features, paths, sizes and its own content digest.
     ///
@@ -237,6 +252,9 @@ impl Manifest {
                 return Err(problem("its end is beyond what an object can hold".to_owned()));
             }
             self.object_of(file).map_err(|error| problem(error.to_string()))?;
+        }
+        if let Profile::Process(spec) = &self.profile {
+            spec.check()?;
         }
         let computed = content_sha256(self);
         if computed == self.content_sha256 {

@@ -1,4 +1,4 @@
-//! Names of nodes, cells, manifests, users, versions and deployments.
+//! Names of nodes, cells, processes, manifests, users, versions and deployments.
 //!
 //! They become unit names, ARNs, object keys and paths on a root machine, so nothing else is allowed in them.
 
@@ -125,6 +125,10 @@ name!(
     CellName, "cell name", check_label
 );
 name!(
+    /// One process of a cell.
+    ProcessName, "process name", check_label
+);
+name!(
     /// A recipe that people edit.
     ManifestName, "manifest name", check_label
 );
@@ -140,6 +144,14 @@ name!(
     /// One uploaded release of a manifest.
     DeploymentName, "deployment name", check_version
 );
+
+impl ProcessName {
+    /// The only process of a cell whose manifest names none.
+    #[must_use]
+    pub fn main() -> Self {
+        Self("main".to_owned())
+    }
+}
 
 #[cfg(test)]
 mod tests {

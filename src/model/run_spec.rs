@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::process::ProcessSpec;
+
 /// How a cell is run on its node, by the name of the profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -11,7 +13,7 @@ pub enum Profile {
     /// Files in a folder, and nothing is run.
     Deploy(DeploySpec),
     /// The built-in process supervisor.
-    Process(RunSpec),
+    Process(ProcessSpec),
     /// A systemd service.
     Systemd(RunSpec),
     /// A program of supervisord.
@@ -33,12 +35,13 @@ impl Profile {
     /// Every profile's name.
     pub const NAMES: [&'static str; 4] = ["deploy", "process", "systemd", "supervisor"];
 
-    /// What is run, unless the profile runs nothing.
+    /// Every program that is run.
     #[must_use]
-    pub fn run(&self) -> Option<&RunSpec> {
+    pub fn runs(&self) -> Vec<&RunSpec> {
         match self {
-            Self::Deploy(_) => None,
-            Self::Process(run) | Self::Systemd(run) | Self::Supervisor(run) => Some(run),
+            Self::Deploy(_) => Vec::new(),
+            Self::Process(spec) => spec.processes.values().map(|process| &process.run).collect(),
+            Self::Systemd(run) | Self::Supervisor(run) => vec![run],
         }
     }
 
@@ -47,9 +50,8 @@ impl Profile {
     pub fn owner(&self) -> (Option<&str>, Option<&str>) {
         match self {
             Self::Deploy(spec) => (spec.user.as_deref(), spec.group.as_deref()),
-            Self::Process(run) | Self::Systemd(run) | Self::Supervisor(run) => {
-                (run.user.as_deref(), run.group.as_deref())
-            }
+            Self::Process(spec) => (spec.user.as_deref(), spec.group.as_deref()),
+            Self::Systemd(run) | Self::Supervisor(run) => (run.user.as_deref(), run.group.as_deref()),
         }
     }
 }
@@ -109,21 +111,82 @@ pub struct FromFile {
     pub key: Option<String>,
 }
 
-/// What happens when a program ends.
+/// What happens when a program ends. Only the `process` profile knows more than the first three.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Restart {
     /// When it is started again.
     pub policy: RestartPolicy,
-    /// How long to wait before.
+    /// How long to wait before the first time.
     pub delay_ms: u64,
     /// How often at most; without end if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_retries: Option<u32>,
+    /// How long each wait is, in percent of the one before: 200 doubles it every time.
+    #[serde(skip_serializing_if = "is_steady")]
+    pub backoff_percent: u32,
+    /// The longest that a wait grows to.
+    #[serde(skip_serializing_if = "is_usual_max_delay")]
+    pub max_delay_ms: u64,
+    /// How much longer or shorter than that a wait may be, by chance, in percent.
+    #[serde(skip_serializing_if = "is_exact")]
+    pub jitter_percent: u32,
+    /// What ran so long begins to count its restarts anew.
+    #[serde(skip_serializing_if = "is_usual_reset")]
+    pub reset_after_ms: u64,
+}
+
+impl Restart {
+    const STEADY_PERCENT: u32 = 100;
+    const MAX_DELAY_MS: u64 = 60_000;
+    const RESET_AFTER_MS: u64 = 60_000;
+
+    /// Whether nothing is set but what every profile knows.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let Self {
+            policy: _,
+            delay_ms: _,
+            max_retries: _,
+            backoff_percent,
+            max_delay_ms,
+            jitter_percent,
+            reset_after_ms,
+        } = self;
+        is_steady(backoff_percent)
+            && is_usual_max_delay(max_delay_ms)
+            && is_exact(jitter_percent)
+            && is_usual_reset(reset_after_ms)
+    }
+}
+
+fn is_steady(percent: &u32) -> bool {
+    *percent == Restart::STEADY_PERCENT
+}
+
+fn is_usual_max_delay(ms: &u64) -> bool {
+    *ms == Restart::MAX_DELAY_MS
+}
+
+fn is_exact(jitter_percent: &u32) -> bool {
+    *jitter_percent == 0
+}
+
+fn is_usual_reset(ms: &u64) -> bool {
+    *ms == Restart::RESET_AFTER_MS
 }
 
 impl Default for Restart {
     fn default() -> Self {
-        Self { policy: RestartPolicy::OnFailure, delay_ms: 1_000, max_retries: None }
+        Self {
+            policy: RestartPolicy::OnFailure,
+            delay_ms: 1_000,
+            max_retries: None,
+            backoff_percent: Self::STEADY_PERCENT,
+            max_delay_ms: Self::MAX_DELAY_MS,
+            jitter_percent: 0,
+            reset_after_ms: Self::RESET_AFTER_MS,
+        }
     }
 }
 
@@ -189,4 +252,20 @@ pub struct Limits {
     /// Size of a core dump of a process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub core_bytes: Option<u64>,
+}
+
+/// When a version that was brought up counts as good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Health {
+    /// So long every service must run, and none may be restarted.
+    pub min_healthy_ms: u64,
+    /// What is not good after so long has failed.
+    pub deadline_ms: u64,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { min_healthy_ms: 10_000, deadline_ms: 120_000 }
+    }
 }

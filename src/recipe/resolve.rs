@@ -22,6 +22,8 @@ pub struct Resolved {
     pub files: Vec<ResolvedFile>,
     /// How it is run, with templates rendered.
     pub profile: run_spec::Profile,
+    /// When it counts as good.
+    pub health: run_spec::Health,
     /// The most that it may use.
     pub limits: run_spec::Limits,
     /// The cell's labels: those of the manifest, and over them its own.
@@ -86,11 +88,12 @@ pub fn resolve(
         return Err(RecipeError { errors });
     }
     let profile = run::Runs { recipe, binding, context: &context, files: &files, errors: &mut errors }.profile();
+    let health = run_spec::Health::default();
     let limits = run::limits(&recipe.limits, &binding.overrides.limits);
     match profile {
         Some(profile) => {
             let labels = context.labels.clone();
-            RecipeError::unless(errors, Resolved { files, profile, limits, labels, context })
+            RecipeError::unless(errors, Resolved { files, profile, health, limits, labels, context })
         }
         None => Err(RecipeError { errors }),
     }

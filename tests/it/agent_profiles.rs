@@ -10,6 +10,7 @@ use fleetman::clock::SystemClock;
 use fleetman::model::content::content_sha256;
 use fleetman::model::heartbeat::{CellReport, Phase, RunningState};
 use fleetman::model::outcome::Ending;
+use fleetman::model::process::ProcessSpec;
 use fleetman::model::run_spec::{self, Restart, RunSpec, Stop};
 use fleetman::model::trigger::{Action, Target, TriggerOptions};
 use fleetman::model::{CellName, Code};
@@ -118,7 +119,7 @@ impl Node {
     async fn publish(&mut self, version: &str) -> Target {
         let files: &[(&str, &[u8])] = &[("version", version.as_bytes())];
         let mut manifest = self.bench.manifest("app", version, files);
-        manifest.profile = run_spec::Profile::Process(RunSpec {
+        manifest.profile = run_spec::Profile::Process(ProcessSpec::main(RunSpec {
             command: vec!["./run".to_owned()],
             env: Default::default(),
             user: None,
@@ -126,7 +127,7 @@ impl Node {
             working_dir: None,
             restart: Restart::default(),
             stop: Stop::default(),
-        });
+        }));
         manifest.content_sha256 = content_sha256(&manifest);
         let target = self.bench.upload(&manifest, files).await;
         self.bench.ask("app", Action::Deploy(target.clone())).await;

@@ -19,9 +19,8 @@ use fleetman::model::index::{About, Index, IndexEntry};
 use fleetman::model::keys::{AttemptId, WriteRule};
 use fleetman::model::manifest::{Manifest, ManifestFile, Mode, Origin};
 use fleetman::model::outcome::{Ending, Outcome};
-use fleetman::model::run_spec::{
-    EnvValue, FromFile, Limits, Profile, Restart, RestartPolicy, RunSpec, Stop, StopSignal,
-};
+use fleetman::model::process::ProcessSpec;
+use fleetman::model::run_spec::{EnvValue, FromFile, Health, Limits, Profile, Restart, RunSpec, Stop, StopSignal};
 use fleetman::model::sign::{PinnedKey, PrivateKey, Signer, Trust, sign, verify};
 use fleetman::model::trigger::{Action, Target, Trigger, TriggerOptions};
 use fleetman::model::{Code, Epoch, FilePath, Floor, Generation, ObjectKey, ObjectPath, Sha256Digest, UserName};
@@ -104,7 +103,7 @@ fn manifest() -> Manifest {
         created_at: time(0),
         created_by: alice(),
         note: Some("raise the pool size".to_owned()),
-        profile: Profile::Process(RunSpec {
+        profile: Profile::Process(ProcessSpec::main(RunSpec {
             command: vec!["bin/shop".to_owned(), "--port".to_owned(), "8080".to_owned()],
             env: BTreeMap::from([
                 ("POOL".to_owned(), EnvValue::Text("16".to_owned())),
@@ -116,9 +115,10 @@ fn manifest() -> Manifest {
             user: Some("shop".to_owned()),
             group: None,
             working_dir: Some(FilePath::new("share").unwrap()),
-            restart: Restart { policy: RestartPolicy::OnFailure, delay_ms: 1_000, max_retries: Some(5) },
+            restart: Restart { max_retries: Some(5), ..Restart::default() },
             stop: Stop { signal: StopSignal::Term, timeout_ms: 10_000 },
-        }),
+        })),
+        health: Health::default(),
         limits: Limits { open_files: Some(4096), memory_bytes: Some(1 << 30), ..Limits::default() },
         files: vec![
             file("bin/shop", b"#!/bin/sh\n", Mode::EXECUTE, Origin::Deployment),

@@ -108,7 +108,7 @@ fn the_examples_with_cells_become_versions() {
         "process-cell.yaml",
         &[("bin/api", 0o644), ("etc/api.toml", 0o644), ("public/a/b.css", 0o644)],
     );
-    let run = api.profile.run().unwrap();
+    let run = api.profile.runs()[0];
     assert_eq!(run.command[2], "127.0.0.1:9090");
     assert_eq!(api.limits.memory_bytes, Some(2 << 30));
 }

@@ -51,13 +51,14 @@ fn names_dates_and_places_are_no_content_and_everything_else_is() {
     for (field, value) in [("object", json!("packs/1")), ("offset", json!(7)), ("from", json!("template"))] {
         assert_eq!(changed(|m| m["files"][0][field] = value).content_sha256, content, "{field}");
     }
-    let inside: [(&str, Value); 7] = [
+    let inside: [(&str, Value); 8] = [
         ("requires", json!(["x"])),
         ("fleet", json!("6f1c2b5e-8d57-4a1e-9a3e-0b6a5d7c9e11")),
         ("node", json!("n2")),
         ("cell", json!("web2")),
         ("manifest", json!("site2")),
         ("profile", json!({"kind": "deploy", "user": "www"})),
+        ("health", json!({"deadline_ms": 5})),
         ("limits", json!({"open_files": 5})),
     ];
     for (field, value) in inside {
@@ -79,6 +80,7 @@ fn every_field_of_a_manifest_is_known_to_be_inside_or_outside() {
     // A new field must be put into one of the two lists of the test above.
     let full = changed(|m| {
         m["note"] = json!("x");
+        m["health"] = json!({"deadline_ms": 5});
         m["limits"] = json!({"open_files": 5});
     });
     let fields: Vec<String> = serde_json::to_value(&full).unwrap().as_object().unwrap().keys().cloned().collect();
@@ -95,6 +97,7 @@ fn every_field_of_a_manifest_is_known_to_be_inside_or_outside() {
         "created_by",
         "note",
         "profile",
+        "health",
         "limits",
         "files",
     ];

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ResolvedFile;
 use super::files::{listed, near_misses};
+use crate::model::process::ProcessSpec;
 use crate::model::{FilePath, run_spec};
 use crate::recipe::Written;
 use crate::recipe::either::{EnvValue, FromFile};
@@ -39,7 +40,7 @@ impl Runs<'_> {
                     group: group.clone().or_else(|| owner.group.clone()),
                 }))
             }
-            Profile::Process(run) => self.run("process", run).map(run_spec::Profile::Process),
+            Profile::Process(run) => self.run("process", run).map(ProcessSpec::main).map(run_spec::Profile::Process),
             Profile::Systemd(run) => self.run("systemd", run).map(run_spec::Profile::Systemd),
             Profile::Supervisor(run) => self.run("supervisor", run).map(run_spec::Profile::Supervisor),
         }
@@ -106,7 +107,7 @@ impl Runs<'_> {
             user: user.clone().or_else(|| run.user.clone()),
             group: group.clone().or_else(|| run.group.clone()),
             working_dir,
-            restart: run_spec::Restart { policy, delay_ms, max_retries },
+            restart: run_spec::Restart { policy, delay_ms, max_retries, ..run_spec::Restart::default() },
             stop: run_spec::Stop { signal, timeout_ms },
         })
     }

@@ -136,7 +136,11 @@ const RUN: &str = "vars: {port: 80}\nprofile:\n  process:\n    command: [bin/x, 
                    user: u\n    working_dir: bin\n    restart: {policy: always, max_retries: 3}\n";
 
 fn run_of(resolved: &Resolved) -> &run_spec::RunSpec {
-    resolved.profile.run().unwrap()
+    resolved.profile.runs()[0]
+}
+
+fn restart(policy: run_spec::RestartPolicy, delay_ms: u64, max_retries: u32) -> run_spec::Restart {
+    run_spec::Restart { policy, delay_ms, max_retries: Some(max_retries), ..run_spec::Restart::default() }
 }
 
 #[test]
@@ -148,8 +152,8 @@ fn a_cell_changes_what_it_names_and_leaves_the_rest() {
     assert_eq!(run.env["A"], run_spec::EnvValue::Text("n1".to_owned()));
     assert_eq!((run.user.as_deref(), run.group.as_deref()), (Some("u"), None));
     assert_eq!(run.working_dir.as_ref().map(FilePath::as_str), Some("bin"));
-    let restart = run_spec::Restart { policy: run_spec::RestartPolicy::Always, delay_ms: 1_000, max_retries: Some(3) };
-    assert_eq!((run.restart.clone(), run.stop.clone()), (restart, run_spec::Stop::default()));
+    let expected = restart(run_spec::RestartPolicy::Always, 1_000, 3);
+    assert_eq!((run.restart.clone(), run.stop.clone()), (expected, run_spec::Stop::default()));
 
     let cell = "vars: {port: 81}\noverrides:\n  env: {B: \"{{ cell }}\", C: {from_file: /s}}\n  group: g\n  \
                 restart: {delay: 5s}\n  stop: {signal: HUP}\n  limits: {memory: 1GiB}\n";
@@ -164,9 +168,9 @@ fn a_cell_changes_what_it_names_and_leaves_the_rest() {
         run_spec::EnvValue::FromFile(run_spec::FromFile { from_file: "/s".to_owned(), key: None })
     );
     assert_eq!((run.user.as_deref(), run.group.as_deref()), (Some("u"), Some("g")));
-    let restart = run_spec::Restart { policy: run_spec::RestartPolicy::Always, delay_ms: 5_000, max_retries: Some(3) };
+    let expected = restart(run_spec::RestartPolicy::Always, 5_000, 3);
     let stop = run_spec::Stop { signal: run_spec::StopSignal::Hup, ..run_spec::Stop::default() };
-    assert_eq!((run.restart.clone(), run.stop.clone()), (restart, stop));
+    assert_eq!((run.restart.clone(), run.stop.clone()), (expected, stop));
     assert_eq!((changed.limits.memory_bytes, changed.limits.tasks), (Some(1 << 30), Some(5)));
 
     let limits = "overrides: {limits: {open_files: 7, core: 1B}, restart: {policy: never, max_retries: 9}, stop: {timeout: 3s}}\n";
@@ -176,8 +180,8 @@ fn a_cell_changes_what_it_names_and_leaves_the_rest() {
         (changed.limits.open_files, changed.limits.core_bytes, changed.limits.tasks),
         (Some(7), Some(1), Some(5))
     );
-    let restart = run_spec::Restart { policy: run_spec::RestartPolicy::Never, delay_ms: 1_000, max_retries: Some(9) };
-    assert_eq!((run_of(&changed).restart.clone(), run_of(&changed).stop.timeout_ms), (restart, 3_000));
+    let expected = restart(run_spec::RestartPolicy::Never, 1_000, 9);
+    assert_eq!((run_of(&changed).restart.clone(), run_of(&changed).stop.timeout_ms), (expected, 3_000));
 
     let replaced = try_resolve(RUN, "overrides: {command: [y], user: w, working_dir: bin}\n", &release, &[]).unwrap();
     assert_eq!(

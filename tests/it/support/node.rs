@@ -17,7 +17,7 @@ use fleetman::model::index::{Index, IndexEntry};
 use fleetman::model::keys::AttemptId;
 use fleetman::model::manifest::{Manifest, ManifestFile, Mode, Origin};
 use fleetman::model::outcome::Outcome;
-use fleetman::model::run_spec::{DeploySpec, Limits, Profile};
+use fleetman::model::run_spec::{DeploySpec, Health, Limits, Profile};
 use fleetman::model::sign::{self, PinnedKey, PrivateKey, Signer, Trust, Verified};
 use fleetman::model::trigger::{Action, Target, Trigger, TriggerOptions};
 use fleetman::model::{
@@ -208,6 +208,7 @@ impl Bench {
             created_by: UserName::new("alice").unwrap(),
             note: None,
             profile: Profile::Deploy(DeploySpec::default()),
+            health: Health::default(),
             limits: Limits::default(),
             files: files.collect(),
         };
