@@ -1,6 +1,7 @@
 //! The task of one cell: takes in what is seen, writes down what follows, does it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::future::pending;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -13,6 +14,7 @@ use super::disk::apart;
 use super::home::CellHome;
 use super::perform::{Performer, under_way};
 use super::place::{Plot, look};
+use super::profile::{Profile, Work};
 use super::report::report;
 use super::stage::{Staged, Staging};
 use super::state::{AttemptKey, CellState, StateError, Step};
@@ -72,7 +74,7 @@ impl Handle {
         };
         cell.observe(Seen::Started { current }, context.now(), context.patience);
         let (inbox, receiver) = mpsc::channel(INBOX);
-        let (sender, report) = watch::channel(report(&cell, RunningState::Unknown));
+        let (sender, report) = watch::channel(report(&cell, RunningState::Unknown.into()));
         let performer = Performer::new(Arc::clone(context), name.clone(), home.clone());
         let task = Task {
             context: Arc::clone(context),
@@ -141,11 +143,30 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
-        while !self.stop.is_cancelled() && self.turn().await.is_some() {}
+        if self.resume().await.is_some() {
+            while !self.stop.is_cancelled() && self.turn().await.is_some() {}
+        }
         for (_, cancel) in self.cancels.values() {
             cancel.cancel();
         }
         while self.stagings.join_next().await.is_some() {}
+    }
+
+    /// Brings up what should run, from what the node itself knows. What is seen meanwhile is taken in: nobody who
+    /// tells this cell something waits for it.
+    async fn resume(&mut self) -> Option<()> {
+        let Some(profile) = self.cell.should_run().and_then(|placed| self.context.profiles.get(&placed.profile)) else {
+            return Some(());
+        };
+        let (profile, name) = (Arc::clone(profile), self.name.clone());
+        let mut resumed = profile.resume(&name);
+        loop {
+            tokio::select! {
+                () = &mut resumed => return Some(()),
+                message = self.inbox.recv() => self.take(message?).await?,
+                () = self.stop.cancelled() => return None,
+            }
+        }
     }
 
     /// Takes in, writes down, acts or waits. None once a test has stopped the agent or nobody is left to speak to.
@@ -216,14 +237,12 @@ impl Task {
     }
 
     async fn publish(&mut self) {
-        let placed = self.cell.state.placed.as_ref();
-        let profile = placed.and_then(|placed| self.context.profiles.get(&placed.profile));
-        let state = match profile {
+        let observed = match self.profile() {
             Some(profile) => profile.state(&self.name).await,
-            None if placed.is_some() => RunningState::Unknown,
-            None => RunningState::NotApplicable,
+            None if self.cell.state.placed.is_some() => RunningState::Unknown.into(),
+            None => RunningState::NotApplicable.into(),
         };
-        let report = report(&self.cell, state);
+        let report = report(&self.cell, observed);
         let changed = self.report.send_if_modified(|known| {
             let changed = *known != report;
             *known = report;
@@ -232,6 +251,12 @@ impl Task {
         if changed {
             self.context.changed.notify_one();
         }
+    }
+
+    /// What the cell is placed under.
+    fn profile(&self) -> Option<Arc<dyn Profile>> {
+        let placed = self.cell.state.placed.as_ref()?;
+        self.context.profiles.get(&placed.profile).cloned()
     }
 
     async fn act(&mut self, action: Action) -> Option<()> {
@@ -328,9 +353,12 @@ impl Task {
         let clock = Arc::clone(&self.context.clock);
         let now = clock.monotonic();
         let wakes = self.cell.wakes_at().map(|at| at.saturating_sub(now));
+        let (profile, name) = (self.profile(), self.name.clone());
+        let changed = profile.as_ref().map_or_else(|| Box::pin(pending()) as Work<'_, ()>, |it| it.changed(&name));
         let seen = tokio::select! {
             message = self.inbox.recv() => return self.take(message?).await,
             Some(joined) = self.stagings.join_next_with_id() => self.joined(joined),
+            () = changed => Some(Seen::Changed),
             () = clock.sleep(wakes.unwrap_or_default()), if wakes.is_some() => None,
             () = self.stop.cancelled() => None,
         };
@@ -356,6 +384,8 @@ impl Task {
             Seen::Staged { key, .. } => told(key, "the release is on the node, whole and verified"),
             Seen::Switched { key } => told(key, "the link points at the release"),
             Seen::Activated { key } => told(key, "the version is up"),
+            Seen::Passed { key } => told(key, "the version is good, and what to go back to from now on"),
+            Seen::NotStarted { key } => told(key, "something else runs; the version is brought up once more"),
             Seen::Restored { key, .. } => told(key, "the last known good release is back"),
             Seen::Stopped { key } => told(key, "the cell is stopped"),
             Seen::Removed { key } => told(key, "the cell is removed"),
@@ -364,6 +394,12 @@ impl Task {
                 let step = self.cell.attempt(*key).map(|attempt| step_name(&attempt.step)).unwrap_or_default();
                 let code = trouble.code;
                 tracing::warn!(%cell, %version, %generation, %code, step, "{}", trouble.message);
+            }
+            Seen::Pending { key, missing, deadline } => {
+                if let Some(trouble) = self.cell.overdue(*key, missing, *deadline, self.context.now()) {
+                    let (version, generation) = (version(key).unwrap_or_default(), key.at);
+                    tracing::warn!(%cell, %version, %generation, code = %trouble.code, "{}", trouble.message);
+                }
             }
             Seen::Refused { trouble, .. } => tracing::warn!(%cell, code = %trouble.code, "{}", trouble.message),
             Seen::Held(Some(why)) => tracing::warn!(%cell, "deployments are held: {why}"),
@@ -377,6 +413,7 @@ fn step_name(step: &Step) -> &'static str {
         Step::Fetching => "fetching",
         Step::Switching => "switching",
         Step::Activating => "activating",
+        Step::Checking => "checking",
         Step::RollingBack { .. } => "rolling back",
         Step::Stopping => "stopping",
         Step::Removing => "removing",

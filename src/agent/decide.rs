@@ -26,6 +26,9 @@ use crate::model::{Code, Floor};
 /// An attempt that did not survive so many restarts of the agent counts as failed.
 const MOST_RESUMES: u32 = 3;
 
+/// What was brought up is looked at so often until it is good.
+const BETWEEN_CHECKS: Duration = Duration::from_millis(500);
+
 /// Failed content that is remembered: it is in every heartbeat.
 const MOST_FAILED: usize = 16;
 
@@ -46,6 +49,8 @@ pub(super) struct Mind {
     pub(super) staging: BTreeSet<AttemptKey>,
     /// Why attempts do not go on.
     pub(super) waits: BTreeMap<AttemptKey, Wait>,
+    /// The version whose health is being watched.
+    pub(super) watch: Option<Watch>,
     /// What is wrong with what was read last from each place in the bucket.
     pub(super) refused: BTreeMap<Place, Fault>,
     /// What else stays wrong.
@@ -63,6 +68,15 @@ pub(super) struct Wait {
     pub(super) tries: u32,
     /// By the monotonic clock.
     pub(super) retry_at: Duration,
+}
+
+/// A version that was brought up and is not known to be good yet. By the monotonic clock, and so only while this agent
+/// looks: neither a jump of the clock nor an agent that was away makes a version fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Watch {
+    pub(super) key: AttemptKey,
+    pub(super) since: Duration,
+    pub(super) look_at: Duration,
 }
 
 /// How long to wait before trying again: doubled from the first to the longest.
@@ -121,7 +135,15 @@ impl Cell {
                 self.state.standing = Standing::Deployed;
                 self.mind.waits.remove(&key);
             }
-            Seen::Activated { key } => self.succeeded(key, now),
+            Seen::Activated { key } => self.activated(key, now),
+            Seen::Passed { key } => self.succeeded(key, now),
+            Seen::Pending { key, missing, deadline } => self.pending(key, &missing, deadline, now),
+            Seen::NotStarted { key } => self.not_started(key, now),
+            Seen::Changed => {
+                if let Some(watch) = &mut self.mind.watch {
+                    watch.look_at = now.monotonic;
+                }
+            }
             Seen::Restored { key, placed } => self.restored(key, placed, now),
             Seen::Stopped { key } => self.obeyed(key, Standing::Stopped, now),
             Seen::Removed { key } => {
@@ -153,6 +175,8 @@ impl Cell {
                 Step::Fetching => continue,
                 Step::Switching => Action::Do(Deed::Switch, key),
                 Step::Activating => Action::Do(Deed::Activate, key),
+                Step::Checking if self.watch(key).is_some_and(|watch| watch.look_at > now) => continue,
+                Step::Checking => Action::Do(Deed::Check, key),
                 Step::RollingBack { .. } => Action::Do(Deed::Restore, key),
                 Step::Stopping => Action::Do(Deed::Stop, key),
                 Step::Removing => Action::Do(Deed::Remove, key),
@@ -168,7 +192,18 @@ impl Cell {
     /// When [`Cell::next`] may have something to do although nothing was seen.
     pub(super) fn wakes_at(&self) -> Option<Duration> {
         let waits = self.mind.waits.iter().filter(|(key, _)| !self.mind.staging.contains(key));
-        waits.map(|(_, wait)| wait.retry_at).min()
+        let watch = self.mind.watch.filter(|watch| !self.mind.waits.contains_key(&watch.key));
+        waits.map(|(_, wait)| wait.retry_at).chain(watch.map(|watch| watch.look_at)).min()
+    }
+
+    fn watch(&self, key: AttemptKey) -> Option<Watch> {
+        self.mind.watch.filter(|watch| watch.key == key)
+    }
+
+    /// What is to run whatever the bucket says. What a trigger stops or removes is not brought up once more for that.
+    pub(super) fn should_run(&self) -> Option<&Placed> {
+        let ends = self.open().any(|attempt| matches!(attempt.step, Step::Stopping | Step::Removing));
+        self.state.placed.as_ref().filter(|_| self.state.standing == Standing::Deployed && !ends)
     }
 
     /// Whether the content that the wish names failed here before and the wish does not say to try again.
@@ -327,10 +362,16 @@ impl Cell {
     }
 
     fn end(&mut self, key: AttemptKey, ending: Ending, fault: Option<Fault>, now: Now) {
-        self.mind.waits.remove(&key);
+        self.forget(key);
         if let Some(attempt) = self.attempt_mut(key) {
             attempt.step = Step::Ended { ended_at: now.wall, ending, fault };
         }
+    }
+
+    /// Forgets what is only known of the attempt's present step.
+    fn forget(&mut self, key: AttemptKey) {
+        self.mind.waits.remove(&key);
+        self.mind.watch.take_if(|watch| watch.key == key);
     }
 
     fn supersede(&mut self, which: impl Fn(&Attempt) -> bool, now: Now) {

@@ -183,18 +183,20 @@ fn shed_words(report: &mut CellReport) {
     let waiting = report.waiting.iter_mut().map(|waiting| &mut waiting.message);
     let conditions = report.conditions.iter_mut().map(|condition| &mut condition.message);
     faults.chain(waiting).chain(conditions).for_each(String::clear);
+    report.processes.values_mut().for_each(|process| process.reason = None);
 }
 
-/// Leaves what runs.
+/// Leaves the version that runs.
 fn shed_versions(report: &mut CellReport) {
     (report.desired, report.known_good) = (None, None);
+    report.processes.clear();
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::heartbeat::{HostFacts, Phase, RunningState, VersionReport};
-    use crate::model::{Epoch, Floor, Generation, NodeName, Sha256Digest, VersionName};
+    use crate::model::heartbeat::{HostFacts, Phase, ProcessReport, ProcessState, RunningState, VersionReport};
+    use crate::model::{Epoch, Floor, Generation, NodeName, ProcessName, Sha256Digest, VersionName};
 
     fn beat(cells: usize) -> Heartbeat {
         let floor = Floor::new(Epoch::FIRST, Generation::FIRST);
@@ -202,6 +204,16 @@ mod tests {
         let digest = Sha256Digest::of(b"x");
         let version = VersionName::new("v".repeat(128)).unwrap();
         let version = VersionReport { version, manifest_sha256: digest, content_sha256: digest };
+        let process = ProcessReport {
+            state: ProcessState::Backoff,
+            pid: None,
+            since: None,
+            restarts: 7,
+            exit_code: Some(1),
+            exit_signal: None,
+            reason: Some("x".repeat(400)),
+        };
+        let processes = BTreeMap::from([(ProcessName::main(), process)]);
         let report = CellReport {
             profile: Some("deploy".to_owned()),
             phase: Phase::Failed,
@@ -213,6 +225,7 @@ mod tests {
             running: Some(version.clone()),
             known_good: Some(version),
             state: RunningState::NotApplicable,
+            processes: processes.clone(),
             attempt: 1,
             last_error: Some(fault.clone()),
             failed_content: vec![digest; 64],
@@ -261,6 +274,8 @@ mod tests {
         let report = &many.cells[&CellName::new("cell-399").unwrap()];
         assert_eq!(report.conditions[0].code, Code::NeedsOperator);
         assert_eq!((report.last_error.as_ref().unwrap().code, report.failed_content.len()), (Code::Io, 0));
+        let process = &report.processes[&ProcessName::main()];
+        assert_eq!((process.restarts, &process.reason), (7, &None));
 
         let (most, cut) = read(10_000);
         assert!(cut && most.cells.len() > 500, "{}", most.cells.len());

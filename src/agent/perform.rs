@@ -1,7 +1,9 @@
-//! The steps past fetching, carried out: switch, bring up, put back, stop, remove, tell.
+//! The steps past fetching, carried out: switch, bring up, watch, put back, stop, remove, tell.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::attempt_log::AttemptLog;
 use super::context::Context;
@@ -10,7 +12,7 @@ use super::disk::{DiskError, apart};
 use super::home::CellHome;
 use super::outbox::{log_name, outcome_name};
 use super::place::Plot;
-use super::profile::{Profile, Start};
+use super::profile::{Activation, Gate, Profile, Start};
 use super::release::{Look, difference};
 use super::stage::kept_manifest;
 use super::state::{Attempt, AttemptKey, CellState, Placed, Standing, Step, release_name};
@@ -119,12 +121,13 @@ impl Performer {
             }
             Deed::Activate => {
                 let (target, manifest) = self.manifest_of(attempt).await?;
-                self.activate(&target, &manifest, attempt.wish.options.force).await?;
+                self.activate(&target, &manifest, attempt.wish.options.force, key.activation()).await?;
                 log.line(format!("version {} is up under the {} profile", target.version, manifest.profile.name()));
                 Ok(Seen::Activated { key })
             }
+            Deed::Check => self.check(attempt, log).await,
             Deed::Restore => {
-                let placed = self.restore(state).await?;
+                let placed = self.restore(state, key.activation().restoring()).await?;
                 log.line(format!("back to version {}, the last known good one", placed.target.version));
                 Ok(Seen::Restored { key, placed })
             }
@@ -216,12 +219,18 @@ impl Performer {
     }
 
     /// Brings up what the link points at, and then clears what other profiles had of the cell.
-    async fn activate(&self, target: &Target, manifest: &Manifest, force: bool) -> Result<(), Trouble> {
+    async fn activate(
+        &self,
+        target: &Target,
+        manifest: &Manifest,
+        force: bool,
+        activation: Activation,
+    ) -> Result<(), Trouble> {
         let profile = self.profile(manifest.profile.name())?;
-        let release = profile.placement(&self.cell).releases_path().join(release_name(target));
-        let data = self.context.home.data().path().join(self.cell.as_str());
-        let start = Start { cell: &self.cell, manifest, release: &release, data: &data, force };
-        profile.activate(start).await?;
+        let (release, data) = (self.release_path(&profile, target), self.data_path());
+        profile
+            .activate(Start { cell: &self.cell, manifest, release: &release, data: &data, force, activation })
+            .await?;
         for (other, plot) in self.ours().await? {
             if other.name() != profile.name() {
                 other.stop(&self.cell).await?;
@@ -232,8 +241,41 @@ impl Performer {
         Ok(())
     }
 
+    fn release_path(&self, profile: &Arc<dyn Profile>, target: &Target) -> PathBuf {
+        profile.placement(&self.cell).releases_path().join(release_name(target))
+    }
+
+    fn data_path(&self) -> PathBuf {
+        self.context.home.data().path().join(self.cell.as_str())
+    }
+
+    /// Asks the profile whether what the attempt brought up is good.
+    async fn check(&mut self, attempt: &Attempt, log: &AttemptLog) -> Result<Seen, Trouble> {
+        let (key, force) = (attempt.key, attempt.wish.options.force);
+        let (target, manifest) = self.manifest_of(attempt).await?;
+        let profile = self.profile(manifest.profile.name())?;
+        let (release, data) = (self.release_path(&profile, &target), self.data_path());
+        let activation = key.activation();
+        let start = Start { cell: &self.cell, manifest: &manifest, release: &release, data: &data, force, activation };
+        match profile.check(start).await {
+            Gate::Passed => {
+                log.line("healthy");
+                Ok(Seen::Passed { key })
+            }
+            Gate::Pending(missing) => {
+                let deadline = Duration::from_millis(manifest.health.deadline_ms);
+                Ok(Seen::Pending { key, missing, deadline })
+            }
+            Gate::Failed(why) => Err(Trouble::new(Code::Unhealthy, why, Cure::OtherContent)),
+            Gate::NotStarted => {
+                log.line("it is not this that runs; it is brought up once more");
+                Ok(Seen::NotStarted { key })
+            }
+        }
+    }
+
     /// Puts the last known good release back, after verifying that it is still what it was (I3).
-    async fn restore(&self, state: &CellState) -> Result<Placed, Trouble> {
+    async fn restore(&self, state: &CellState, activation: Activation) -> Result<Placed, Trouble> {
         let lost = |what: String| Trouble::new(Code::NeedsOperator, what, Cure::OtherContent);
         let placed = state.known_good.clone().ok_or_else(|| lost("there is nothing to go back to".to_owned()))?;
         let manifest = self.kept_manifest(&placed.target).await?;
@@ -251,7 +293,7 @@ impl Performer {
         }
         self.stop_others(profile.name()).await?;
         self.switch(&profile, placed.release()).await?;
-        self.activate(&placed.target, &manifest, false).await?;
+        self.activate(&placed.target, &manifest, false, activation).await?;
         Ok(placed)
     }
 

@@ -1,14 +1,15 @@
 //! The port to whatever runs a cell.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, pending, ready};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::model::heartbeat::RunningState;
+use crate::model::heartbeat::{ProcessReport, RunningState};
 use crate::model::manifest::Manifest;
-use crate::model::{CellName, Code};
+use crate::model::{CellName, Code, Floor, ProcessName};
 
 /// What a profile promises to do.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -16,7 +17,10 @@ pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// How cells of one kind are run. The agent puts releases in place and switches the link; a profile does what is
 /// left: it starts, stops and looks.
 ///
-/// Every call may come again after a crash, and must then finish what the last one began.
+/// Every call may come again after a crash, and must then finish what the last one began. While one of
+/// [`resume`](Profile::resume), [`activate`](Profile::activate), [`stop`](Profile::stop) and
+/// [`remove`](Profile::remove) is under way nothing else is done to that cell, not even what a newer trigger asks for,
+/// so each must come back within a bounded time.
 pub trait Profile: fmt::Debug + Send + Sync {
     /// The profile's name, as manifests write it.
     fn name(&self) -> &'static str;
@@ -24,11 +28,32 @@ pub trait Profile: fmt::Debug + Send + Sync {
     /// Where releases and the link of `cell` are.
     fn placement(&self, cell: &CellName) -> Placement;
 
+    /// Brings up from what the node itself knows whatever of `cell` should run and does not.
+    ///
+    /// Asked once when the agent starts, for every cell that is deployed under this profile, before anything is asked
+    /// of the bucket: after a boot cells must come up without it. What runs already is left alone (I6). A failure is
+    /// for [`state`](Profile::state) to tell.
+    fn resume<'a>(&'a self, _cell: &'a CellName) -> Work<'a, ()> {
+        Box::pin(ready(()))
+    }
+
     /// Brings up what the link points at now, restarting what runs already.
+    ///
+    /// Idempotent by [`Start::activation`]: where the same activation was brought up before, nothing of it is
+    /// restarted. An agent that crashed before it could write down that it was done asks for the same one again.
     ///
     /// # Errors
     /// The release could not be brought up; the agent goes back to the last known good one.
     fn activate<'a>(&'a self, start: Start<'a>) -> Work<'a, Result<(), ProfileError>>;
+
+    /// Whether what was activated is good: the health that [`Manifest::health`] asks for.
+    ///
+    /// Asked again and again after `activate`, at least each 500 ms and whenever [`changed`](Profile::changed)
+    /// completes, also by an agent that was restarted meanwhile. It must answer at once from what is known, and count
+    /// the time that the cell is healthy by itself. The deadline is the agent's to keep.
+    fn check<'a>(&'a self, _start: Start<'a>) -> Work<'a, Gate> {
+        Box::pin(ready(Gate::Passed))
+    }
 
     /// Stops the cell and keeps it stopped, also across reboots. A cell that does not run is stopped.
     ///
@@ -43,8 +68,14 @@ pub trait Profile: fmt::Debug + Send + Sync {
     /// Something of it is still there.
     fn remove<'a>(&'a self, cell: &'a CellName) -> Work<'a, Result<(), ProfileError>>;
 
-    /// Whether the cell runs.
-    fn state<'a>(&'a self, cell: &'a CellName) -> Work<'a, RunningState>;
+    /// Whether the cell runs. It must answer at once.
+    fn state<'a>(&'a self, cell: &'a CellName) -> Work<'a, Observed>;
+
+    /// Completes once [`state`](Profile::state) may say something else of `cell` than it did last, so that the agent
+    /// reports it at once. What changed while nobody waited counts.
+    fn changed<'a>(&'a self, _cell: &'a CellName) -> Work<'a, ()> {
+        Box::pin(pending())
+    }
 
     /// The cells that the host holds something of, as their folders and units say; others than ours may be among
     /// them.
@@ -52,6 +83,65 @@ pub trait Profile: fmt::Debug + Send + Sync {
     /// # Errors
     /// The host could not be looked at.
     fn cells(&self) -> std::io::Result<Vec<CellName>>;
+}
+
+/// What a profile sees of a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// The cell as a whole.
+    pub state: RunningState,
+    /// Its processes, if the profile tells them apart.
+    pub processes: BTreeMap<ProcessName, ProcessReport>,
+}
+
+impl From<RunningState> for Observed {
+    fn from(state: RunningState) -> Self {
+        Self { state, processes: BTreeMap::new() }
+    }
+}
+
+/// Whether what was activated is good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// It is, and becomes the last known good version.
+    Passed,
+    /// It may become so; what is missing, for the time when the deadline passes.
+    Pending(String),
+    /// It will not become so, and why: the agent goes back to the last known good version.
+    Failed(String),
+    /// It is not this activation that runs: activate again.
+    NotStarted,
+}
+
+/// Names one bringing up of a cell: the trigger, the attempt at it, and whether it goes back. No two of a cell are
+/// the same unless the agent means to go on with the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Activation {
+    at: Floor,
+    attempt: u32,
+    restores: bool,
+}
+
+impl Activation {
+    /// Of an attempt's own version.
+    #[must_use]
+    pub fn new(at: Floor, attempt: u32) -> Self {
+        Self { at, attempt, restores: false }
+    }
+
+    /// Of the last known good version, after this one failed.
+    #[must_use]
+    pub fn restoring(self) -> Self {
+        Self { restores: true, ..self }
+    }
+}
+
+impl fmt::Display for Activation {
+    /// `<epoch>-<generation>-<attempt>`, as outcomes count them, and `-restore` if it goes back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, attempt, restores } = self;
+        write!(f, "{}-{}-{attempt}{}", at.epoch, at.generation, if *restores { "-restore" } else { "" })
+    }
 }
 
 /// Where releases and the link of a cell are: `<folder>/<link>` points to `<releases>/<release>`.
@@ -98,6 +188,8 @@ pub struct Start<'a> {
     pub data: &'a Path,
     /// Whether to overwrite what was changed by hand on the host.
     pub force: bool,
+    /// Which bringing up this is.
+    pub activation: Activation,
 }
 
 /// Why a profile did not do what it was asked.

@@ -1,13 +1,18 @@
 //! A cell in the heartbeat's words (I8).
 
+use std::collections::BTreeMap;
+
 use super::decide::Cell;
+use super::profile::Observed;
 use super::state::{Aftermath, Attempt, Placed, Standing, Step};
 use super::trouble::plain;
 use crate::model::Code;
 use crate::model::heartbeat::{CellReport, Condition, Fault, Phase, RunningState, VersionReport, Waiting};
+use crate::model::process::ProcessSpec;
 
-/// What the heartbeat says of a cell whose programs are in `state`.
-pub(super) fn report(cell: &Cell, state: RunningState) -> CellReport {
+/// What the heartbeat says of a cell of which its profile sees `observed`.
+pub(super) fn report(cell: &Cell, observed: Observed) -> CellReport {
+    let Observed { state, processes } = bounded(observed);
     let kept = &cell.state;
     let (phase, waiting) = phase(cell);
     let placed = |placed: &Option<Placed>| placed.as_ref().map(|placed| VersionReport::from(&placed.target));
@@ -39,11 +44,23 @@ pub(super) fn report(cell: &Cell, state: RunningState) -> CellReport {
         running: placed(&kept.placed),
         known_good: placed(&kept.known_good),
         state,
+        processes,
         attempt: kept.attempts,
         last_error: kept.last_error.clone(),
         failed_content: kept.failed.iter().map(|failed| failed.content_sha256).collect(),
         conditions,
     }
+}
+
+/// As much as a heartbeat takes, whatever a profile says.
+fn bounded(observed: Observed) -> Observed {
+    let Observed { mut state, processes } = observed;
+    if let RunningState::Failed { reason } = &mut state {
+        *reason = plain(reason);
+    }
+    let mut processes: BTreeMap<_, _> = processes.into_iter().take(ProcessSpec::MOST_PROCESSES).collect();
+    processes.values_mut().filter_map(|process| process.reason.as_mut()).for_each(|reason| *reason = plain(reason));
+    Observed { state, processes }
 }
 
 fn profile(cell: &Cell) -> Option<String> {
@@ -98,6 +115,7 @@ fn of_attempt(cell: &Cell, attempt: &Attempt) -> (Phase, Option<Waiting>) {
     }
     match attempt.step {
         Step::Fetching => (Phase::Fetching, None),
+        Step::Checking => (Phase::Checking, None),
         _ => (Phase::Activating, None),
     }
 }

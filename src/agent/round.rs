@@ -391,6 +391,7 @@ fn bare_report(phase: Phase, fault: &Fault) -> CellReport {
         running: None,
         known_good: None,
         state: RunningState::Unknown,
+        processes: BTreeMap::new(),
         attempt: 0,
         last_error: Some(fault.clone()),
         failed_content: Vec::new(),

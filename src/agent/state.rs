@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::belief::Identity;
 use super::disk::{DiskError, Folder};
+use super::profile::Activation;
 use crate::model::document::{self, Document};
 use crate::model::heartbeat::Fault;
 use crate::model::outcome::Ending;
@@ -127,6 +128,13 @@ pub(super) struct AttemptKey {
     pub(super) number: u32,
 }
 
+impl AttemptKey {
+    /// The bringing up of the attempt's version: the same however often the agent has to ask for it.
+    pub(super) fn activation(self) -> Activation {
+        Activation::new(self.at, self.number)
+    }
+}
+
 /// One try to carry out a trigger.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Attempt<W = Wish> {
@@ -153,6 +161,8 @@ pub(super) enum Step {
     Switching,
     /// The link points at it; it is being brought up.
     Activating,
+    /// It is up; whether it is good is being watched. Anything newer comes first.
+    Checking,
     /// It failed; the last known good release is being put back.
     RollingBack {
         /// What failed.

@@ -59,6 +59,7 @@ codes! {
     ClockSkew = "clock_skew", "the node's clock is too far from the store's";
     StoreError = "store_error", "the store answered with an error that has no name here";
     ActivationFailed = "activation_failed", "the profile could not bring the version up";
+    Unhealthy = "unhealthy", "the version came up, but not well enough or not in time";
     Interrupted = "interrupted", "the attempt was ended by a newer trigger or by the agent's end";
     StateInvalid = "state_invalid", "the agent's state on disk cannot be read; nothing is touched";
     FloorRebuilt = "floor_rebuilt", "the agent had no state, or an old one, and took its floor from the bucket";

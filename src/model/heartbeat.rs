@@ -11,7 +11,7 @@ use super::code::Code;
 use super::digest::Sha256Digest;
 use super::document::Document;
 use super::generation::Floor;
-use super::name::{CellName, NodeName, VersionName};
+use super::name::{CellName, NodeName, ProcessName, VersionName};
 use super::trigger::Target;
 
 /// The state of a node and of every cell on it.
@@ -152,6 +152,9 @@ pub struct CellReport {
     pub known_good: Option<VersionReport>,
     /// Whether it runs.
     pub state: RunningState,
+    /// Its processes, where the profile tells them apart.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub processes: BTreeMap<ProcessName, ProcessReport>,
     /// Counts the attempts at the highest trigger.
     #[serde(default)]
     pub attempt: u32,
@@ -286,6 +289,56 @@ pub enum RunningState {
     Unknown,
 }
 
+/// One process of a cell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessReport {
+    /// What it does.
+    pub state: ProcessState,
+    /// Its process id, while it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Since when it does that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<DateTime<Utc>>,
+    /// How often it was restarted since the version was activated.
+    #[serde(default)]
+    pub restarts: u32,
+    /// The code that it ended with last, if it ended by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The signal that ended it last, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_signal: Option<i32>,
+    /// What is wrong with it, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcessState {
+    /// It waits for others, or is on its way up.
+    Starting,
+    /// It runs.
+    Running,
+    /// It was told to end, and has not yet.
+    Stopping,
+    /// It does not run, and should not.
+    Stopped,
+    /// It ended and will be started again.
+    Backoff,
+    /// It ended badly and is not started again.
+    Crashed,
+    /// It cannot be started.
+    Failed,
+    /// A task that ended well.
+    Completed,
+    /// A state of a newer agent.
+    #[serde(other)]
+    Unknown,
+}
+
 /// Reads the entries one by one and leaves out what cannot be read: heartbeats are hostile text.
 fn readable_cells<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<CellName, CellReport>, D::Error> {
     let raw = BTreeMap::<String, Box<RawValue>>::deserialize(deserializer)?;
@@ -307,12 +360,13 @@ mod tests {
             "started_at":"2026-01-02T03:04:05Z","reported_at":"2026-01-02T03:04:05Z","interval_secs":60,
             "signing":"signed","cells":{
                 "good":{"phase":"up_to_date","state":{"state":"n/a"}},
-                "newer":{"phase":"levitating","state":{"state":"dreaming"}},
+                "newer":{"phase":"levitating","state":{"state":"dreaming"},"processes":{"main":{"state":"sleeping"}}},
                 "bad":{"phase":7},"<script>":{"phase":"up_to_date","state":{"state":"n/a"}}}}"#;
         let beat: Heartbeat = document::parse(text.as_bytes()).unwrap();
         let names: Vec<&str> = beat.cells.keys().map(CellName::as_str).collect();
         assert_eq!(names, ["good", "newer"]);
         let newer = &beat.cells[&CellName::new("newer").unwrap()];
         assert_eq!((newer.phase, &newer.state), (Phase::Unknown, &RunningState::Unknown));
+        assert_eq!(newer.processes[&ProcessName::main()].state, ProcessState::Unknown);
     }
 }

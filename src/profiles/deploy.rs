@@ -9,7 +9,7 @@
 
 use std::path::PathBuf;
 
-use crate::agent::{Placement, Profile, ProfileError, Start, Work};
+use crate::agent::{Observed, Placement, Profile, ProfileError, Start, Work};
 use crate::model::CellName;
 use crate::model::heartbeat::RunningState;
 
@@ -57,8 +57,8 @@ impl Profile for Deploy {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn state<'a>(&'a self, _cell: &'a CellName) -> Work<'a, RunningState> {
-        Box::pin(std::future::ready(RunningState::NotApplicable))
+    fn state<'a>(&'a self, _cell: &'a CellName) -> Work<'a, Observed> {
+        Box::pin(std::future::ready(RunningState::NotApplicable.into()))
     }
 
     fn cells(&self) -> std::io::Result<Vec<CellName>> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use fleetman::agent::{Agent, Placement, Profile, ProfileError, Profiles, Start, Work};
+use fleetman::agent::{Agent, Observed, Placement, Profile, ProfileError, Profiles, Start, Work};
 use fleetman::clock::SystemClock;
 use fleetman::model::content::content_sha256;
 use fleetman::model::heartbeat::{CellReport, Phase, RunningState};
@@ -81,10 +81,10 @@ impl Profile for StandIn {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn state<'a>(&'a self, _cell: &'a CellName) -> Work<'a, RunningState> {
+    fn state<'a>(&'a self, _cell: &'a CellName) -> Work<'a, Observed> {
         let running = self.running.lock().unwrap().is_some();
         let state = RunningState::Running { pid: Some(1), since: None, restarts: 0 };
-        Box::pin(std::future::ready(if running { state } else { RunningState::Stopped }))
+        Box::pin(std::future::ready(Observed::from(if running { state } else { RunningState::Stopped })))
     }
 
     fn cells(&self) -> std::io::Result<Vec<CellName>> {

@@ -246,6 +246,7 @@ fn heartbeat() -> Heartbeat {
         running: Some(version.clone()),
         known_good: Some(version),
         state: RunningState::Running { pid: Some(4321), since: Some(time(2)), restarts: 1 },
+        processes: BTreeMap::new(),
         attempt: 2,
         last_error: Some(Fault { code: Code::FileMissing, message: "bin/shop".to_owned(), at: time(3) }),
         failed_content: vec![Sha256Digest::of(b"bad")],

@@ -66,6 +66,22 @@ pub(in super::super) enum Seen {
     Activated {
         key: AttemptKey,
     },
+    /// What was brought up is good.
+    Passed {
+        key: AttemptKey,
+    },
+    /// It is not good yet, and must become so within `deadline`.
+    Pending {
+        key: AttemptKey,
+        missing: String,
+        deadline: Duration,
+    },
+    /// What runs is not what was brought up.
+    NotStarted {
+        key: AttemptKey,
+    },
+    /// What runs may have changed.
+    Changed,
     Restored {
         key: AttemptKey,
         placed: Placed,
@@ -118,6 +134,8 @@ pub(in super::super) enum Deed {
     Switch,
     /// Bring up what the link points at.
     Activate,
+    /// Look whether it is good.
+    Check,
     /// Let the link point at the last known good release, and bring it up.
     Restore,
     Stop,

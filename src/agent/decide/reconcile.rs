@@ -7,14 +7,18 @@ use super::{
 
 impl Cell {
     /// After a restart every attempt before its end is taken up again from its release's verification, which holds
-    /// for the ones that had switched already, too.
+    /// for the ones that had switched already, too. Only what is up already is just watched on: it ran beside the
+    /// agent, whose end says nothing of it.
     pub(super) fn started(&mut self, current: Option<&str>, now: Now) {
         for attempt in &mut self.state.journal {
-            if !matches!(attempt.step, Step::Switching | Step::Activating) {
-                continue;
+            let linked = placed_by(attempt).filter(|placed| Some(placed.release().as_str()) == current);
+            match attempt.step {
+                Step::Switching | Step::Activating => {}
+                Step::Checking if linked.is_none() => {}
+                _ => continue,
             }
             // The crash came between the switch and the journal's word of it.
-            if let Some(placed) = placed_by(attempt).filter(|placed| Some(placed.release().as_str()) == current) {
+            if let Some(placed) = linked {
                 self.state.placed = Some(placed);
                 self.state.standing = Standing::Deployed;
                 attempt.resumed += 1;

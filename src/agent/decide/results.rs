@@ -1,8 +1,10 @@
 //! What follows from how a step went.
 
+use std::time::Duration;
+
 use super::{
-    Aftermath, Attempt, AttemptKey, Cell, Code, Cure, Effort, Ending, Failed, Fault, MOST_FAILED, MOST_ORDERED, Now,
-    Patience, Placed, Standing, Step, Trouble, Verdict, Wait, placed_by,
+    Aftermath, Attempt, AttemptKey, BETWEEN_CHECKS, Cell, Code, Cure, Effort, Ending, Failed, Fault, MOST_FAILED,
+    MOST_ORDERED, MOST_RESUMES, Now, Patience, Placed, Standing, Step, Trouble, Verdict, Wait, Watch, placed_by,
 };
 
 impl Cell {
@@ -17,6 +19,53 @@ impl Cell {
         attempt.profile = Some(profile);
         attempt.effort = effort;
         self.supersede(|other| other.key.at < key.at, now);
+    }
+
+    pub(super) fn activated(&mut self, key: AttemptKey, now: Now) {
+        self.forget(key);
+        if let Some(attempt) = self.attempt_mut(key).filter(|attempt| attempt.step == Step::Activating) {
+            attempt.step = Step::Checking;
+            self.mind.watch = Some(Watch { key, since: now.monotonic, look_at: now.monotonic });
+        }
+    }
+
+    pub(super) fn pending(&mut self, key: AttemptKey, missing: &str, deadline: Duration, now: Now) {
+        if self.attempt(key).is_none_or(|attempt| attempt.step != Step::Checking) {
+            return;
+        }
+        if let Some(trouble) = self.overdue(key, missing, deadline, now) {
+            return self.failed(key, trouble.fault(now.wall), now);
+        }
+        self.mind.waits.remove(&key);
+        let since = self.watch(key).map_or(now.monotonic, |watch| watch.since);
+        self.mind.watch = Some(Watch { key, since, look_at: now.monotonic + BETWEEN_CHECKS });
+    }
+
+    /// What is wrong with a version that is not good yet, if its time is up.
+    pub(in super::super) fn overdue(
+        &self,
+        key: AttemptKey,
+        missing: &str,
+        deadline: Duration,
+        now: Now,
+    ) -> Option<Trouble> {
+        let watched = now.monotonic.saturating_sub(self.watch(key)?.since);
+        let message = || format!("it is not healthy after {deadline:?}: {missing}");
+        (watched >= deadline).then(|| Trouble::new(Code::Unhealthy, message(), Cure::OtherContent))
+    }
+
+    /// Brings it up once more; not for ever, or a version that never stays would never fail.
+    pub(super) fn not_started(&mut self, key: AttemptKey, now: Now) {
+        self.forget(key);
+        let Some(attempt) = self.attempt_mut(key).filter(|attempt| attempt.step == Step::Checking) else { return };
+        attempt.resumed += 1;
+        if attempt.resumed <= MOST_RESUMES {
+            attempt.step = Step::Activating;
+            return;
+        }
+        let message = format!("it was brought up {MOST_RESUMES} times, and something else runs each time");
+        let trouble = Trouble::new(Code::ActivationFailed, message, Cure::OtherContent);
+        self.failed(key, trouble.fault(now.wall), now);
     }
 
     pub(super) fn succeeded(&mut self, key: AttemptKey, now: Now) {
@@ -114,7 +163,7 @@ impl Cell {
         let good = self.state.known_good.as_ref().is_some_and(|good| good.target.content_sha256 != content_sha256);
         if switched && good {
             self.state.last_error = Some(fault.clone());
-            self.mind.waits.remove(&key);
+            self.forget(key);
             if let Some(attempt) = self.attempt_mut(key) {
                 attempt.step = Step::RollingBack { fault };
             }

@@ -11,6 +11,9 @@ use crate::model::{CellName, Epoch, Generation, NodeName, Sha256Digest, UserName
 
 const PATIENCE: Patience = Patience { first: Duration::from_secs(15), most: Duration::from_secs(300) };
 
+/// A version must be good after so long.
+const DEADLINE: Duration = Duration::from_secs(120);
+
 /// What a made-up trigger asks for; a number is a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Ask {
@@ -141,7 +144,7 @@ impl Walk {
                     assert!(self.staged.contains(&key), "I4: switched to what is not whole");
                 }
             }
-            Action::Do(Deed::Restore, _) | Action::Do(Deed::Activate, _) => assert!(supported && asked.is_some()),
+            Action::Do(Deed::Restore | Deed::Activate | Deed::Check, _) => assert!(supported && asked.is_some()),
             Action::Cancel(_) | Action::Do(Deed::Write, _) | Action::Look => {}
         }
         Some(action)
@@ -175,6 +178,15 @@ impl Walk {
             }
             (Action::Do(Deed::Switch, key), None) => Seen::Switched { key },
             (Action::Do(Deed::Activate, key), None) => Seen::Activated { key },
+            (Action::Do(Deed::Check, key), _) => match luck {
+                Luck::Well => Seen::Passed { key },
+                Luck::NotYet => Seen::Pending { key, missing: "web".to_owned(), deadline: DEADLINE },
+                Luck::BadContent => {
+                    let trouble = Trouble::new(Code::Unhealthy, "bad", Cure::OtherContent);
+                    Seen::StepFailed { key, trouble }
+                }
+                Luck::TooOld => Seen::NotStarted { key },
+            },
             (Action::Do(Deed::Stop, key), None) => Seen::Stopped { key },
             (Action::Do(Deed::Remove, key), None) => Seen::Removed { key },
             (Action::Do(Deed::Restore, key), None) => {
