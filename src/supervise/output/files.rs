@@ -58,10 +58,10 @@ pub(super) fn expire(
     current: Option<Label>,
 ) -> io::Result<()> {
     let labels = labels(&settings.folder, process)?;
-    let too_many = labels.len().saturating_sub(settings.max_files.get());
+    let too_many = labels.len().saturating_sub(settings.limits.max_files.get());
     for (index, label) in labels.into_iter().enumerate() {
         let age_days = today.signed_duration_since(label.day).num_days();
-        let expired = index < too_many || age_days > i64::from(settings.max_age_days);
+        let expired = index < too_many || age_days > i64::from(settings.limits.max_age_days);
         if expired && Some(label) != current {
             match fs::remove_file(settings.folder.join(label.file_name(process))) {
                 Ok(()) => {}

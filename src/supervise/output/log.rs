@@ -105,7 +105,7 @@ impl Log {
 
     /// Moves as much of `front` as the current file may hold, or begins the next one.
     fn take_some(&mut self, front: &mut Front<'_>) -> io::Result<()> {
-        let max_bytes = self.settings.max_file_bytes.get();
+        let max_bytes = self.settings.limits.max_file_bytes.get();
         let current = self.ready()?;
         let fitting = current.fitting(front.bytes(), max_bytes);
         if fitting == 0 {

@@ -41,11 +41,18 @@ const FOLLOWED_BYTES: usize = 1024 * 1024;
 const STACK_BYTES: usize = 256 * 1024;
 
 /// Where the output of a process is logged, and how much of it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
     /// The folder of the files, which must exist. Several processes may share it.
     pub folder: PathBuf,
+    /// How much is kept.
+    pub limits: LogLimits,
+}
+
+/// How much of the output of a process is kept in its log files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogLimits {
     /// How long a file may become; 10 MiB unless set.
     #[serde(default = "default_max_file_bytes")]
     pub max_file_bytes: NonZeroU64,
@@ -73,8 +80,14 @@ impl LogSettings {
     /// Logs in `folder`, within the default limits.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
+        Self { folder, limits: LogLimits::default() }
+    }
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
         let (max_file_bytes, max_files) = (default_max_file_bytes(), default_max_files());
-        Self { folder, max_file_bytes, max_files, max_age_days: default_max_age_days() }
+        Self { max_file_bytes, max_files, max_age_days: default_max_age_days() }
     }
 }
 

@@ -176,7 +176,7 @@ async fn a_follower_begins_with_what_is_held_and_goes_on_without_a_gap() {
 async fn a_follower_that_does_not_read_stalls_nothing_and_learns_what_it_lost() {
     const BLOCK: usize = 1_000_003;
     let mut bench = Bench::new();
-    bench.settings.max_files = NonZeroUsize::new(100).unwrap();
+    bench.settings.limits.max_files = NonZeroUsize::new(100).unwrap();
     let output = bench.open();
     let mut follow = output.follow();
     let written = noise(BLOCK).repeat(100);

@@ -8,7 +8,8 @@ use crate::clock::SystemClock;
 /// Many, so that output is rotated all the time.
 fn settings(folder: PathBuf) -> LogSettings {
     let max_file_bytes = NonZeroU64::new(300_000).unwrap();
-    LogSettings { max_file_bytes, max_files: NonZeroUsize::MAX, ..LogSettings::new(folder) }
+    let limits = LogLimits { max_file_bytes, max_files: NonZeroUsize::MAX, ..LogLimits::default() };
+    LogSettings { folder, limits }
 }
 
 /// Writes numbered lines, some alone and some thousands at a time, until told to stop. It returns all of them.

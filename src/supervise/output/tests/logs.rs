@@ -8,8 +8,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 impl Bench {
     fn limited(max_file_bytes: u64, max_files: usize) -> Self {
         let mut bench = Self::new();
-        bench.settings.max_file_bytes = NonZeroU64::new(max_file_bytes).unwrap();
-        bench.settings.max_files = NonZeroUsize::new(max_files).unwrap();
+        bench.settings.limits.max_file_bytes = NonZeroU64::new(max_file_bytes).unwrap();
+        bench.settings.limits.max_files = NonZeroUsize::new(max_files).unwrap();
         bench
     }
 
@@ -104,7 +104,7 @@ async fn only_so_many_files_are_kept() {
 #[tokio::test]
 async fn files_that_are_too_old_are_removed_at_the_start_and_with_each_new_file() {
     let mut bench = Bench::limited(100, 10);
-    bench.settings.max_age_days = 2;
+    bench.settings.limits.max_age_days = 2;
     bench.put("web.2026-02-26.1.log", b"too old");
     bench.put("web.2026-02-27.1.log", b"just not");
     let output = bench.open();

@@ -1,0 +1,86 @@
+//! Control groups, version 2: where the system lends us one, the kernel itself knows what belongs to a process; see
+//! `cgroups(7)`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A group of our own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cgroup {
+    folder: PathBuf,
+}
+
+impl Cgroup {
+    /// The group that the calling process is in, if it may be divided further.
+    ///
+    /// # Errors
+    /// There is no second version of control groups here, or it cannot be written to.
+    pub(super) fn own() -> io::Result<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let folder = own_folder(&mounts, &own)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "no cgroup2 file system is mounted"))?;
+        let group = Self { folder };
+        group.door()?;
+        Ok(group)
+    }
+
+    /// A group below this one, made if it is missing.
+    pub(super) fn child(&self, name: &str) -> io::Result<Self> {
+        let folder = self.folder.join(name);
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(Self { folder }),
+        }
+    }
+
+    /// The file to which a process writes `0` to enter.
+    pub(super) fn door(&self) -> io::Result<fs::File> {
+        fs::OpenOptions::new().write(true).open(self.folder.join("cgroup.procs"))
+    }
+
+    pub(super) fn members(&self) -> io::Result<Vec<i32>> {
+        let text = fs::read_to_string(self.folder.join("cgroup.procs"))?;
+        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+    }
+
+    /// Kills everything in it at once, forks included (since Linux 5.14).
+    pub(super) fn kill(&self) -> io::Result<()> {
+        fs::write(self.folder.join("cgroup.kill"), "1")
+    }
+
+    /// Removes it, if nothing is in it.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        fs::remove_dir(&self.folder)
+    }
+}
+
+/// Where the second version is mounted, and the calling process in it.
+fn own_folder(mounts: &str, own: &str) -> Option<PathBuf> {
+    let own = Path::new(own.lines().find_map(|line| line.strip_prefix("0::"))?);
+    mounts.lines().find_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        (kind.split(' ').next() == Some("cgroup2"))
+            .then(|| Some(Path::new(point).join(own.strip_prefix(root).ok()?)))
+            .flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_group_is_found_wherever_it_is_mounted() {
+        let pure = "24 1 0:22 / /proc rw - proc proc rw\n30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n";
+        let own = "0::/system.slice/web.service\n";
+        assert_eq!(own_folder(pure, own), Some("/sys/fs/cgroup/system.slice/web.service".into()));
+        let both = "31 23 0:27 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n32 23 0:28 /system.slice /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(own_folder(both, "4:pids:/x\n0::/system.slice/a\n"), Some("/sys/fs/cgroup/unified/a".into()));
+        assert_eq!(own_folder(both, "4:pids:/x\n"), None);
+        assert_eq!(own_folder(both, "0::/user.slice\n"), None, "what is not mounted here cannot be used");
+    }
+}

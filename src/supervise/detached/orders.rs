@@ -1,0 +1,77 @@
+//! `orders.json`: what a detached supervisor is to do, also after the machine was restarted.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::supervise::ServiceDef;
+
+const FILE: &str = "orders.json";
+
+/// The largest file that is believed to be our own.
+pub(super) const MOST_BYTES: u64 = 16 << 20;
+
+/// What is to run, and whether it is to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Orders {
+    /// Names this order: the same order again changes nothing, another one starts everything anew even if nothing else
+    /// is different.
+    pub id: String,
+    /// Whether it is to run.
+    pub wanted: Wanted,
+    /// What is to run.
+    pub service: ServiceDef,
+}
+
+/// Whether a service is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    /// It runs, also after the machine was restarted.
+    Up,
+    /// It does not.
+    Down,
+}
+
+impl Orders {
+    /// Reads the orders in the folder of a service; None if it was never given any.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not what was written there.
+    pub fn load(folder: &Path) -> io::Result<Option<Self>> {
+        let path = folder.join(FILE);
+        let meta = match fs::metadata(&path) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if meta.len() > MOST_BYTES {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is too large to be our own"));
+        }
+        Ok(Some(serde_json::from_slice(&fs::read(&path)?)?))
+    }
+
+    /// Makes these the orders that a crash of the machine leaves.
+    pub(super) fn save(&self, folder: &Path) -> io::Result<()> {
+        let new = folder.join(format!("{FILE}.new"));
+        let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_all()?;
+        fs::rename(&new, folder.join(FILE))?;
+        File::open(folder)?.sync_all()
+    }
+
+    /// Removes the orders of a service that is gone.
+    ///
+    /// # Errors
+    /// They are still there.
+    pub fn remove(folder: &Path) -> io::Result<()> {
+        match fs::remove_file(folder.join(FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What a service has on disk: its pipes, its records, and what is remembered of it.
+//!
+//! ```text
+//! <folder>/<service>/run/lock             held by the supervisor that runs the service
+//! <folder>/<service>/run/state.json       what each process did last, for the next supervisor of this boot
+//! <folder>/<service>/run/<process>.out    the pipe that the process writes to
+//! <folder>/<service>/run/<process>.pid    who the process is, written by itself before it becomes the program
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use super::definition::ProcessDef;
+use super::error::SupervisorError;
+use super::proc;
+use super::spawn::Record;
+use super::state::ProcessStatus;
+use crate::clock::SharedClock;
+
+const STATE: &str = "state.json";
+
+/// The largest file that is believed to be our own.
+const MOST_STATE: u64 = 64 << 20;
+
+/// How long a child of a killed supervisor may take to become its program and let go of the lock, and how often it is
+/// asked.
+const LOCK_WITHIN: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// What a supervisor leaves to the next one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Remembered {
+    /// Of another boot nothing runs any more.
+    pub(super) boot_id: String,
+    pub(super) processes: BTreeMap<String, Former>,
+}
+
+/// What is remembered of a process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Former {
+    /// What it was started by.
+    pub(super) def: ProcessDef,
+    pub(super) status: ProcessStatus,
+    pub(super) restarts: u32,
+    pub(super) restarts_in_a_row: u32,
+}
+
+/// The folder of one service, taken.
+#[derive(Debug)]
+pub(super) struct Home {
+    run: PathBuf,
+    pub(super) logs: PathBuf,
+    boot_id: String,
+    /// Device and inode of the folder: a name for it that no container shares.
+    identity: (u64, u64),
+    _lock: File,
+}
+
+impl Home {
+    /// Takes the service; None if another supervisor has it.
+    pub(super) async fn take(folder: &Path, clock: &SharedClock) -> Result<Option<Self>, SupervisorError> {
+        let (run, logs) = (folder.join("run"), folder.join("logs"));
+        make(&run)?;
+        make(&logs)?;
+        let Some(lock) = lock(&run.join("lock"), clock).await? else { return Ok(None) };
+        let meta = fs::metadata(&run).map_err(at("reading", &run))?;
+        let boot_id = proc::boot_id().map_err(at("reading", Path::new("/proc/sys/kernel/random/boot_id")))?;
+        Ok(Some(Self { run, logs, boot_id, identity: (meta.dev(), meta.ino()), _lock: lock }))
+    }
+
+    /// What marks everything that `process` starts.
+    pub(super) fn mark(&self, service: &str, process: &str) -> String {
+        format!("{:x}.{:x}/{service}/{process}", self.identity.0, self.identity.1)
+    }
+
+    pub(super) fn pipe_path(&self, process: &str) -> PathBuf {
+        self.run.join(format!("{process}.out"))
+    }
+
+    /// The pipe's reading end, and its device and inode. What an earlier process wrote and nobody read is still in it
+    /// while anything has it open.
+    pub(super) fn pipe(&self, process: &str) -> Result<(OwnedFd, (u64, u64)), SupervisorError> {
+        let path = self.pipe_path(process);
+        match rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(at("making", &path)(error.into())),
+        }
+        // Also for writing, so that it never ends: writers come and go.
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd = rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| at("opening", &path)(error.into()))?;
+        let stat = rustix::fs::fstat(&fd).map_err(|error| at("reading", &path)(error.into()))?;
+        if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Fifo {
+            let error = io::Error::new(io::ErrorKind::AlreadyExists, "it is no pipe; remove it");
+            return Err(at("opening", &path)(error));
+        }
+        Ok((fd, (stat.st_dev, stat.st_ino)))
+    }
+
+    /// Who `process` is.
+    pub(super) fn record(&self, process: &str) -> Result<Record, SupervisorError> {
+        let path = self.run.join(format!("{process}.pid"));
+        Record::open(&path).map_err(at("opening", &path))
+    }
+
+    /// What the supervisor before left, if it was of this boot and can be read.
+    pub(super) fn load(&self) -> BTreeMap<String, Former> {
+        let path = self.run.join(STATE);
+        let is_small = fs::metadata(&path).is_ok_and(|meta| meta.len() <= MOST_STATE);
+        let Some(bytes) = is_small.then(|| fs::read(&path).ok()).flatten() else { return BTreeMap::new() };
+        match serde_json::from_slice::<Remembered>(&bytes) {
+            Ok(remembered) if remembered.boot_id == self.boot_id => remembered.processes,
+            Ok(_) => BTreeMap::new(),
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "what was left by the supervisor before cannot be read");
+                BTreeMap::new()
+            }
+        }
+    }
+
+    /// Leaves word to the next supervisor. It need not survive the machine: of another boot nothing runs any more.
+    pub(super) fn save(&self, processes: BTreeMap<String, Former>) -> io::Result<()> {
+        let remembered = Remembered { boot_id: self.boot_id.clone(), processes };
+        let new = self.run.join(format!("{STATE}.new"));
+        let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+        serde_json::to_writer(&mut file, &remembered)?;
+        fs::rename(&new, self.run.join(STATE))
+    }
+
+    /// Removes what `process` had here; its logs stay.
+    pub(super) fn forget(&self, process: &str) {
+        for path in [self.pipe_path(process), self.run.join(format!("{process}.pid"))] {
+            if let Err(error) = fs::remove_file(&path).or_else(absent_is_fine) {
+                tracing::warn!(file = %path.display(), %error, "a file of a removed process stays behind");
+            }
+        }
+    }
+}
+
+/// Makes a folder that only its owner can look into, with those above it.
+pub(super) fn make(folder: &Path) -> Result<(), SupervisorError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at("making", folder))
+}
+
+/// Takes a lock, which is given back when the file is closed; None if another one holds it. A child of one that was
+/// killed may hold it until it has become its program, so it is asked for a while.
+pub(super) async fn lock(path: &Path, clock: &SharedClock) -> Result<Option<File>, SupervisorError> {
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
+    let file = file.map_err(at("opening", path))?;
+    let give_up_at = clock.monotonic() + LOCK_WITHIN;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) if clock.monotonic() >= give_up_at => return Ok(None),
+            Err(rustix::io::Errno::WOULDBLOCK) => clock.sleep(LOCK_PAUSE).await,
+            Err(error) => return Err(at("locking", path)(error.into())),
+        }
+    }
+}
+
+fn absent_is_fine(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+pub(super) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> SupervisorError + 'a {
+    move |source| SupervisorError::Disk { doing, path: path.to_owned(), source }
+}

@@ -1,0 +1,142 @@
+//! Processes as the kernel shows them in `/proc`; see `proc(5)`.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// The largest environment that is searched for a mark.
+const MOST_ENVIRON: u64 = 4 << 20;
+
+/// The part of `/proc/<pid>/stat` that says who is who.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) pid: i32,
+    pub(super) parent: i32,
+    pub(super) session: i32,
+    pub(super) is_zombie: bool,
+    /// When it started, in clock ticks since boot: with the pid it names one process of this boot.
+    pub(super) start: u64,
+}
+
+impl Stat {
+    /// Reads the one line of the file. The program's name stands in it unescaped, between the first `(` and the last
+    /// `)`.
+    pub(super) fn parse(line: &[u8]) -> Option<Self> {
+        let line = std::str::from_utf8(&line[..line.iter().position(|byte| *byte == b'(')?]).ok().zip(
+            line.iter().rposition(|byte| *byte == b')').and_then(|end| std::str::from_utf8(&line[end + 1..]).ok()),
+        );
+        let (pid, rest) = line?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        // Numbered from 3 in the manual: 3 state, 4 ppid, 6 session, 22 starttime.
+        Some(Self {
+            pid: pid.trim().parse().ok()?,
+            parent: fields.get(1)?.parse().ok()?,
+            session: fields.get(3)?.parse().ok()?,
+            is_zombie: matches!(*fields.first()?, "Z" | "X"),
+            start: fields.get(19)?.parse().ok()?,
+        })
+    }
+
+    /// The process with this id; None if there is none.
+    pub(super) fn read(pid: i32) -> Option<Self> {
+        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// Whether the process still runs.
+    pub(super) fn lives(&self) -> bool {
+        Self::read(self.pid).is_some_and(|now| now.start == self.start && !now.is_zombie)
+    }
+
+    /// Sends a signal to this very process, and to no other that got its id since. One that is gone needs none.
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        match self.handle() {
+            Some(fd) => match pidfd_send_signal(fd, signal) {
+                Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
+                Err(error) => Err(error.into()),
+            },
+            None => Ok(()),
+        }
+    }
+
+    /// A descriptor of this very process; None if it is gone.
+    pub(super) fn handle(&self) -> Option<OwnedFd> {
+        let fd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
+        // The descriptor holds on to one process; now it must be seen to be the right one.
+        Self::read(self.pid).filter(|now| now.start == self.start)?;
+        Some(fd)
+    }
+}
+
+/// All processes.
+pub(super) fn all() -> Vec<Stat> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter_map(Stat::read).collect()
+}
+
+/// The children of the calling process. None where the kernel does not list them (`CONFIG_PROC_CHILDREN`).
+pub(super) fn own_children() -> Option<Vec<i32>> {
+    let mut children = Vec::new();
+    for thread in fs::read_dir("/proc/self/task").ok()? {
+        let text = match fs::read_to_string(thread.ok()?.path().join("children")) {
+            Ok(text) => text,
+            // A thread that ended meanwhile has left its children to another one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !children.is_empty() => continue,
+            Err(_) => return None,
+        };
+        children.extend(text.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+    }
+    Some(children)
+}
+
+/// Whether the process was started with `variable` (`NAME=value`) in its environment. A process may overwrite what is
+/// shown here, so a `no` proves nothing.
+pub(super) fn was_started_with(pid: i32, variable: &[u8]) -> bool {
+    let mut environ = Vec::new();
+    let read = fs::File::open(format!("/proc/{pid}/environ"))
+        .and_then(|file| file.take(MOST_ENVIRON).read_to_end(&mut environ));
+    read.is_ok() && environ.split(|byte| *byte == 0).any(|other| other == variable)
+}
+
+/// Whether standard output or standard error of the process is the file with this device and inode.
+pub(super) fn writes_to(pid: i32, file: (u64, u64)) -> bool {
+    [1, 2].iter().any(|fd| {
+        let meta = fs::metadata(format!("/proc/{pid}/fd/{fd}"));
+        meta.is_ok_and(|meta| (meta.dev(), meta.ino()) == file)
+    })
+}
+
+/// Names this boot of the machine: process ids and start times mean nothing across boots.
+pub(super) fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_full_of_brackets_does_not_hide_the_fields() {
+        let line = b"42 (a) S 1 (b\xff) S 7 42 41 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 123456 1 2 3\n";
+        let expected = Stat { pid: 42, parent: 7, session: 41, is_zombie: false, start: 123_456 };
+        assert_eq!(Stat::parse(line), Some(expected));
+        assert_eq!(Stat::parse(b"42 (a) S 7"), None);
+        assert_eq!(Stat::parse(b""), None);
+    }
+
+    #[test]
+    fn this_process_is_found_by_all_that_is_known_of_it() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let me = Stat::read(pid).unwrap();
+        assert!(me.lives() && me.handle().is_some() && all().contains(&me));
+        let earlier = Stat { start: me.start - 1, ..me };
+        assert!(!earlier.lives() && earlier.handle().is_none(), "another process had the id then");
+        let path = format!("PATH={}", std::env::var("PATH").unwrap());
+        assert!(was_started_with(pid, path.as_bytes()));
+        assert!(!was_started_with(pid, &path.as_bytes()[..path.len() - 1]));
+        assert!(boot_id().unwrap().len() >= 32);
+    }
+}

@@ -1,0 +1,323 @@
+//! Starting a program as its definition says. The one place of the crate with `unsafe` code: what a process changes
+//! about itself between `fork` and `exec`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Gid, Pid, Resource, Rlimit, Uid};
+
+use super::MARK;
+use super::definition::{EnvFile, EnvValue, ProcessDef};
+use super::proc::Stat;
+use super::users::Account;
+
+/// The largest file that a variable is read from.
+const MOST_SECRET: u64 = 64 << 10;
+
+/// Where in the record file the child writes which step it is about to take. Before it stands its line of `/proc`.
+const STEP_AT: u64 = 1024;
+
+/// The record file never grows, so that a full disk cannot keep a child from writing to it.
+const RECORD_BYTES: usize = 1025;
+
+/// What is needed to start a process besides its definition.
+pub(super) struct Launch<'a> {
+    pub(super) def: &'a ProcessDef,
+    /// The value of [`MARK`].
+    pub(super) mark: &'a str,
+    /// Standard output and error.
+    pub(super) output: OwnedFd,
+    /// Where the child writes down who it is before it becomes the program: so there is no moment at which a program
+    /// runs that no record tells of, even if the supervisor is killed meanwhile.
+    pub(super) record: &'a Record,
+    /// The `cgroup.procs` to enter.
+    pub(super) door: Option<File>,
+}
+
+/// The file in which a child writes down who it is.
+#[derive(Debug)]
+pub(super) struct Record(File);
+
+impl Record {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        if file.metadata()?.len() != RECORD_BYTES as u64 {
+            file.set_len(0)?;
+            file.write_all_at(&[b' '; RECORD_BYTES], 0)?;
+        }
+        Ok(Self(file))
+    }
+
+    /// The process that was started last. It may have ended, even before it became the program.
+    pub(super) fn read(&self) -> Option<Stat> {
+        let mut line = [0; STEP_AT as usize];
+        self.0.read_exact_at(&mut line, 0).ok()?;
+        Stat::parse(&line)
+    }
+
+    fn clear(&self) -> io::Result<()> {
+        self.0.write_all_at(&[b' '; RECORD_BYTES], 0)
+    }
+
+    fn step(&self) -> Option<Step> {
+        let mut step = [0];
+        self.0.read_exact_at(&mut step, STEP_AT).ok()?;
+        Step::ALL.into_iter().find(|known| *known as u8 == step[0])
+    }
+}
+
+/// What a child does before it becomes the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Step {
+    Session = b's',
+    Record = b'r',
+    Cgroup = b'c',
+    OpenFiles = b'n',
+    Core = b'k',
+    Groups = b'g',
+    Group = b'h',
+    User = b'u',
+    Folder = b'd',
+    Exec = b'x',
+}
+
+impl Step {
+    const ALL: [Self; 10] = [
+        Self::Session,
+        Self::Record,
+        Self::Cgroup,
+        Self::OpenFiles,
+        Self::Core,
+        Self::Groups,
+        Self::Group,
+        Self::User,
+        Self::Folder,
+        Self::Exec,
+    ];
+
+    fn doing(self, def: &ProcessDef) -> String {
+        match self {
+            Self::Session => "making a session".to_owned(),
+            Self::Record => "writing down its process id".to_owned(),
+            Self::Cgroup => "entering its control group".to_owned(),
+            Self::OpenFiles => "setting the limit of open files".to_owned(),
+            Self::Core => "setting the limit of core dumps".to_owned(),
+            Self::Groups | Self::Group | Self::User => {
+                let user = def.user.as_deref().unwrap_or("its own user");
+                format!("becoming {user} (only root can become somebody else)")
+            }
+            Self::Folder => {
+                let folder = def.working_dir.as_deref().unwrap_or(Path::new("/"));
+                format!("entering the working folder {}", folder.display())
+            }
+            Self::Exec => format!("executing {}", def.run.words().first().unwrap_or(&"")),
+        }
+    }
+}
+
+/// Starts the program and returns its id. It is the leader of a session of its own; its standard input is `/dev/null`.
+///
+/// # Errors
+/// Why it could not be started, for people.
+pub(super) fn launch(launch: Launch<'_>) -> Result<Pid, String> {
+    let Launch { def, mark, output, record, door } = launch;
+    let account = Account::find(def.user.as_deref(), def.group.as_deref()).map_err(|error| in_full(&error))?;
+    let env = environment(&def.env)?;
+    let words = def.run.words();
+    let Some((program, arguments)) = words.split_first() else { return Err("it has no command".to_owned()) };
+    if let Some(account) = &account {
+        // A program that opens `/dev/stderr` opens the pipe anew, as itself. Who is not root cannot give it away, and
+        // fails to become somebody else below.
+        let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+        rustix::fs::fchown(&output, Some(uid), Some(gid)).ok();
+    }
+    let share = |error: io::Error| format!("passing it its output: {error}");
+    let errors = output.try_clone().map_err(share)?;
+    record.clear().map_err(|error| format!("clearing its record: {error}"))?;
+
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(env).env(MARK, mark);
+    command.stdin(Stdio::null()).stdout(output).stderr(errors);
+    let folder = def.working_dir.clone().unwrap_or_else(|| "/".into());
+    let folder = std::ffi::CString::new(folder.into_os_string().into_encoded_bytes())
+        .map_err(|_| "a NUL byte in the working folder".to_owned())?;
+    let (record_fd, door_fd) = (record.0.as_raw_fd(), door.as_ref().map(|door| door.as_raw_fd()));
+    let become_ = Becoming {
+        record: record_fd,
+        door: door_fd,
+        open_files: def.limits.open_files,
+        core_bytes: def.limits.core_bytes,
+        umask: def.umask,
+        ids: account.as_ref().map(|account| (Uid::from_raw(account.uid), Gid::from_raw(account.gid))),
+        groups: account.map(|account| account.groups.into_iter().map(Gid::from_raw).collect()).unwrap_or_default(),
+        folder,
+    };
+    #[expect(unsafe_code, reason = "the standard library has no safe way to prepare a child")]
+    // SAFETY: between fork and exec only what is async-signal-safe may be called. `run` makes system calls through
+    // wrappers that are nothing but system calls, on memory that was allocated before the fork; it neither allocates
+    // nor takes locks. The descriptors stay open in the parent until `spawn` has returned.
+    unsafe {
+        command.pre_exec(move || become_.run());
+    }
+    let spawned = command.spawn();
+    drop(door);
+    match spawned {
+        // Whoever waits for it does so by its id.
+        Ok(child) => i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| "it has no id".to_owned()),
+        Err(error) => {
+            let doing = record.step().unwrap_or(Step::Session).doing(def);
+            Err(format!("{doing}: {}", explain(&error)))
+        }
+    }
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+        Some(rustix::io::Errno::TOOBIG) => {
+            "the arguments and the environment are too large; a single one may have 128 KiB, all together a quarter of \
+             the stack limit"
+                .to_owned()
+        }
+        Some(rustix::io::Errno::NOEXEC) => "it is no program, and has no `#!` line".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// The child's own part.
+struct Becoming {
+    record: RawFd,
+    door: Option<RawFd>,
+    open_files: Option<u64>,
+    core_bytes: Option<u64>,
+    umask: Option<u32>,
+    ids: Option<(Uid, Gid)>,
+    groups: Vec<Gid>,
+    folder: std::ffi::CString,
+}
+
+impl Becoming {
+    fn run(&self) -> io::Result<()> {
+        #[expect(unsafe_code, reason = "descriptors cross the fork as numbers")]
+        // SAFETY: the parent keeps both open until `spawn` returns, and the fork has copied them.
+        let (record, door) =
+            unsafe { (BorrowedFd::borrow_raw(self.record), self.door.map(|door| BorrowedFd::borrow_raw(door))) };
+        let at = |step: Step| rustix::io::pwrite(record, &[step as u8], STEP_AT).map(|_| ());
+        at(Step::Session)?;
+        rustix::process::setsid()?;
+        at(Step::Record)?;
+        let mut line = [0_u8; STEP_AT as usize];
+        let stat = rustix::fs::open(c"/proc/self/stat", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())?;
+        let length = rustix::io::read(&stat, &mut line)?;
+        rustix::io::pwrite(record, &line[..length], 0)?;
+        drop(stat);
+        if let Some(door) = door {
+            at(Step::Cgroup)?;
+            rustix::io::write(door, b"0")?;
+        }
+        let limit = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
+        if let Some(most) = self.open_files {
+            at(Step::OpenFiles)?;
+            rustix::process::setrlimit(Resource::Nofile, limit(most))?;
+        }
+        if let Some(most) = self.core_bytes {
+            at(Step::Core)?;
+            rustix::process::setrlimit(Resource::Core, limit(most))?;
+        }
+        if let Some(mask) = self.umask {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+        }
+        if let Some((uid, gid)) = self.ids {
+            let mine = (rustix::process::geteuid(), rustix::process::getegid()) == (uid, gid);
+            // Who is this user already may not be allowed to set its groups, and need not.
+            if !mine || uid.is_root() {
+                at(Step::Groups)?;
+                rustix::thread::set_thread_groups(&self.groups)?;
+                at(Step::Group)?;
+                rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+                at(Step::User)?;
+                rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+            }
+        }
+        at(Step::Folder)?;
+        rustix::process::chdir(self.folder.as_c_str())?;
+        at(Step::Exec)?;
+        Ok(())
+    }
+}
+
+/// The environment with the values that lie in files.
+fn environment(env: &BTreeMap<String, EnvValue>) -> Result<BTreeMap<&str, String>, String> {
+    env.iter().map(|(name, value)| Ok((name.as_str(), read_value(name, value)?))).collect()
+}
+
+fn read_value(name: &str, value: &EnvValue) -> Result<String, String> {
+    match value {
+        EnvValue::Text(text) => Ok(text.clone()),
+        EnvValue::File(file) => file.read().map_err(|error| format!("the variable {name}: {}", in_full(&error))),
+    }
+}
+
+/// Why the value of a variable could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvFileError {
+    /// The file could not be read.
+    #[error("reading {path}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// What is in the file cannot be the value of a variable.
+    #[error("{path} {what}")]
+    Unusable {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl EnvFile {
+    /// Reads the value. It is never shown in an error.
+    ///
+    /// # Errors
+    /// The file or the key is not there, or what is there is too large or cannot be passed to a program.
+    pub fn read(&self) -> Result<String, EnvFileError> {
+        let path = || self.from_file.display().to_string();
+        let unreadable = |source| EnvFileError::Unreadable { path: path(), source };
+        let unusable = |what: String| EnvFileError::Unusable { path: path(), what };
+        let mut bytes = Vec::new();
+        let file = fs::File::open(&self.from_file).map_err(unreadable)?;
+        if !file.metadata().map_err(unreadable)?.is_file() {
+            return Err(unusable("is not a file".to_owned()));
+        }
+        file.take(MOST_SECRET + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > MOST_SECRET {
+            return Err(unusable(format!("is larger than {MOST_SECRET} bytes")));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| unusable("is not UTF-8".to_owned()))?;
+        if text.contains('\0') {
+            return Err(unusable("has a NUL byte in it".to_owned()));
+        }
+        let Some(key) = &self.key else {
+            return Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned());
+        };
+        let value = text.lines().find_map(|line| line.split_once('=').filter(|(name, _)| name.trim() == key));
+        value.map(|(_, value)| value.to_owned()).ok_or_else(|| unusable(format!("has no line {key}=…")))
+    }
+}
+
+/// An error with its causes.
+pub(super) fn in_full(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
