@@ -135,9 +135,7 @@ impl Log {
         }
         let Some(current) = &mut self.file else { return Err(io::ErrorKind::NotFound.into()) };
         if let Some(failing) = &self.failing {
-            if failing.lost_bytes > 0 {
-                current.mark(failing)?;
-            }
+            current.mark(failing)?;
             tracing::info!(process = self.process, lost_bytes = failing.lost_bytes, "output is logged again");
             self.failing = None;
         }
@@ -159,16 +157,16 @@ impl Log {
         self.begin(Label { day: today, number })
     }
 
-    /// Begins a new file.
+    /// Goes over to a new file.
     fn begin(&mut self, label: Label) -> io::Result<()> {
-        self.file = Some(self.open(label, OFlags::CREATE | OFlags::EXCL)?);
+        self.file = Some(self.open(label, OFlags::CREATE)?);
         self.expire();
         Ok(())
     }
 
     fn open(&self, label: Label, more: OFlags) -> io::Result<Current> {
-        // Opening a pipe that somebody put there must not wait for its other end.
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | more;
+        // For reading too, to learn how it ends. A pipe that somebody put there is not waited for, then.
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | more;
         let path = self.settings.folder.join(label.file_name(&self.process));
         let mut file = File::from(rustix::fs::openat(CWD, &path, flags, Mode::from_raw_mode(0o640))?);
         let found = file.metadata()?;

@@ -35,7 +35,6 @@ impl Reader {
         self.log.expire();
         let result = self.read_to_close();
         self.log.finish();
-        self.stream.append(&[], self.log.lost());
         result
     }
 
@@ -81,5 +80,49 @@ impl Reader {
         self.log.take(&mut front)?;
         self.stream.append(bytes, self.log.lost());
         Ok(bytes.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::EventfdFlags;
+    use rustix::pipe::PipeFlags;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::supervise::output::{LogFiles, LogSettings};
+
+    /// A reader that was not started yet, of a pipe in which `length` bytes stand.
+    fn reader(folder: &std::path::Path, length: usize) -> (Reader, OwnedFd) {
+        let (end, writer) = rustix::pipe::pipe_with(PipeFlags::NONBLOCK).unwrap();
+        let doorbell = Arc::new(rustix::event::eventfd(0, EventfdFlags::NONBLOCK).unwrap());
+        let log = Log::new(LogSettings::new(folder.to_owned()), "web", SystemClock::shared()).unwrap();
+        let reader = Reader { pipe: Pipe::new(end).unwrap(), log, stream: Arc::default(), doorbell };
+        assert_eq!(rustix::io::write(&writer, &vec![b'x'; length]).unwrap(), length);
+        (reader, writer)
+    }
+
+    #[test]
+    fn a_drain_is_done_when_all_is_read_that_stood_in_the_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let (reader, writer) = reader(folder.path(), 1000);
+        assert!(reader.next_goal(50).unwrap().is_none());
+        reader.stream.ask_drain();
+        let goal = reader.next_goal(50).unwrap().unwrap();
+        rustix::io::write(&writer, b"later").unwrap();
+        assert_eq!((goal.position, goal.drains, goal.closing), (1050, 1, false));
+        reader.stream.answer(goal.drains);
+        assert!(reader.next_goal(50).unwrap().is_none());
+    }
+
+    #[test]
+    fn closing_reads_to_the_last_byte_that_stood_in_the_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let length = 256 * 1024 + 1;
+        let (reader, _writer) = reader(folder.path(), length);
+        reader.stream.ask_close();
+        reader.run().unwrap();
+        let files = LogFiles::of(folder.path(), "web").unwrap();
+        assert_eq!(files.files()[0].bytes, length as u64);
     }
 }

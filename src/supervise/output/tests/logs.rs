@@ -126,8 +126,8 @@ async fn the_file_being_written_is_kept_when_the_clock_was_put_back() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_log_of_this_process_is_left_alone() {
-    let bench = Bench::limited(100, 1);
+async fn what_is_not_a_log_of_this_process_is_neither_removed_nor_counted() {
+    let bench = Bench::limited(100, 2);
     let mut names = vec![
         "web-2.2020-01-01.1.log",
         "web.2020-01-01.01.log",
@@ -135,14 +135,16 @@ async fn what_is_not_a_log_of_this_process_is_left_alone() {
         "web.2020-01-01.1.log.gz",
         "web.2020-01-01.2020-01-01.1.log",
         "web.2020-1-1.1.log",
+        "web.2026-02-28.01.log",
         "web.log",
         "web.x.2020-01-01.1.log",
         "xweb.2020-01-01.1.log",
     ];
     names.iter().for_each(|name| bench.put(name, b""));
-    bench.put("web.2020-01-01.1.log", b"this is one");
+    bench.put("web.2020-01-01.1.log", b"this is one, and too old");
+    bench.put("web.2026-02-28.1.log", b"this is one too");
     bench.log_more(b"new\n").await;
-    names.push("web.2026-03-01.1.log");
+    names.extend(["web.2026-02-28.1.log", "web.2026-03-01.1.log"]);
     names.sort_unstable();
     assert_eq!(bench.names(), names);
 }
@@ -200,14 +202,18 @@ async fn a_folder_that_is_missing_costs_the_log_and_nothing_else() {
     assert_eq!(lost.bytes, 4);
     let why = lost.last_error.unwrap();
     assert!(why.contains(bench.settings.folder.to_str().unwrap()) && why.contains("No such file"), "{why}");
+    bench.clock.pass(Duration::from_secs(1));
+    bench.write(b"still\n");
+    output.drained().await;
+    assert_eq!(output.lost().bytes, 10);
 
     fs::rename(&aside, &bench.settings.folder).unwrap();
     bench.clock.pass(Duration::from_secs(1));
     bench.write(b"two\n");
     output.drained().await;
-    let marked = b"[4 bytes of output are missing here: No such file or directory (os error 2)]\ntwo\n";
+    let marked = b"[10 bytes of output are missing here: No such file or directory (os error 2)]\ntwo\n";
     assert_eq!(bench.logged(), marked);
-    assert_eq!(output.lost().bytes, 4);
+    assert_eq!(output.lost().bytes, 10);
 }
 
 #[tokio::test]
@@ -301,4 +307,22 @@ async fn a_mark_that_does_not_fit_is_not_left_half() {
     assert_eq!(fs::metadata(&path).unwrap().len(), full - 5);
     assert!(fs::read(&path).unwrap().iter().all(|byte| *byte == b'x'));
     output.close().await;
+}
+
+#[tokio::test]
+async fn a_log_that_failed_is_looked_for_again() {
+    let bench = Bench::new();
+    let Some(_disk) = SmallDisk::mount(&bench.settings.folder) else { return };
+    let output = bench.open();
+    bench.write(&[b'x'; 64 * 1024 + 10]);
+    output.drained().await;
+    let path = bench.settings.folder.join("web.2026-03-01.1.log");
+    let elsewhere = bench.settings.folder.join("elsewhere");
+    fs::rename(&path, &elsewhere).unwrap();
+    File::options().write(true).open(&elsewhere).unwrap().set_len(0).unwrap();
+    bench.clock.pass(Duration::from_secs(1));
+    bench.write(b"again\n");
+    output.close().await;
+    assert_eq!(fs::metadata(elsewhere).unwrap().len(), 0);
+    assert!(fs::read(path).unwrap().ends_with(b"\nagain\n"));
 }
