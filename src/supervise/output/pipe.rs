@@ -52,6 +52,9 @@ impl Pipe {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        if fds[1].revents().is_empty() {
+            return Ok(());
+        }
         match rustix::io::read(doorbell, &mut [0_u8; 8]) {
             Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
