@@ -201,8 +201,8 @@ impl Log {
 }
 
 impl Current {
-    /// How many of `bytes` go into this file: up to the last line end that fits. Only a line that no file could hold
-    /// is cut.
+    /// How many of `bytes` go into this file: up to the last line end that fits. A line is cut only if it was begun
+    /// here or no file could hold it.
     fn fitting(&self, bytes: &[u8], max_bytes: u64) -> usize {
         let room = usize::try_from(max_bytes.saturating_sub(self.bytes)).unwrap_or(usize::MAX);
         if bytes.len() <= room {

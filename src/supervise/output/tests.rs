@@ -41,7 +41,7 @@ impl Clock for TestClock {
     }
 
     fn sleep(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        unimplemented!("nothing here sleeps")
+        Box::pin(std::future::pending())
     }
 }
 

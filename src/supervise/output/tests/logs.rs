@@ -20,6 +20,14 @@ impl Bench {
         output.close().await;
     }
 
+    /// An output whose log did not fit on a [`SmallDisk`], and that log.
+    async fn fill_disk(&self) -> (Output, PathBuf) {
+        let output = self.open();
+        self.write(&[b'x'; 64 * 1024 + 10]);
+        output.drained().await;
+        (output, self.settings.folder.join("web.2026-03-01.1.log"))
+    }
+
     fn put(&self, name: &str, bytes: &[u8]) {
         fs::write(self.settings.folder.join(name), bytes).unwrap();
     }
@@ -294,10 +302,7 @@ async fn a_full_disk_loses_log_bytes_and_says_how_many() {
 async fn a_mark_that_does_not_fit_is_not_left_half() {
     let bench = Bench::new();
     let Some(_disk) = SmallDisk::mount(&bench.settings.folder) else { return };
-    let output = bench.open();
-    bench.write(&[b'x'; 64 * 1024 + 10]);
-    output.drained().await;
-    let path = bench.settings.folder.join("web.2026-03-01.1.log");
+    let (output, path) = bench.fill_disk().await;
     let full = fs::metadata(&path).unwrap().len();
     // Room for a part of the mark only.
     File::options().write(true).open(&path).unwrap().set_len(full - 5).unwrap();
@@ -313,10 +318,7 @@ async fn a_mark_that_does_not_fit_is_not_left_half() {
 async fn a_log_that_failed_is_looked_for_again() {
     let bench = Bench::new();
     let Some(_disk) = SmallDisk::mount(&bench.settings.folder) else { return };
-    let output = bench.open();
-    bench.write(&[b'x'; 64 * 1024 + 10]);
-    output.drained().await;
-    let path = bench.settings.folder.join("web.2026-03-01.1.log");
+    let (output, path) = bench.fill_disk().await;
     let elsewhere = bench.settings.folder.join("elsewhere");
     fs::rename(&path, &elsewhere).unwrap();
     File::options().write(true).open(&elsewhere).unwrap().set_len(0).unwrap();
