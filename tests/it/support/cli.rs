@@ -1,7 +1,7 @@
 //! The real programs, run in a folder of their own against an embedded store.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -20,6 +20,13 @@ pub(crate) struct Ran {
     pub(crate) code: i32,
     pub(crate) out: String,
     pub(crate) err: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
 }
 
 impl Ran {
@@ -169,9 +176,7 @@ impl Workplace {
         let _ = stdin.write_all(input.as_bytes()).await;
         drop(stdin);
         let output = tokio::time::timeout(Duration::from_secs(120), child.wait_with_output()).await;
-        let output = output.unwrap_or_else(|_| panic!("{program} {args:?} did not end")).unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+        Ran::from(output.unwrap_or_else(|_| panic!("{program} {args:?} did not end")).unwrap())
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod bucket;
 pub(crate) mod cli;
 pub(crate) mod fleet;
 pub(crate) mod garage;
+pub(crate) mod host;
 pub(crate) mod node;
 pub(crate) mod proxy;
 pub(crate) mod running;
