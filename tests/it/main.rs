@@ -30,6 +30,7 @@ mod foreign_clients;
 mod format;
 mod layering;
 mod quickstart;
+mod real_host;
 mod recipe_errors;
 mod recipe_examples;
 mod store_credentials;
