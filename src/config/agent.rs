@@ -14,7 +14,7 @@ use crate::agent::{Agent, AgentError, AgentSettings};
 use crate::clock::SharedClock;
 use crate::model::NodeName;
 use crate::model::sign::{PinnedKey, Trust};
-use crate::profiles::{DeploySettings, ProfileSettings};
+use crate::profiles::{DeploySettings, ProcessSettings, ProfileSettings, Program};
 use crate::store::Store;
 use crate::store::StoreSettings;
 use crate::yaml::{self, Field, HumanDuration};
@@ -65,6 +65,7 @@ pub(super) struct Written {
     #[serde(default)]
     labels: BTreeMap<String, String>,
     deploy: Option<WrittenDeploy>,
+    process: Option<WrittenProcess>,
 }
 
 with_access! {
@@ -79,14 +80,22 @@ pub(super) struct WrittenDeploy {
     target_folder: PathBuf,
 }
 
+/// Settings of the profile `process`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenProcess {
+    folder: Option<PathBuf>,
+    with_agent: Option<bool>,
+}
+
 impl AgentConfig {
-    /// The agent that this config describes, with its state folder taken.
+    /// The agent that this config describes, with its state folder taken. `program` is what it is.
     ///
     /// # Errors
     /// See [`Agent::open`](crate::agent::Agent::open).
-    pub async fn open(self, clock: SharedClock) -> Result<Agent, AgentError> {
+    pub async fn open(self, program: &Program, clock: SharedClock) -> Result<Agent, AgentError> {
         let store = Store::connect(self.store, clock.clone()).await?;
-        let profiles = self.profiles.profiles();
+        let profiles = self.profiles.profiles(program, &clock);
         let settings = AgentSettings {
             labels: self.labels,
             poll_interval: self.poll_interval,
@@ -161,12 +170,17 @@ impl AgentConfig {
             }
         }
         let bucket = written.bucket.access();
+        let state_folder = file.resolve(written.state_folder.unwrap_or_else(|| Self::STATE_FOLDER.into()));
+        let process = written.process.map(|process| ProcessSettings {
+            folder: process.folder.map_or_else(|| state_folder.join("process"), |folder| file.resolve(folder)),
+            with_agent: process.with_agent.unwrap_or(false),
+        });
         Ok(Self {
             node: written.node,
             fleet: written.fleet,
             store: bucket.settings(file, &document, &root.key("bucket"))?,
             trust,
-            state_folder: file.resolve(written.state_folder.unwrap_or_else(|| Self::STATE_FOLDER.into())),
+            state_folder,
             poll_interval,
             heartbeat_interval,
             full_scan_interval,
@@ -176,6 +190,7 @@ impl AgentConfig {
                 deploy: written
                     .deploy
                     .map(|deploy| DeploySettings { target_folder: file.resolve(deploy.target_folder) }),
+                process,
             },
             warnings: file.warning(bucket.holds_secrets()).into_iter().collect(),
         })

@@ -49,6 +49,7 @@ codes! {
     FileTampered = "file_tampered", "a file in the bucket is not the one that the manifest names";
     SecretMissing = "secret_missing", "a value that is to be read on the node is not there";
     UserUnknown = "user_unknown", "the node has no user or group of the name that the manifest gives";
+    LimitUnavailable = "limit_unavailable", "the node has nothing to enforce a limit with that the manifest sets";
     FailedBefore = "failed_before", "this content failed here before; a trigger with retry tries it again";
     ProfileUnavailable = "profile_unavailable", "the agent is not set up for this profile";
     DiskFull = "disk_full", "there is not enough free space for the version";

@@ -1,19 +1,24 @@
 //! How a cell is run: the implementations of the agent's [`Profile`].
 
 mod deploy;
+mod process;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use deploy::Deploy;
+pub use process::{Process, ProcessSettings, Program, SUPERVISE};
 
 use crate::agent::{Profile, Profiles};
+use crate::clock::SharedClock;
 
 /// Which profiles a node offers; a cell of any other waits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProfileSettings {
     /// Files in a folder.
     pub deploy: Option<DeploySettings>,
+    /// Processes under a supervisor of our own.
+    pub process: Option<ProcessSettings>,
 }
 
 /// How the `deploy` profile is set up on a node.
@@ -24,12 +29,15 @@ pub struct DeploySettings {
 }
 
 impl ProfileSettings {
-    /// The profiles that these settings describe.
+    /// The profiles that these settings describe, for an agent that is this program.
     #[must_use]
-    pub fn profiles(&self) -> Profiles {
+    pub fn profiles(&self, program: &Program, clock: &SharedClock) -> Profiles {
         let mut profiles: Vec<Arc<dyn Profile>> = Vec::new();
         if let Some(deploy) = &self.deploy {
             profiles.push(Arc::new(Deploy::new(deploy.target_folder.clone())));
+        }
+        if let Some(process) = &self.process {
+            profiles.push(Arc::new(Process::new(process.clone(), program.clone(), clock.clone())));
         }
         Profiles::new(profiles)
     }

@@ -132,6 +132,13 @@ pub(super) fn wait_for_stranger(stat: &Stat) -> Option<Ended> {
     }))
 }
 
+/// Completes once the process with this id has ended; at once if there is none.
+pub async fn process_ended(pid: i32) {
+    if let Some(ended) = Stat::read(pid).and_then(|stat| wait_for_stranger(&stat)) {
+        ended.await;
+    }
+}
+
 #[expect(unsafe_code, reason = "the runtime watches descriptors by their numbers")]
 fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is one open descriptor until it is dropped, and the `AsyncFd` owns it until then.

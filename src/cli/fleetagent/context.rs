@@ -8,6 +8,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, AGENT_FILE, AgentConfig, ConfigError, ConfigFile};
+use crate::profiles::Program;
 use crate::store::in_full;
 
 /// What a verb works with. Nothing is read or asked before a verb needs it.
@@ -40,9 +41,10 @@ impl Context {
         Ok(AgentConfig::parse(&ConfigFile::read(&self.find_config()?)?)?)
     }
 
-    /// The agent, with its state folder taken.
-    pub(super) async fn agent(&self) -> Result<Agent, Failure> {
-        Ok(self.config()?.open(self.clock.clone()).await?)
+    /// The agent, with its state folder taken. Its cells begin with this limit of open files.
+    pub(super) async fn agent(&self, open_files: Option<u64>) -> Result<Agent, Failure> {
+        let program = Program::current().map_err(|error| Failure::local("finding this program", &error))?;
+        Ok(self.config()?.open(&Program { open_files, ..program }, self.clock.clone()).await?)
     }
 }
 

@@ -16,6 +16,7 @@ use self::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::program::{self, Talk};
+use super::supervise;
 use crate::config::ConfigError;
 
 /// Runs what a bucket says on this node, and reports back.
@@ -70,6 +71,10 @@ fn command() -> clap::Command {
 
 /// Runs `fleetagent` with these arguments, the program's name first.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(exit) = supervise::main("fleetagent", &args) {
+        return exit;
+    }
     let cli: Cli = match program::parse(command(), args) {
         Ok(cli) => cli,
         Err(exit) => return exit,

@@ -42,6 +42,8 @@ use self::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::program::{self, Talk};
+#[cfg(feature = "agent")]
+use super::supervise;
 use crate::config::ConfigError;
 
 /// Deploys services to nodes with an S3 bucket as the only control plane.
@@ -126,6 +128,11 @@ fn command() -> clap::Command {
 
 /// Runs `fleetman` with these arguments, the program's name first.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    #[cfg(feature = "agent")]
+    if let Some(exit) = supervise::main("fleetman", &args) {
+        return exit;
+    }
     let cli: Cli = match program::parse(command(), args) {
         Ok(cli) => cli,
         Err(exit) => return exit,

@@ -31,6 +31,7 @@ use crate::controller::{
 use crate::embedded::{EmbeddedError, Options, Server};
 use crate::model::name::NameError;
 use crate::model::{DeploymentName, ManifestName, VersionName};
+use crate::profiles::Program;
 use crate::recipe::{self, Parsed};
 use crate::store::in_full;
 use crate::web;
@@ -124,10 +125,11 @@ impl Running {
             let served = web::serve(looker, clock, listener, false, until).await;
             served.map_err(|error| Failure::local("serving the API", &error))
         });
+        let program = Program::current().map_err(|error| Failure::local("finding this program", &error))?;
         for cell in Home::cells() {
             let path = home.node_folder(&cell.node).join("agent_config.yaml");
             let config = AgentConfig::parse(&ConfigFile::read(&path)?)?;
-            let agent = config.open(context.clock.clone()).await?;
+            let agent = config.open(&program, context.clock.clone()).await?;
             let ended = ended.clone();
             tasks.spawn(async move { Ok(agent.run(ended.cancelled_owned()).await?) });
         }

@@ -1,0 +1,196 @@
+//! A cell's supervisor, watched: found, started again when it is gone, and its latest report kept.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::launch::Launcher;
+use crate::clock::SharedClock;
+use crate::model::CellName;
+use crate::store::in_full;
+use crate::supervise::detached::{Client, DetachedError, Orders, Report, Wanted};
+
+/// How long a supervisor that was started may take until it listens.
+const LISTENS_WITHIN: Duration = Duration::from_secs(20);
+
+/// How often it is tried meanwhile.
+const TRY_AGAIN: Duration = Duration::from_millis(10);
+
+/// How long to wait before a supervisor is started again that does not stay: from the first to the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+
+/// A supervisor that stayed so long is none of those.
+const STAYED: Duration = Duration::from_secs(10);
+
+/// What is known of a cell's supervisor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Nothing yet.
+    Nothing,
+    /// None is there, and none should be.
+    Absent,
+    /// What it said last.
+    Report(Box<Report>),
+    /// There should be one, and it cannot be spoken to.
+    Trouble(String),
+}
+
+/// A cell whose supervisor is watched.
+#[derive(Debug)]
+pub(super) struct Watched {
+    cell: CellName,
+    launcher: Arc<Launcher>,
+    clock: SharedClock,
+    seen: watch::Sender<Seen>,
+    /// What was looked at last, so that every change since is told.
+    looked: Mutex<watch::Receiver<Seen>>,
+    /// One supervisor is started at a time.
+    launching: tokio::sync::Mutex<()>,
+    /// Told when orders may have changed while no supervisor was there.
+    nudge: tokio::sync::Notify,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            task.abort();
+        }
+    }
+}
+
+impl Watched {
+    pub(super) fn new(cell: &CellName, launcher: &Arc<Launcher>, clock: &SharedClock) -> Self {
+        let (seen, looked) = watch::channel(Seen::Nothing);
+        Self {
+            cell: cell.clone(),
+            launcher: Arc::clone(launcher),
+            clock: clock.clone(),
+            seen,
+            looked: Mutex::new(looked),
+            launching: tokio::sync::Mutex::default(),
+            nudge: tokio::sync::Notify::new(),
+            task: Mutex::default(),
+        }
+    }
+
+    /// Begins to watch, if nobody does yet.
+    pub(super) fn begin(self: &Arc<Self>) {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        if task.is_none() {
+            // It must not keep alive what would end it.
+            let this = Arc::downgrade(self);
+            *task = Some(tokio::spawn(async move {
+                let mut pause = Duration::ZERO;
+                while let Some(watched) = this.upgrade() {
+                    let began = watched.clock.monotonic();
+                    let clock = watched.clock.clone();
+                    watched.watch_once().await;
+                    drop(watched);
+                    pause = match clock.monotonic().saturating_sub(began) > STAYED {
+                        true => Duration::ZERO,
+                        false => (pause * 2).clamp(PAUSES.0, PAUSES.1),
+                    };
+                    clock.sleep(pause).await;
+                }
+            }));
+        }
+    }
+
+    /// Watches a supervisor until it is gone, starting it if it should be there.
+    async fn watch_once(&self) {
+        let client = match Client::connect(&self.launcher.settings.folder, self.cell.as_str()).await {
+            Ok(client) => client,
+            Err(DetachedError::NotThere { .. }) => {
+                match self.orders() {
+                    Ok(Some(Orders { wanted: Wanted::Up, .. })) => {}
+                    Ok(_) => {
+                        self.see(Seen::Absent);
+                        // Whoever gives orders starts a supervisor and says so.
+                        return self.nudge.notified().await;
+                    }
+                    Err(error) => return self.see(Seen::Trouble(format!("its orders cannot be read: {error}"))),
+                }
+                match self.connect().await {
+                    Ok(client) => client,
+                    Err(why) => return self.see(Seen::Trouble(why)),
+                }
+            }
+            Err(error) => return self.see(Seen::Trouble(in_full(&error))),
+        };
+        let mut watch = match client.watch(self.clock.clone()).await {
+            Ok(watch) => watch,
+            Err(error) => return self.see(Seen::Trouble(in_full(&error))),
+        };
+        loop {
+            match watch.next().await {
+                Ok(report) => self.see(Seen::Report(Box::new(report))),
+                Err(error) => {
+                    tracing::debug!(cell = %self.cell, "its supervisor has gone: {}", in_full(&error));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn see(&self, seen: Seen) {
+        if let Seen::Trouble(why) = &seen
+            && *self.seen.borrow() != seen
+        {
+            tracing::warn!(cell = %self.cell, "its supervisor cannot be spoken to: {why}");
+        }
+        self.seen.send_if_modified(|known| {
+            let changed = *known != seen;
+            *known = seen;
+            changed
+        });
+    }
+
+    /// What is known now; changes before this are not told any more.
+    pub(super) fn look(&self) -> Seen {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).borrow_and_update().clone()
+    }
+
+    /// Completes once something else may be known than was looked at last.
+    pub(super) async fn changed(&self) {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // The sender is `self`'s own.
+        let _ = looked.changed().await;
+    }
+
+    /// Completes once anything is known at all.
+    pub(super) async fn known(&self) {
+        let _ = self.seen.subscribe().wait_for(|seen| *seen != Seen::Nothing).await;
+    }
+
+    /// The orders that the cell's supervisor has, or will find.
+    pub(super) fn orders(&self) -> std::io::Result<Option<Orders>> {
+        Orders::load(&self.launcher.settings.folder.join(self.cell.as_str()))
+    }
+
+    /// Speaks to the cell's supervisor, which is started if it is not there.
+    pub(super) async fn connect(&self) -> Result<Client, String> {
+        let _turn = self.launching.lock().await;
+        let connect = || Client::connect(&self.launcher.settings.folder, self.cell.as_str());
+        match connect().await {
+            Err(DetachedError::NotThere { .. }) => {}
+            result => return result.map_err(|error| in_full(&error)),
+        }
+        let launched = self.launcher.launch(&self.cell).await;
+        launched.map_err(|error| format!("its supervisor cannot be started: {error}"))?;
+        let give_up_at = self.clock.monotonic() + LISTENS_WITHIN;
+        loop {
+            match connect().await {
+                Err(DetachedError::NotThere { .. }) if self.clock.monotonic() < give_up_at => {
+                    self.clock.sleep(TRY_AGAIN).await;
+                }
+                result => {
+                    self.nudge.notify_one();
+                    return result.map_err(|error| in_full(&error));
+                }
+            }
+        }
+    }
+}

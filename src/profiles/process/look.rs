@@ -1,0 +1,225 @@
+//! What a supervisor reports, in the heartbeat's words; and whether it is good enough. Pure.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::agent::{Gate, Observed};
+use crate::model::ProcessName;
+use crate::model::heartbeat::{self, ProcessReport, RunningState};
+use crate::supervise::detached::{Report, Wanted};
+use crate::supervise::{End, Exit, Kind, ProcessState, ProcessStatus, ServiceDef};
+
+/// What was restarted so often since it was activated is not waited for any longer.
+const MOST_RESTARTS: u32 = 3;
+
+/// What is seen of a cell.
+pub(super) fn observed(report: &Report) -> Observed {
+    let processes = report.service.iter().flat_map(|service| &service.processes);
+    let named = processes
+        .clone()
+        .filter_map(|(name, status)| Some((ProcessName::new(name.clone()).ok()?, process_report(status))));
+    Observed { state: state(report), processes: named.collect() }
+}
+
+fn state(report: &Report) -> RunningState {
+    if report.wanted == Some(Wanted::Down) {
+        return RunningState::Stopped;
+    }
+    let Some(service) = &report.service else { return RunningState::Starting };
+    if let Some((name, end)) = service.processes.iter().find_map(|(name, status)| Some((name, has_failed(status)?))) {
+        return RunningState::Failed { reason: format!("{name} {end}") };
+    }
+    let states = || service.processes.values().map(|status| &status.state);
+    if states().any(|state| matches!(state, ProcessState::Starting { .. } | ProcessState::Backoff { .. })) {
+        return RunningState::Starting;
+    }
+    let running = service.processes.values().filter_map(|status| match (&status.state, status.kind) {
+        (ProcessState::Running { pid, since, restarts }, Kind::Service) => Some((*pid, *since, *restarts)),
+        _ => None,
+    });
+    let running: Vec<_> = running.collect();
+    if running.is_empty() {
+        return RunningState::Stopped;
+    }
+    RunningState::Running {
+        // Of several none is more the cell's than another.
+        pid: running.first().filter(|_| running.len() == 1).and_then(|(pid, ..)| u32::try_from(*pid).ok()),
+        since: running.iter().map(|(_, since, _)| *since).max(),
+        restarts: running.iter().map(|(.., restarts)| restarts).sum(),
+    }
+}
+
+/// How it came that something which should run, or have run, does not.
+fn has_failed(status: &ProcessStatus) -> Option<String> {
+    match &status.state {
+        ProcessState::Crashed { end, .. } => Some(end.to_string()),
+        ProcessState::Failed { end, restarts, .. } => Some(format!("{end}, after {restarts} restarts")),
+        ProcessState::Completed { .. } if status.kind == Kind::Service => {
+            Some("is a service, and ended with exit code 0".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn process_report(status: &ProcessStatus) -> ProcessReport {
+    let (state, restarts) = match &status.state {
+        ProcessState::Starting { .. } => (heartbeat::ProcessState::Starting, 0),
+        ProcessState::Running { restarts, .. } => (heartbeat::ProcessState::Running, *restarts),
+        ProcessState::Stopping { .. } => (heartbeat::ProcessState::Stopping, 0),
+        ProcessState::Stopped { .. } => (heartbeat::ProcessState::Stopped, 0),
+        ProcessState::Backoff { restarts, .. } => (heartbeat::ProcessState::Backoff, *restarts),
+        ProcessState::Crashed { .. } => (heartbeat::ProcessState::Crashed, 0),
+        ProcessState::Failed { restarts, .. } => (heartbeat::ProcessState::Failed, *restarts),
+        ProcessState::Completed { .. } => (heartbeat::ProcessState::Completed, 0),
+    };
+    let (exit_code, exit_signal) = match &status.last_end {
+        Some(End::Exited(Exit::Code(code))) => (Some(*code), None),
+        Some(End::Exited(Exit::Signal(signal))) => (None, Some(*signal)),
+        _ => (None, None),
+    };
+    let lost = (status.lost_log_bytes > 0)
+        .then(|| format!("{} bytes of its output are not in its log", status.lost_log_bytes));
+    ProcessReport {
+        state,
+        pid: status.state.pid().and_then(|pid| u32::try_from(pid).ok()),
+        since: Some(status.state.since()),
+        restarts,
+        exit_code,
+        exit_signal,
+        reason: status.last_end.as_ref().map(ToString::to_string).or(lost),
+    }
+}
+
+/// Whether every service runs and every task has completed, without a restart for `min_healthy`. Processes that do not
+/// start with the cell do not count.
+pub(super) fn gate(report: &Report, definition: &ServiceDef, min_healthy: Duration, now: DateTime<Utc>) -> Gate {
+    let Some(service) = &report.service else { return Gate::Pending("it is being started".to_owned()) };
+    let mut waits = None;
+    let mut well_since = None;
+    for (name, status) in &service.processes {
+        let by_hand = definition.processes.get(name).is_some_and(|process| !process.autostart);
+        if by_hand && matches!(status.state, ProcessState::Stopped { .. }) {
+            continue;
+        }
+        if let Some(end) = has_failed(status) {
+            return Gate::Failed(format!("{name} {end}"));
+        }
+        let last_end = || status.last_end.as_ref().map(|end| format!(": it {end}")).unwrap_or_default();
+        if let ProcessState::Running { restarts, .. } | ProcessState::Backoff { restarts, .. } = &status.state
+            && *restarts >= MOST_RESTARTS
+        {
+            return Gate::Failed(format!("{name} was restarted {restarts} times{}", last_end()));
+        }
+        match (&status.state, status.kind) {
+            (ProcessState::Running { since, .. }, Kind::Service) | (ProcessState::Completed { since }, Kind::Task) => {
+                well_since = well_since.max(Some(*since));
+            }
+            (state, _) => waits = waits.or(Some(format!("{name} is {}{}", state.name(), last_end()))),
+        }
+    }
+    if let Some(waits) = waits {
+        return Gate::Pending(waits);
+    }
+    let well_for = well_since.map_or(min_healthy, |since| (now - since).to_std().unwrap_or_default());
+    match min_healthy.checked_sub(well_for) {
+        None | Some(Duration::ZERO) => Gate::Passed,
+        Some(left) => Gate::Pending(format!("it has to run for {:.1} s more", left.as_secs_f64())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::supervise::{ProcessDef, Run, ServiceStatus};
+
+    fn at(secs: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + secs, 0).unwrap()
+    }
+
+    fn report(processes: &[(&str, Kind, ProcessState)]) -> Report {
+        let status = |kind: Kind, state: &ProcessState| {
+            let last_end = match state {
+                ProcessState::Backoff { end, .. } => Some(end.clone()),
+                ProcessState::Running { restarts: 1.., .. } => Some(End::Exited(Exit::Signal(9))),
+                _ => None,
+            };
+            ProcessStatus { kind, state: state.clone(), last_end, lost_log_bytes: 0 }
+        };
+        let processes = processes.iter().map(|(name, kind, state)| ((*name).to_owned(), status(*kind, state)));
+        let service = ServiceStatus { name: "web".into(), processes: processes.collect() };
+        let (orders, wanted) = (Some("1-1-1".into()), Some(Wanted::Up));
+        Report { pid: 1, since: at(0), orders, wanted, service: Some(service) }
+    }
+
+    fn running(since: i64, restarts: u32) -> ProcessState {
+        ProcessState::Running { pid: 7, since: at(since), restarts }
+    }
+
+    fn gate_of(processes: &[(&str, Kind, ProcessState)], now: i64) -> Gate {
+        let by_hand = ProcessDef { autostart: false, ..ProcessDef::new(Run::command(["true"])) };
+        gate(&report(processes), &ServiceDef::of("by-hand", by_hand), Duration::from_secs(10), at(now))
+    }
+
+    #[test]
+    fn what_runs_for_long_enough_passes() {
+        let (service, task) = (Kind::Service, Kind::Task);
+        let pending = |text: &str| Gate::Pending(text.to_owned());
+        assert_eq!(gate_of(&[("main", service, running(0, 0))], 9), pending("it has to run for 1.0 s more"));
+        assert_eq!(gate_of(&[("main", service, running(0, 0))], 10), Gate::Passed);
+        assert_eq!(gate_of(&[("main", service, running(5, 1))], 10), pending("it has to run for 5.0 s more"));
+        let done = ProcessState::Completed { since: at(0) };
+        assert_eq!(gate_of(&[("main", service, running(0, 0)), ("seed", task, done.clone())], 10), Gate::Passed);
+        assert_eq!(gate_of(&[("seed", task, running(0, 0))], 100), pending("seed is running"));
+        let idle = ProcessState::Stopped { since: at(0), exit: None };
+        assert_eq!(gate_of(&[("main", service, running(0, 0)), ("by-hand", service, idle.clone())], 10), Gate::Passed);
+        assert_eq!(gate_of(&[("main", service, idle)], 100), pending("main is stopped"));
+        let earlier = at(-1) - TimeDelta::seconds(5);
+        assert_eq!(
+            gate(
+                &report(&[("main", service, running(0, 0))]),
+                &ServiceDef::default(),
+                Duration::from_secs(10),
+                earlier
+            ),
+            pending("it has to run for 10.0 s more")
+        );
+    }
+
+    #[test]
+    fn what_ended_badly_fails_and_says_how() {
+        let (service, end) = (Kind::Service, End::Exited(Exit::Code(3)));
+        let failed = |text: &str| Gate::Failed(text.to_owned());
+        let crashed = ProcessState::Crashed { since: at(0), end: end.clone() };
+        assert_eq!(gate_of(&[("seed", Kind::Task, crashed)], 0), failed("seed ended with exit code 3"));
+        let gone = ProcessState::Failed { since: at(0), end: end.clone(), restarts: 2 };
+        assert_eq!(gate_of(&[("main", service, gone)], 0), failed("main ended with exit code 3, after 2 restarts"));
+        assert_eq!(
+            gate_of(&[("main", service, running(0, 3))], 99),
+            failed("main was restarted 3 times: it ended with SIGKILL")
+        );
+        let soon = ProcessState::Backoff { since: at(0), until: at(1), end, restarts: 1 };
+        assert_eq!(
+            gate_of(&[("main", service, soon)], 0),
+            Gate::Pending("main is backoff: it ended with exit code 3".into())
+        );
+        let done = ProcessState::Completed { since: at(0) };
+        assert_eq!(gate_of(&[("main", service, done)], 99), failed("main is a service, and ended with exit code 0"));
+    }
+
+    #[test]
+    fn a_cell_is_what_its_processes_are() {
+        let (service, task) = (Kind::Service, Kind::Task);
+        let state = |processes: &[(&str, Kind, ProcessState)]| observed(&report(processes)).state;
+        let one = RunningState::Running { pid: Some(7), since: Some(at(3)), restarts: 1 };
+        assert_eq!(state(&[("main", service, running(3, 1))]), one);
+        let two = RunningState::Running { pid: None, since: Some(at(5)), restarts: 3 };
+        assert_eq!(state(&[("a", service, running(3, 1)), ("b", service, running(5, 2))]), two);
+        assert_eq!(state(&[("a", task, ProcessState::Starting { since: at(0) })]), RunningState::Starting);
+        let crashed = ProcessState::Crashed { since: at(0), end: End::NotStarted("no".into()) };
+        let failed = RunningState::Failed { reason: "a could not be started: no".into() };
+        assert_eq!(state(&[("a", task, crashed), ("b", service, running(0, 0))]), failed);
+    }
+}

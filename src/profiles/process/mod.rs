@@ -1,0 +1,282 @@
+//! The `process` profile: a cell runs under a supervisor of its own, which is the agent's program in another role.
+//!
+//! ```text
+//! <folder>/<cell>/current                 a link to the current release, switched in one step
+//! <folder>/<cell>/releases/<release>/     the releases
+//! <folder>/<cell>/orders.json             what its supervisor is to do
+//! <folder>/<cell>/run/                    its supervisor's own
+//! <folder>/<cell>/logs/                   what its processes say
+//! ```
+//! The agent may be restarted, upgraded or killed, and the cell goes on, with the same processes. It finds them again
+//! at its start, and after a boot it starts them from what is on disk, before it asks the bucket for anything.
+
+mod cells;
+mod launch;
+mod look;
+mod orders;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use self::cells::{Seen, Watched};
+use self::launch::Launcher;
+pub use self::launch::SUPERVISE;
+use crate::agent::{Gate, Observed, Placement, Profile, ProfileError, Start, Work};
+use crate::clock::SharedClock;
+use crate::model::heartbeat::RunningState;
+use crate::model::{CellName, Code};
+use crate::store::in_full;
+use crate::supervise::detached::{Client, DetachedError, Orders, Wanted};
+use crate::supervise::{Account, AccountError, EnvValue, ServiceDef};
+
+const LINK: &str = "current";
+const RELEASES: &str = "releases";
+
+/// How long an agent that starts waits for word of a cell before it goes on without.
+const KNOWN_WITHIN: Duration = Duration::from_secs(1);
+
+/// What it may take to stop a cell, beyond what its processes are given.
+const SLACK: Duration = Duration::from_secs(30);
+
+/// How the `process` profile is set up on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessSettings {
+    /// The folder in which every cell has its own.
+    pub folder: PathBuf,
+    /// Whether cells end with the agent's process, and not only when they are told to.
+    pub with_agent: bool,
+}
+
+/// The agent's program, which knows how to be a supervisor too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Where it is. After an upgrade another one is there, and the next supervisors are of that.
+    pub path: PathBuf,
+    /// The soft limit of open files that cells begin with; what the agent has itself if absent.
+    pub open_files: Option<u64>,
+}
+
+impl Program {
+    /// The program that runs.
+    ///
+    /// # Errors
+    /// The system does not tell where it is.
+    pub fn current() -> io::Result<Self> {
+        Ok(Self { path: std::env::current_exe()?, open_files: None })
+    }
+}
+
+/// Cells that run under a supervisor of their own.
+#[derive(Debug)]
+pub struct Process {
+    launcher: Arc<Launcher>,
+    clock: SharedClock,
+    cells: Mutex<BTreeMap<CellName, Arc<Watched>>>,
+}
+
+impl Process {
+    /// Cells below a folder, which is made when there is one.
+    #[must_use]
+    pub fn new(settings: ProcessSettings, program: Program, clock: SharedClock) -> Self {
+        let launcher = Arc::new(Launcher { settings, program });
+        Self { launcher, clock, cells: Mutex::default() }
+    }
+
+    fn folder(&self, cell: &CellName) -> PathBuf {
+        self.launcher.settings.folder.join(cell.as_str())
+    }
+
+    fn cell(&self, cell: &CellName) -> Arc<Watched> {
+        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        let watched = cells.entry(cell.clone());
+        Arc::clone(watched.or_insert_with(|| Arc::new(Watched::new(cell, &self.launcher, &self.clock))))
+    }
+
+    async fn bring_up(&self, start: Start<'_>) -> Result<(), ProfileError> {
+        let Some(orders) = orders::orders(&start) else {
+            return Err(ProfileError::Version("its manifest is for another profile".to_owned()));
+        };
+        orders.service.check().map_err(|error| ProfileError::Version(error.to_string()))?;
+        check_host(&orders.service)?;
+        let limits = &start.manifest.limits;
+        let is_limited = limits.memory_bytes.is_some() || limits.tasks.is_some();
+        if is_limited && !self.launcher.uses_systemd() {
+            let message = "memory and tasks of a cell are limited through systemd, which does not run this node";
+            return Err(waiting(Code::LimitUnavailable, message.to_owned()));
+        }
+        let watched = self.cell(start.cell);
+        // What runs is stopped as its own definition says.
+        let before = watched.orders().map_err(|error| waiting(Code::Io, format!("reading orders: {error}")))?;
+        let patience = before.map_or(Duration::ZERO, |before| stops_within(&before.service)) + SLACK;
+        let mut client = watched.connect().await.map_err(|why| waiting(Code::Io, why))?;
+        watched.begin();
+        if self.launcher.uses_systemd() {
+            let limited = self.launcher.limit(start.cell, limits).await;
+            limited.map_err(|error| waiting(Code::Io, format!("limiting the cell: {error}")))?;
+        }
+        self.within(patience, client.apply(orders)).await
+    }
+
+    async fn take_down(&self, cell: &CellName) -> Result<(), ProfileError> {
+        let watched = self.cell(cell);
+        let orders = watched.orders().map_err(|error| waiting(Code::Io, format!("reading orders: {error}")))?;
+        let connected = Client::connect(&self.launcher.settings.folder, cell.as_str()).await;
+        let mut client = match (connected, &orders) {
+            (Ok(client), _) => client,
+            (Err(DetachedError::NotThere { .. }), None | Some(Orders { wanted: Wanted::Down, .. })) => return Ok(()),
+            // What its supervisor left running must end as well, and another supervisor knows how.
+            (Err(_), _) => watched.connect().await.map_err(|why| waiting(Code::Io, why))?,
+        };
+        let patience = orders.map_or(Duration::ZERO, |orders| stops_within(&orders.service)) + SLACK;
+        self.within(patience, client.stop()).await
+    }
+
+    async fn within(
+        &self,
+        patience: Duration,
+        asked: impl Future<Output = Result<(), DetachedError>>,
+    ) -> Result<(), ProfileError> {
+        tokio::select! {
+            result = asked => result.map_err(|error| match error {
+                DetachedError::Refused { ref code, .. } if code == "invalid" => ProfileError::Version(in_full(&error)),
+                error => waiting(Code::Io, in_full(&error)),
+            }),
+            () = self.clock.sleep(patience) => {
+                let message = format!("its supervisor is still stopping what ran, after {} s", patience.as_secs());
+                Err(waiting(Code::Io, message))
+            }
+        }
+    }
+
+    async fn clear(&self, cell: &CellName) -> Result<(), ProfileError> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner).remove(cell);
+        let folder = self.folder(cell);
+        let failed = |error: io::Error| waiting(Code::Io, format!("removing from {}: {error}", folder.display()));
+        for name in ["run", "logs"] {
+            match fs::remove_dir_all(folder.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                _ => {}
+            }
+        }
+        Orders::remove(&folder).map_err(failed)
+    }
+}
+
+/// The longest that the processes of a service may take to end, one rank after the other.
+fn stops_within(service: &ServiceDef) -> Duration {
+    service.processes.values().map(|process| Duration::from_millis(process.stop.timeout_ms)).sum()
+}
+
+/// What must be on the node before a process can start, and may be put there at any time.
+fn check_host(service: &ServiceDef) -> Result<(), ProfileError> {
+    for (name, process) in &service.processes {
+        match Account::find(process.user.as_deref(), process.group.as_deref()) {
+            Ok(_) => {}
+            Err(error @ AccountError::Unreadable { .. }) => return Err(waiting(Code::Io, in_full(&error))),
+            Err(error) => return Err(waiting(Code::UserUnknown, format!("process {name}: {error}"))),
+        }
+        for (variable, value) in &process.env {
+            if let EnvValue::File(file) = value {
+                let problem =
+                    |error| waiting(Code::SecretMissing, format!("{variable} of {name}: {}", in_full(&error)));
+                file.read().map_err(problem)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn waiting(code: Code, message: String) -> ProfileError {
+    ProfileError::Waiting { code, message }
+}
+
+impl Profile for Process {
+    fn name(&self) -> &'static str {
+        "process"
+    }
+
+    fn placement(&self, cell: &CellName) -> Placement {
+        Placement { folder: self.folder(cell), link: LINK.to_owned(), releases: vec![RELEASES.to_owned()] }
+    }
+
+    fn resume<'a>(&'a self, cell: &'a CellName) -> Work<'a, ()> {
+        Box::pin(async {
+            let watched = self.cell(cell);
+            watched.begin();
+            tokio::select! {
+                () = watched.known() => {}
+                () = self.clock.sleep(KNOWN_WITHIN) => {}
+            }
+        })
+    }
+
+    fn activate<'a>(&'a self, start: Start<'a>) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(self.bring_up(start))
+    }
+
+    fn check<'a>(&'a self, start: Start<'a>) -> Work<'a, Gate> {
+        Box::pin(async move {
+            let watched = self.cell(start.cell);
+            watched.begin();
+            match watched.look() {
+                Seen::Nothing => Gate::Pending("its supervisor has not answered yet".to_owned()),
+                Seen::Trouble(why) => Gate::Pending(why),
+                Seen::Absent => Gate::NotStarted,
+                Seen::Report(report) if report.orders != Some(start.activation.to_string()) => Gate::NotStarted,
+                Seen::Report(report) => {
+                    let Some(orders) = orders::orders(&start) else { return Gate::NotStarted };
+                    let min_healthy = Duration::from_millis(start.manifest.health.min_healthy_ms);
+                    look::gate(&report, &orders.service, min_healthy, self.clock.now())
+                }
+            }
+        })
+    }
+
+    fn stop<'a>(&'a self, cell: &'a CellName) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(self.take_down(cell))
+    }
+
+    fn remove<'a>(&'a self, cell: &'a CellName) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(self.clear(cell))
+    }
+
+    fn state<'a>(&'a self, cell: &'a CellName) -> Work<'a, Observed> {
+        Box::pin(async {
+            match self.cell(cell).look() {
+                Seen::Nothing => RunningState::Unknown.into(),
+                Seen::Absent => RunningState::Stopped.into(),
+                Seen::Report(report) => look::observed(&report),
+                Seen::Trouble(reason) => RunningState::Failed { reason }.into(),
+            }
+        })
+    }
+
+    fn changed<'a>(&'a self, cell: &'a CellName) -> Work<'a, ()> {
+        let watched = self.cell(cell);
+        Box::pin(async move { watched.changed().await })
+    }
+
+    fn cells(&self) -> io::Result<Vec<CellName>> {
+        cells_in(&self.launcher.settings.folder)
+    }
+}
+
+/// The cells that have releases below `folder`.
+fn cells_in(folder: &Path) -> io::Result<Vec<CellName>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut cells = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().into_string().ok().and_then(|name| CellName::new(name).ok());
+        cells.extend(name.filter(|_| entry.path().join(RELEASES).is_dir()));
+    }
+    Ok(cells)
+}
