@@ -24,7 +24,7 @@ use fleetman::model::{
     CellId, CellName, Epoch, FilePath, Floor, Generation, ManifestName, NodeName, ObjectKey, ObjectPath, Prefix,
     Sha256Digest, UserName, VersionName,
 };
-use fleetman::profiles::{DeploySettings, ProfileSettings};
+use fleetman::profiles::{DeploySettings, ProcessSettings, ProfileSettings, Program};
 use fleetman::store::{Credentials, RetryPolicy, Secret, Store, StoreSettings};
 use serde_json::value::RawValue;
 use tempfile::TempDir;
@@ -57,6 +57,11 @@ pub(crate) type File<'a> = (&'a str, &'a [u8]);
 pub(crate) const ONE: &[File<'static>] = &[("index.html", b"one")];
 pub(crate) const TWO: &[File<'static>] = &[("index.html", b"two"), ("other", b"2")];
 
+/// The agent's program, as it was built with the tests.
+pub(crate) fn agents_program() -> Program {
+    Program { path: env!("CARGO_BIN_EXE_fleetagent").into(), open_files: None }
+}
+
 impl Bench {
     pub(crate) async fn start() -> Self {
         let store = super::Store::start().await;
@@ -86,7 +91,20 @@ impl Bench {
     }
 
     pub(crate) fn profiles(&self) -> Profiles {
-        ProfileSettings { deploy: Some(DeploySettings { target_folder: self.target() }) }.profiles()
+        let deploy = Some(DeploySettings { target_folder: self.target() });
+        ProfileSettings { deploy, process: None }.profiles(&agents_program(), &SystemClock::shared())
+    }
+
+    /// Where cells under the process profile are.
+    pub(crate) fn processes(&self) -> PathBuf {
+        self.home.path().join("process")
+    }
+
+    /// All profiles that need no host of their own. Cells end with the test, however it ends.
+    pub(crate) fn profiles_with_process(&self) -> Profiles {
+        let deploy = Some(DeploySettings { target_folder: self.target() });
+        let process = Some(ProcessSettings { folder: self.processes(), with_agent: true });
+        ProfileSettings { deploy, process }.profiles(&agents_program(), &SystemClock::shared())
     }
 
     pub(crate) fn trust(&self) -> Trust {
