@@ -29,6 +29,7 @@ mod fault_proxy;
 mod foreign_clients;
 mod format;
 mod layering;
+mod process_profile;
 mod quickstart;
 mod real_host;
 mod recipe_errors;

@@ -37,23 +37,16 @@ pub(super) enum Seen {
     Trouble(String),
 }
 
-/// A cell whose supervisor is watched.
+/// A cell whose supervisor is watched from [`Cell::begin`] on until this is dropped.
 #[derive(Debug)]
-pub(super) struct Watched {
-    cell: CellName,
-    launcher: Arc<Launcher>,
-    clock: SharedClock,
-    seen: watch::Sender<Seen>,
+pub(super) struct Cell {
+    supervisor: Arc<Supervisor>,
     /// What was looked at last, so that every change since is told.
     looked: Mutex<watch::Receiver<Seen>>,
-    /// One supervisor is started at a time.
-    launching: tokio::sync::Mutex<()>,
-    /// Told when orders may have changed while no supervisor was there.
-    nudge: tokio::sync::Notify,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Drop for Watched {
+impl Drop for Cell {
     fn drop(&mut self) {
         if let Some(task) = self.task.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             task.abort();
@@ -61,47 +54,89 @@ impl Drop for Watched {
     }
 }
 
-impl Watched {
-    pub(super) fn new(cell: &CellName, launcher: &Arc<Launcher>, clock: &SharedClock) -> Self {
+impl Cell {
+    pub(super) fn new(name: &CellName, launcher: &Arc<Launcher>, clock: &SharedClock) -> Self {
         let (seen, looked) = watch::channel(Seen::Nothing);
-        Self {
-            cell: cell.clone(),
+        let supervisor = Supervisor {
+            cell: name.clone(),
             launcher: Arc::clone(launcher),
             clock: clock.clone(),
             seen,
-            looked: Mutex::new(looked),
             launching: tokio::sync::Mutex::default(),
-            nudge: tokio::sync::Notify::new(),
-            task: Mutex::default(),
-        }
+            launched: tokio::sync::Notify::new(),
+        };
+        Self { supervisor: Arc::new(supervisor), looked: Mutex::new(looked), task: Mutex::default() }
     }
 
     /// Begins to watch, if nobody does yet.
-    pub(super) fn begin(self: &Arc<Self>) {
+    pub(super) fn begin(&self) {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        if task.is_none() {
-            // It must not keep alive what would end it.
-            let this = Arc::downgrade(self);
-            *task = Some(tokio::spawn(async move {
-                let mut pause = Duration::ZERO;
-                while let Some(watched) = this.upgrade() {
-                    let began = watched.clock.monotonic();
-                    let clock = watched.clock.clone();
-                    watched.watch_once().await;
-                    drop(watched);
-                    pause = match clock.monotonic().saturating_sub(began) > STAYED {
-                        true => Duration::ZERO,
-                        false => (pause * 2).clamp(PAUSES.0, PAUSES.1),
-                    };
-                    clock.sleep(pause).await;
-                }
-            }));
+        task.get_or_insert_with(|| tokio::spawn(Arc::clone(&self.supervisor).watch()));
+    }
+
+    /// What is known now; changes before this are not told any more.
+    pub(super) fn look(&self) -> Seen {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).borrow_and_update().clone()
+    }
+
+    /// Completes once something else may be known than was looked at last.
+    pub(super) async fn changed(&self) {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // The sender is in `supervisor`.
+        let _ = looked.changed().await;
+    }
+
+    /// Completes once anything is known at all.
+    pub(super) async fn known(&self) {
+        let _ = self.supervisor.seen.subscribe().wait_for(|seen| *seen != Seen::Nothing).await;
+    }
+
+    /// The orders that the cell's supervisor has, or will find.
+    pub(super) fn orders(&self) -> std::io::Result<Option<Orders>> {
+        self.supervisor.orders()
+    }
+
+    /// Speaks to the cell's supervisor, if it is there.
+    pub(super) async fn find(&self) -> Result<Client, DetachedError> {
+        self.supervisor.find().await
+    }
+
+    /// Speaks to the cell's supervisor, which is started if it is not there.
+    pub(super) async fn connect(&self) -> Result<Client, String> {
+        self.supervisor.connect().await
+    }
+}
+
+/// The supervisor of a cell, as the agent sees it.
+#[derive(Debug)]
+struct Supervisor {
+    cell: CellName,
+    launcher: Arc<Launcher>,
+    clock: SharedClock,
+    seen: watch::Sender<Seen>,
+    /// One is started at a time.
+    launching: tokio::sync::Mutex<()>,
+    /// Told when one was started that the watcher did not know to be wanted.
+    launched: tokio::sync::Notify,
+}
+
+impl Supervisor {
+    async fn watch(self: Arc<Self>) {
+        let mut pause = Duration::ZERO;
+        loop {
+            let began = self.clock.monotonic();
+            self.watch_once().await;
+            pause = match self.clock.monotonic().saturating_sub(began) > STAYED {
+                true => Duration::ZERO,
+                false => (pause * 2).clamp(PAUSES.0, PAUSES.1),
+            };
+            self.clock.sleep(pause).await;
         }
     }
 
     /// Watches a supervisor until it is gone, starting it if it should be there.
     async fn watch_once(&self) {
-        let client = match Client::connect(&self.launcher.settings.folder, self.cell.as_str()).await {
+        let client = match self.find().await {
             Ok(client) => client,
             Err(DetachedError::NotThere { .. }) => {
                 match self.orders() {
@@ -109,7 +144,7 @@ impl Watched {
                     Ok(_) => {
                         self.see(Seen::Absent);
                         // Whoever gives orders starts a supervisor and says so.
-                        return self.nudge.notified().await;
+                        return self.launched.notified().await;
                     }
                     Err(error) => return self.see(Seen::Trouble(format!("its orders cannot be read: {error}"))),
                 }
@@ -148,33 +183,17 @@ impl Watched {
         });
     }
 
-    /// What is known now; changes before this are not told any more.
-    pub(super) fn look(&self) -> Seen {
-        self.looked.lock().unwrap_or_else(PoisonError::into_inner).borrow_and_update().clone()
-    }
-
-    /// Completes once something else may be known than was looked at last.
-    pub(super) async fn changed(&self) {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // The sender is `self`'s own.
-        let _ = looked.changed().await;
-    }
-
-    /// Completes once anything is known at all.
-    pub(super) async fn known(&self) {
-        let _ = self.seen.subscribe().wait_for(|seen| *seen != Seen::Nothing).await;
-    }
-
-    /// The orders that the cell's supervisor has, or will find.
-    pub(super) fn orders(&self) -> std::io::Result<Option<Orders>> {
+    fn orders(&self) -> std::io::Result<Option<Orders>> {
         Orders::load(&self.launcher.settings.folder.join(self.cell.as_str()))
     }
 
-    /// Speaks to the cell's supervisor, which is started if it is not there.
-    pub(super) async fn connect(&self) -> Result<Client, String> {
+    async fn find(&self) -> Result<Client, DetachedError> {
+        Client::connect(&self.launcher.settings.folder, self.cell.as_str()).await
+    }
+
+    async fn connect(&self) -> Result<Client, String> {
         let _turn = self.launching.lock().await;
-        let connect = || Client::connect(&self.launcher.settings.folder, self.cell.as_str());
-        match connect().await {
+        match self.find().await {
             Err(DetachedError::NotThere { .. }) => {}
             result => return result.map_err(|error| in_full(&error)),
         }
@@ -182,12 +201,12 @@ impl Watched {
         launched.map_err(|error| format!("its supervisor cannot be started: {error}"))?;
         let give_up_at = self.clock.monotonic() + LISTENS_WITHIN;
         loop {
-            match connect().await {
+            match self.find().await {
                 Err(DetachedError::NotThere { .. }) if self.clock.monotonic() < give_up_at => {
                     self.clock.sleep(TRY_AGAIN).await;
                 }
                 result => {
-                    self.nudge.notify_one();
+                    self.launched.notify_one();
                     return result.map_err(|error| in_full(&error));
                 }
             }

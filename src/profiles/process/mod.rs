@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use self::cells::{Seen, Watched};
+use self::cells::{Cell, Seen};
 use self::launch::Launcher;
 pub use self::launch::SUPERVISE;
 use crate::agent::{Gate, Observed, Placement, Profile, ProfileError, Start, Work};
@@ -30,7 +30,7 @@ use crate::clock::SharedClock;
 use crate::model::heartbeat::RunningState;
 use crate::model::{CellName, Code};
 use crate::store::in_full;
-use crate::supervise::detached::{Client, DetachedError, Orders, Wanted};
+use crate::supervise::detached::{DetachedError, Orders, Wanted};
 use crate::supervise::{Account, AccountError, EnvValue, ServiceDef};
 
 const LINK: &str = "current";
@@ -75,7 +75,7 @@ impl Program {
 pub struct Process {
     launcher: Arc<Launcher>,
     clock: SharedClock,
-    cells: Mutex<BTreeMap<CellName, Arc<Watched>>>,
+    cells: Mutex<BTreeMap<CellName, Arc<Cell>>>,
 }
 
 impl Process {
@@ -90,10 +90,10 @@ impl Process {
         self.launcher.settings.folder.join(cell.as_str())
     }
 
-    fn cell(&self, cell: &CellName) -> Arc<Watched> {
+    fn cell(&self, cell: &CellName) -> Arc<Cell> {
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-        let watched = cells.entry(cell.clone());
-        Arc::clone(watched.or_insert_with(|| Arc::new(Watched::new(cell, &self.launcher, &self.clock))))
+        let known = cells.entry(cell.clone());
+        Arc::clone(known.or_insert_with(|| Arc::new(Cell::new(cell, &self.launcher, &self.clock))))
     }
 
     async fn bring_up(&self, start: Start<'_>) -> Result<(), ProfileError> {
@@ -108,12 +108,12 @@ impl Process {
             let message = "memory and tasks of a cell are limited through systemd, which does not run this node";
             return Err(waiting(Code::LimitUnavailable, message.to_owned()));
         }
-        let watched = self.cell(start.cell);
+        let cell = self.cell(start.cell);
         // What runs is stopped as its own definition says.
-        let before = watched.orders().map_err(|error| waiting(Code::Io, format!("reading orders: {error}")))?;
+        let before = cell.orders().map_err(|error| waiting(Code::Io, format!("reading orders: {error}")))?;
         let patience = before.map_or(Duration::ZERO, |before| stops_within(&before.service)) + SLACK;
-        let mut client = watched.connect().await.map_err(|why| waiting(Code::Io, why))?;
-        watched.begin();
+        let mut client = cell.connect().await.map_err(|why| waiting(Code::Io, why))?;
+        cell.begin();
         if self.launcher.uses_systemd() {
             let limited = self.launcher.limit(start.cell, limits).await;
             limited.map_err(|error| waiting(Code::Io, format!("limiting the cell: {error}")))?;
@@ -122,14 +122,13 @@ impl Process {
     }
 
     async fn take_down(&self, cell: &CellName) -> Result<(), ProfileError> {
-        let watched = self.cell(cell);
-        let orders = watched.orders().map_err(|error| waiting(Code::Io, format!("reading orders: {error}")))?;
-        let connected = Client::connect(&self.launcher.settings.folder, cell.as_str()).await;
-        let mut client = match (connected, &orders) {
+        let cell = self.cell(cell);
+        let orders = cell.orders().map_err(|error| waiting(Code::Io, format!("reading orders: {error}")))?;
+        let mut client = match (cell.find().await, &orders) {
             (Ok(client), _) => client,
             (Err(DetachedError::NotThere { .. }), None | Some(Orders { wanted: Wanted::Down, .. })) => return Ok(()),
             // What its supervisor left running must end as well, and another supervisor knows how.
-            (Err(_), _) => watched.connect().await.map_err(|why| waiting(Code::Io, why))?,
+            (Err(_), _) => cell.connect().await.map_err(|why| waiting(Code::Io, why))?,
         };
         let patience = orders.map_or(Duration::ZERO, |orders| stops_within(&orders.service)) + SLACK;
         self.within(patience, client.stop()).await
@@ -205,10 +204,10 @@ impl Profile for Process {
 
     fn resume<'a>(&'a self, cell: &'a CellName) -> Work<'a, ()> {
         Box::pin(async {
-            let watched = self.cell(cell);
-            watched.begin();
+            let cell = self.cell(cell);
+            cell.begin();
             tokio::select! {
-                () = watched.known() => {}
+                () = cell.known() => {}
                 () = self.clock.sleep(KNOWN_WITHIN) => {}
             }
         })
@@ -220,9 +219,9 @@ impl Profile for Process {
 
     fn check<'a>(&'a self, start: Start<'a>) -> Work<'a, Gate> {
         Box::pin(async move {
-            let watched = self.cell(start.cell);
-            watched.begin();
-            match watched.look() {
+            let cell = self.cell(start.cell);
+            cell.begin();
+            match cell.look() {
                 Seen::Nothing => Gate::Pending("its supervisor has not answered yet".to_owned()),
                 Seen::Trouble(why) => Gate::Pending(why),
                 Seen::Absent => Gate::NotStarted,
@@ -256,8 +255,8 @@ impl Profile for Process {
     }
 
     fn changed<'a>(&'a self, cell: &'a CellName) -> Work<'a, ()> {
-        let watched = self.cell(cell);
-        Box::pin(async move { watched.changed().await })
+        let cell = self.cell(cell);
+        Box::pin(async move { cell.changed().await })
     }
 
     fn cells(&self) -> io::Result<Vec<CellName>> {
