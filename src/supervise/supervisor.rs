@@ -279,6 +279,20 @@ impl Supervisor {
         self.service(service)?.tell(process, Command::Restart).await
     }
 
+    /// Lets a process read its configuration anew: by its [`reload_signal`](ProcessDef::reload_signal), or else by a
+    /// restart.
+    ///
+    /// # Errors
+    /// [`SupervisorError::NotRunning`] if it cannot be sent its signal, or as for [`Supervisor::restart_process`].
+    pub async fn reload_process(&self, service: &str, process: &str) -> Result<(), SupervisorError> {
+        let found = self.service(service)?;
+        let signal = found.made_of.lock().await.processes.get(process).and_then(|def| def.reload_signal);
+        match signal {
+            Some(signal) => found.tell(process, |reply| Command::Signal(signal, reply)).await,
+            None => found.tell(process, Command::Restart).await,
+        }
+    }
+
     /// Ends a process and all that it started with SIGKILL, at once. It stays stopped.
     ///
     /// # Errors

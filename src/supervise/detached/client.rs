@@ -151,6 +151,14 @@ impl Client {
         self.tell(Ask::Restart { process: process.to_owned() }).await
     }
 
+    /// Lets a process read its configuration anew: by its reload signal, or else by a restart.
+    ///
+    /// # Errors
+    /// As for [`Client::start_process`]; supervisors before version 2 of the protocol refuse.
+    pub async fn reload_process(&mut self, process: &str) -> Result<(), DetachedError> {
+        self.tell(Ask::Reload { process: process.to_owned() }).await
+    }
+
     /// Ends a process and all that it started with SIGKILL.
     ///
     /// # Errors

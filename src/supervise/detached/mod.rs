@@ -21,6 +21,7 @@
 //! | `{"v":1,"do":"stop"}` | 1 | the same, and the server ends |
 //! | `{"v":1,"do":"start","process":"web"}` | 1 | `{"ok":null}`; as `halt`, `restart` and `kill` |
 //! | `{"v":1,"do":"output","process":"web"}` | 1 | `{"bytes":n}`, the last output |
+//! | `{"v":2,"do":"reload","process":"web"}` | 2 | `{"ok":null}` |
 //! | `{"v":2,"do":"watch"}` | 2 | `{"ok":{…}}` now and at each change |
 //! | `{"v":2,"do":"follow","process":"web"}` | 2 | `{"bytes":n}` or `{"lost":n}`, again and again |
 //!

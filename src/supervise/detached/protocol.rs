@@ -49,6 +49,7 @@ pub(super) enum Ask {
     Restart { process: String },
     Kill { process: String },
     Output { process: String },
+    Reload { process: String },
     Watch,
     Follow { process: String },
 }
@@ -57,7 +58,7 @@ impl Ask {
     /// The version of the protocol that brought it.
     pub(super) fn since(&self) -> u32 {
         match self {
-            Self::Watch | Self::Follow { .. } => 2,
+            Self::Reload { .. } | Self::Watch | Self::Follow { .. } => 2,
             _ => 1,
         }
     }
@@ -150,6 +151,7 @@ mod tests {
             (Ask::Restart { process: process() }, 1, r#"{"v":1,"do":"restart","process":"web"}"#),
             (Ask::Kill { process: process() }, 1, r#"{"v":1,"do":"kill","process":"web"}"#),
             (Ask::Output { process: process() }, 1, r#"{"v":1,"do":"output","process":"web"}"#),
+            (Ask::Reload { process: process() }, 2, r#"{"v":2,"do":"reload","process":"web"}"#),
             (Ask::Watch, 2, r#"{"v":2,"do":"watch"}"#),
             (Ask::Follow { process: process() }, 2, r#"{"v":2,"do":"follow","process":"web"}"#),
         ] {

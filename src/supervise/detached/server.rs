@@ -274,6 +274,7 @@ impl Shared {
             Ask::Halt { process } => supervisor.stop_process(service, &process).await,
             Ask::Restart { process } => supervisor.restart_process(service, &process).await,
             Ask::Kill { process } => supervisor.kill_process(service, &process).await,
+            Ask::Reload { process } => supervisor.reload_process(service, &process).await,
             // These are answered by more than one line.
             Ask::Output { .. } | Ask::Watch | Ask::Follow { .. } => Ok(()),
         };

@@ -241,6 +241,10 @@ async fn a_reload_touches_only_what_changed() {
         assert_eq!(after[name].state, before[name].state, "{name} was not touched");
     }
     assert!(!lives(before["gone"].state.pid().unwrap()));
+    bench.supervisor.reload_process("s", "told").await.unwrap();
+    bench.until_said("told", "hup told\nhup told").await;
+    bench.supervisor.reload_process("s", "more").await.unwrap();
+    assert_ne!(bench.status("more").state.pid(), after["more"].state.pid(), "without a signal it is restarted");
     // The new restart policy holds for the process that was not restarted.
     proc::Stat::read(after["same"].state.pid().unwrap()).unwrap().signal(rustix::process::Signal::KILL).unwrap();
     bench.until_state("same", "crashed").await;
