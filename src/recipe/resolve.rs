@@ -1,6 +1,7 @@
 //! From a manifest, a cell and the files of a release to what a version is.
 
 mod files;
+mod profile;
 mod run;
 
 use std::collections::BTreeMap;
@@ -87,8 +88,8 @@ pub fn resolve(
         // A program that uses what is missing would only be refused for the same once more.
         return Err(RecipeError { errors });
     }
-    let profile = run::Runs { recipe, binding, context: &context, files: &files, errors: &mut errors }.profile();
-    let health = run_spec::Health::default();
+    let profile = profile::Runs { recipe, binding, context: &context, files: &files, errors: &mut errors }.profile();
+    let health = recipe.health.map(run_spec::Health::from).unwrap_or_default();
     let limits = run::limits(&recipe.limits, &binding.overrides.limits);
     match profile {
         Some(profile) => {

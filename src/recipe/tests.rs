@@ -161,6 +161,167 @@ fn programs_that_cannot_run_are_refused_at_their_place() {
 }
 
 #[test]
+fn one_way_to_say_what_is_run_is_needed_and_only_one() {
+    let cases = [
+        ("user: u", "4:5: profile.process: there is nothing to run (add `command: [bin/server]`, `shell: …` or"),
+        ("command: [/x]\nshell: x", "5:5: profile.process.shell: `command` and `shell` cannot stand together"),
+        ("shell: \" \"", "4:12: profile.process.shell: the shell line is empty"),
+        ("shell: \"{{ vars.a }}\"", "4:12: profile.process.shell: the manifest declares no variable `a`"),
+        ("processes: {}", "4:5: profile.process.processes: 0 processes, expected 1 to 32"),
+        ("processes: {a: {type: task}}", "4:20: profile.process.processes.a: there is nothing to run (add `command"),
+        (
+            "processes: {a: {command: [/x], shell: x}}",
+            "4:36: profile.process.processes.a.shell: `command` and `shell` cannot stand together",
+        ),
+        (
+            "command: [/x]\nprocesses: {a: {command: [/x]}}",
+            "4:5: profile.process.command: `command` is each process's own where there are `processes` (move it",
+        ),
+        ("shell: x\nprocesses: {a: {shell: x}}", "4:5: profile.process.shell: `shell` is each process's own"),
+        ("umask: \"0022\"\nprocesses: {a: {shell: x}}", "4:5: profile.process.umask: `umask` is each process's own"),
+        (
+            "restart: {backoff: 2}\nprocesses: {a: {shell: x}}",
+            "4:5: profile.process.restart: `restart` is each process's own",
+        ),
+        ("stop: {timeout: 1s}\nprocesses: {a: {shell: x}}", "4:5: profile.process.stop: `stop` is each process's own"),
+        (
+            "working_dir: a\nreload_signal: HUP\nuser: u\nprocesses: {a: {shell: x}}",
+            "4:5: profile.process.working_dir: `working_dir` is each process's own",
+        ),
+    ];
+    for (settings, expected) in cases {
+        let errors = run_errors(settings);
+        assert!(errors[0].starts_with(expected), "{settings:?}\n  gives    {errors:?}\n  expected {expected}");
+    }
+    let many: String = (0..33).map(|at| format!("  p{at}: {{shell: x}}\n")).collect();
+    assert_eq!(
+        run_errors(&format!("processes:\n{many}")),
+        ["4:5: profile.process.processes: 33 processes, expected 1 to 32"]
+    );
+}
+
+#[test]
+fn processes_that_could_never_start_are_refused_at_their_place() {
+    let cases = [
+        (
+            "  web: {shell: x, after: [migrte]}\n  migrate: {type: task, shell: x}",
+            "5:31: profile.process.processes.web.after[0]: there is no process `migrte` (did you mean `migrate`?)",
+        ),
+        (
+            "  a: {shell: x, after: [b]}\n  b: {shell: x, after: [c]}\n  c: {shell: x, after: [b]}",
+            "6:21: profile.process.processes.b.after: `b` waits for itself: it starts after `c`, which starts after `b` (leave",
+        ),
+        (
+            "  a: {shell: x, after: [a]}",
+            "5:21: profile.process.processes.a.after: `a` waits for itself: it starts after `a`",
+        ),
+        (
+            "  a: {shell: x, after: [b]}\n  b: {shell: x, autostart: false}",
+            "5:29: profile.process.processes.a.after[0]: `b` is not started by itself, so `a` would wait for ever (let both",
+        ),
+        (
+            "  a: {type: task, shell: x, restart: {policy: always}}",
+            "5:51: profile.process.processes.a.restart.policy: a task runs once (remove it, or make the process a service)",
+        ),
+        (
+            "  a: {type: cron, shell: x}",
+            "5:17: profile.process.processes.a.type: unknown choice `cron` (known here: `service`",
+        ),
+        (
+            "  A: {shell: x}",
+            "5:7: profile.process.processes.A: process name \"A\" is not valid: only lower-case letters",
+        ),
+        ("  a: {shell: x, after: [A]}", "5:29: profile.process.processes.a.after[0]: process name \"A\" is not valid"),
+        ("  a: {shell: x, user: a b}", "5:27: profile.process.processes.a.user: `a b` cannot be the name of a user"),
+        ("  a: {shell: x, env: {1A: x}}", "5:27: profile.process.processes.a.env.1A: `1A` cannot be the name"),
+    ];
+    for (processes, expected) in cases {
+        let errors = run_errors(&format!("processes:\n{processes}"));
+        assert!(
+            errors.len() == 1 && errors[0].starts_with(expected),
+            "{processes:?}\n  gives    {errors:?}\n  expected {expected}"
+        );
+    }
+    let fine = "  a: {shell: x, autostart: false, after: [b]}\n  b: {type: task, shell: x, autostart: false, restart: {policy: never}}";
+    let indented = fine.replace('\n', "\n    ");
+    assert!(manifest(&format!("name: web\nprofile:\n  process:\n    processes:\n    {indented}\n"), "m.yaml").is_ok());
+}
+
+#[test]
+fn restarts_and_umasks_are_written_with_their_units() {
+    let cases = [
+        (
+            "restart: {backoff: 0.5}",
+            "5:24: profile.process.restart.backoff: the factor 0.5 is not from 1 to 100 (write 2",
+        ),
+        ("restart: {backoff: -1}", "5:24: profile.process.restart.backoff: the factor -1 is not from 1 to 100"),
+        (
+            "restart: {backoff: 1.005}",
+            "5:24: profile.process.restart.backoff: the factor 1.005 has more than two digits",
+        ),
+        (
+            "restart: {backoff: 2x}",
+            "5:24: profile.process.restart.backoff: expected a factor such as 2 or 1.5, found text",
+        ),
+        ("restart: {jitter: 20}", "5:23: profile.process.restart.jitter: the share 20 has no unit (write 20%)"),
+        (
+            "restart: {jitter: 0.2}",
+            "5:23: profile.process.restart.jitter: expected a share such as 20%, found a number",
+        ),
+        ("restart: {jitter: 120%}", "5:23: profile.process.restart.jitter: `120%` is not a share (write it as 20%"),
+        ("restart: {max_delay: 5}", "5:26: profile.process.restart.max_delay: the duration 5 has no unit"),
+        ("umask: 0022", "5:12: profile.process.umask: ambiguous: YAML readers differ on `0022` (quote it: \"0022\")"),
+        (
+            "umask: 22",
+            "5:12: profile.process.umask: the umask 22 is not in quotes, so it could be octal or decimal (write \"0022\")",
+        ),
+        ("umask: \"22\"", "5:12: profile.process.umask: mode \"22\" is not valid: expected four octal digits"),
+        ("reload_signal: 1", "5:20: profile.process.reload_signal: the signal 1 is a number"),
+    ];
+    for (setting, expected) in cases {
+        let errors = run_errors(&format!("command: [/x]\n{setting}"));
+        assert!(
+            errors.len() == 1 && errors[0].starts_with(expected),
+            "{setting:?}\n  gives    {errors:?}\n  expected {expected}"
+        );
+    }
+    let text = "name: web\nprofile: {process: {shell: x, restart: {backoff: 1.5, jitter: 20%, max_delay: 1m}, umask: \"0027\"}}\n";
+    assert!(manifest(text, "m.yaml").is_ok());
+}
+
+#[test]
+fn other_profiles_do_not_know_what_is_the_built_in_supervisors_own() {
+    for profile in ["systemd", "supervisor"] {
+        for (setting, unknown) in [
+            ("shell: x", "shell"),
+            ("processes: {}", "processes"),
+            ("umask: \"0022\"", "umask"),
+            ("reload_signal: HUP", "reload_signal"),
+            ("restart: {backoff: 2}", "backoff"),
+        ] {
+            let errors = manifest_errors(&format!("profile: {{{profile}: {{command: [/x], {setting}}}}}\n"));
+            assert!(errors.len() == 1 && errors[0].contains(&format!("unknown key `{unknown}`")), "{errors:?}");
+        }
+    }
+}
+
+#[test]
+fn health_must_be_attainable_and_something_must_run() {
+    let process = "profile: {process: {command: [/x]}}\n";
+    let errors = |rest: &str| manifest_errors(&format!("{process}{rest}\n"));
+    let too_late = "the deadline, `2m` if left out, is not longer than `min_healthy_time`, `10s` if left out";
+    assert!(
+        errors("health: {min_healthy_time: 2m}")[0].starts_with(&format!("3:28: health.min_healthy_time: {too_late}"))
+    );
+    assert!(errors("health: {deadline: 10s}")[0].starts_with(&format!("3:20: health.deadline: {too_late}")));
+    assert!(errors("health: {deadline: 0s, min_healthy_time: 0s}")[0].starts_with("3:20: health.deadline: "));
+    assert!(manifest(&format!("name: web\n{process}health: {{deadline: 11s}}\n"), "m.yaml").is_ok());
+    assert!(manifest(&format!("name: web\n{process}health: {{}}\n"), "m.yaml").is_ok());
+    let errors = manifest_errors("profile: {deploy: {}}\nhealth: {}\n");
+    assert_eq!(errors, ["3:1: health: the profile `deploy` runs nothing whose health could be seen (remove it)"]);
+}
+
+#[test]
 fn the_deploy_profile_runs_nothing() {
     let errors = manifest_errors("profile:\n  deploy:\n    command: [x]\n");
     assert_eq!(errors, ["4:5: profile.deploy.command: unknown key `command` (known here: `user`, `group`)"]);
@@ -217,7 +378,7 @@ fn labels_are_short() {
 #[test]
 fn a_cell_is_checked_like_its_manifest() {
     let text = "cell: n1/web\nmanifest: web\nlabels: {\"a b\": x}\nvars: {\"1\": x}\noverrides:\n  command: []\n  \
-                env: {FLEETMAN_X: x}\n  user: \"\"\n  working_dir: ..\n  limits: {open_files: 0}\npaused: {reason: \" \"}\n";
+                env: {FLEETMAN_X: x}\n  user: \"\"\n  working_dir: ..\n  limits: {open_files: 0}\n  processes: {a: {command: []}}\npaused: {reason: \" \"}\n";
     let places = shown(cell(text, "c.yaml"));
     let expected = [
         "3:10: labels[\"a b\"]: ",
@@ -227,7 +388,8 @@ fn a_cell_is_checked_like_its_manifest() {
         "8:9: overrides.user: ",
         "9:16: overrides.working_dir: ",
         "10:24: overrides.limits.open_files: ",
-        "11:18: paused.reason: ",
+        "11:28: overrides.processes.a.command: ",
+        "12:18: paused.reason: ",
     ];
     assert_eq!(places.len(), expected.len(), "{places:#?}");
     for (place, expected) in places.iter().zip(expected) {

@@ -1,13 +1,15 @@
 //! Whether a manifest or a cell makes sense by itself. What needs both, or the files of a release, is for
 //! [`resolve`](super::resolve) to say.
 
+mod processes;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::either::EnvValue;
 use super::render;
 use super::resolve::glob;
-use super::written::{Binding, FileRule, Limits, Overrides, Profile, Recipe, Run};
-use crate::model::FilePath;
+use super::written::{Binding, FileRule, Health, Limits, Profile, Recipe};
+use crate::model::{FilePath, run_spec};
 use crate::yaml::{Document, Field, YamlError};
 
 /// Each file of a release, of which there are thousands, is compared with every pattern.
@@ -168,6 +170,16 @@ impl Checker<'_> {
         self.positive(&field.key("tasks"), limits.tasks);
     }
 
+    fn health(&mut self, health: Health) {
+        let run_spec::Health { min_healthy_ms, deadline_ms } = health.into();
+        if deadline_ms <= min_healthy_ms {
+            let field = Field::root().key("health");
+            let field = field.key(if health.deadline.is_some() { "deadline" } else { "min_healthy_time" });
+            let message = "the deadline, `2m` if left out, is not longer than `min_healthy_time`, `10s` if left out";
+            self.value(&field, message, Some("no version could be good in time; raise `deadline`"));
+        }
+    }
+
     fn files(&mut self, rules: &[FileRule]) {
         let patterns: usize = rules.iter().map(|rule| 1 + rule.exclude.len()).sum();
         if patterns > MAX_PATTERNS {
@@ -221,7 +233,7 @@ fn is_identifier(text: &str) -> bool {
 
 impl Check for Recipe {
     fn check(&self, checker: &mut Checker<'_>) {
-        let Self { name: _, description: _, labels, vars, files, profile, limits } = self;
+        let Self { name: _, description: _, labels, vars, files, profile, health, limits } = self;
         let root = Field::root();
         checker.labels(labels);
         checker.var_names(vars);
@@ -233,21 +245,21 @@ impl Check for Recipe {
                 checker.user(&field.key("deploy").key("user"), owner.user.as_ref());
                 checker.user(&field.key("deploy").key("group"), owner.group.as_ref());
             }
-            Profile::Process(run) => check_run(checker, &field.key("process"), run, &vars),
-            Profile::Systemd(run) => check_run(checker, &field.key("systemd"), run, &vars),
-            Profile::Supervisor(run) => check_run(checker, &field.key("supervisor"), run, &vars),
+            Profile::Process(spec) => checker.processes(&field.key("process"), spec, &vars),
+            Profile::Systemd(run) => checker.settings(&field.key("systemd"), run.settings(), Some(&vars)),
+            Profile::Supervisor(run) => checker.settings(&field.key("supervisor"), run.settings(), Some(&vars)),
+        }
+        if let Some(health) = health {
+            match profile {
+                Profile::Deploy(_) => {
+                    let message = "the profile `deploy` runs nothing whose health could be seen";
+                    checker.key(&root.key("health"), message, Some("remove it"));
+                }
+                _ => checker.health(*health),
+            }
         }
         checker.limits(&root.key("limits"), limits);
     }
-}
-
-fn check_run(checker: &mut Checker<'_>, field: &Field, run: &Run, vars: &Vars<'_>) {
-    let Run { command, env, user, group, working_dir, restart: _, stop: _ } = run;
-    checker.command(&field.key("command"), command, Some(vars));
-    checker.env(&field.key("env"), env, Some(vars));
-    checker.user(&field.key("user"), user.as_ref());
-    checker.user(&field.key("group"), group.as_ref());
-    checker.working_dir(&field.key("working_dir"), working_dir.as_ref());
 }
 
 impl Check for Binding {
@@ -256,16 +268,12 @@ impl Check for Binding {
         let root = Field::root();
         checker.labels(labels);
         checker.var_names(vars);
-        let Overrides { command, env, user, group, working_dir, restart: _, stop: _, limits } = overrides;
         let field = root.key("overrides");
-        if let Some(command) = command {
-            checker.command(&field.key("command"), command, None);
+        checker.settings(&field, overrides.settings(), None);
+        checker.limits(&field.key("limits"), &overrides.limits);
+        for (name, process) in &overrides.processes {
+            checker.settings(&field.key("processes").key(name.as_str()), process.settings(), None);
         }
-        checker.env(&field.key("env"), env, None);
-        checker.user(&field.key("user"), user.as_ref());
-        checker.user(&field.key("group"), group.as_ref());
-        checker.working_dir(&field.key("working_dir"), working_dir.as_ref());
-        checker.limits(&field.key("limits"), limits);
         if let Some(paused) = paused
             && paused.reason.trim().is_empty()
         {

@@ -95,6 +95,88 @@ written_as_text!(WrittenMode, "a mode such as \"0644\"", WrittenMode::parse, |nu
     Err(format!("the mode {number} is not in quotes, so it could be octal or decimal\nwrite \"{hint}\""))
 });
 
+/// The permissions that files do not get, four octal digits in quotes: `"0022"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Umask(pub Mode);
+
+impl Umask {
+    fn parse(text: &str) -> Result<Self, String> {
+        let help =
+            "write \"0022\" for files that only their owner writes, \"0077\" for files that only their owner reads";
+        text.parse().map(Self).map_err(|error| format!("{error}\n{help}"))
+    }
+}
+
+written_as_text!(Umask, "a umask such as \"0022\"", Umask::parse, |number| {
+    let hint = if number <= 777 { format!("{number:04}") } else { "0022".to_owned() };
+    Err(format!("the umask {number} is not in quotes, so it could be octal or decimal\nwrite \"{hint}\""))
+});
+
+/// A share of something: `20%`. In percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share(pub u32);
+
+impl Share {
+    fn parse(text: &str) -> Result<Self, String> {
+        let percent = text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let percent = percent.and_then(|digits| digits.parse().ok()).filter(|percent| *percent <= 100);
+        percent.map(Self).ok_or_else(|| format!("`{text}` is not a share\nwrite it as 20%, from 0% to 100%"))
+    }
+}
+
+written_as_text!(Share, "a share such as 20%", Share::parse, |number| Err(format!(
+    "the share {number} has no unit\nwrite {number}%"
+)));
+
+/// How many times as long each wait is as the one before: `2`, `1.5`. In percent, so that it stays exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Factor(pub u32);
+
+impl Factor {
+    /// More than that is a slip.
+    const MOST: f64 = 100.0;
+
+    fn new(number: f64) -> Result<Self, String> {
+        let percent = (number * 100.0).round();
+        if !(1.0..=Self::MOST).contains(&number) {
+            return Err(format!("the factor {number} is not from 1 to {}\nwrite 2 to double it", Self::MOST));
+        }
+        if (number * 100.0 - percent).abs() > 1e-6 {
+            return Err(format!("the factor {number} has more than two digits after the point"));
+        }
+        // It is from 100 to 10,000.
+        Ok(Self(percent as u32))
+    }
+}
+
+impl<'de> Deserialize<'de> for Factor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Written;
+
+        impl Visitor<'_> for Written {
+            type Value = Factor;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a factor such as 2 or 1.5")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Factor, E> {
+                Factor::new(number as f64).map_err(E::custom)
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Factor, E> {
+                Factor::new(number as f64).map_err(E::custom)
+            }
+
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Factor, E> {
+                Factor::new(number).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Written)
+    }
+}
+
 /// A signal by its name, with or without `SIG`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signal(pub StopSignal);
@@ -244,6 +326,22 @@ inline_schema!(WrittenMode, "Mode", {
     "pattern": "^0[0-7]{3}$",
     "examples": ["0644", "0755"],
 });
+inline_schema!(Umask, "Umask", {
+    "type": "string",
+    "pattern": "^0[0-7]{3}$",
+    "examples": ["0022", "0077"],
+});
+inline_schema!(Share, "Share", {
+    "type": "string",
+    "pattern": "^([0-9]|[1-9][0-9]|100)%$",
+    "examples": ["20%"],
+});
+inline_schema!(Factor, "Factor", {
+    "type": "number",
+    "minimum": 1,
+    "maximum": 100,
+    "examples": [2],
+});
 inline_schema!(Signal, "Signal", {
     "type": "string",
     "pattern": "^(SIG)?(TERM|INT|QUIT|HUP|USR1|USR2|KILL)$",
@@ -300,6 +398,33 @@ mod tests {
         assert!(help(WrittenMode::parse("4755")).ends_with("\nsetuid, setgid and sticky bits are never set"));
         assert!(help(WrittenMode::parse("rwxr-xr-x")).contains("\"0755\" for a program"));
         assert!(WrittenMode::parse("0o755").is_err());
+    }
+
+    #[test]
+    fn umasks_are_four_octal_digits() {
+        assert_eq!(Umask::parse("0027").unwrap().0.bits(), 0o027);
+        assert!(help(Umask::parse("22")).contains("four octal digits"));
+        assert!(Umask::parse("1000").is_err());
+    }
+
+    #[test]
+    fn shares_have_a_percent_sign() {
+        for (text, percent) in [("0%", 0), ("20%", 20), ("100%", 100)] {
+            assert_eq!(Share::parse(text), Ok(Share(percent)));
+        }
+        for text in ["20", "%", "101%", "-1%", "1.5%", "+1%", "99999999999%"] {
+            assert!(help(Share::parse(text)).contains("write it as 20%"), "{text}");
+        }
+    }
+
+    #[test]
+    fn factors_are_from_1_to_100_and_exact() {
+        for (number, percent) in [(1.0, 100), (1.5, 150), (1.15, 115), (2.0, 200), (100.0, 10_000)] {
+            assert_eq!(Factor::new(number), Ok(Factor(percent)));
+        }
+        for number in [0.0, 0.99, -2.0, 100.01, 1.555, f64::NAN, f64::INFINITY] {
+            assert!(Factor::new(number).is_err(), "{number}");
+        }
     }
 
     #[test]

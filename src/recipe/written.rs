@@ -1,15 +1,20 @@
 //! `manifest.yaml` and `cell.yaml` as people write them. What these types hold is well formed; whether it makes sense
 //! is checked apart.
 
+mod process;
+mod settings;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use self::process::{Process, ProcessKind, ProcessOverrides, ProcessRestart, Processes};
+pub(super) use self::settings::Settings;
 use super::either::{EnvValue, VarDeclaration};
-use super::value::{CellText, HumanBytes, Name, Scalar, Signal, Time, VarValue, WrittenMode};
-use crate::model::{CellId, ManifestName, run_spec};
+use super::value::{CellText, HumanBytes, Name, Scalar, Signal, Time, Umask, VarValue, WrittenMode};
+use crate::model::{CellId, ManifestName, ProcessName, run_spec};
 use crate::yaml::HumanDuration;
 
 /// A manifest: what a cell is made of and how it is run.
@@ -33,6 +38,8 @@ pub struct Recipe {
     pub files: Option<Vec<FileRule>>,
     /// How it is run.
     pub profile: Profile,
+    /// When a version that was brought up counts as good; until then the node can go back to the one before.
+    pub health: Option<Health>,
     /// The most that it may use.
     #[serde(default)]
     pub limits: Limits,
@@ -67,7 +74,7 @@ pub enum Profile {
     /// Files in a folder, and nothing is run.
     Deploy(Owner),
     /// The built-in process supervisor.
-    Process(Run),
+    Process(Processes),
     /// A systemd service.
     Systemd(Run),
     /// A program of supervisord.
@@ -147,8 +154,28 @@ impl From<RestartPolicy> for run_spec::RestartPolicy {
     }
 }
 
+/// When a version that was brought up counts as good.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// How long everything must run without a restart; `10s` if left out.
+    pub min_healthy_time: Option<HumanDuration>,
+    /// After how long it has failed if it is not good by then; `2m` if left out.
+    pub deadline: Option<HumanDuration>,
+}
+
+impl From<Health> for run_spec::Health {
+    fn from(health: Health) -> Self {
+        let Self { min_healthy_ms, deadline_ms } = Self::default();
+        Self {
+            min_healthy_ms: health.min_healthy_time.map_or(min_healthy_ms, HumanDuration::as_millis),
+            deadline_ms: health.deadline.map_or(deadline_ms, HumanDuration::as_millis),
+        }
+    }
+}
+
 /// How a program is ended.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stop {
     /// The signal that asks it to end; `TERM` if left out.
@@ -207,6 +234,9 @@ pub struct Overrides {
     /// The whole command.
     #[schemars(with = "Option<Vec<Scalar>>", length(min = 1))]
     pub command: Option<Vec<String>>,
+    /// A shell line in place of the command; only for the `process` profile.
+    #[schemars(with = "Option<Scalar>")]
+    pub shell: Option<String>,
     /// Variables of the environment, added to those of the manifest or in place of them.
     #[serde(default)]
     pub env: BTreeMap<String, EnvValue>,
@@ -218,12 +248,20 @@ pub struct Overrides {
     pub group: Option<String>,
     /// The folder that the program starts in.
     pub working_dir: Option<String>,
+    /// The umask; only for the `process` profile.
+    pub umask: Option<Umask>,
     /// What happens when the program ends, setting by setting.
     #[serde(default)]
-    pub restart: Restart,
+    pub restart: ProcessRestart,
     /// How the program is ended, setting by setting.
     #[serde(default)]
     pub stop: Stop,
+    /// The signal that reloads the program; only for the `process` profile.
+    pub reload_signal: Option<Signal>,
+    /// What is different of each process, where the manifest names them.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<Name, ProcessOverrides>")]
+    pub processes: BTreeMap<ProcessName, ProcessOverrides>,
     /// Limits, one by one.
     #[serde(default)]
     pub limits: Limits,

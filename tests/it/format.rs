@@ -13,14 +13,17 @@ use fleetman::model::deployment::{Deployment, DeploymentFile};
 use fleetman::model::document::{self, Document};
 use fleetman::model::fleet::{Conditions, ControllerBeat, Deleting, Finding, Fleet, StoreReport, Verdict, Writing};
 use fleetman::model::heartbeat::{
-    CellReport, Condition, Fault, Heartbeat, HostFacts, Phase, RunningState, SigningMode, VersionReport, Waiting,
+    CellReport, Condition, Fault, Heartbeat, HostFacts, Phase, ProcessReport, ProcessState, RunningState, SigningMode,
+    VersionReport, Waiting,
 };
 use fleetman::model::index::{About, Index, IndexEntry};
 use fleetman::model::keys::{AttemptId, WriteRule};
 use fleetman::model::manifest::{Manifest, ManifestFile, Mode, Origin};
 use fleetman::model::outcome::{Ending, Outcome};
-use fleetman::model::process::ProcessSpec;
-use fleetman::model::run_spec::{EnvValue, FromFile, Health, Limits, Profile, Restart, RunSpec, Stop, StopSignal};
+use fleetman::model::process::{Process, ProcessKind, ProcessSpec};
+use fleetman::model::run_spec::{
+    EnvValue, FromFile, Health, Limits, Profile, Restart, RestartPolicy, RunSpec, Stop, StopSignal,
+};
 use fleetman::model::sign::{PinnedKey, PrivateKey, Signer, Trust, sign, verify};
 use fleetman::model::trigger::{Action, Target, Trigger, TriggerOptions};
 use fleetman::model::{Code, Epoch, FilePath, Floor, Generation, ObjectKey, ObjectPath, Sha256Digest, UserName};
@@ -130,6 +133,47 @@ fn manifest() -> Manifest {
     manifest
 }
 
+/// A version with what only the `process` profile has.
+fn manifest_with_processes() -> Manifest {
+    let run = |command: &[&str], restart| RunSpec {
+        command: command.iter().map(|argument| (*argument).to_owned()).collect(),
+        env: BTreeMap::new(),
+        user: Some("shop".to_owned()),
+        group: None,
+        working_dir: None,
+        restart,
+        stop: Stop::default(),
+    };
+    let once = Restart { policy: RestartPolicy::Never, ..Restart::default() };
+    let migrate = Process {
+        kind: ProcessKind::Task,
+        autostart: false,
+        ..Process::service(run(&["/bin/sh", "-c", "bin/shop --migrate | tee log"], once))
+    };
+    let growing = Restart {
+        policy: RestartPolicy::Always,
+        delay_ms: 500,
+        max_retries: Some(9),
+        backoff_percent: 200,
+        max_delay_ms: 30_000,
+        jitter_percent: 20,
+        reset_after_ms: 300_000,
+    };
+    let web = Process {
+        umask: Some("0027".parse().unwrap()),
+        after: ["migrate".parse().unwrap()].into(),
+        reload_signal: Some(StopSignal::Hup),
+        ..Process::service(run(&["bin/shop"], growing))
+    };
+    let processes = [("migrate".parse().unwrap(), migrate), ("web".parse().unwrap(), web)].into();
+    let mut manifest = manifest();
+    manifest.profile = Profile::Process(ProcessSpec { user: Some("shop".to_owned()), group: None, processes });
+    manifest.health = Health { min_healthy_ms: 5_000, deadline_ms: 60_000 };
+    manifest.requires = manifest.features();
+    manifest.content_sha256 = content_sha256(&manifest);
+    manifest
+}
+
 fn target() -> Target {
     let bytes = manifest().render();
     Target {
@@ -163,6 +207,9 @@ fn trust() -> Trust {
 fn unsigned_documents_stay_readable() {
     let manifest = manifest();
     golden("manifest.json", &manifest.render());
+    assert_eq!(Manifest::parse(&manifest.render()).unwrap(), manifest);
+    let manifest = manifest_with_processes();
+    golden("manifest-processes.json", &manifest.render());
     assert_eq!(Manifest::parse(&manifest.render()).unwrap(), manifest);
     golden_document("fleet.json", &Fleet { fleet: fleet(), layout: Fleet::LAYOUT, created_at: time(0) });
     golden_document(
@@ -231,6 +278,7 @@ fn unsigned_documents_stay_readable() {
         },
     );
     golden_document("heartbeat.json", &heartbeat());
+    golden_document("heartbeat-processes.json", &heartbeat_with_processes());
 }
 
 fn heartbeat() -> Heartbeat {
@@ -292,6 +340,41 @@ fn heartbeat() -> Heartbeat {
         conditions: vec![Condition { code: Code::DuplicateNode, message: "another agent is n1".to_owned() }],
         cells: BTreeMap::from([("site".parse().unwrap(), site), ("web".parse().unwrap(), web)]),
     }
+}
+
+/// What a heartbeat says of the processes of a cell, and as little as it can of everything else.
+fn heartbeat_with_processes() -> Heartbeat {
+    let mut heartbeat = heartbeat();
+    let process = |state| ProcessReport {
+        state,
+        pid: None,
+        since: Some(time(5)),
+        restarts: 0,
+        exit_code: None,
+        exit_signal: None,
+        reason: None,
+    };
+    let processes = [
+        (
+            "cache",
+            ProcessReport { pid: Some(4322), exit_signal: Some(9), restarts: 1, ..process(ProcessState::Running) },
+        ),
+        ("migrate", ProcessReport { exit_code: Some(0), ..process(ProcessState::Completed) }),
+        (
+            "web",
+            ProcessReport {
+                exit_code: Some(1),
+                restarts: 7,
+                reason: Some("started again in 30s".to_owned()),
+                ..process(ProcessState::Backoff)
+            },
+        ),
+    ];
+    let site = heartbeat.cells.remove(&"site".parse().unwrap()).unwrap();
+    let state = RunningState::Failed { reason: "web: exit code 1".to_owned() };
+    let processes = processes.into_iter().map(|(name, process)| (name.parse().unwrap(), process)).collect();
+    let shop = CellReport { profile: Some("process".to_owned()), phase: Phase::Checking, state, processes, ..site };
+    Heartbeat { cells: [("shop".parse().unwrap(), shop)].into(), conditions: vec![], store_error: None, ..heartbeat }
 }
 
 #[test]
@@ -513,7 +596,7 @@ fn assert_fields_are_explained(page: &str, path: &Path) {
 }
 
 /// Names that people chose, rather than fields.
-const CHOSEN: [&str; 6] = ["web", "site", "region", "tier", "POOL", "TOKEN"];
+const CHOSEN: [&str; 9] = ["web", "site", "shop", "cache", "migrate", "region", "tier", "POOL", "TOKEN"];
 
 fn collect_fields(value: &serde_json::Value, fields: &mut Vec<String>) {
     match value {

@@ -49,6 +49,46 @@ limits:
   core: 0
 ";
 
+const PROCESSES: &str = "\
+name: shop
+profile:
+  process:
+    env:
+      LOG: info
+    user: shop
+    group: shop
+    processes:
+      migrate:
+        type: task
+        shell: bin/migrate --all && echo done
+        env:
+          LOG: debug
+        user: owner
+      web:
+        type: service
+        command: [bin/web]
+        group: web
+        working_dir: share
+        umask: \"0027\"
+        after: [migrate]
+        autostart: true
+        restart:
+          policy: always
+          delay: 500ms
+          max_retries: 9
+          backoff: 1.5
+          max_delay: 30s
+          jitter: 20%
+          reset_after: 5m
+        stop:
+          signal: INT
+          timeout: 30s
+        reload_signal: HUP
+health:
+  min_healthy_time: 5s
+  deadline: 1m
+";
+
 const DEPLOY: &str = "\
 name: site
 profile:
@@ -75,13 +115,35 @@ overrides:
   user: web2
   group: web2
   working_dir: etc
+  umask: \"0077\"
   restart:
     policy: never
     delay: 1m
     max_retries: 0
+    backoff: 2
+    max_delay: 1h
+    jitter: 5%
+    reset_after: 10m
   stop:
     signal: HUP
     timeout: 1s
+  reload_signal: USR1
+  processes:
+    web:
+      command: [bin/server]
+      env:
+        LOG: debug
+      user: web3
+      group: web3
+      working_dir: etc
+      umask: \"0077\"
+      restart:
+        backoff: 3
+      stop:
+        timeout: 2s
+      reload_signal: USR2
+    worker:
+      shell: exec bin/worker
   limits:
     open_files: 2048
     memory: 1GiB
@@ -94,17 +156,27 @@ paused:
 ";
 
 /// Maps whose keys people choose: no key is unknown there.
-const FREE: [&str; 5] = ["labels", "vars", "profile.process.env", "overrides.env", "overrides.vars"];
+const FREE: [&str; 8] = [
+    "labels",
+    "vars",
+    "profile.process.env",
+    "profile.process.processes",
+    "profile.process.processes.migrate.env",
+    "overrides.env",
+    "overrides.processes",
+    "overrides.processes.web.env",
+];
 
 type Reader = fn(&str) -> Result<(), RecipeError>;
 
-fn samples() -> [(String, Reader); 5] {
+fn samples() -> [(String, Reader); 6] {
     let manifest: Reader = |text| recipe::manifest(text, "sample.yaml").map(drop);
     let cell: Reader = |text| recipe::cell(text, "sample.yaml").map(drop);
     [
         (PROCESS.to_owned(), manifest),
         (PROCESS.replace("process:", "systemd:"), manifest),
         (PROCESS.replace("process:", "supervisor:"), manifest),
+        (PROCESSES.to_owned(), manifest),
         (DEPLOY.to_owned(), manifest),
         (CELL.to_owned(), cell),
     ]

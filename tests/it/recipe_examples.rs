@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use fleetman::model::deployment::DeploymentFile;
 use fleetman::model::manifest::Mode;
+use fleetman::model::run_spec::Profile;
 use fleetman::model::{FilePath, Sha256Digest};
 use fleetman::recipe::{self, Parsed, schema};
 use serde_json::{Value, json};
@@ -111,6 +112,14 @@ fn the_examples_with_cells_become_versions() {
     let run = api.profile.runs()[0];
     assert_eq!(run.command[2], "127.0.0.1:9090");
     assert_eq!(api.limits.memory_bytes, Some(2 << 30));
+
+    let shop = [("bin/shop", 0o644), ("bin/migrate", 0o644), ("migrations/1.sql", 0o644)];
+    let shop = resolved("processes.yaml", "processes-cell.yaml", &shop);
+    let Profile::Process(spec) = &shop.profile else { panic!("{:?}", shop.profile) };
+    assert_eq!(spec.check(), Ok(()));
+    let web = &spec.processes[&"web".parse().unwrap()];
+    assert_eq!((web.run.command.last().map(String::as_str), web.run.stop.timeout_ms), (Some("9090"), 120_000));
+    assert_eq!((web.run.env.len(), shop.health.deadline_ms), (2, 180_000));
 }
 
 /// The language server that editors use, as `yaml-language-server` on the path.

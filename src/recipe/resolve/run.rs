@@ -1,115 +1,134 @@
-//! How a version is run: the manifest's profile with what the cell has different, and templates rendered.
+//! How one program is run: what the manifest says, what the cell has different, and templates rendered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ResolvedFile;
 use super::files::{listed, near_misses};
-use crate::model::process::ProcessSpec;
+use super::profile::Runs;
+use crate::model::process::ProcessKind;
 use crate::model::{FilePath, run_spec};
-use crate::recipe::Written;
 use crate::recipe::either::{EnvValue, FromFile};
-use crate::recipe::render::{self, Context};
-use crate::recipe::written::{Binding, Limits, Overrides, Profile, Recipe, Restart, Run, Stop};
-use crate::yaml::{self, Field, YamlError};
+use crate::recipe::render;
+use crate::recipe::written::{Limits, Settings};
+use crate::yaml::{self, Field, HumanDuration};
 
-/// Merges the two profiles and renders what may hold templates.
-pub(super) struct Runs<'a> {
-    pub(super) recipe: &'a Written<Recipe>,
-    pub(super) binding: &'a Written<Binding>,
-    pub(super) context: &'a Context,
-    pub(super) files: &'a [ResolvedFile],
-    pub(super) errors: &'a mut Vec<YamlError>,
-}
-
-/// The document that a setting was taken from, and where it stands there.
+/// Where in which document something stands.
 #[derive(Clone)]
-struct Place<'a> {
-    document: &'a yaml::Document,
-    field: Field,
+pub(super) struct Place<'a> {
+    pub(super) document: &'a yaml::Document,
+    pub(super) field: Field,
 }
 
-impl Runs<'_> {
+impl Place<'_> {
+    pub(super) fn key(&self, key: &str) -> Self {
+        Self { document: self.document, field: self.field.key(key) }
+    }
+
+    fn index(&self, index: usize) -> Self {
+        Self { document: self.document, field: self.field.index(index) }
+    }
+}
+
+/// What one place says of a program. Of several layers the last one that has a setting decides.
+pub(super) struct Layer<'a> {
+    pub(super) place: Place<'a>,
+    pub(super) settings: Settings<'a>,
+}
+
+impl Layer<'_> {
+    /// Only what several processes have in common.
+    pub(super) fn shared(&self) -> Self {
+        Self { place: self.place.clone(), settings: self.settings.shared() }
+    }
+}
+
+/// The setting of the last layer that has it, and that layer's place.
+pub(super) fn placed<'l, 'a, T>(
+    layers: &'l [Layer<'a>],
+    of: impl Fn(&Settings<'a>) -> Option<T>,
+) -> Option<(&'l Place<'a>, T)> {
+    layers.iter().rev().find_map(|layer| Some((&layer.place, of(&layer.settings)?)))
+}
+
+/// The setting of the last layer that has it.
+pub(super) fn last<'a, T>(layers: &[Layer<'a>], of: impl Fn(&Settings<'a>) -> Option<T>) -> Option<T> {
+    placed(layers, of).map(|(_, value)| value)
+}
+
+enum Program<'a> {
+    Command(&'a [String]),
+    Shell(&'a str),
+}
+
+impl<'a> Runs<'a> {
     /// `None` if there is an error.
-    pub(super) fn profile(mut self) -> Option<run_spec::Profile> {
-        match &self.recipe.profile {
-            Profile::Deploy(owner) => {
-                self.refuse_run_settings();
-                let Overrides { user, group, .. } = &self.binding.overrides;
-                Some(run_spec::Profile::Deploy(run_spec::DeploySpec {
-                    user: user.clone().or_else(|| owner.user.clone()),
-                    group: group.clone().or_else(|| owner.group.clone()),
-                }))
-            }
-            Profile::Process(run) => self.run("process", run).map(ProcessSpec::main).map(run_spec::Profile::Process),
-            Profile::Systemd(run) => self.run("systemd", run).map(run_spec::Profile::Systemd),
-            Profile::Supervisor(run) => self.run("supervisor", run).map(run_spec::Profile::Supervisor),
-        }
-    }
-
-    fn refuse_run_settings(&mut self) {
-        let Overrides { command, env, user: _, group: _, working_dir, restart, stop, limits: _ } =
-            &self.binding.overrides;
-        for (key, is_set) in [
-            ("command", command.is_some()),
-            ("env", !env.is_empty()),
-            ("working_dir", working_dir.is_some()),
-            ("restart", *restart != Restart::default()),
-            ("stop", *stop != Stop::default()),
-        ] {
-            if is_set {
-                let message =
-                    format!("the manifest `{}` has the profile `deploy`, which runs nothing", self.recipe.name);
-                let field = Field::root().key("overrides").key(key);
-                self.errors.push(self.binding.document.error_at_key(&field, &message, Some("remove it")));
-            }
-        }
-    }
-
-    fn run(&mut self, profile: &str, run: &Run) -> Option<run_spec::RunSpec> {
-        let (recipe, binding) = (self.recipe, self.binding);
-        let Overrides { command, env, user, group, working_dir, restart, stop, limits: _ } = &binding.overrides;
-        let own = Place { document: &recipe.document, field: Field::root().key("profile").key(profile) };
-        let cells = Place { document: &binding.document, field: Field::root().key("overrides") };
-        let place = |overridden: bool, key: &str| {
-            let Place { document, field } = if overridden { cells.clone() } else { own.clone() };
-            Place { document, field: field.key(key) }
-        };
+    pub(super) fn run(&mut self, layers: &[Layer<'a>], kind: ProcessKind) -> Option<run_spec::RunSpec> {
         let errors_before = self.errors.len();
-
-        let command_place = place(command.is_some(), "command");
-        let command = self.command(&command_place, command.as_ref().unwrap_or(&run.command));
+        // A document that names no program was refused when it was read.
+        let (place, program) = placed(layers, |settings| {
+            let shell = settings.shell.map(|line| Program::Shell(line));
+            settings.command.map(|command| Program::Command(command)).or(shell)
+        })?;
+        let command = match program {
+            Program::Command(command) => self.command(&place.key("command"), command),
+            Program::Shell(line) => {
+                vec!["/bin/sh".to_owned(), "-c".to_owned(), self.text(&place.key("shell"), line)]
+            }
+        };
         let mut merged = BTreeMap::new();
-        for (overridden, env) in [(false, &run.env), (true, env)] {
-            for (name, value) in env {
-                let mut place = place(overridden, "env");
-                place.field = place.field.key(name);
-                // An override is in place of the manifest's value, which may then be one that this cell cannot render.
-                merged.insert(name, (place, value));
+        for Layer { place, settings } in layers {
+            for (name, value) in settings.env.into_iter().flatten() {
+                // It is in place of the value of an earlier layer, which may then be one that this cell cannot render.
+                merged.insert(name, (place.key("env").key(name), value));
             }
         }
         let env = merged.into_iter().map(|(name, (place, value))| (name.clone(), self.env_value(&place, value)));
         let env = env.collect();
-        let dir_place = place(working_dir.is_some(), "working_dir");
-        let working_dir = working_dir.as_ref().or(run.working_dir.as_ref());
-        let working_dir = working_dir.and_then(|dir| self.working_dir(&dir_place, dir));
-
-        let defaults = run_spec::Restart::default();
-        let policy = restart.policy.or(run.restart.policy).map_or(defaults.policy, run_spec::RestartPolicy::from);
-        let delay_ms = restart.delay.or(run.restart.delay).map_or(defaults.delay_ms, |delay| delay.as_millis());
-        let max_retries = restart.max_retries.or(run.restart.max_retries);
-        let stop_defaults = run_spec::Stop::default();
-        let signal = stop.signal.or(run.stop.signal).map_or(stop_defaults.signal, |signal| signal.0);
-        let timeout_ms = stop.timeout.or(run.stop.timeout).map_or(stop_defaults.timeout_ms, |time| time.as_millis());
-
-        (self.errors.len() == errors_before).then(|| run_spec::RunSpec {
+        let working_dir = placed(layers, |settings| settings.working_dir);
+        let working_dir = working_dir.and_then(|(place, dir)| self.working_dir(&place.key("working_dir"), dir));
+        let restart = self.restart(layers, kind);
+        let stop = run_spec::Stop::default();
+        let stop = run_spec::Stop {
+            signal: last(layers, |settings| settings.stop.signal).map_or(stop.signal, |signal| signal.0),
+            timeout_ms: last(layers, |settings| settings.stop.timeout).map_or(stop.timeout_ms, |time| time.as_millis()),
+        };
+        let (user, group) = (last(layers, |settings| settings.user), last(layers, |settings| settings.group));
+        let (user, group) = (user.cloned(), group.cloned());
+        (self.errors.len() == errors_before).then_some(run_spec::RunSpec {
             command,
             env,
-            user: user.clone().or_else(|| run.user.clone()),
-            group: group.clone().or_else(|| run.group.clone()),
+            user,
+            group,
             working_dir,
-            restart: run_spec::Restart { policy, delay_ms, max_retries, ..run_spec::Restart::default() },
-            stop: run_spec::Stop { signal, timeout_ms },
+            restart,
+            stop,
         })
+    }
+
+    fn restart(&mut self, layers: &[Layer<'a>], kind: ProcessKind) -> run_spec::Restart {
+        let usual = run_spec::Restart::default();
+        let policy = placed(layers, |settings| settings.restart.policy.map(run_spec::RestartPolicy::from));
+        let policy = match (kind, policy) {
+            (ProcessKind::Service, policy) => policy.map_or(usual.policy, |(_, policy)| policy),
+            (ProcessKind::Task, Some((place, policy))) if policy != run_spec::RestartPolicy::Never => {
+                self.refuse(&place.key("restart").key("policy"), "a task runs once", "remove it");
+                policy
+            }
+            (ProcessKind::Task, _) => run_spec::RestartPolicy::Never,
+        };
+        let millis = |of: fn(&Settings<'a>) -> Option<HumanDuration>| last(layers, of).map(HumanDuration::as_millis);
+        run_spec::Restart {
+            policy,
+            delay_ms: millis(|settings| settings.restart.delay).unwrap_or(usual.delay_ms),
+            max_retries: last(layers, |settings| settings.restart.max_retries),
+            backoff_percent: last(layers, |settings| settings.restart.backoff).map_or(usual.backoff_percent, |it| it.0),
+            max_delay_ms: millis(|settings| settings.restart.max_delay).unwrap_or(usual.max_delay_ms),
+            jitter_percent: last(layers, |settings| settings.restart.jitter).map_or(usual.jitter_percent, |it| it.0),
+            reset_after_ms: millis(|settings| settings.restart.reset_after).unwrap_or(usual.reset_after_ms),
+        }
+    }
+
+    pub(super) fn refuse_key(&mut self, place: &Place<'_>, message: &str, help: &str) {
+        self.errors.push(place.document.error_at_key(&place.field, message, Some(help)));
     }
 
     fn refuse(&mut self, place: &Place<'_>, message: &str, help: &str) {
@@ -117,11 +136,10 @@ impl Runs<'_> {
     }
 
     fn command(&mut self, place: &Place<'_>, command: &[String]) -> Vec<String> {
-        let item = |at| Place { document: place.document, field: place.field.index(at) };
         let arguments = command.iter().enumerate();
-        let rendered: Vec<String> = arguments.map(|(at, argument)| self.text(&item(at), argument)).collect();
+        let rendered: Vec<String> = arguments.map(|(at, argument)| self.text(&place.index(at), argument)).collect();
         if let Some(program) = rendered.first().filter(|program| !program.starts_with('/')) {
-            self.check_program(&item(0), program);
+            self.check_program(&place.index(0), program);
         }
         rendered
     }

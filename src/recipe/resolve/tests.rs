@@ -1,5 +1,6 @@
 use super::*;
-use crate::model::Sha256Digest;
+use crate::model::process::{Process, ProcessKind, ProcessSpec};
+use crate::model::{ProcessName, Sha256Digest};
 use crate::recipe;
 
 fn release(files: &[(&str, u32)]) -> Vec<DeploymentFile> {
@@ -188,6 +189,185 @@ fn a_cell_changes_what_it_names_and_leaves_the_rest() {
         (run_of(&replaced).command.as_slice(), run_of(&replaced).user.as_deref()),
         (&["y".to_owned()][..], Some("w"))
     );
+}
+
+/// Two processes, the first line after the name of the manifest being line 2.
+const SHOP: &str = "\
+profile:
+  process:
+    user: shop
+    env: {LOG: info, A: shared}
+    processes:
+      migrate: {type: task, shell: 'bin/x --all > \"$FLEETMAN_DATA_DIR/log\"', user: owner}
+      web:
+        command: [bin/x, \"{{ node }}\"]
+        env: {LOG: debug}
+        group: web
+        umask: \"0027\"
+        after: [migrate]
+        restart: {policy: always, delay: 100ms, backoff: 1.5, max_delay: 30s, jitter: 20%, reset_after: 5m}
+        reload_signal: HUP
+";
+
+fn processes_of(resolved: &Resolved) -> &ProcessSpec {
+    let run_spec::Profile::Process(spec) = &resolved.profile else { panic!() };
+    assert_eq!(spec.check(), Ok(()));
+    spec
+}
+
+fn name(text: &str) -> ProcessName {
+    ProcessName::new(text).unwrap()
+}
+
+#[test]
+fn each_process_gets_all_that_it_needs() {
+    let release = release(&[("bin/x", 0o755)]);
+    let resolved = try_resolve(SHOP, "", &release, &[]).unwrap();
+    let spec = processes_of(&resolved);
+    assert_eq!((spec.user.as_deref(), spec.group.as_deref(), spec.is_plain()), (Some("shop"), None, false));
+    let (migrate, web) = (&spec.processes[&name("migrate")], &spec.processes[&name("web")]);
+    assert_eq!(migrate.run.command, ["/bin/sh", "-c", "bin/x --all > \"$FLEETMAN_DATA_DIR/log\""]);
+    assert_eq!((migrate.kind, migrate.run.restart.policy), (ProcessKind::Task, run_spec::RestartPolicy::Never));
+    assert_eq!((migrate.run.user.as_deref(), migrate.umask, migrate.autostart), (Some("owner"), None, true));
+    let env = |process: &Process| process.run.env.clone().into_iter().collect::<Vec<_>>();
+    let text = |text: &str| run_spec::EnvValue::Text(text.to_owned());
+    assert_eq!(env(migrate), [("A".to_owned(), text("shared")), ("LOG".to_owned(), text("info"))]);
+    assert_eq!(env(web), [("A".to_owned(), text("shared")), ("LOG".to_owned(), text("debug"))]);
+    assert_eq!(
+        (web.kind, web.run.command.as_slice()),
+        (ProcessKind::Service, &["bin/x".to_owned(), "n1".to_owned()][..])
+    );
+    assert_eq!((web.run.user.as_deref(), web.run.group.as_deref()), (Some("shop"), Some("web")));
+    assert_eq!((web.umask.unwrap().bits(), web.reload_signal), (0o027, Some(run_spec::StopSignal::Hup)));
+    assert_eq!(web.after.iter().collect::<Vec<_>>(), [&name("migrate")]);
+    let expected = run_spec::Restart {
+        policy: run_spec::RestartPolicy::Always,
+        delay_ms: 100,
+        max_retries: None,
+        backoff_percent: 150,
+        max_delay_ms: 30_000,
+        jitter_percent: 20,
+        reset_after_ms: 300_000,
+    };
+    assert_eq!(web.run.restart, expected);
+}
+
+#[test]
+fn a_cell_changes_single_processes_and_what_they_share() {
+    let release = release(&[("bin/x", 0o755)]);
+    let cell = "overrides:\n  user: shop2\n  env: {LOG: warn, B: cell}\n  processes:\n    migrate: {command: [/bin/true], restart: {policy: never}}\n    \
+                web: {env: {B: web}, restart: {jitter: 5%}, stop: {signal: INT}, umask: \"0077\", reload_signal: USR1}\n";
+    let resolved = try_resolve(SHOP, cell, &release, &[]).unwrap();
+    let spec = processes_of(&resolved);
+    let (migrate, web) = (&spec.processes[&name("migrate")], &spec.processes[&name("web")]);
+    assert_eq!((spec.user.as_deref(), web.run.user.as_deref()), (Some("shop2"), Some("shop2")));
+    assert_eq!((migrate.run.user.as_deref(), migrate.run.command[0].as_str()), (Some("owner"), "/bin/true"));
+    let env: Vec<String> = web.run.env.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    assert_eq!(env, ["A=Text(\"shared\")", "B=Text(\"web\")", "LOG=Text(\"debug\")"], "the process's own stands");
+    assert_eq!(migrate.run.env["LOG"], run_spec::EnvValue::Text("warn".to_owned()));
+    assert_eq!((web.run.restart.jitter_percent, web.run.restart.backoff_percent), (5, 150));
+    assert_eq!((web.run.stop.signal, web.umask.unwrap().bits()), (run_spec::StopSignal::Int, 0o077));
+    assert_eq!(web.reload_signal, Some(run_spec::StopSignal::Usr1));
+}
+
+#[test]
+fn one_program_with_more_settings_is_called_main() {
+    let manifest = "profile: {process: {shell: 'exec x', umask: \"0077\", restart: {backoff: 2}, user: u}}\n";
+    let resolved = try_resolve(manifest, "overrides: {reload_signal: HUP}\n", &[], &[]).unwrap();
+    let spec = processes_of(&resolved);
+    let main = &spec.processes[&ProcessName::main()];
+    assert_eq!((spec.user.as_deref(), main.run.user.as_deref()), (Some("u"), Some("u")));
+    assert_eq!((main.umask.unwrap().bits(), main.run.restart.backoff_percent), (0o077, 200));
+    assert_eq!(main.reload_signal, Some(run_spec::StopSignal::Hup));
+    // A shell line alone is a command like any other.
+    let plain = try_resolve("profile: {process: {shell: 'exec x'}}\n", "", &[], &[]).unwrap();
+    assert!(processes_of(&plain).is_plain());
+    let replaced =
+        try_resolve("profile: {process: {shell: 'exec x'}}\n", "overrides: {command: [/x]}\n", &[], &[]).unwrap();
+    assert_eq!(run_of(&replaced).command, ["/x"]);
+}
+
+#[test]
+fn what_a_cell_cannot_have_different_is_refused_at_its_place() {
+    let systemd = "profile: {systemd: {command: [/x]}}\n";
+    let main = "profile: {process: {command: [/x]}}\n";
+    let cases = [
+        (
+            SHOP,
+            "command: [/x]",
+            "c.yaml:3:13: overrides.command: the manifest `web` names its processes; set it for one of them, in `over",
+        ),
+        (SHOP, "restart: {delay: 1s}", "c.yaml:3:13: overrides.restart: the manifest `web` names its processes"),
+        (
+            SHOP,
+            "processes: {wbe: {user: u}}",
+            "c.yaml:3:25: overrides.processes.wbe: the manifest `web` has no process `wbe` (did you mean `web`?)",
+        ),
+        (
+            SHOP,
+            "processes: {migrate: {restart: {policy: always}}}",
+            "c.yaml:3:53: overrides.processes.migrate.restart.policy: a task runs once",
+        ),
+        (
+            SHOP,
+            "processes: {web: {command: [bin/y]}}",
+            "c.yaml:3:41: overrides.processes.web.command[0]: the version has no file `bin/y`",
+        ),
+        (
+            SHOP,
+            "processes: {web: {shell: '{{ vars.a }}'}}",
+            "c.yaml:3:38: overrides.processes.web.shell: `vars.a` is not defined",
+        ),
+        (
+            main,
+            "processes: {main: {user: u}}",
+            "c.yaml:3:13: overrides.processes: the manifest `web` does not name processes (set it in",
+        ),
+        (systemd, "shell: x", "c.yaml:3:13: overrides.shell: the manifest `web` does not have the profile `process`"),
+        (
+            systemd,
+            "umask: \"0022\"",
+            "c.yaml:3:13: overrides.umask: the manifest `web` does not have the profile `process`",
+        ),
+        (systemd, "reload_signal: HUP", "c.yaml:3:13: overrides.reload_signal: the manifest `web` does not have"),
+        (
+            systemd,
+            "restart: {backoff: 2}",
+            "c.yaml:3:23: overrides.restart.backoff: only the profile `process` knows `backoff`",
+        ),
+        (
+            systemd,
+            "processes: {a: {user: u}}",
+            "c.yaml:3:13: overrides.processes: the manifest `web` does not name processes",
+        ),
+        (
+            DEPLOY,
+            "processes: {a: {user: u}}",
+            "c.yaml:3:13: overrides.processes: the manifest `web` does not name processes",
+        ),
+        (
+            DEPLOY,
+            "shell: x",
+            "c.yaml:3:13: overrides.shell: the manifest `web` has the profile `deploy`, which runs nothing",
+        ),
+    ];
+    let release = release(&[("bin/x", 0o755)]);
+    for (manifest, overrides, expected) in cases {
+        let error = try_resolve(manifest, &format!("overrides: {{{overrides}}}\n"), &release, &[]).unwrap_err();
+        assert!(error.starts_with(expected) && error.lines().count() == 1, "{error}\n  expected {expected}");
+    }
+    assert!(
+        try_resolve(systemd, "overrides: {restart: {delay: 2s}, working_dir: bin, user: u}\n", &release, &[]).is_ok()
+    );
+}
+
+#[test]
+fn health_is_the_manifests_or_the_usual() {
+    let health =
+        |rest: &str| try_resolve(&format!("profile: {{process: {{shell: x}}}}\n{rest}"), "", &[], &[]).unwrap().health;
+    assert_eq!(health(""), run_spec::Health { min_healthy_ms: 10_000, deadline_ms: 120_000 });
+    assert_eq!(health("health: {deadline: 1h}\n"), run_spec::Health { min_healthy_ms: 10_000, deadline_ms: 3_600_000 });
+    assert_eq!(health("health: {min_healthy_time: 0s}\n").min_healthy_ms, 0);
 }
 
 #[test]

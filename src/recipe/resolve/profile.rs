@@ -1,0 +1,136 @@
+//! How a version is run: the manifest's profile with what the cell has different.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ResolvedFile;
+use super::run::{Layer, Place, last};
+use crate::model::process::{self, ProcessKind, ProcessSpec};
+use crate::model::{ProcessName, run_spec};
+use crate::recipe::Written;
+use crate::recipe::render::Context;
+use crate::recipe::written::{Binding, Owner, Process, Processes, Profile, Recipe, Settings};
+use crate::yaml::{self, Field, YamlError};
+
+/// Puts the two documents' settings together and renders what may hold templates.
+pub(super) struct Runs<'a> {
+    pub(super) recipe: &'a Written<Recipe>,
+    pub(super) binding: &'a Written<Binding>,
+    pub(super) context: &'a Context,
+    pub(super) files: &'a [ResolvedFile],
+    pub(super) errors: &'a mut Vec<YamlError>,
+}
+
+impl<'a> Runs<'a> {
+    /// `None` if there is an error.
+    pub(super) fn profile(mut self) -> Option<run_spec::Profile> {
+        let (recipe, binding) = (self.recipe, self.binding);
+        let own = |profile: &str, settings| {
+            let field = Field::root().key("profile").key(profile);
+            Layer { place: Place { document: &recipe.document, field }, settings }
+        };
+        let place = Place { document: &binding.document, field: Field::root().key("overrides") };
+        let cells = Layer { place, settings: binding.overrides.settings() };
+        match &recipe.profile {
+            Profile::Deploy(owner) => Some(run_spec::Profile::Deploy(self.deploy(owner, &cells))),
+            Profile::Process(spec) => {
+                self.processes([own("process", spec.settings()), cells], spec).map(run_spec::Profile::Process)
+            }
+            Profile::Systemd(run) => {
+                self.plain([own("systemd", run.settings()), cells]).map(run_spec::Profile::Systemd)
+            }
+            Profile::Supervisor(run) => {
+                self.plain([own("supervisor", run.settings()), cells]).map(run_spec::Profile::Supervisor)
+            }
+        }
+    }
+
+    fn deploy(&mut self, owner: &Owner, cells: &Layer<'a>) -> run_spec::DeploySpec {
+        self.refuse_settings(&cells.place, &["user", "group"], "has the profile `deploy`, which runs nothing");
+        self.refuse_processes(&cells.place);
+        let Settings { user, group, .. } = cells.settings;
+        run_spec::DeploySpec {
+            user: user.or(owner.user.as_ref()).cloned(),
+            group: group.or(owner.group.as_ref()).cloned(),
+        }
+    }
+
+    /// Under another supervisor than the built-in one.
+    fn plain(&mut self, layers: [Layer<'a>; 2]) -> Option<run_spec::RunSpec> {
+        let [_, cells] = &layers;
+        let taken = ["command", "env", "user", "group", "working_dir", "restart", "stop"];
+        self.refuse_settings(&cells.place, &taken, "does not have the profile `process`, which alone knows this");
+        for key in cells.settings.restart.beyond_plain() {
+            let message = format!("only the profile `process` knows `{key}`");
+            self.refuse_key(&cells.place.key("restart").key(key), &message, "remove it");
+        }
+        self.refuse_processes(&cells.place);
+        self.run(&layers, ProcessKind::Service)
+    }
+
+    fn processes(&mut self, layers: [Layer<'a>; 2], spec: &'a Processes) -> Option<ProcessSpec> {
+        let [_, cells] = &layers;
+        let Some(written) = &spec.processes else {
+            self.refuse_processes(&cells.place);
+            let main = self.process(&layers, ProcessKind::Service)?;
+            let (user, group) = (main.run.user.clone(), main.run.group.clone());
+            return Some(ProcessSpec { user, group, processes: BTreeMap::from([(ProcessName::main(), main)]) });
+        };
+        let why = "names its processes; set it for one of them, in `overrides.processes.<name>`";
+        self.refuse_settings(&cells.place, &Settings::SHARED, why);
+        self.refuse_unknown(&cells.place, written);
+        let overrides = &self.binding.overrides.processes;
+        let mut processes = BTreeMap::new();
+        for (name, process) in written {
+            let below = |layer: &Layer<'a>, settings| {
+                let place = layer.place.key("processes").key(name.as_str());
+                Layer { place, settings }
+            };
+            let [own, cells] = &layers;
+            let mut layers = vec![own.shared(), cells.shared(), below(own, process.settings())];
+            layers.extend(overrides.get(name).map(|different| below(cells, different.settings())));
+            let kind = process.kind.map(ProcessKind::from).unwrap_or_default();
+            if let Some(resolved) = self.process(&layers, kind) {
+                let (after, autostart) = (process.after.iter().cloned().collect(), process.autostart.unwrap_or(true));
+                processes.insert(name.clone(), process::Process { after, autostart, ..resolved });
+            }
+        }
+        let user = last(&layers, |settings| settings.user).cloned();
+        let group = last(&layers, |settings| settings.group).cloned();
+        (processes.len() == written.len()).then_some(ProcessSpec { user, group, processes })
+    }
+
+    /// A process that waits for no other and is started with the cell.
+    fn process(&mut self, layers: &[Layer<'a>], kind: ProcessKind) -> Option<process::Process> {
+        Some(process::Process {
+            kind,
+            run: self.run(layers, kind)?,
+            umask: last(layers, |settings| settings.umask).map(|umask| umask.0),
+            after: BTreeSet::new(),
+            autostart: true,
+            reload_signal: last(layers, |settings| settings.reload_signal).map(|signal| signal.0),
+        })
+    }
+
+    /// Refuses what the cell has different and its manifest cannot take: all settings but the ones `taken`.
+    fn refuse_settings(&mut self, cells: &Place<'a>, taken: &[&str], why: &str) {
+        for key in self.binding.overrides.settings().keys().filter(|key| !taken.contains(key)) {
+            self.refuse_key(&cells.key(key), &format!("the manifest `{}` {why}", self.recipe.name), "remove it");
+        }
+    }
+
+    fn refuse_processes(&mut self, cells: &Place<'a>) {
+        if !self.binding.overrides.processes.is_empty() {
+            let message = format!("the manifest `{}` does not name processes", self.recipe.name);
+            self.refuse_key(&cells.key("processes"), &message, "set it in `overrides` itself, or remove it");
+        }
+    }
+
+    fn refuse_unknown(&mut self, cells: &Place<'a>, written: &BTreeMap<ProcessName, Process>) {
+        for name in self.binding.overrides.processes.keys().filter(|name| !written.contains_key(*name)) {
+            let near = yaml::nearest(name.as_str(), written.keys().map(ProcessName::as_str));
+            let help = near.map_or_else(|| "remove it".to_owned(), |near| format!("did you mean `{near}`?"));
+            let message = format!("the manifest `{}` has no process `{name}`", self.recipe.name);
+            self.refuse_key(&cells.key("processes").key(name.as_str()), &message, &help);
+        }
+    }
+}
