@@ -12,12 +12,13 @@ use super::context::Context;
 use super::decide::{Action, Cell, OnHost, Seen};
 use super::disk::apart;
 use super::home::CellHome;
+use super::narrate::narrate;
 use super::perform::{Performer, under_way};
 use super::place::{Plot, look};
 use super::profile::{Profile, Work};
 use super::report::report;
 use super::stage::{Staged, Staging};
-use super::state::{AttemptKey, CellState, StateError, Step};
+use super::state::{AttemptKey, CellState, StateError};
 use super::trouble::{Cure, Trouble};
 use crate::model::heartbeat::{CellReport, RunningState};
 use crate::model::{CellName, Code};
@@ -75,6 +76,7 @@ impl Handle {
         cell.observe(Seen::Started { current }, context.now(), context.patience);
         let (inbox, receiver) = mpsc::channel(INBOX);
         let (sender, report) = watch::channel(report(&cell, RunningState::Unknown.into()));
+        let resuming = resume(context, name, &cell);
         let performer = Performer::new(Arc::clone(context), name.clone(), home.clone());
         let task = Task {
             context: Arc::clone(context),
@@ -87,6 +89,7 @@ impl Handle {
             performer,
             stagings: JoinSet::new(),
             cancels: HashMap::new(),
+            resuming,
             settled: Vec::new(),
             stop,
         };
@@ -123,6 +126,21 @@ fn host_view(context: &Context, cell: &CellName, state: &CellState) -> Result<On
     Ok(found)
 }
 
+/// Brings up what should run of the cell, if something should.
+fn resume(context: &Context, name: &CellName, cell: &Cell) -> Option<Work<'static, ()>> {
+    let profile = Arc::clone(context.profiles.get(&cell.should_run()?.profile)?);
+    let name = name.clone();
+    Some(Box::pin(async move { profile.resume(&name).await }))
+}
+
+/// Completes when `work` does; never without any.
+async fn done(work: &mut Option<Work<'static, ()>>) {
+    match work {
+        Some(work) => work.await,
+        None => pending().await,
+    }
+}
+
 struct Task {
     context: Arc<Context>,
     name: CellName,
@@ -136,6 +154,9 @@ struct Task {
     stagings: JoinSet<Result<Staged, Trouble>>,
     /// Which task stages which attempt, and how it is given up.
     cancels: HashMap<task::Id, (AttemptKey, CancellationToken)>,
+    /// What should run is being brought up from what the node itself knows. Until then nothing else is done, but
+    /// everything is taken in: nobody who tells this cell something waits for it.
+    resuming: Option<Work<'static, ()>>,
     /// Who waits for the cell to have nothing left to do.
     settled: Vec<oneshot::Sender<()>>,
     stop: CancellationToken,
@@ -143,30 +164,11 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
-        if self.resume().await.is_some() {
-            while !self.stop.is_cancelled() && self.turn().await.is_some() {}
-        }
+        while !self.stop.is_cancelled() && self.turn().await.is_some() {}
         for (_, cancel) in self.cancels.values() {
             cancel.cancel();
         }
         while self.stagings.join_next().await.is_some() {}
-    }
-
-    /// Brings up what should run, from what the node itself knows. What is seen meanwhile is taken in: nobody who
-    /// tells this cell something waits for it.
-    async fn resume(&mut self) -> Option<()> {
-        let Some(profile) = self.cell.should_run().and_then(|placed| self.context.profiles.get(&placed.profile)) else {
-            return Some(());
-        };
-        let (profile, name) = (Arc::clone(profile), self.name.clone());
-        let mut resumed = profile.resume(&name);
-        loop {
-            tokio::select! {
-                () = &mut resumed => return Some(()),
-                message = self.inbox.recv() => self.take(message?).await?,
-                () = self.stop.cancelled() => return None,
-            }
-        }
     }
 
     /// Takes in, writes down, acts or waits. None once a test has stopped the agent or nobody is left to speak to.
@@ -178,15 +180,16 @@ impl Task {
             return self.wait_for_disk(trouble).await;
         }
         self.publish().await;
-        match self.cell.next(self.context.clock.monotonic()) {
+        match self.cell.next(self.context.clock.monotonic()).filter(|_| self.resuming.is_none()) {
             Some(action) => self.act(action).await,
             None => self.wait().await,
         }
     }
 
     fn observe(&mut self, seen: Seen) {
-        self.tell_log(&seen);
-        self.cell.observe(seen, self.context.now(), self.context.patience);
+        let now = self.context.now();
+        narrate(&self.name, &self.cell, &seen, now);
+        self.cell.observe(seen, now, self.context.patience);
     }
 
     async fn take(&mut self, message: Message) -> Option<()> {
@@ -344,7 +347,7 @@ impl Task {
     }
 
     async fn wait(&mut self) -> Option<()> {
-        if self.cell.mind.staging.is_empty() {
+        if self.cell.mind.staging.is_empty() && self.resuming.is_none() {
             for sender in self.settled.drain(..) {
                 // Whoever asked may have stopped waiting.
                 let _ = sender.send(());
@@ -352,12 +355,16 @@ impl Task {
         }
         let clock = Arc::clone(&self.context.clock);
         let now = clock.monotonic();
-        let wakes = self.cell.wakes_at().map(|at| at.saturating_sub(now));
+        let wakes = self.cell.wakes_at().filter(|_| self.resuming.is_none()).map(|at| at.saturating_sub(now));
         let (profile, name) = (self.profile(), self.name.clone());
         let changed = profile.as_ref().map_or_else(|| Box::pin(pending()) as Work<'_, ()>, |it| it.changed(&name));
         let seen = tokio::select! {
             message = self.inbox.recv() => return self.take(message?).await,
             Some(joined) = self.stagings.join_next_with_id() => self.joined(joined),
+            () = done(&mut self.resuming) => {
+                self.resuming = None;
+                None
+            }
             () = changed => Some(Seen::Changed),
             () = clock.sleep(wakes.unwrap_or_default()), if wakes.is_some() => None,
             () = self.stop.cancelled() => None,
@@ -367,56 +374,5 @@ impl Task {
         }
         seen.into_iter().for_each(|seen| self.observe(seen));
         Some(())
-    }
-
-    /// One line a decision.
-    fn tell_log(&self, seen: &Seen) {
-        let cell = &self.name;
-        let version = |key: &AttemptKey| {
-            let attempt = self.cell.attempt(*key);
-            attempt.and_then(|attempt| attempt.wish.action.target()).map(|target| target.version.to_string())
-        };
-        let told = |key: &AttemptKey, what: &str| {
-            let (version, generation) = (version(key).unwrap_or_default(), key.at);
-            tracing::info!(%cell, %version, %generation, "{what}");
-        };
-        match seen {
-            Seen::Staged { key, .. } => told(key, "the release is on the node, whole and verified"),
-            Seen::Switched { key } => told(key, "the link points at the release"),
-            Seen::Activated { key } => told(key, "the version is up"),
-            Seen::Passed { key } => told(key, "the version is good, and what to go back to from now on"),
-            Seen::NotStarted { key } => told(key, "something else runs; the version is brought up once more"),
-            Seen::Restored { key, .. } => told(key, "the last known good release is back"),
-            Seen::Stopped { key } => told(key, "the cell is stopped"),
-            Seen::Removed { key } => told(key, "the cell is removed"),
-            Seen::StagingFailed { key, trouble } | Seen::StepFailed { key, trouble } => {
-                let (version, generation) = (version(key).unwrap_or_default(), key.at);
-                let step = self.cell.attempt(*key).map(|attempt| step_name(&attempt.step)).unwrap_or_default();
-                let code = trouble.code;
-                tracing::warn!(%cell, %version, %generation, %code, step, "{}", trouble.message);
-            }
-            Seen::Pending { key, missing, deadline } => {
-                if let Some(trouble) = self.cell.overdue(*key, missing, *deadline, self.context.now()) {
-                    let (version, generation) = (version(key).unwrap_or_default(), key.at);
-                    tracing::warn!(%cell, %version, %generation, code = %trouble.code, "{}", trouble.message);
-                }
-            }
-            Seen::Refused { trouble, .. } => tracing::warn!(%cell, code = %trouble.code, "{}", trouble.message),
-            Seen::Held(Some(why)) => tracing::warn!(%cell, "deployments are held: {why}"),
-            _ => {}
-        }
-    }
-}
-
-fn step_name(step: &Step) -> &'static str {
-    match step {
-        Step::Fetching => "fetching",
-        Step::Switching => "switching",
-        Step::Activating => "activating",
-        Step::Checking => "checking",
-        Step::RollingBack { .. } => "rolling back",
-        Step::Stopping => "stopping",
-        Step::Removing => "removing",
-        Step::Ended { .. } => "writing the outcome",
     }
 }

@@ -37,6 +37,7 @@ mod fetch;
 mod heartbeat;
 mod home;
 mod host;
+mod narrate;
 mod node;
 mod observe;
 mod outbox;

@@ -283,3 +283,32 @@ impl CellState {
         folder.write(FILE, rendered)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As agents wrote it before versions were watched.
+    const BEFORE: &str = r#"{"schema":"fleetman/agent-cell/1","floor":{"at":{"epoch":1,"generation":2},"signed_sha256":null,
+        "since":"2026-01-02T03:04:05Z"},"wish":null,"applied":null,"standing":"deployed","placed":null,"known_good":null,
+        "placed_before":[],"failed":[],"verdict":null,"attempts":1,"journal":[{"key":{"at":{"epoch":1,"generation":2},
+        "number":1},"wish":"{}","started_at":"2026-01-02T03:04:05Z","step":{"step":"STEP"},"profile":"deploy",
+        "repairs":null,"resumed":0,"effort":{"files_fetched":0,"files_reused":0,"bytes_fetched":0}}],"last_error":null}"#;
+
+    #[test]
+    fn a_state_of_an_older_agent_is_read_and_a_newer_step_comes_back() {
+        for (name, step) in [
+            ("fetching", Step::Fetching),
+            ("switching", Step::Switching),
+            ("activating", Step::Activating),
+            ("checking", Step::Checking),
+            ("stopping", Step::Stopping),
+            ("removing", Step::Removing),
+        ] {
+            let state: CellState<String> = document::parse(BEFORE.replace("STEP", name).as_bytes()).unwrap();
+            assert_eq!(state.journal[0].step, step);
+            let again: CellState<String> = document::parse(&document::render(&state)).unwrap();
+            assert_eq!(again.journal[0].step, step);
+        }
+    }
+}

@@ -13,10 +13,12 @@ use crate::controller::{
 };
 use crate::model::deployment::DeploymentFile;
 use crate::model::heartbeat::{
-    CellReport, Condition, Fault, Heartbeat, HostFacts, Phase, SigningMode, VersionReport, Waiting,
+    CellReport, Condition, Fault, Heartbeat, HostFacts, Phase, ProcessReport, SigningMode, VersionReport, Waiting,
 };
 use crate::model::manifest::Manifest;
-use crate::model::{CellId, DeploymentName, Floor, ManifestName, NodeName, Sha256Digest, UserName, VersionName};
+use crate::model::{
+    CellId, DeploymentName, Floor, ManifestName, NodeName, ProcessName, Sha256Digest, UserName, VersionName,
+};
 
 /// A node.
 #[derive(Debug, Serialize)]
@@ -84,6 +86,8 @@ pub struct Cell {
     pub running: Option<VersionReport>,
     /// The version that its agent would go back to.
     pub known_good: Option<VersionReport>,
+    /// Its processes, where its agent tells them apart.
+    pub processes: BTreeMap<ProcessName, ProcessReport>,
     /// What its agent waits for.
     pub waiting: Option<Waiting>,
     /// What went wrong last.
@@ -264,6 +268,7 @@ impl From<&CellView> for Cell {
             desired: view.desired.as_ref().map(Wish::from),
             running: report.and_then(|report| report.running.clone()),
             known_good: report.and_then(|report| report.known_good.clone()),
+            processes: report.map(|report| report.processes.clone()).unwrap_or_default(),
             waiting: report.and_then(|report| report.waiting.clone()),
             last_error: report.and_then(|report| report.last_error.clone()),
             problem: view.problem.clone(),

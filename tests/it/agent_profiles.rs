@@ -1,139 +1,12 @@
 //! What an agent does with profiles that run something: starts, failures, going back, changing from one to another.
-//! The profile here is a stand-in that keeps a list of what it was asked; the agent's side of it is real.
+//! The profile is a stand-in; the agent's side of it is real.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-
-use fleetman::agent::{Agent, Observed, Placement, Profile, ProfileError, Profiles, Start, Work};
-use fleetman::clock::SystemClock;
-use fleetman::model::content::content_sha256;
-use fleetman::model::heartbeat::{CellReport, Phase, RunningState};
+use fleetman::model::Code;
+use fleetman::model::heartbeat::{Phase, RunningState};
 use fleetman::model::outcome::Ending;
-use fleetman::model::process::ProcessSpec;
-use fleetman::model::run_spec::{self, Restart, RunSpec, Stop};
-use fleetman::model::trigger::{Action, Target, TriggerOptions};
-use fleetman::model::{CellName, Code};
+use fleetman::model::trigger::{Action, TriggerOptions};
 
-use crate::support::node::{Bench, of};
-
-/// Runs nothing, and remembers what it was asked.
-#[derive(Debug, Default)]
-struct StandIn {
-    folder: PathBuf,
-    asked: Mutex<Vec<String>>,
-    /// Versions that do not come up.
-    broken: Mutex<BTreeSet<String>>,
-    running: Mutex<Option<String>>,
-}
-
-impl StandIn {
-    fn note(&self, what: String) {
-        self.asked.lock().unwrap().push(what);
-    }
-
-    fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut *self.asked.lock().unwrap())
-    }
-
-    fn breaks(&self, version: &str) {
-        self.broken.lock().unwrap().insert(version.to_owned());
-    }
-}
-
-impl Profile for StandIn {
-    fn name(&self) -> &'static str {
-        "process"
-    }
-
-    fn placement(&self, cell: &CellName) -> Placement {
-        Placement {
-            folder: self.folder.join(cell.as_str()),
-            link: "current".to_owned(),
-            releases: vec!["releases".to_owned()],
-        }
-    }
-
-    fn activate<'a>(&'a self, start: Start<'a>) -> Work<'a, Result<(), ProfileError>> {
-        Box::pin(async move {
-            let version = start.manifest.version.to_string();
-            let file = std::fs::read_to_string(self.folder.join(start.cell.as_str()).join("current/version")).unwrap();
-            assert_eq!(file, version, "the link points at what is to be brought up");
-            assert!(start.release.join("version").exists() && start.data.is_dir());
-            self.note(format!("activate {version}"));
-            if self.broken.lock().unwrap().contains(&version) {
-                *self.running.lock().unwrap() = None;
-                return Err(ProfileError::Version(format!("version {version} exits with 1")));
-            }
-            *self.running.lock().unwrap() = Some(version);
-            Ok(())
-        })
-    }
-
-    fn stop<'a>(&'a self, _cell: &'a CellName) -> Work<'a, Result<(), ProfileError>> {
-        self.note("stop".to_owned());
-        *self.running.lock().unwrap() = None;
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn remove<'a>(&'a self, _cell: &'a CellName) -> Work<'a, Result<(), ProfileError>> {
-        self.note("remove".to_owned());
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn state<'a>(&'a self, _cell: &'a CellName) -> Work<'a, Observed> {
-        let running = self.running.lock().unwrap().is_some();
-        let state = RunningState::Running { pid: Some(1), since: None, restarts: 0 };
-        Box::pin(std::future::ready(Observed::from(if running { state } else { RunningState::Stopped })))
-    }
-
-    fn cells(&self) -> std::io::Result<Vec<CellName>> {
-        Ok(Vec::new())
-    }
-}
-
-struct Node {
-    bench: Bench,
-    profile: Arc<StandIn>,
-}
-
-impl Node {
-    async fn start() -> Self {
-        let bench = Bench::start().await;
-        let folder = bench.home.path().join("run");
-        Self { profile: Arc::new(StandIn { folder, ..StandIn::default() }), bench }
-    }
-
-    async fn once(&self) -> CellReport {
-        let mut settings = self.bench.settings().await;
-        let mut profiles: Vec<Arc<dyn Profile>> = self.bench.profiles().iter().cloned().collect();
-        profiles.push(Arc::clone(&self.profile) as Arc<dyn Profile>);
-        settings.profiles = Profiles::new(profiles);
-        let mut agent = Agent::open(settings, SystemClock::shared()).await.unwrap();
-        let report = of(&agent.poll_once().await.unwrap(), "app");
-        agent.close().await;
-        report
-    }
-
-    /// Publishes a version that is run; what it is does not depend on its name.
-    async fn publish(&mut self, version: &str) -> Target {
-        let files: &[(&str, &[u8])] = &[("version", version.as_bytes())];
-        let mut manifest = self.bench.manifest("app", version, files);
-        manifest.profile = run_spec::Profile::Process(ProcessSpec::main(RunSpec {
-            command: vec!["./run".to_owned()],
-            env: Default::default(),
-            user: None,
-            group: None,
-            working_dir: None,
-            restart: Restart::default(),
-            stop: Stop::default(),
-        }));
-        manifest.content_sha256 = content_sha256(&manifest);
-        let target = self.bench.upload(&manifest, files).await;
-        self.bench.ask("app", Action::Deploy(target.clone())).await;
-        target
-    }
-}
+use crate::support::stand_in::Node;
 
 #[tokio::test]
 async fn a_version_that_does_not_come_up_is_rolled_back_once_and_not_tried_again() {
@@ -164,7 +37,7 @@ async fn a_version_that_does_not_come_up_is_rolled_back_once_and_not_tried_again
     let report = node.once().await;
     assert_eq!(report.waiting.unwrap().reason, Code::FailedBefore);
     assert_eq!(node.profile.asked(), [""; 0]);
-    node.profile.broken.lock().unwrap().clear();
+    node.profile.mends();
     let options = TriggerOptions { retry: true, ..TriggerOptions::default() };
     let trigger = node.bench.trigger_with("app", Action::Deploy(bad), options);
     node.bench.place(&trigger).await;

@@ -1,3 +1,5 @@
+mod gate;
+
 use std::sync::{Arc, Mutex};
 
 use chrono::DateTime;
@@ -105,12 +107,14 @@ impl Walk {
 
     fn see(&mut self, seen: Seen) {
         let before = self.cell.state.clone();
+        let changes_known_good = matches!(seen, Seen::Passed { .. } | Seen::Removed { .. });
         self.cell.observe(seen, self.now(), PATIENCE);
         let after = &self.cell.state;
         let floor = |state: &CellState| state.floor.as_ref().map(|floor| floor.at);
         assert!(floor(after) >= floor(&before), "I5: the floor goes down");
         assert!(after.applied >= before.applied, "I5: what is applied goes down");
         assert!(after.applied <= floor(after), "more is applied than was asked for");
+        assert!(changes_known_good || after.known_good == before.known_good, "only what passed its gate is good");
         self.begun.extend(after.journal.iter().map(|attempt| attempt.key));
         let open = after.journal.iter().filter(|attempt| !matches!(attempt.step, Step::Ended { .. })).count();
         assert!(open <= 2, "{open} attempts are open at once");

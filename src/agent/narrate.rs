@@ -1,0 +1,53 @@
+//! The agent's own log: one line a decision, with the same fields everywhere.
+
+use super::decide::{Cell, Now, Seen};
+use super::state::{AttemptKey, Step};
+use super::trouble::Trouble;
+use crate::model::CellName;
+
+/// Tells what `seen` means for the cell, which has not taken it in yet.
+pub(super) fn narrate(name: &CellName, cell: &Cell, seen: &Seen, now: Now) {
+    let version = |key: &AttemptKey| {
+        let target = cell.attempt(*key).and_then(|attempt| attempt.wish.action.target());
+        target.map(|target| target.version.to_string()).unwrap_or_default()
+    };
+    let told = |key: &AttemptKey, what: &str| {
+        tracing::info!(cell = %name, version = %version(key), generation = %key.at, "{what}");
+    };
+    let warned = |key: &AttemptKey, Trouble { code, message, .. }: &Trouble| {
+        let step = cell.attempt(*key).map(|attempt| step_name(&attempt.step)).unwrap_or_default();
+        tracing::warn!(cell = %name, version = %version(key), generation = %key.at, %code, step, "{message}");
+    };
+    match seen {
+        Seen::Staged { key, .. } => told(key, "the release is on the node, whole and verified"),
+        Seen::Switched { key } => told(key, "the link points at the release"),
+        Seen::Activated { key } => told(key, "the version is up"),
+        Seen::Passed { key } => told(key, "the version is good"),
+        Seen::NotStarted { key } => told(key, "something else runs; the version is brought up once more"),
+        Seen::Pending { key, missing, deadline } => {
+            if let Some(trouble) = cell.overdue(*key, missing, *deadline, now) {
+                warned(key, &trouble);
+            }
+        }
+        Seen::Restored { key, .. } => told(key, "the last known good release is back"),
+        Seen::Stopped { key } => told(key, "the cell is stopped"),
+        Seen::Removed { key } => told(key, "the cell is removed"),
+        Seen::StagingFailed { key, trouble } | Seen::StepFailed { key, trouble } => warned(key, trouble),
+        Seen::Refused { trouble, .. } => tracing::warn!(cell = %name, code = %trouble.code, "{}", trouble.message),
+        Seen::Held(Some(why)) => tracing::warn!(cell = %name, "deployments are held: {why}"),
+        _ => {}
+    }
+}
+
+fn step_name(step: &Step) -> &'static str {
+    match step {
+        Step::Fetching => "fetching",
+        Step::Switching => "switching",
+        Step::Activating => "activating",
+        Step::Checking => "checking",
+        Step::RollingBack { .. } => "rolling back",
+        Step::Stopping => "stopping",
+        Step::Removing => "removing",
+        Step::Ended { .. } => "writing the outcome",
+    }
+}
