@@ -31,7 +31,7 @@ use crate::model::heartbeat::RunningState;
 use crate::model::{CellName, Code};
 use crate::store::in_full;
 use crate::supervise::detached::{DetachedError, Orders, Wanted};
-use crate::supervise::{Account, AccountError, EnvValue, ServiceDef};
+use crate::supervise::{EnvValue, ServiceDef};
 
 const LINK: &str = "current";
 const RELEASES: &str = "releases";
@@ -101,7 +101,7 @@ impl Process {
             return Err(ProfileError::Version("its manifest is for another profile".to_owned()));
         };
         orders.service.check().map_err(|error| ProfileError::Version(error.to_string()))?;
-        check_host(&orders.service)?;
+        check_secrets(&orders.service)?;
         let limits = &start.manifest.limits;
         let is_limited = limits.memory_bytes.is_some() || limits.tasks.is_some();
         if is_limited && !self.launcher.uses_systemd() {
@@ -170,18 +170,12 @@ fn stops_within(service: &ServiceDef) -> Duration {
     service.processes.values().map(|process| Duration::from_millis(process.stop.timeout_ms)).sum()
 }
 
-/// What must be on the node before a process can start, and may be put there at any time.
-fn check_host(service: &ServiceDef) -> Result<(), ProfileError> {
+/// Secrets must be on the node before anything is stopped for a version, and may be put there at any time.
+fn check_secrets(service: &ServiceDef) -> Result<(), ProfileError> {
     for (name, process) in &service.processes {
-        match Account::find(process.user.as_deref(), process.group.as_deref()) {
-            Ok(_) => {}
-            Err(error @ AccountError::Unreadable { .. }) => return Err(waiting(Code::Io, in_full(&error))),
-            Err(error) => return Err(waiting(Code::UserUnknown, format!("process {name}: {error}"))),
-        }
         for (variable, value) in &process.env {
             if let EnvValue::File(file) = value {
-                let problem =
-                    |error| waiting(Code::SecretMissing, format!("{variable} of {name}: {}", in_full(&error)));
+                let problem = |error| waiting(Code::SecretMissing, format!("{variable} of {name}: {}", in_full(&error)));
                 file.read().map_err(problem)?;
             }
         }
