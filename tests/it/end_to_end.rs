@@ -313,6 +313,7 @@ async fn the_example_manifests_are_deployed_as_far_as_agents_can_run_them() {
         ("folder", &[("a.txt", "a")][..]),
         ("site", &[("index.html", "{{ vars.title }}, {{ vars.contact }}"), ("drafts/x", "x"), ("css/a.map", "x")]),
         ("api", &[("bin/api", "x"), ("etc/api.toml", "port = {{ vars.port }}"), ("public/a/b.html", "x")]),
+        ("shop", &[("bin/shop", "x"), ("bin/migrate", "x"), ("migrations/1.sql", "x")]),
         ("bot", &[("bot.py", "x")]),
         ("worker", &[("bin/worker", "x"), ("lib/x", "x")]),
     ] {
@@ -322,14 +323,15 @@ async fn the_example_manifests_are_deployed_as_far_as_agents_can_run_them() {
         place.fleetman(&["upload", manifest, &format!("release-{manifest}"), "--as", "1"]).await.exits(0);
     }
     place.fleetman(&["publish", "--all", "--as", "1", "-y"]).await.exits(0);
-    let _agents = [start_agent(&place, "n1").await, start_agent(&place, "n2").await];
+    let _agents =
+        [start_agent(&place, "n1").await, start_agent(&place, "n2").await, start_agent(&place, "n3").await];
 
     let page = |path: &str| std::fs::read_to_string(place.path().join("n1-cells").join(path)).ok();
     wait_for(async || page("folder/a.txt").as_deref() == Some("a"), "the folder").await;
     wait_for(async || page("site/index.html").is_some(), "the site").await;
     assert_eq!(page("site/index.html").unwrap(), "Welcome, hello@example.com");
     assert_eq!((page("site/drafts/x"), page("site/css/a.map")), (None, None), "what is excluded does not travel");
-    for cell in ["n1/bot", "n1/worker", "n2/api"] {
+    for cell in ["n1/bot", "n1/worker", "n2/api", "n3/shop"] {
         let waits = async || {
             let cells = place.fleetman(&["-o", "json", "get", "cells"]).await.exits(0).json();
             let cell = cells.as_array().unwrap().iter().find(|entry| entry["name"] == cell).cloned().unwrap();
