@@ -30,9 +30,9 @@ pub trait Profile: fmt::Debug + Send + Sync {
 
     /// Brings up from what the node itself knows whatever of `cell` should run and does not.
     ///
-    /// Asked once when the agent starts, for every cell that is deployed under this profile, before anything is asked
-    /// of the bucket: after a boot cells must come up without it. What runs already is left alone (I6). A failure is
-    /// for [`state`](Profile::state) to tell.
+    /// Asked once when the agent starts, for every cell that is deployed under this profile, all at the same time and
+    /// before anything is asked of the bucket: after a boot cells must come up without it. What runs already is left
+    /// alone (I6). A failure is for [`state`](Profile::state) to tell.
     fn resume<'a>(&'a self, _cell: &'a CellName) -> Work<'a, ()> {
         Box::pin(ready(()))
     }

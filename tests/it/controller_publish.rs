@@ -297,3 +297,24 @@ async fn every_order_can_be_bound_to_the_generation_that_was_looked_at() {
     assert_eq!(code(controller.remove(&stop(), false, &stale).await), "guard");
     assert_eq!(bench.history().await.len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_older_agent_would_read_past_is_required_of_it_and_shown_in_the_plan() {
+    let bench = Bench::start().await;
+    bench.publish("v1", "hello").await;
+    let profile = "profile: {process: {processes: {web: {shell: 'exec bin/run', after: [init]}, init: {type: task, shell: 'true'}}}}\n";
+    bench.apply(&MANIFEST.replace("profile:\n  deploy: {}\n", &format!("{profile}health: {{deadline: 1h}}\n"))).await;
+    let controller = bench.controller().await;
+    let plan = controller.plan(&request("v2")).await.unwrap();
+    let fields: Vec<&str> = plan.changes.fields.iter().map(|change| change.field.as_str()).collect();
+    for field in
+        ["health.deadline_ms", "profile.kind", "profile.processes.init.type", "profile.processes.web.after", "requires"]
+    {
+        assert!(fields.contains(&field), "{field} is not in {fields:?}");
+    }
+    assert!(plan.restart);
+    controller.publish(&request("v2"), &Guard::default()).await.unwrap();
+    bench.check().await;
+    let manifest = bench.read("cells/n1/web/versions/v2/manifest.json").await.unwrap();
+    assert_eq!(Manifest::parse(&manifest).unwrap().requires, ["processes", "health"]);
+}

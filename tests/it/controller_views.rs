@@ -30,6 +30,18 @@ async fn heartbeat(bench: &Bench, node: &str, report: Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_says_of_processes_is_in_the_view_of_its_cell() {
+    let bench = Bench::start().await;
+    let published = bench.publish("v1", "hello").await;
+    let mut report = report("checking", published.at, published.target.as_ref().unwrap());
+    report["processes"] = json!({"main": {"state": "backoff", "restarts": 3, "exit_code": 1, "new": 1}});
+    heartbeat(&bench, "n1", report).await;
+    let view = FleetReader::new(LivenessLimits::default()).refresh(&bench.controller().await).await.unwrap();
+    let shown = serde_json::to_value(fleetman::web::views::Cell::from(&view.cells[0])).unwrap();
+    assert_eq!(shown["processes"], json!({"main": {"state": "backoff", "restarts": 3, "exit_code": 1}}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_lists_twice_and_reads_only_what_changed() {
     let bench = Bench::start().await;
     bench.apply("cell: n2/web\nmanifest: site\n").await;
