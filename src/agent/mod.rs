@@ -7,7 +7,7 @@
 //! cell     one task a cell: takes in, writes down, acts
 //! decide   a cell's state + what was seen -> its next state, and what to do next
 //! stage    manifest and files -> a whole release beside the others
-//! perform  switch, bring up, put back, stop, remove; and the outcome, which `outbox` sends
+//! perform  switch, bring up, watch, put back, stop, remove; and the outcome, which `outbox` sends
 //! ```
 //!
 //! `decide` does nothing and knows no clock; everything that it says is written to the cell's state file, and synced,

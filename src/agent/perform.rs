@@ -259,7 +259,7 @@ impl Performer {
         let start = Start { cell: &self.cell, manifest: &manifest, release: &release, data: &data, force, activation };
         match profile.check(start).await {
             Gate::Passed => {
-                log.line("healthy");
+                log.line("it is good, and what to go back to from now on");
                 Ok(Seen::Passed { key })
             }
             Gate::Pending(missing) => {
