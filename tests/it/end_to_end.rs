@@ -323,8 +323,7 @@ async fn the_example_manifests_are_deployed_as_far_as_agents_can_run_them() {
         place.fleetman(&["upload", manifest, &format!("release-{manifest}"), "--as", "1"]).await.exits(0);
     }
     place.fleetman(&["publish", "--all", "--as", "1", "-y"]).await.exits(0);
-    let _agents =
-        [start_agent(&place, "n1").await, start_agent(&place, "n2").await, start_agent(&place, "n3").await];
+    let _agents = [start_agent(&place, "n1").await, start_agent(&place, "n2").await, start_agent(&place, "n3").await];
 
     let page = |path: &str| std::fs::read_to_string(place.path().join("n1-cells").join(path)).ok();
     wait_for(async || page("folder/a.txt").as_deref() == Some("a"), "the folder").await;

@@ -175,7 +175,8 @@ fn check_secrets(service: &ServiceDef) -> Result<(), ProfileError> {
     for (name, process) in &service.processes {
         for (variable, value) in &process.env {
             if let EnvValue::File(file) = value {
-                let problem = |error| waiting(Code::SecretMissing, format!("{variable} of {name}: {}", in_full(&error)));
+                let problem =
+                    |error| waiting(Code::SecretMissing, format!("{variable} of {name}: {}", in_full(&error)));
                 file.read().map_err(problem)?;
             }
         }
