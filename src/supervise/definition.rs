@@ -363,7 +363,10 @@ impl ServiceDef {
     }
 
     /// The processes in the order of starting: those of one rank wait for nothing but those of the ranks before.
-    pub(super) fn ranks(&self) -> Result<Vec<Vec<String>>, InvalidDefinition> {
+    ///
+    /// # Errors
+    /// [`InvalidDefinition::Circle`].
+    pub fn ranks(&self) -> Result<Vec<Vec<String>>, InvalidDefinition> {
         let mut ranks: Vec<Vec<String>> = Vec::new();
         let mut done: BTreeSet<&String> = BTreeSet::new();
         while done.len() < self.processes.len() {

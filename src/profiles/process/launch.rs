@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
 use std::process::Stdio;
 
 use tokio::process::Command;
@@ -30,15 +29,9 @@ pub(super) struct Launcher {
 }
 
 impl Launcher {
-    /// Whether supervisors become units of systemd.
-    pub(super) fn uses_systemd(&self) -> bool {
-        // As sd_booted(3) finds it out. Who is not root may not start units of the system.
-        !self.settings.with_agent && rustix::process::geteuid().is_root() && Path::new("/run/systemd/system").is_dir()
-    }
-
     /// Starts the supervisor of `cell`. It may be there already, or fail later on: whoever needs it connects to it.
     pub(super) async fn launch(&self, cell: &CellName) -> io::Result<()> {
-        if self.uses_systemd() { self.start_unit(cell).await } else { self.start_child(cell) }
+        if self.settings.uses_systemd() { self.start_unit(cell).await } else { self.start_child(cell) }
     }
 
     fn arguments(&self, cell: &CellName) -> Command {

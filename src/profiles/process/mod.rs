@@ -51,6 +51,23 @@ pub struct ProcessSettings {
     pub with_agent: bool,
 }
 
+impl ProcessSettings {
+    /// The cells that have releases on this node.
+    ///
+    /// # Errors
+    /// The folder cannot be read. One that is not there yet has no cells, which is no error.
+    pub fn cells(&self) -> io::Result<Vec<CellName>> {
+        cells_in(&self.folder)
+    }
+
+    /// Whether cells' supervisors become units of systemd on this host, and not children of the agent.
+    #[must_use]
+    pub fn uses_systemd(&self) -> bool {
+        // As sd_booted(3) finds it out. Who is not root may not start units of the system.
+        !self.with_agent && rustix::process::geteuid().is_root() && Path::new("/run/systemd/system").is_dir()
+    }
+}
+
 /// The agent's program, which knows how to be a supervisor too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
@@ -104,7 +121,7 @@ impl Process {
         check_secrets(&orders.service)?;
         let limits = &start.manifest.limits;
         let is_limited = limits.memory_bytes.is_some() || limits.tasks.is_some();
-        if is_limited && !self.launcher.uses_systemd() {
+        if is_limited && !self.launcher.settings.uses_systemd() {
             let message = "memory and tasks of a cell are limited through systemd, which does not run this node";
             return Err(waiting(Code::LimitUnavailable, message.to_owned()));
         }
@@ -114,7 +131,7 @@ impl Process {
         let patience = before.map_or(Duration::ZERO, |before| stops_within(&before.service)) + SLACK;
         let mut client = cell.connect().await.map_err(|why| waiting(Code::Io, why))?;
         cell.begin();
-        if self.launcher.uses_systemd() {
+        if self.launcher.settings.uses_systemd() {
             let limited = self.launcher.limit(start.cell, limits).await;
             limited.map_err(|error| waiting(Code::Io, format!("limiting the cell: {error}")))?;
         }
@@ -255,7 +272,7 @@ impl Profile for Process {
     }
 
     fn cells(&self) -> io::Result<Vec<CellName>> {
-        cells_in(&self.launcher.settings.folder)
+        self.launcher.settings.cells()
     }
 }
 

@@ -11,6 +11,7 @@ use super::orders::Orders;
 use super::protocol::{Answer, Ask, Hello, NEWEST, OLDEST, Report, Request, read_line, socket, write_line};
 use crate::clock::SharedClock;
 use crate::supervise::Piece;
+use crate::supervise::output::overlap;
 
 /// A supervisor that cannot tell changes is asked so often.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -326,11 +327,7 @@ impl Following {
 
 /// What of `now` was not in `before` yet, if both are the end of the same stream.
 fn new_part<'a>(before: &[u8], now: &'a [u8]) -> &'a [u8] {
-    let overlap = (0..=before.len().min(now.len())).rev().find(|&length| {
-        // The end of what was there is the beginning of what is there.
-        before.ends_with(&now[..length])
-    });
-    &now[overlap.unwrap_or_default()..]
+    &now[overlap(before, now)..]
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ use self::stream::Stream;
 use crate::clock::SharedClock;
 
 pub use self::files::{LogFile, LogFiles};
+pub(super) use self::tail::overlap;
 pub use self::tail::{Last, Tail};
 
 /// How much of a process's last output is held in memory.

@@ -66,6 +66,30 @@ impl LogFiles {
         }
         Ok(Tail { files, open: None })
     }
+
+    /// The same files without the end that `output` begins with: what was logged before `output`, which is what a
+    /// follower was told first after the files were listed. So what is followed can be given a longer past.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn before(&self, output: &[u8]) -> io::Result<Self> {
+        let mut end = Vec::new();
+        self.tail(Last::Bytes(output.len() as u64))?.read_to_end(&mut end)?;
+        let mut surplus = overlap(&end, output) as u64;
+        let mut files = self.files().to_vec();
+        for file in files.iter_mut().rev() {
+            let cut = surplus.min(file.bytes);
+            file.bytes -= cut;
+            surplus -= cut;
+        }
+        Ok(Self(files))
+    }
+}
+
+/// How many bytes at the end of `earlier` are the beginning of `later`, at most.
+pub(in crate::supervise) fn overlap(earlier: &[u8], later: &[u8]) -> usize {
+    let fits = |length: &usize| earlier.ends_with(&later[..*length]);
+    (0..=earlier.len().min(later.len())).rev().find(fits).unwrap_or_default()
 }
 
 /// Where in `file` the last `wanted` lines begin. It takes from `wanted` the lines found, so that what is left is to
@@ -164,6 +188,17 @@ mod tests {
         let (_folder, files) = put(&[[b"one\n".to_vec(), long.clone()].concat(), b"three\n".to_vec()]);
         assert!(tail(&files, Last::Lines(2)) == [long.clone(), b"three\n".to_vec()].concat());
         assert!(tail(&files, Last::Lines(3)) == [b"one\n".to_vec(), long, b"three\n".to_vec()].concat());
+    }
+
+    #[test]
+    fn what_a_follower_was_told_is_taken_off_the_end() {
+        let (_folder, files) = put(&[b"one\ntwo\n".to_vec(), b"three\nfo".to_vec()]);
+        let before = |output: &[u8]| tail(&files.before(output).unwrap(), Last::Lines(9));
+        assert_eq!(before(b"ree\nfour\n"), b"one\ntwo\nth");
+        assert_eq!(before(b"wo\nthree\nfo"), b"one\nt");
+        assert_eq!(before(b"one\ntwo\nthree\nfour\nfive\n"), b"");
+        assert_eq!(before(b"ur\n"), b"one\ntwo\nthree\nfo", "all of it came after the listing");
+        assert_eq!(before(b""), b"one\ntwo\nthree\nfo");
     }
 
     #[test]
