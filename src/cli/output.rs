@@ -29,6 +29,8 @@ pub(crate) enum Tone {
     Warn,
     Bad,
     Faint,
+    /// One of several colours that mean nothing, to tell things apart.
+    Any(usize),
 }
 
 /// Where a command writes to.
@@ -65,8 +67,14 @@ impl Output {
             Tone::Warn => "33",
             Tone::Bad => "31;1",
             Tone::Faint => "2",
+            Tone::Any(number) => ["36", "35", "34", "32", "33"][number % 5],
         };
         format!("\u{1b}[{code}m{word}\u{1b}[0m")
+    }
+
+    /// Whether somebody looks on, who must be protected from what strangers wrote.
+    pub(crate) fn is_terminal(self) -> bool {
+        self.out_is_terminal
     }
 
     /// Writes a value: as `table` says for people, as it is for programs.

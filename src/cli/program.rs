@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::future::Future;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{ArgAction, Args, Command, FromArgMatches};
+use tokio::runtime::Runtime;
 
 use super::exit::Exit;
 use super::failure::Failure;
@@ -68,7 +69,7 @@ pub(super) fn grouped(command: Command, groups: &[(&str, &[&str])]) -> Command {
 
 /// Shows the help of `command` where errors go, because nobody asked for it.
 pub(super) fn help(command: &mut Command) {
-    let _ = write!(std::io::stderr(), "{}", command.render_help());
+    let _ = write!(io::stderr(), "{}", command.render_help());
 }
 
 /// What was typed. Otherwise it says what clap found wrong, or shows the help or the version that was asked for.
@@ -86,6 +87,21 @@ pub(super) fn parse<T: FromArgMatches>(
 /// Runs a verb to its end, and tells of its failure.
 pub(super) fn run(output: Output, verb: impl Future<Output = Result<Exit, Failure>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    finish(output, runtime, verb)
+}
+
+/// The same on the calling thread alone.
+#[cfg(feature = "agent")]
+pub(super) fn run_alone(output: Output, verb: impl Future<Output = Result<ExitCode, Failure>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    finish(output, runtime, verb)
+}
+
+fn finish<T: Into<ExitCode>>(
+    output: Output,
+    runtime: io::Result<Runtime>,
+    verb: impl Future<Output = Result<T, Failure>>,
+) -> ExitCode {
     let result = match runtime {
         Ok(runtime) => runtime.block_on(verb),
         Err(error) => Err(Failure::local("starting threads", &error)),

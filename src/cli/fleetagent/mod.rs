@@ -1,10 +1,16 @@
 //! `fleetagent`: the command line of the daemon on a node.
 
+mod cells;
 mod check;
 mod context;
 mod doctor;
+mod init;
+mod logs;
+mod order;
+mod ps;
 mod run;
 mod status;
+mod strand;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,6 +19,8 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use self::context::Context;
+use self::logs::LogsArgs;
+use self::order::{Order, OrderArgs};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::program::{self, Talk};
@@ -49,6 +57,28 @@ enum Verb {
     /// Show what runs here, without asking the bucket
     #[command(after_help = "Exit codes: 0 an agent runs, 3 none runs, 4 it cannot be told.")]
     Status,
+    /// List the processes of the cells, as their supervisors report them
+    Ps,
+    /// Show what the processes of a cell write
+    #[command(after_help = "Examples:
+  fleetagent logs web
+  fleetagent logs web/main -f -n 20
+
+A terminal gets it without control characters, anything else as it was written. Without -f no supervisor has to run.")]
+    Logs(LogsArgs),
+    /// Start processes of a cell
+    #[command(after_help = "Without a process: those that start with the cell and do not run, but no task that has \
+completed.")]
+    Start(OrderArgs),
+    /// Stop processes of a cell, until it gets a new version or the machine starts again
+    #[command(after_help = "For good: fleetman stop")]
+    Stop(OrderArgs),
+    /// Stop processes of a cell and start them again
+    #[command(
+        after_help = "Without a process: all of them are stopped, the last that was started first; then those that \
+start with the cell are started, tasks too."
+    )]
+    Restart(OrderArgs),
     /// Check config, folders, bucket, clock and keys
     Doctor,
     /// Look at the config
@@ -63,7 +93,11 @@ enum ConfigVerb {
 }
 
 /// The verbs as `--help` shows them.
-const GROUPS: &[(&str, &[&str])] = &[("Work", &["run", "once"]), ("Look", &["status", "doctor", "config"])];
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Work", &["run", "once"]),
+    ("Look", &["status", "ps", "logs", "doctor", "config"]),
+    ("Act by hand", &["start", "stop", "restart"]),
+];
 
 fn command() -> clap::Command {
     program::grouped(Cli::command(), GROUPS)
@@ -75,7 +109,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(exit) = supervise::main("fleetagent", &args) {
         return exit;
     }
-    let cli: Cli = match program::parse(command(), args) {
+    let cli: Cli = match program::parse(command(), args.clone()) {
         Ok(cli) => cli,
         Err(exit) => return exit,
     };
@@ -85,6 +119,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.verb {
         // Service managers give its exit codes a meaning of their own.
         Some(Verb::Status) => status::run(&context),
+        None | Some(Verb::Run) if init::is_init() => {
+            program::run_alone(output, init::run(&args, context.clock.clone()))
+        }
         verb => program::run(output, dispatch(verb, &context)),
     }
 }
@@ -93,6 +130,11 @@ async fn dispatch(verb: Option<Verb>, context: &Context) -> Result<Exit, Failure
     match verb {
         Some(Verb::Run) => run::run(context).await,
         Some(Verb::Once) => run::once(context).await,
+        Some(Verb::Ps) => ps::run(context).await,
+        Some(Verb::Logs(args)) => logs::run(&args, context).await,
+        Some(Verb::Start(args)) => order::run(Order::Start, &args, context).await,
+        Some(Verb::Stop(args)) => order::run(Order::Stop, &args, context).await,
+        Some(Verb::Restart(args)) => order::run(Order::Restart, &args, context).await,
         Some(Verb::Doctor) => doctor::run(context).await,
         Some(Verb::Config(ConfigVerb::Check)) => check::run(context),
         Some(Verb::Status) => Ok(Exit::Internal),
