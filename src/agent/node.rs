@@ -18,6 +18,7 @@ use super::error::AgentError;
 use super::heartbeat::Heart;
 use super::home::{self, Home, Resident, STATUS};
 use super::outbox::Sent;
+use super::profile::Profiles;
 use super::settings::AgentSettings;
 use super::state::StateError;
 use super::trouble::{Cure, Trouble, plain};
@@ -186,6 +187,12 @@ impl Agent {
             tracing::error!(cell = %name, code = %fault.code, "{}", fault.message);
             self.unusable.insert(name.clone(), fault);
         }
+    }
+
+    /// What it runs cells with. Whoever ends the process [closes](Profiles::close) them after the agent has ended.
+    #[must_use]
+    pub fn profiles(&self) -> Profiles {
+        self.context.profiles.clone()
     }
 
     /// Polls and deploys until `shutdown` completes; then ends what is under way at its next journal step.

@@ -77,6 +77,12 @@ pub trait Profile: fmt::Debug + Send + Sync {
         Box::pin(pending())
     }
 
+    /// Ends what lives only as long as the agent's process, and completes once it is gone, within a bounded time.
+    /// Nothing is asked of the profile afterwards.
+    fn close(&self) -> Work<'_, ()> {
+        Box::pin(ready(()))
+    }
+
     /// The cells that the host holds something of, as their folders and units say; others than ours may be among
     /// them.
     ///
@@ -228,5 +234,12 @@ impl Profiles {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn Profile>> {
         self.0.iter()
+    }
+
+    /// Closes each of them: for the end of the process, after its agents have ended.
+    pub async fn close(&self) {
+        for profile in self.iter() {
+            profile.close().await;
+        }
     }
 }

@@ -116,6 +116,27 @@ async fn a_cell_keeps_its_process_while_agents_come_and_go() {
 }
 
 #[tokio::test]
+async fn cells_that_live_as_long_as_the_agents_process_are_gone_once_it_may_end_and_run_again_with_the_next() {
+    let mut bench = Bench::start().await;
+    // It takes its time to end.
+    publish(&mut bench, "1", ProcessSpec::main(run("trap 'sleep 0.3; exit 0' TERM; while :; do sleep 0.05; done")))
+        .await;
+    let profiles = bench.profiles_with_process();
+    let first = Running::start(&bench, |settings| settings.profiles = profiles.clone()).await;
+    wait_for_phase(&bench, "web", Phase::UpToDate).await;
+    let (before, supervisor) = (report(&bench).await, supervisor(&bench).await);
+    first.end().await;
+    profiles.close().await;
+    assert!(!lives(pid(&before)) && !lives(supervisor), "both are gone, not only on their way");
+
+    let second = agent(&bench).await;
+    let anew =
+        |report: &CellReport| report.state != before.state && matches!(report.state, RunningState::Running { .. });
+    wait_for_report(&bench, "it to run again", anew).await;
+    second.end().await;
+}
+
+#[tokio::test]
 async fn what_happened_without_an_agent_is_told_by_the_next() {
     let mut bench = Bench::start().await;
     publish(&mut bench, "1", ProcessSpec::main(run(CONTENT))).await;

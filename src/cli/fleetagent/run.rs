@@ -13,8 +13,10 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     let ended = interrupt::watch()?;
     let before = raise_open_files();
     let agent = context.agent(before).await?;
-    agent.run(ended.cancelled_owned()).await?;
-    Ok(Exit::Ok)
+    let profiles = agent.profiles();
+    let ended = agent.run(ended.cancelled_owned()).await;
+    profiles.close().await;
+    Ok(ended.map(|()| Exit::Ok)?)
 }
 
 pub(super) async fn once(context: &Context) -> Result<Exit, Failure> {

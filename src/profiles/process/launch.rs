@@ -9,7 +9,10 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Stdio;
 
-use tokio::process::Command;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::{ProcessSettings, Program};
 use crate::model::run_spec::Limits;
@@ -26,11 +29,22 @@ const MOST_LOG: u64 = 1 << 20;
 pub(super) struct Launcher {
     pub(super) settings: ProcessSettings,
     pub(super) program: Program,
+    /// Those that run as children of the agent, each with a task that waits for its end.
+    children: TaskTracker,
+    /// Cancelled when children that are not to outlive the agent are to end.
+    ending: CancellationToken,
 }
 
 impl Launcher {
+    pub(super) fn new(settings: ProcessSettings, program: Program) -> Self {
+        Self { settings, program, children: TaskTracker::new(), ending: CancellationToken::new() }
+    }
+
     /// Starts the supervisor of `cell`. It may be there already, or fail later on: whoever needs it connects to it.
     pub(super) async fn launch(&self, cell: &CellName) -> io::Result<()> {
+        if self.ending.is_cancelled() {
+            return Err(io::Error::other("the agent is ending"));
+        }
         if self.settings.uses_systemd() { self.start_unit(cell).await } else { self.start_child(cell) }
     }
 
@@ -56,9 +70,25 @@ impl Launcher {
         // Nothing of the agent's environment, which holds the keys of the bucket.
         command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut child = command.spawn()?;
-        // So that it is no zombie if it ends before the agent.
-        tokio::spawn(async move { child.wait().await });
+        let ending = self.ending.clone();
+        self.children.spawn(async move {
+            tokio::select! {
+                // So that it is no zombie if it ends before the agent.
+                _ = child.wait() => return,
+                () = ending.cancelled() => terminate(&child),
+            }
+            let _ = child.wait().await;
+        });
         Ok(())
+    }
+
+    /// Ends the supervisors that are not to outlive the agent, in order, and completes once they are gone.
+    pub(super) async fn end_children(&self) {
+        if self.settings.with_agent {
+            self.ending.cancel();
+            self.children.close();
+            self.children.wait().await;
+        }
     }
 
     async fn start_unit(&self, cell: &CellName) -> io::Result<()> {
@@ -101,6 +131,14 @@ impl Launcher {
     }
 }
 
+/// Asks a child that was not waited for yet to end, so that its id is still its own.
+fn terminate(child: &Child) {
+    let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    if let Some(Err(error)) = pid.map(|pid| kill_process(pid, Signal::TERM)) {
+        tracing::warn!(%error, "a supervisor cannot be asked to end");
+    }
+}
+
 /// The limits as systemd calls them; see `systemd.resource-control(5)`.
 fn properties(limits: &Limits) -> [String; 2] {
     let value = |limit: Option<u64>| limit.map_or_else(|| "infinity".to_owned(), |limit| limit.to_string());
@@ -130,10 +168,9 @@ mod tests {
 
     #[test]
     fn a_unit_is_named_by_its_cell_and_its_agents_folder() {
-        let launcher = |folder: &str| Launcher {
-            settings: ProcessSettings { folder: folder.into(), with_agent: false },
-            program: Program { path: "/usr/bin/fleetagent".into(), open_files: None },
-        };
+        let program = Program { path: "/usr/bin/fleetagent".into(), open_files: None };
+        let launcher =
+            |folder: &str| Launcher::new(ProcessSettings { folder: folder.into(), with_agent: false }, program.clone());
         let cell = CellName::new("web").unwrap();
         let unit = launcher("/var/lib/fleetagent/process").unit(&cell);
         assert!(unit.starts_with("fleetman-web-") && unit.ends_with(".service"), "{unit}");

@@ -99,7 +99,7 @@ impl Process {
     /// Cells below a folder, which is made when there is one.
     #[must_use]
     pub fn new(settings: ProcessSettings, program: Program, clock: SharedClock) -> Self {
-        let launcher = Arc::new(Launcher { settings, program });
+        let launcher = Arc::new(Launcher::new(settings, program));
         Self { launcher, clock, cells: Mutex::default() }
     }
 
@@ -149,6 +149,21 @@ impl Process {
         };
         let patience = orders.map_or(Duration::ZERO, |orders| stops_within(&orders.service)) + SLACK;
         self.within(patience, client.stop()).await
+    }
+
+    /// Ends the cells that are not to outlive the agent.
+    async fn end(&self) {
+        let cells = std::mem::take(&mut *self.cells.lock().unwrap_or_else(PoisonError::into_inner));
+        let orders = cells.values().filter_map(|cell| cell.orders().ok().flatten());
+        let patience = orders.map(|orders| stops_within(&orders.service)).max().unwrap_or_default() + SLACK;
+        // Whoever watches a supervisor would start it again.
+        drop(cells);
+        tokio::select! {
+            () = self.launcher.end_children() => {}
+            () = self.clock.sleep(patience) => {
+                tracing::warn!("supervisors are still stopping what ran, after {} s", patience.as_secs());
+            }
+        }
     }
 
     async fn within(
@@ -269,6 +284,10 @@ impl Profile for Process {
     fn changed<'a>(&'a self, cell: &'a CellName) -> Work<'a, ()> {
         let cell = self.cell(cell);
         Box::pin(async move { cell.changed().await })
+    }
+
+    fn close(&self) -> Work<'_, ()> {
+        Box::pin(self.end())
     }
 
     fn cells(&self) -> io::Result<Vec<CellName>> {
