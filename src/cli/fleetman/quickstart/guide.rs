@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::home::{BUCKET, Home};
-use super::site::Site;
 use crate::controller::{FleetView, Liveness, Sync};
 use crate::model::CellId;
+use crate::model::heartbeat::{CellReport, Phase, RunningState};
 
 /// What there is, and what to try.
-pub(super) fn text(home: &Home, sites: &[Site], view: &FleetView, took: Duration) -> String {
+pub(super) fn text(home: &Home, view: &FleetView, took: Duration) -> String {
     let mut text = String::new();
     let mut line = |line: &str| {
         // Writing into a String cannot fail.
@@ -21,9 +21,10 @@ pub(super) fn text(home: &Home, sites: &[Site], view: &FleetView, took: Duration
     let synced = view.cells.iter().filter(|cell| cell.sync == Sync::Synced).count();
     line(&format!("\n{nodes} nodes, {synced} cells up to date, {:.1} s after the start.\n", took.as_secs_f64()));
     let states = cells(view);
-    for (cell, site) in Home::cells().iter().zip(sites) {
+    let sites = &home.state.ports.sites;
+    for (cell, port) in Home::cells().iter().zip(sites) {
         let state = states.get(cell).map_or("unknown", String::as_str);
-        line(&format!("  {}   {cell}: {state}", site.url()));
+        line(&format!("  http://127.0.0.1:{port}/   {cell}: {state}"));
     }
     line(&format!("  http://127.0.0.1:{}/api/v1/cells   the API", home.state.ports.api));
 
@@ -32,9 +33,13 @@ pub(super) fn text(home: &Home, sites: &[Site], view: &FleetView, took: Duration
     line("\nTry it in another terminal:\n");
     line(&format!("  export FLEETMAN_CONFIG={config}"));
     line(&format!("  {fleetman} publish --manifest site --deployment 2 --as 2 --yes --wait"));
-    line("      # reload a page: version 2");
+    line("      # the pages follow: version 2");
     line(&format!("  {fleetman} rollback --manifest site --yes --wait"));
     line("      # and back again");
+    if let Some(port) = home.state.ports.sites.first() {
+        line(&format!("  kill -9 $(curl -s http://127.0.0.1:{port}/process/pid)"));
+        line("      # a service that is killed is back at once, as another process");
+    }
     line(&format!("  {fleetman} status"));
 
     line("\nMake a version of your own:\n");
@@ -72,14 +77,29 @@ pub(super) fn cells(view: &FleetView) -> BTreeMap<CellId, String> {
                 Some(report) if is_seen => report.phase.as_str().replace('_', " "),
                 _ => "not seen by the node yet".to_owned(),
             };
-            let state = if running == wanted || wanted.is_none() {
+            let mut state = if running == wanted || wanted.is_none() {
                 format!("{}, {phase}", version(running))
             } else {
                 format!("{} -> {}, {phase}", version(running), version(wanted))
             };
+            state.push_str(&report.filter(|_| is_seen).map(trouble).unwrap_or_default());
             (cell.cell.clone(), state)
         })
         .collect()
+}
+
+/// What did not go well, as far as there is something to say.
+fn trouble(report: &CellReport) -> String {
+    let failed = matches!(report.phase, Phase::RolledBack | Phase::Failed);
+    if let Some(error) = report.last_error.as_ref().filter(|_| failed) {
+        return format!(": {}", error.message);
+    }
+    match &report.state {
+        RunningState::Failed { reason } => format!(", but does not run: {reason}"),
+        RunningState::Running { restarts: 1, .. } => ", restarted once".to_owned(),
+        RunningState::Running { restarts, .. } if *restarts > 1 => format!(", restarted {restarts} times"),
+        _ => String::new(),
+    }
 }
 
 /// How people call this program from where they are.

@@ -1,8 +1,10 @@
 //! The folder that a quickstart lives in.
 
+use std::fmt;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use askama::Template;
@@ -23,17 +25,30 @@ const NODES: u16 = 3;
 pub(super) const BUCKET: &str = "fleet";
 
 /// The sample, as files that people can look at and edit.
-const SAMPLE: [(&str, &str); 5] = [
-    ("site.yaml", include_str!("../../../../static/quickstart/manifest.yaml")),
+const SAMPLE: [(&str, &str); 7] = [
+    (MANIFEST, include_str!("../../../../static/quickstart/manifest.yaml")),
     ("site-1/index.html", include_str!("../../../../static/quickstart/version-1.html")),
     ("site-1/style.css", include_str!("../../../../static/quickstart/style.css")),
+    ("site-1/live.js", include_str!("../../../../static/quickstart/live.js")),
     ("site-2/index.html", include_str!("../../../../static/quickstart/version-2.html")),
     ("site-2/style.css", include_str!("../../../../static/quickstart/style.css")),
+    ("site-2/live.js", include_str!("../../../../static/quickstart/live.js")),
 ];
+
+/// The manifest, as a file of the sample.
+pub(super) const MANIFEST: &str = "site.yaml";
+
+/// The cells, as a file like those of the sample.
+pub(super) const CELLS: &str = "cells.yaml";
+
+/// A link to this program.
+const PROGRAM: &str = "fleetman";
 
 /// What is the same at each start.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct State {
+    /// Where the folder was when it was made: what is published names it.
+    folder: PathBuf,
     pub(super) fleet: Uuid,
     pub(super) access_key: String,
     pub(super) secret_key: String,
@@ -74,6 +89,27 @@ struct AgentConfig<'a> {
     key: PublicKey,
 }
 
+#[derive(Template)]
+#[template(path = "quickstart_cells.yaml", escape = "none")]
+struct Cells {
+    program: Quoted,
+    nodes: Vec<NodesCell>,
+}
+
+struct NodesCell {
+    cell: CellId,
+    listen: Quoted,
+}
+
+/// A path as YAML takes it whatever is in it.
+struct Quoted(PathBuf);
+
+impl fmt::Display for Quoted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(&self.0).map_err(|_| fmt::Error)?)
+    }
+}
+
 impl Home {
     /// The file that marks a folder as ours: no other is ever removed or written to.
     const MARKER: &'static str = "quickstart.json";
@@ -99,12 +135,20 @@ impl Home {
             remove_ours(&folder)?;
         }
         make_folder(&folder)?;
+        let folder = fs::canonicalize(&folder).map_err(local("finding", &folder))?;
         let state = read_or_make_state(&folder, port)?;
         let key = read_or_make_key(&folder.join("signing.key"))?;
         let home = Self { folder, state, key, ephemeral: temporary };
         for (name, text) in SAMPLE {
             home.write_once(name, text)?;
         }
+        let nodes = Self::cells().into_iter().map(|cell| {
+            let listen = Quoted(home.listen_file(&cell.node));
+            NodesCell { cell, listen }
+        });
+        let cells = Cells { program: Quoted(home.path(PROGRAM)), nodes: nodes.collect() };
+        home.write_once(CELLS, &rendered(cells.render())?)?;
+        home.link_program()?;
         Ok(home)
     }
 
@@ -130,20 +174,38 @@ impl Home {
         self.folder.join("nodes").join(node.as_str())
     }
 
-    /// Writes down where things listen now, in the state and in the configs.
+    /// What holds the address that the service of a node listens at.
+    fn listen_file(&self, node: &NodeName) -> PathBuf {
+        self.node_folder(node).join("listen")
+    }
+
+    /// Versions name the program by a link, so that they outlive a move of the program.
+    fn link_program(&self) -> Result<(), Failure> {
+        let program = std::env::current_exe().map_err(local("finding", Path::new("this program")))?;
+        let (link, new) = (self.path(PROGRAM), self.path("fleetman.new"));
+        let cleared = match fs::remove_file(&new) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        cleared
+            .and_then(|()| symlink(program, &new))
+            .and_then(|()| fs::rename(&new, &link))
+            .map_err(local("making", &link))
+    }
+
+    /// Writes down where things listen now, in the state, in the configs and for the services.
     pub(super) fn settle(&mut self, ports: Ports) -> Result<(), Failure> {
         self.state.ports = ports;
         write_state(&self.folder, &self.state)?;
-        let rendered = |text: Result<String, askama::Error>| {
-            text.map_err(|error| Failure::new(Exit::Internal, "template", error.to_string()))
-        };
         let config = rendered(ControllerConfig { state: &self.state, bucket: BUCKET }.render())?;
         write_private(&self.path("controller_config.yaml"), &config)?;
-        for id in Self::cells() {
+        for (id, port) in Self::cells().iter().zip(&self.state.ports.sites) {
             let config = AgentConfig { state: &self.state, bucket: BUCKET, node: &id.node, key: self.key.public() };
             let folder = self.node_folder(&id.node);
             fs::create_dir_all(&folder).map_err(local("making", &folder))?;
             write_private(&folder.join("agent_config.yaml"), &rendered(config.render())?)?;
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
+            write_private(&self.listen_file(&id.node), &format!("{address}\n"))?;
         }
         Ok(())
     }
@@ -160,6 +222,10 @@ impl Home {
             Err(error) => Err(local("making", &path)(error)),
         }
     }
+}
+
+fn rendered(text: Result<String, askama::Error>) -> Result<String, Failure> {
+    text.map_err(|error| Failure::new(Exit::Internal, "template", error.to_string()))
 }
 
 fn local(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
@@ -210,14 +276,22 @@ fn make_folder(folder: &Path) -> Result<(), Failure> {
 fn read_or_make_state(folder: &Path, port: u16) -> Result<State, Failure> {
     let path = folder.join(Home::MARKER);
     match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-            let message = format!("{}: {error}", path.display());
-            Failure::new(Exit::Usage, "state_invalid", message).help("--fresh starts over")
-        }),
+        Ok(bytes) => {
+            let invalid =
+                |message: String| Failure::new(Exit::Usage, "state_invalid", message).help("--fresh starts over");
+            let state: State = serde_json::from_slice(&bytes)
+                .map_err(|error| invalid(format!("{} is of another version: {error}", path.display())))?;
+            if state.folder != folder {
+                let (now, then) = (folder.display(), state.folder.display());
+                return Err(invalid(format!("{now} was made as {then}, and what is published there names that path")));
+            }
+            Ok(state)
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let secret = entropy::bytes::<20>().map_err(local("asking for", Path::new("randomness")))?;
             let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
             let state = State {
+                folder: folder.to_owned(),
                 fleet: entropy::uuid().map_err(local("asking for", Path::new("randomness")))?,
                 access_key: "quickstart".to_owned(),
                 secret_key: hex(&secret),

@@ -5,6 +5,7 @@
 
 mod guide;
 mod home;
+mod ports;
 mod site;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,8 +18,7 @@ use clap::Args;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::home::{BUCKET, Home, Ports};
-use self::site::Site;
+use self::home::{BUCKET, CELLS, Home, MANIFEST, Ports};
 pub(super) use self::site::{ServeFolderArgs, serve as serve_folder};
 use super::context::Context;
 use crate::cli::exit::Exit;
@@ -26,14 +26,15 @@ use crate::cli::failure::Failure;
 use crate::cli::interrupt;
 use crate::config::{AgentConfig, ConfigFile};
 use crate::controller::{
-    Controller, ControllerError, FleetReader, FleetView, Guard, PublishRequest, Sync, UploadOptions,
+    Controller, ControllerError, FleetReader, FleetView, Guard, Health, PublishRequest, Sync, UploadOptions,
 };
 use crate::embedded::{EmbeddedError, Options, Server};
 use crate::model::name::NameError;
 use crate::model::{DeploymentName, ManifestName, VersionName};
 use crate::profiles::Program;
-use crate::recipe::{self, Parsed};
+use crate::recipe;
 use crate::store::in_full;
+use crate::supervise::detached::{Client, DetachedError};
 use crate::web;
 
 /// Try Fleetman: a whole fleet on this machine, in one process, without root.
@@ -63,6 +64,9 @@ pub(super) struct QuickstartArgs {
 /// How long the three cells may take to be up to date. It takes a second or two.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long the services of a quickstart that was killed are waited for.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
+
 /// Between two looks at the fleet.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -88,7 +92,6 @@ pub(super) async fn run(args: QuickstartArgs, context: &Context) -> Result<Exit,
 /// Everything that runs.
 struct Running {
     server: Server,
-    sites: Vec<Site>,
     controller: Controller,
     /// The agents and the API, until `ended`.
     tasks: JoinSet<Result<(), Failure>>,
@@ -100,18 +103,16 @@ impl Running {
         let wanted = home.state.ports.clone();
         let server = start_store(home, wanted.store).await?;
         let mut taken = vec![server.local_addr().port()];
+        former_ones_gone(home, context).await;
         let mut sites = Vec::new();
-        for (cell, port) in Home::cells().iter().zip(&wanted.sites) {
-            let folder = home.node_folder(&cell.node).join("www").join(cell.cell.as_str());
-            let site = Site::start(&folder, *port, &taken, context).await?;
-            taken.push(site.port);
-            sites.push(site);
+        for port in wanted.sites {
+            // Left again, for the service of a node to listen there.
+            let (_, port) = ports::listen(port, &taken).await?;
+            taken.push(port);
+            sites.push(port);
         }
-        let listener = site::listen(wanted.api, &taken).await?;
-        let api = listener.local_addr().map_or(wanted.api, |address| address.port());
-        let ports =
-            Ports { api, store: server.local_addr().port(), sites: sites.iter().map(|site| site.port).collect() };
-        home.settle(ports)?;
+        let (listener, api) = ports::listen(wanted.api, &taken).await?;
+        home.settle(Ports { api, store: server.local_addr().port(), sites })?;
 
         let context = context.with_config(home.path("controller_config.yaml"));
         let controller = context.controller().await?;
@@ -126,14 +127,23 @@ impl Running {
             served.map_err(|error| Failure::local("serving the API", &error))
         });
         let program = Program::current().map_err(|error| Failure::local("finding this program", &error))?;
+        let mut agents = Vec::new();
         for cell in Home::cells() {
             let path = home.node_folder(&cell.node).join("agent_config.yaml");
             let config = AgentConfig::parse(&ConfigFile::read(&path)?)?;
-            let agent = config.open(&program, context.clock.clone()).await?;
-            let ended = ended.clone();
-            tasks.spawn(async move { Ok(agent.run(ended.cancelled_owned()).await?) });
+            agents.push(config.open(&program, context.clock.clone()).await?);
         }
-        Ok(Self { server, sites, controller, tasks, ended })
+        // From here on nothing fails any more: what they start has to be ended in order.
+        for agent in agents {
+            let ended = ended.clone();
+            tasks.spawn(async move {
+                let profiles = agent.profiles();
+                let ended = agent.run(ended.cancelled_owned()).await;
+                profiles.close().await;
+                Ok(ended?)
+            });
+        }
+        Ok(Self { server, controller, tasks, ended })
     }
 
     /// Waits until all is up, tells what there is, then tells every change.
@@ -146,7 +156,7 @@ impl Running {
     ) -> Result<(), Failure> {
         let view = self.wait_until_ready(context, started_at).await?;
         let took = context.clock.monotonic().saturating_sub(began);
-        context.output.data(&guide::text(home, &self.sites, &view, took))?;
+        context.output.data(&guide::text(home, &view, took))?;
         let mut told = guide::cells(&view);
         let mut reader = FleetReader::default();
         loop {
@@ -161,7 +171,7 @@ impl Running {
         }
     }
 
-    /// Waits until every agent of this run has reported and no cell lags behind what is wanted.
+    /// Waits until every agent of this run has reported, and no cell lags behind what is wanted or is on its way up.
     async fn wait_until_ready(&self, context: &Context, started_at: DateTime<Utc>) -> Result<FleetView, Failure> {
         let mut reader = FleetReader::default();
         let began = context.clock.monotonic();
@@ -170,8 +180,10 @@ impl Running {
             let reported = view.nodes.iter().filter(|node| {
                 node.heartbeat.as_ref().is_some_and(|beat| beat.started_at >= crate::clock::to_seconds(started_at))
             });
-            let is_settled =
-                reported.count() == Home::cells().len() && view.cells.iter().all(|cell| cell.sync == Sync::Synced);
+            let is_settled = reported.count() == Home::cells().len()
+                && view.cells.iter().all(|cell| {
+                    cell.sync == Sync::Synced && !matches!(cell.health, Health::Starting | Health::Unknown)
+                });
             if is_settled || context.clock.monotonic().saturating_sub(began) > READY_WITHIN {
                 return Ok(view);
             }
@@ -179,6 +191,7 @@ impl Running {
         }
     }
 
+    /// Completes once nothing of it runs any more, not even the services.
     async fn stop(self, context: &Context) {
         self.ended.cancel();
         let mut tasks = self.tasks;
@@ -189,10 +202,25 @@ impl Running {
                 Err(error) => context.output.say(&format!("error: a part ended unexpectedly: {error}")),
             }
         }
-        for site in self.sites {
-            site.stop(context).await;
-        }
         self.server.shutdown().await;
+    }
+}
+
+/// Waits until the services of a quickstart that was killed have ended, so that their addresses are free again. Those
+/// that take long keep theirs.
+async fn former_ones_gone(home: &Home, context: &Context) {
+    let all_gone = async {
+        for cell in Home::cells() {
+            let folder = home.node_folder(&cell.node).join("cells");
+            // One that is ending lets others in, and says nothing until it is gone.
+            while !matches!(Client::connect(&folder, cell.cell.as_str()).await, Err(DetachedError::NotThere { .. })) {
+                context.clock.sleep(LOOK_AGAIN).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = all_gone => {}
+        () = context.clock.sleep(GONE_WITHIN) => {}
     }
 }
 
@@ -201,12 +229,12 @@ impl Running {
 async fn prepare(controller: &Controller, home: &Home) -> Result<(), Failure> {
     let site = sample_name::<ManifestName>("site")?;
     if controller.manifests().await?.iter().all(|manifest| manifest.name != site) {
-        let path = home.path("site.yaml");
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| Failure::local(format!("reading {}", path.display()), &error))?;
-        let mut documents = parse(&text, &path.display().to_string())?;
-        for cell in Home::cells() {
-            documents.extend(parse(&format!("cell: {cell}\nmanifest: {site}\n"), "quickstart")?);
+        let mut documents = Vec::new();
+        for name in [MANIFEST, CELLS] {
+            let path = home.path(name);
+            let text = std::fs::read_to_string(&path)
+                .map_err(|error| Failure::local(format!("reading {}", path.display()), &error))?;
+            documents.extend(recipe::read(&text, &path.display().to_string()).map_err(ControllerError::from)?);
         }
         controller.apply(documents).await?;
     }
@@ -232,10 +260,6 @@ async fn prepare(controller: &Controller, home: &Home) -> Result<(), Failure> {
     Ok(())
 }
 
-fn parse(text: &str, origin: &str) -> Result<Vec<Parsed>, Failure> {
-    recipe::read(text, origin).map_err(|error| ControllerError::from(error).into())
-}
-
 /// The names of the sample, which are all written in this folder.
 fn sample_name<N: FromStr<Err = NameError>>(name: &str) -> Result<N, Failure> {
     name.parse().map_err(|error: NameError| Failure::new(Exit::Internal, "sample", error.to_string()))
@@ -243,7 +267,7 @@ fn sample_name<N: FromStr<Err = NameError>>(name: &str) -> Result<N, Failure> {
 
 /// The S3 server at the wanted port, or at the next free one.
 async fn start_store(home: &Home, port: u16) -> Result<Server, Failure> {
-    for port in site::candidates(port, &[]) {
+    for port in ports::candidates(port, &[]) {
         let options = Options {
             root: home.path("store"),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
@@ -262,5 +286,5 @@ async fn start_store(home: &Home, port: u16) -> Result<Server, Failure> {
             Err(error) => return Err(Failure::new(Exit::Internal, "store", in_full(&error))),
         }
     }
-    Err(site::no_port(port))
+    Err(ports::none_free(port))
 }
