@@ -94,7 +94,11 @@ async fn supervise(program: &str, args: Args) -> Result<(), Failure> {
     let until = async {
         tokio::select! {
             () = ended.cancelled() => {}
-            () = async { process_ended(args.bound_to.unwrap_or_default()).await }, if args.bound_to.is_some() => {}
+            result = async { process_ended(args.bound_to.unwrap_or_default()).await }, if args.bound_to.is_some() => {
+                if let Err(error) = result {
+                    tracing::error!(%error, "the process that this is bound to cannot be watched, so all of it ends");
+                }
+            }
         }
     };
     server.run(until).await.map_err(failure)

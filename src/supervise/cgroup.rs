@@ -40,9 +40,44 @@ impl Cgroup {
         fs::OpenOptions::new().write(true).open(self.folder.join("cgroup.procs"))
     }
 
+    /// The processes in it, and in the groups that they made below it.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be read; or what is in it changes all the time.
     pub(super) fn members(&self) -> io::Result<Vec<i32>> {
-        let text = fs::read_to_string(self.folder.join("cgroup.procs"))?;
-        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+        let mut members = Vec::new();
+        for group in self.groups()? {
+            match fs::read_to_string(group.join("cgroup.procs")) {
+                Ok(text) => members.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
+                // A group below may be gone by now, or hold threads of processes that are listed further up.
+                Err(_) if group != self.folder => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let events = fs::read_to_string(self.folder.join("cgroup.events"))?;
+        if members.is_empty() && events.lines().any(|line| line == "populated 1") {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "its processes move from group to group"));
+        }
+        Ok(members)
+    }
+
+    /// Its folder, and then those of the groups below it.
+    fn groups(&self) -> io::Result<Vec<PathBuf>> {
+        let mut groups = vec![self.folder.clone()];
+        let mut seen = 0;
+        while let Some(group) = groups.get(seen) {
+            let below: io::Result<Vec<_>> = fs::read_dir(group).and_then(Iterator::collect);
+            match below {
+                Ok(entries) => {
+                    let is_group = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+                    groups.extend(entries.iter().filter(|entry| is_group(entry)).map(fs::DirEntry::path));
+                }
+                Err(_) if seen > 0 => {}
+                Err(error) => return Err(error),
+            }
+            seen += 1;
+        }
+        Ok(groups)
     }
 
     /// Kills everything in it at once, forks included (since Linux 5.14).
@@ -50,9 +85,9 @@ impl Cgroup {
         fs::write(self.folder.join("cgroup.kill"), "1")
     }
 
-    /// Removes it, if nothing is in it.
+    /// Removes it with the groups below it, if nothing is in them.
     pub(super) fn remove(&self) -> io::Result<()> {
-        fs::remove_dir(&self.folder)
+        self.groups()?.iter().rev().try_for_each(fs::remove_dir)
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -18,14 +18,18 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use super::definition::ProcessDef;
+use super::definition::{ProcessDef, check_name};
 use super::error::SupervisorError;
 use super::proc;
+use super::restart::Then;
 use super::spawn::Record;
 use super::state::ProcessStatus;
 use crate::clock::SharedClock;
 
 const STATE: &str = "state.json";
+
+/// What the names of records end with.
+const RECORD: &str = ".pid";
 
 /// The largest file that is believed to be our own.
 const MOST_STATE: u64 = 64 << 20;
@@ -51,6 +55,9 @@ pub(super) struct Former {
     pub(super) status: ProcessStatus,
     pub(super) restarts: u32,
     pub(super) restarts_in_a_row: u32,
+    /// While it is stopping, what comes then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) then: Option<Then>,
 }
 
 /// The folder of one service, taken.
@@ -106,17 +113,31 @@ impl Home {
 
     /// Who `process` is.
     pub(super) fn record(&self, process: &str) -> Result<Record, SupervisorError> {
-        let path = self.run.join(format!("{process}.pid"));
-        Record::open(&path).map_err(at("opening", &path))
+        let path = self.record_path(process);
+        Record::open(&path, &self.boot_id).map_err(at("opening", &path))
+    }
+
+    pub(super) fn record_path(&self, process: &str) -> PathBuf {
+        self.run.join(format!("{process}{RECORD}"))
+    }
+
+    /// The processes that have a record, whatever else is known of them.
+    pub(super) fn recorded(&self) -> Result<Vec<String>, SupervisorError> {
+        let failed = |error| at("reading", &self.run)(error);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.run).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let process = name.to_str().and_then(|name| name.strip_suffix(RECORD));
+            names.extend(process.filter(|process| check_name(process).is_ok()).map(str::to_owned));
+        }
+        Ok(names)
     }
 
     /// What the supervisor before left, if it was of this boot and can be read.
     pub(super) fn load(&self) -> BTreeMap<String, Former> {
         let path = self.run.join(STATE);
-        let is_small = fs::metadata(&path).is_ok_and(|meta| meta.len() <= MOST_STATE);
-        let Some(bytes) = is_small.then(|| fs::read(&path).ok()).flatten() else { return BTreeMap::new() };
-        match serde_json::from_slice::<Remembered>(&bytes) {
-            Ok(remembered) if remembered.boot_id == self.boot_id => remembered.processes,
+        match read_state(&path) {
+            Ok(Some(remembered)) if remembered.boot_id == self.boot_id => remembered.processes,
             Ok(_) => BTreeMap::new(),
             Err(error) => {
                 tracing::warn!(file = %path.display(), %error, "what was left by the supervisor before cannot be read");
@@ -136,12 +157,23 @@ impl Home {
 
     /// Removes what `process` had here; its logs stay.
     pub(super) fn forget(&self, process: &str) {
-        for path in [self.pipe_path(process), self.run.join(format!("{process}.pid"))] {
+        for path in [self.pipe_path(process), self.record_path(process)] {
             if let Err(error) = fs::remove_file(&path).or_else(absent_is_fine) {
                 tracing::warn!(file = %path.display(), %error, "a file of a removed process stays behind");
             }
         }
     }
+}
+
+fn read_state(path: &Path) -> io::Result<Option<Remembered>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(MOST_STATE).read_to_end(&mut bytes)?;
+    Ok(Some(serde_json::from_slice(&bytes)?))
 }
 
 /// Makes a folder that only its owner can look into, with those above it.

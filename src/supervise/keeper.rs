@@ -15,28 +15,22 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{mpsc, oneshot};
 
+mod ending;
+
+use self::ending::Ending;
 use super::MARK;
+use super::begin::{Begin, Plan, plan};
 use super::definition::{ProcessDef, SignalName};
 use super::error::SupervisorError;
-use super::home::Former;
+use super::home::{Former, at};
 use super::output::Output;
 use super::proc::Stat;
 use super::reaper::{Ended, wait_for_stranger};
-use super::restart::{Count, Next};
+use super::restart::{Count, Next, Then};
 use super::service::Shared;
 use super::spawn::{Launch, Record, launch};
 use super::state::{End, Exit, ProcessState, ProcessStatus};
 use super::tree::Tree;
-
-/// How often it is looked for what is left of a tree: at first, and at most.
-const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
-
-/// How long after SIGKILL those who wait are told that it was in vain.
-const VAIN_AFTER: Duration = Duration::from_secs(10);
-
-/// How long a process's last words may take to reach its log before it is said to have ended: a disk that hangs must
-/// not keep a process from being started again.
-const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Who waits for a command.
 pub(super) type Reply = oneshot::Sender<Result<(), SupervisorError>>;
@@ -53,54 +47,24 @@ pub(super) enum Command {
     Define(Box<ProcessDef>, Reply),
 }
 
-/// How a process comes into the care of a supervisor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Begin {
-    /// It is to run if it starts with its service, whatever it did before.
-    Fresh,
-    /// What the supervisor before did is gone on with.
-    Resume,
-    /// It is to end.
-    End,
-}
-
 enum Phase {
     Rest(ProcessState),
     Starting { since: DateTime<Utc> },
-    Running { stat: Stat, ended: Ended, since: DateTime<Utc>, began: Duration },
+    Running(Running),
     Ending(Ending),
     Backoff { since: DateTime<Utc>, until: DateTime<Utc>, wake: Duration, end: End },
 }
 
-/// A tree that is to be gone.
-struct Ending {
-    /// The process itself; None if it was gone before this supervisor came.
-    stat: Option<Stat>,
-    /// Its end, while that is still to come.
-    ended: Option<Ended>,
-    exit: Option<Exit>,
+/// A process that runs.
+struct Running {
+    stat: Stat,
+    ended: Ended,
     since: DateTime<Utc>,
-    killed_from: DateTime<Utc>,
-    kill_at: Duration,
-    was_killed: bool,
-    vain_told: bool,
-    /// When to look next for what is left, and how long to wait then.
-    look_at: Duration,
-    pause: Duration,
-    then: Then,
-}
-
-/// What comes once the tree is gone.
-enum Then {
-    Rest,
-    Start,
-    /// It was under way to be started before: its restarts go on being counted.
-    StartAgain,
-    /// What its restart policy says of this end.
-    Judge {
-        end: End,
-        ran_for: Duration,
-    },
+    /// Since when it has been watched here, and how long it had run by then.
+    began: Duration,
+    ran_before: Duration,
+    /// Whether it was started here. What a child leaves behind becomes our own; what another one leaves does not.
+    is_child: bool,
 }
 
 /// What a keeper waits for.
@@ -129,9 +93,17 @@ pub(super) struct Keeper {
     /// Who waits for it to run, and who for it to be gone.
     starters: Vec<Reply>,
     stoppers: Vec<Reply>,
+    /// Answers that are given once what they speak of is written down.
+    answers: Vec<(Reply, Result<(), SupervisorError>)>,
+    /// What an earlier supervisor left running.
+    left: Option<(Stat, Ended)>,
 }
 
 impl Keeper {
+    /// A keeper of a process at rest. Nothing is done yet, but for what may fail.
+    ///
+    /// # Errors
+    /// It cannot be known whether the process runs, or nothing could be written down of it.
     pub(super) fn new(
         shared: Arc<Shared>,
         name: &str,
@@ -142,8 +114,19 @@ impl Keeper {
     ) -> Result<Self, SupervisorError> {
         let mark = shared.home.mark(&shared.service, name);
         let record = shared.home.record(name)?;
-        // Without a group of its own it is found by its marks.
-        let cgroup = shared.cgroup.as_ref().and_then(|cgroup| cgroup.child(name).ok());
+        let path = shared.home.record_path(name);
+        let left = match record.read().map_err(at("reading", &path))? {
+            Some(stat) if stat.lives().map_err(at("looking for the process of", &path))? => {
+                let ended = wait_for_stranger(&stat).map_err(at("watching the process of", &path))?;
+                ended.map(|ended| (stat, ended))
+            }
+            _ => None,
+        };
+        let cgroup = shared.cgroup.as_ref().map(|cgroup| cgroup.child(name)).transpose();
+        let cgroup = cgroup.unwrap_or_else(|error| {
+            tracing::warn!(process = name, %error, "it gets no control group; what it starts is found by its marks");
+            None
+        });
         let tree = Tree { mark: format!("{MARK}={mark}").into_bytes(), output: pipe, cgroup };
         let since = shared.clock.now();
         Ok(Self {
@@ -161,60 +144,56 @@ impl Keeper {
             last_end: None,
             starters: Vec::new(),
             stoppers: Vec::new(),
+            answers: Vec::new(),
+            left,
         })
     }
 
-    /// Finds out what there is of the process, and takes it from there.
+    /// Takes the process from where it was left.
     pub(super) fn begin(&mut self, begin: Begin, former: Option<Former>) {
-        if let Some(former) = &former {
-            self.count = Count { total: former.restarts, in_a_row: former.restarts_in_a_row };
-            self.last_end.clone_from(&former.status.last_end);
-            self.started_by = former.def.clone();
-        }
-        let was = former.as_ref().map(|former| &former.status.state);
-        let to_run = match begin {
-            Begin::Fresh => self.def.autostart,
-            Begin::Resume => was.map_or(self.def.autostart, |was| !was.is_at_rest() && !was.is_stopping()),
-            Begin::End => false,
-        };
-        let live = self.record.read().filter(Stat::lives);
-        if let Some((stat, ended)) = live.and_then(|stat| Some((stat, wait_for_stranger(&stat)?))) {
-            let since = match was {
-                Some(ProcessState::Running { pid, since, .. }) if *pid == stat.pid => *since,
-                _ => self.shared.clock.now(),
-            };
-            self.phase = Phase::Running { stat, ended, since, began: self.shared.clock.monotonic() };
-            if !to_run {
-                self.end(false, Then::Rest);
-            } else if !self.def.starts_like(&self.started_by) {
-                self.end(false, Then::Start);
-            } else if begin == Begin::Fresh {
-                self.count = Count::default();
+        let (now, began) = (self.shared.clock.now(), self.shared.clock.monotonic());
+        let left = self.left.take();
+        let plan = plan(begin, &self.def, former.as_ref(), left.is_some(), now);
+        let since = match former.as_ref().map(|former| &former.status.state) {
+            Some(ProcessState::Running { pid, since, .. }) if left.as_ref().is_some_and(|left| left.0.pid == *pid) => {
+                *since
             }
-            return;
-        }
-        let then = match (begin, was) {
-            // Nothing was left of it before it was said to be at rest.
-            (Begin::Resume, Some(was)) if was.is_at_rest() => return self.phase = Phase::Rest(was.clone()),
-            // It ended unseen.
-            (Begin::Resume, Some(ProcessState::Running { since, .. })) => {
-                let ran_for = (self.shared.clock.now() - *since).to_std().unwrap_or_default();
-                Then::Judge { end: End::Exited(Exit::Unknown), ran_for }
-            }
-            (Begin::Resume, Some(_)) if to_run => Then::StartAgain,
-            _ if to_run => Then::Start,
-            _ => Then::Rest,
+            _ => now,
         };
-        if self.tree.members(None).is_empty() {
-            self.after_end(None, then);
-        } else {
-            self.clear_away(None, None, then);
+        if let Some(former) = former {
+            if begin != Begin::Fresh {
+                self.count = Count { total: former.restarts, in_a_row: former.restarts_in_a_row };
+            }
+            self.last_end = former.status.last_end;
+            self.started_by = former.def;
         }
+        self.shared.reaper.runs(&self.tree.mark);
+        if let Some((stat, ended)) = left {
+            let ran_before = (now - since).to_std().unwrap_or_default();
+            self.phase = Phase::Running(Running { stat, ended, since, began, ran_before, is_child: false });
+        }
+        match plan {
+            Plan::Keep => {}
+            Plan::Stop(then) => self.end(false, then),
+            Plan::Rest(state) => {
+                self.shared.reaper.is_gone(&self.tree.mark);
+                self.phase = Phase::Rest(state);
+            }
+            Plan::Clear(then) => match self.members(None) {
+                Ok(members) if members.is_empty() => self.after_end(None, then),
+                _ => self.clear_away(None, None, then),
+            },
+        }
+        self.tell();
+    }
+
+    /// What runs of the process and of all that it started.
+    fn members(&self, main: Option<Stat>) -> std::io::Result<Vec<Stat>> {
+        self.tree.members(main, &self.shared.reaper)
     }
 
     /// Takes commands and waits for what comes, until nobody is left to give commands. What runs then goes on running.
     pub(super) async fn run(mut self) {
-        self.tell();
         loop {
             let happened = self.wait().await;
             match happened {
@@ -225,6 +204,10 @@ impl Keeper {
                 Happened::Due => self.due(),
             }
             self.tell();
+            for (reply, result) in self.answers.drain(..) {
+                // Whoever asked may have stopped waiting.
+                let _ = reply.send(result);
+            }
         }
     }
 
@@ -239,7 +222,7 @@ impl Keeper {
                     shared.all_up(&def.after).await;
                     Happened::Up
                 }
-                Phase::Running { ended, .. } => Happened::Ended(ended.await),
+                Phase::Running(running) => Happened::Ended((&mut running.ended).await),
                 Phase::Backoff { wake, .. } => {
                     until(*wake).await;
                     Happened::Due
@@ -271,29 +254,31 @@ impl Keeper {
             Command::Stop(reply) => self.told_to_stop(reply, false),
             Command::Kill(reply) => self.told_to_stop(reply, true),
             Command::Restart(reply) => {
-                if let Phase::Running { .. } = self.phase {
+                if let Phase::Running(_) = self.phase {
                     self.starters.push(reply);
                     self.end(false, Then::Start);
                 } else {
                     self.told_to_start(reply);
                 }
             }
-            Command::Signal(signal, reply) => answer(reply, self.signal(signal)),
+            Command::Signal(signal, reply) => {
+                let result = self.signal(signal);
+                self.answers.push((reply, result));
+            }
             Command::Define(def, reply) => {
                 self.def = *def;
-                // It may wait for other processes from now on.
-                answer(reply, Ok(()));
+                self.answers.push((reply, Ok(())));
             }
         }
     }
 
     fn told_to_start(&mut self, reply: Reply) {
         match &mut self.phase {
-            Phase::Running { .. } => return answer(reply, Ok(())),
+            Phase::Running(_) => return self.answers.push((reply, Ok(()))),
             Phase::Starting { .. } => {}
             Phase::Ending(ending) => {
                 ending.then = Then::Start;
-                overrule(&self.name, &mut self.stoppers, "start");
+                self.overrule_stoppers();
             }
             Phase::Rest(_) | Phase::Backoff { .. } => self.begin_start(),
         }
@@ -301,27 +286,33 @@ impl Keeper {
     }
 
     fn told_to_stop(&mut self, reply: Reply, at_once: bool) {
-        overrule(&self.name, &mut self.starters, "stop");
+        let overruled = || SupervisorError::Overruled { process: self.name.clone(), instead: "stop" };
+        self.answers.extend(self.starters.drain(..).map(|starter| (starter, Err(overruled()))));
         match &mut self.phase {
-            Phase::Rest(ProcessState::Stopped { .. }) => return answer(reply, Ok(())),
+            Phase::Rest(ProcessState::Stopped { .. }) => return self.answers.push((reply, Ok(()))),
             Phase::Rest(_) | Phase::Starting { .. } | Phase::Backoff { .. } => {
                 self.rest(None);
-                return answer(reply, Ok(()));
+                return self.answers.push((reply, Ok(())));
             }
             Phase::Ending(ending) => {
                 ending.then = Then::Rest;
                 if at_once {
-                    (ending.kill_at, ending.look_at) = (Duration::ZERO, Duration::ZERO);
+                    ending.hurry(self.shared.clock.monotonic());
                 }
             }
-            Phase::Running { .. } => self.end(at_once, Then::Rest),
+            Phase::Running(_) => self.end(at_once, Then::Rest),
         }
         self.stoppers.push(reply);
     }
 
+    fn overrule_stoppers(&mut self) {
+        let overruled = || SupervisorError::Overruled { process: self.name.clone(), instead: "start" };
+        self.answers.extend(self.stoppers.drain(..).map(|stopper| (stopper, Err(overruled()))));
+    }
+
     fn signal(&self, signal: SignalName) -> Result<(), SupervisorError> {
         let not_running = || SupervisorError::NotRunning { process: self.name.clone() };
-        let Phase::Running { stat, .. } = &self.phase else { return Err(not_running()) };
+        let Phase::Running(Running { stat, .. }) = &self.phase else { return Err(not_running()) };
         stat.signal(signal.into()).map_err(|source| {
             let path = format!("/proc/{}", stat.pid).into();
             SupervisorError::Disk { doing: "sending a signal to", path, source }
@@ -337,6 +328,7 @@ impl Keeper {
     /// Starts the program; everything that it comes after is up.
     fn launch(&mut self) {
         let clock = &self.shared.clock;
+        self.shared.reaper.runs(&self.tree.mark);
         let spawned = self.shared.reaper.start(|| {
             // A description of its own, because a program expects its output to block.
             let output = std::fs::File::options().read(true).write(true).open(self.shared.home.pipe_path(&self.name));
@@ -348,161 +340,25 @@ impl Keeper {
         match spawned {
             Ok((pid, ended)) => {
                 let pid = pid.as_raw_nonzero().get();
-                // Written by the process itself, so it is there even if the process has gone already.
-                let stat = self.record.read().filter(|stat| stat.pid == pid);
+                // Written by the process itself before it became the program, and its number is its own until its
+                // end is seen here.
+                let written = self.record.read().ok().flatten().filter(|stat| stat.pid == pid);
+                let stat = written.or_else(|| Stat::read(pid).ok().flatten());
                 let stat = stat.unwrap_or(Stat { pid, parent: 0, session: pid, is_zombie: false, start: 0 });
-                self.phase = Phase::Running { stat, ended, since: clock.now(), began: clock.monotonic() };
+                let (since, began) = (clock.now(), clock.monotonic());
+                let running = Running { stat, ended, since, began, ran_before: Duration::ZERO, is_child: true };
+                self.phase = Phase::Running(running);
                 self.started_by = self.def.clone();
-                self.starters.drain(..).for_each(|reply| answer(reply, Ok(())));
+                self.answers.extend(self.starters.drain(..).map(|starter| (starter, Ok(()))));
             }
             Err(reason) => {
-                let end = End::NotStarted(reason.clone());
+                self.shared.reaper.is_gone(&self.tree.mark);
                 for reply in self.starters.drain(..) {
-                    let process = self.name.clone();
-                    answer(reply, Err(SupervisorError::NotStarted { process, reason: reason.clone() }));
+                    let (process, reason) = (self.name.clone(), reason.clone());
+                    self.answers.push((reply, Err(SupervisorError::NotStarted { process, reason })));
                 }
-                self.judge(end, Duration::ZERO);
+                self.judge(End::NotStarted(reason), Duration::ZERO);
             }
-        }
-    }
-
-    /// Asks what runs to end.
-    fn end(&mut self, at_once: bool, then: Then) {
-        let idle = Phase::Rest(ProcessState::Stopped { since: self.shared.clock.now(), exit: None });
-        let Phase::Running { stat, ended, .. } = std::mem::replace(&mut self.phase, idle) else { return };
-        let now = self.shared.clock.monotonic();
-        // The newest definition says how to stop it, whatever it was started by.
-        let stop = self.def.stop;
-        let kill_at = if at_once { now } else { now + stop.timeout() };
-        self.phase = self.ending(Some(stat), Some(ended), None, kill_at, then);
-        if at_once {
-            return self.kill_tree();
-        }
-        let group = self.tree.members(Some(stat)).into_iter().filter(|member| member.session == stat.pid);
-        for member in group {
-            if let Err(error) = member.signal(stop.signal.into()) {
-                tracing::warn!(process = %self.name, pid = member.pid, %error, "it cannot be asked to end");
-            }
-        }
-    }
-
-    /// Kills what is left of a tree whose process has ended.
-    fn clear_away(&mut self, stat: Option<Stat>, exit: Option<Exit>, then: Then) {
-        self.phase = self.ending(stat, None, exit, self.shared.clock.monotonic(), then);
-        self.kill_tree();
-    }
-
-    fn ending(
-        &self,
-        stat: Option<Stat>,
-        ended: Option<Ended>,
-        exit: Option<Exit>,
-        kill_at: Duration,
-        then: Then,
-    ) -> Phase {
-        let clock = &self.shared.clock;
-        let since = clock.now();
-        let left = kill_at.saturating_sub(clock.monotonic());
-        Phase::Ending(Ending {
-            stat,
-            ended,
-            exit,
-            since,
-            killed_from: since + TimeDelta::from_std(left).unwrap_or_default(),
-            kill_at,
-            was_killed: false,
-            vain_told: false,
-            look_at: kill_at,
-            pause: LOOK_AGAIN.0,
-            then,
-        })
-    }
-
-    fn kill_tree(&mut self) {
-        let now = self.shared.clock.monotonic();
-        let Phase::Ending(ending) = &mut self.phase else { return };
-        let members = self.tree.members(ending.stat);
-        if let Err(error) = self.tree.kill(&members) {
-            tracing::warn!(process = %self.name, %error, "something of it cannot be killed");
-        }
-        ending.was_killed = true;
-        ending.look_at = now + ending.pause;
-        ending.pause = (ending.pause * 2).min(LOOK_AGAIN.1);
-        if now.saturating_sub(ending.kill_at) > VAIN_AFTER && !ending.vain_told {
-            ending.vain_told = true;
-            let pids: Vec<i32> = members.iter().map(|member| member.pid).collect();
-            tracing::error!(process = %self.name, ?pids, "it was killed and still runs");
-            for reply in self.stoppers.drain(..).chain(self.starters.drain(..)) {
-                let process = self.name.clone();
-                answer(reply, Err(SupervisorError::Unkillable { process, pids: pids.clone() }));
-            }
-        }
-    }
-
-    /// The process itself has ended.
-    async fn ended(&mut self, exit: Exit) {
-        // A disk that hangs keeps its last words; everything else goes on.
-        tokio::select! {
-            () = self.output.drained() => {}
-            () = self.shared.clock.sleep(LAST_WORDS_WITHIN) => {}
-        }
-        match &mut self.phase {
-            Phase::Running { stat, began, .. } => {
-                let (stat, ran_for) = (*stat, self.shared.clock.monotonic().saturating_sub(*began));
-                let then = Then::Judge { end: End::Exited(exit), ran_for };
-                // The usual case is told without looking at every process of the machine.
-                let is_alone = self.tree.cgroup.is_none() && self.shared.reaper.has_orphans() == Some(false);
-                if is_alone || self.tree.members(Some(stat)).is_empty() {
-                    self.after_end(Some(exit), then);
-                } else {
-                    self.clear_away(Some(stat), Some(exit), then);
-                }
-            }
-            Phase::Ending(ending) => {
-                ending.ended = None;
-                ending.exit = Some(exit);
-                ending.look_at = Duration::ZERO;
-                ending.pause = LOOK_AGAIN.0;
-                self.look_for_rest();
-            }
-            _ => {}
-        }
-    }
-
-    /// A time has come.
-    fn due(&mut self) {
-        let now = self.shared.clock.monotonic();
-        match &self.phase {
-            Phase::Backoff { .. } => self.phase = Phase::Starting { since: self.shared.clock.now() },
-            Phase::Ending(ending) if ending.ended.is_none() => self.look_for_rest(),
-            Phase::Ending(ending) if ending.kill_at <= now => self.kill_tree(),
-            _ => {}
-        }
-    }
-
-    /// The process itself is gone: what it started gets the rest of its time, and is killed then.
-    fn look_for_rest(&mut self) {
-        let now = self.shared.clock.monotonic();
-        let Phase::Ending(ending) = &mut self.phase else { return };
-        if self.tree.members(ending.stat).is_empty() {
-            let (exit, then) = (ending.exit, std::mem::replace(&mut ending.then, Then::Rest));
-            return self.after_end(exit, then);
-        }
-        if ending.kill_at <= now {
-            return self.kill_tree();
-        }
-        ending.look_at = ending.kill_at.min(now + ending.pause);
-        ending.pause = (ending.pause * 2).min(LOOK_AGAIN.1);
-    }
-
-    /// Nothing of it is left.
-    fn after_end(&mut self, exit: Option<Exit>, then: Then) {
-        self.stoppers.drain(..).for_each(|reply| answer(reply, Ok(())));
-        match then {
-            Then::Rest => self.rest(exit),
-            Then::Start => self.begin_start(),
-            Then::StartAgain => self.phase = Phase::Starting { since: self.shared.clock.now() },
-            Then::Judge { end, ran_for } => self.judge(end, ran_for),
         }
     }
 
@@ -536,7 +392,12 @@ impl Keeper {
             last_end: self.last_end.clone(),
             lost_log_bytes: self.output.lost().bytes,
         };
-        self.shared.tell(&self.name, status, &self.started_by, self.count);
+        let then = match &self.phase {
+            Phase::Ending(ending) => Some(ending.then.clone()),
+            _ => None,
+        };
+        let (def, Count { total: restarts, in_a_row: restarts_in_a_row }) = (self.started_by.clone(), self.count);
+        self.shared.tell(&self.name, Former { def, status, restarts, restarts_in_a_row, then });
     }
 
     fn state(&self) -> ProcessState {
@@ -544,26 +405,14 @@ impl Keeper {
         match &self.phase {
             Phase::Rest(state) => state.clone(),
             Phase::Starting { since } => ProcessState::Starting { since: *since },
-            Phase::Running { stat, since, .. } => ProcessState::Running { pid: stat.pid, since: *since, restarts },
-            Phase::Ending(ending) => {
-                let pid = ending.stat.map_or(0, |stat| stat.pid);
-                ProcessState::Stopping { pid, since: ending.since, kill_at: ending.killed_from }
+            Phase::Running(Running { stat, since, .. }) => {
+                ProcessState::Running { pid: stat.pid, since: *since, restarts }
             }
+            Phase::Ending(ending) => ending.state(),
             Phase::Backoff { since, until, end, .. } => {
                 ProcessState::Backoff { since: *since, until: *until, end: end.clone(), restarts }
             }
         }
-    }
-}
-
-fn answer(reply: Reply, result: Result<(), SupervisorError>) {
-    // Whoever asked may have stopped waiting.
-    let _ = reply.send(result);
-}
-
-fn overrule(process: &str, replies: &mut Vec<Reply>, instead: &'static str) {
-    for reply in replies.drain(..) {
-        answer(reply, Err(SupervisorError::Overruled { process: process.to_owned(), instead }));
     }
 }
 

@@ -1,5 +1,6 @@
 //! A process supervisor.
 
+mod begin;
 mod cgroup;
 mod definition;
 pub mod detached;

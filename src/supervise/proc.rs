@@ -41,18 +41,31 @@ impl Stat {
     }
 
     /// The process with this id; None if there is none.
-    pub(super) fn read(pid: i32) -> Option<Self> {
-        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    ///
+    /// # Errors
+    /// That cannot be known now: for want of a descriptor, for example.
+    pub(super) fn read(pid: i32) -> io::Result<Option<Self>> {
+        match fs::read(format!("/proc/{pid}/stat")) {
+            Ok(line) => match Self::parse(&line) {
+                Some(stat) => Ok(Some(stat)),
+                None => Err(io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat says nothing known"))),
+            },
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the process still runs.
-    pub(super) fn lives(&self) -> bool {
-        Self::read(self.pid).is_some_and(|now| now.start == self.start && !now.is_zombie)
+    ///
+    /// # Errors
+    /// As for [`Stat::read`].
+    pub(super) fn lives(&self) -> io::Result<bool> {
+        Ok(Self::read(self.pid)?.is_some_and(|now| now.start == self.start && !now.is_zombie))
     }
 
     /// Sends a signal to this very process, and to no other that got its id since. One that is gone needs none.
     pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
-        match self.handle() {
+        match self.handle()? {
             Some(fd) => match pidfd_send_signal(fd, signal) {
                 Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
                 Err(error) => Err(error.into()),
@@ -62,19 +75,38 @@ impl Stat {
     }
 
     /// A descriptor of this very process; None if it is gone.
-    pub(super) fn handle(&self) -> Option<OwnedFd> {
-        let fd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
+    ///
+    /// # Errors
+    /// There is none to be had now, which says nothing about the process.
+    pub(super) fn handle(&self) -> io::Result<Option<OwnedFd>> {
+        let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
+        let fd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(fd) => fd,
+            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
         // The descriptor holds on to one process; now it must be seen to be the right one.
-        Self::read(self.pid).filter(|now| now.start == self.start)?;
-        Some(fd)
+        Ok(Self::read(self.pid)?.filter(|now| now.start == self.start).map(|_| fd))
     }
 }
 
+/// Whether a file of `/proc` could not be read because its process has ended.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+}
+
 /// All processes.
-pub(super) fn all() -> Vec<Stat> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter_map(Stat::read).collect()
+///
+/// # Errors
+/// Not all can be seen now. Taken for the whole, what is seen would let something be started twice.
+pub(super) fn all() -> io::Result<Vec<Stat>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        if let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+            all.extend(Stat::read(pid)?);
+        }
+    }
+    Ok(all)
 }
 
 /// The children of the calling process. None where the kernel does not list them (`CONFIG_PROC_CHILDREN`).
@@ -109,9 +141,13 @@ pub(super) fn writes_to(pid: i32, file: (u64, u64)) -> bool {
     })
 }
 
-/// Names this boot of the machine: process ids and start times mean nothing across boots.
+/// Names this boot of the machine, or of the container: process ids mean nothing across boots, and little else does.
 pub(super) fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    let machine = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    // A container that is started again has another first process on the same kernel. Where users may not see it,
+    // they never may.
+    let first = Stat::read(1).ok().flatten().map_or(0, |first| first.start);
+    Ok(format!("{}/{first}", machine.trim()))
 }
 
 #[cfg(test)]
@@ -130,13 +166,16 @@ mod tests {
     #[test]
     fn this_process_is_found_by_all_that_is_known_of_it() {
         let pid = i32::try_from(std::process::id()).unwrap();
-        let me = Stat::read(pid).unwrap();
-        assert!(me.lives() && me.handle().is_some() && all().contains(&me));
+        let me = Stat::read(pid).unwrap().unwrap();
+        assert!(me.lives().unwrap() && me.handle().unwrap().is_some() && all().unwrap().contains(&me));
         let earlier = Stat { start: me.start - 1, ..me };
-        assert!(!earlier.lives() && earlier.handle().is_none(), "another process had the id then");
+        assert!(!earlier.lives().unwrap() && earlier.handle().unwrap().is_none(), "another process had the id then");
+        let none = Stat { pid: i32::MAX, ..me };
+        assert!(!none.lives().unwrap() && none.handle().unwrap().is_none(), "no process has the id");
         let path = format!("PATH={}", std::env::var("PATH").unwrap());
         assert!(was_started_with(pid, path.as_bytes()));
         assert!(!was_started_with(pid, &path.as_bytes()[..path.len() - 1]));
-        assert!(boot_id().unwrap().len() >= 32);
+        assert_eq!(boot_id().unwrap(), boot_id().unwrap());
+        assert!(boot_id().unwrap().len() > 36);
     }
 }

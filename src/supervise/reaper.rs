@@ -1,13 +1,13 @@
 //! Waiting for processes to end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,6 +32,8 @@ pub(super) enum Reaper {
 #[derive(Debug)]
 pub(super) struct Everything {
     waiting: Arc<Waiting>,
+    /// The marks of the trees of which something may run.
+    trees: Mutex<BTreeSet<Vec<u8>>>,
     task: JoinHandle<()>,
 }
 
@@ -59,7 +61,38 @@ impl Reaper {
                 }
             }
         });
-        Ok(Self::Everything(Everything { waiting, task }))
+        Ok(Self::Everything(Everything { waiting, trees: Mutex::default(), task }))
+    }
+
+    /// From now on something of the tree with this mark may run.
+    pub(super) fn runs(&self, mark: &[u8]) {
+        if let Self::Everything(Everything { trees, .. }) = self {
+            trees.lock().unwrap_or_else(PoisonError::into_inner).insert(mark.to_vec());
+        }
+    }
+
+    /// Nothing of the tree with this mark runs any more.
+    pub(super) fn is_gone(&self, mark: &[u8]) {
+        if let Self::Everything(Everything { trees, .. }) = self {
+            trees.lock().unwrap_or_else(PoisonError::into_inner).remove(mark);
+        }
+    }
+
+    /// The orphans among `all` that can only be of the tree with this mark, or of one that is gone: as long as any
+    /// other tree may run, an orphan may be of that one.
+    pub(super) fn strays(&self, mark: &[u8], all: &[Stat]) -> BTreeSet<i32> {
+        let Self::Everything(Everything { waiting, trees, .. }) = self else { return BTreeSet::new() };
+        let trees = trees.lock().unwrap_or_else(PoisonError::into_inner);
+        if trees.iter().any(|other| other != mark) {
+            return BTreeSet::new();
+        }
+        let me = rustix::process::getpid().as_raw_pid();
+        // What the program starts for itself is in its own session, into which nothing comes that was started here.
+        let Ok(own) = rustix::process::getsid(None) else { return BTreeSet::new() };
+        let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_stray =
+            |stat: &&Stat| stat.parent == me && stat.session != own.as_raw_pid() && !waiting.contains_key(&stat.pid);
+        all.iter().filter(is_stray).map(|stat| stat.pid).collect()
     }
 
     /// Starts a process with `launch` and says how to wait for its end.
@@ -71,7 +104,12 @@ impl Reaper {
                 let ended = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
                     .map_err(io::Error::from)
                     .and_then(wait_for_child);
-                ended.map(|ended| (pid, ended)).map_err(|error| format!("watching the process: {error}"))
+                ended.map(|ended| (pid, ended)).map_err(|error| {
+                    // What nobody watches would go on beside the next one.
+                    let _ = rustix::process::kill_process(pid, Signal::KILL);
+                    let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+                    format!("watching the process: {error}")
+                })
             }
             Self::Everything(Everything { waiting, .. }) => {
                 // Held so that nothing is reaped before it is known who waits for it.
@@ -123,20 +161,29 @@ fn wait_for_child(fd: OwnedFd) -> io::Result<Ended> {
 }
 
 /// Waits for a process that is no child of this one; how it ended is its parent's to know. None if it has ended.
-pub(super) fn wait_for_stranger(stat: &Stat) -> Option<Ended> {
-    let fd = readable(stat.handle()?).ok()?;
-    Some(Box::pin(async move {
+///
+/// # Errors
+/// It cannot be watched, and may well run.
+pub(super) fn wait_for_stranger(stat: &Stat) -> io::Result<Option<Ended>> {
+    let Some(fd) = stat.handle()? else { return Ok(None) };
+    let fd = readable(fd)?;
+    Ok(Some(Box::pin(async move {
         // An error says that it cannot be watched any more, which comes to the same.
         let _ = fd.readable().await;
         Exit::Unknown
-    }))
+    })))
 }
 
 /// Completes once the process with this id has ended; at once if there is none.
-pub async fn process_ended(pid: i32) {
-    if let Some(ended) = Stat::read(pid).and_then(|stat| wait_for_stranger(&stat)) {
+///
+/// # Errors
+/// It cannot be watched, and may well run.
+pub async fn process_ended(pid: i32) -> io::Result<()> {
+    let Some(stat) = Stat::read(pid)? else { return Ok(()) };
+    if let Some(ended) = wait_for_stranger(&stat)? {
         ended.await;
     }
+    Ok(())
 }
 
 #[expect(unsafe_code, reason = "the runtime watches descriptors by their numbers")]

@@ -2,8 +2,29 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::definition::{Kind, Restart, RestartPolicy};
 use super::state::{End, Exit};
+
+/// What comes once everything that a process started is gone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Then {
+    /// Nothing.
+    Rest,
+    /// It is started.
+    Start,
+    /// It was under way to be started before: its restarts go on being counted.
+    StartAgain,
+    /// What its restart policy says of this end.
+    Judge {
+        /// How it ended.
+        end: End,
+        /// How long it ran before that.
+        ran_for: Duration,
+    },
+}
 
 /// What follows from an end that nobody asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{broadcast, watch};
 
 use super::cgroup::Cgroup;
-use super::definition::ProcessDef;
 use super::home::{Former, Home};
 use super::reaper::Reaper;
-use super::restart::Count;
 use super::state::{Event, ProcessState, ProcessStatus};
 use crate::clock::SharedClock;
 
@@ -27,31 +25,37 @@ pub(super) struct Shared {
     pub(super) cgroup: Option<Cgroup>,
     pub(super) board: watch::Sender<Board>,
     pub(super) events: broadcast::Sender<Event>,
-    pub(super) remembered: Mutex<BTreeMap<String, Former>>,
+    pub(super) memory: Mutex<Memory>,
+}
+
+/// What the next supervisor is told.
+#[derive(Debug)]
+pub(super) struct Memory {
+    pub(super) processes: BTreeMap<String, Former>,
+    /// Whether this is what is on the disk.
+    pub(super) is_written: bool,
 }
 
 impl Shared {
-    /// Tells everybody, and the next supervisor, what a process does now. `started_by` is the definition of what runs.
-    pub(super) fn tell(&self, process: &str, status: ProcessStatus, started_by: &ProcessDef, count: Count) {
+    /// Tells the next supervisor, and everybody, what a process does now.
+    pub(super) fn tell(&self, process: &str, former: Former) {
+        let status = former.status.clone();
+        self.remember(|processes| {
+            if processes.get(process) == Some(&former) {
+                return false;
+            }
+            processes.insert(process.to_owned(), former);
+            true
+        });
         let changed = self.board.send_if_modified(|board| {
             let changed = board.get(process) != Some(&status);
             board.insert(process.to_owned(), status.clone());
             changed
         });
-        if !changed {
-            return;
+        if changed {
+            // Nobody may be listening.
+            let _ = self.events.send(Event { service: self.service.clone(), process: process.to_owned(), status });
         }
-        let former = Former {
-            def: started_by.clone(),
-            status: status.clone(),
-            restarts: count.total,
-            restarts_in_a_row: count.in_a_row,
-        };
-        self.remember(|processes| {
-            processes.insert(process.to_owned(), former);
-        });
-        // Nobody may be listening.
-        let _ = self.events.send(Event { service: self.service.clone(), process: process.to_owned(), status });
     }
 
     /// Forgets a process that is no longer part of the service.
@@ -59,9 +63,7 @@ impl Shared {
         self.board.send_modify(|board| {
             board.remove(process);
         });
-        self.remember(|processes| {
-            processes.remove(process);
-        });
+        self.remember(|processes| processes.remove(process).is_some());
         self.home.forget(process);
         let group = self.cgroup.as_ref().map(|cgroup| cgroup.child(process).and_then(|group| group.remove()));
         if let Some(Err(error)) = group {
@@ -71,16 +73,25 @@ impl Shared {
 
     /// Leaves no word to the next supervisor: it starts everything anew.
     pub(super) fn forget_all(&self) {
-        self.remember(BTreeMap::clear);
+        self.remember(|processes| {
+            processes.clear();
+            true
+        });
     }
 
-    fn remember(&self, change: impl FnOnce(&mut BTreeMap<String, Former>)) {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut remembered);
-        if let Err(error) = self.home.save(remembered.clone()) {
+    /// Writes down what `change` changes, if it says so, or if it could not be written the last time.
+    fn remember(&self, change: impl FnOnce(&mut BTreeMap<String, Former>) -> bool) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut memory.processes);
+        if !changed && memory.is_written {
+            return;
+        }
+        let written = self.home.save(memory.processes.clone());
+        if let (Err(error), true) = (&written, memory.is_written) {
             let service = &self.service;
             tracing::warn!(%service, %error, "what the processes do cannot be written down for the next supervisor");
         }
+        memory.is_written = written.is_ok();
     }
 
     /// Completes once nothing of `after` is to be waited for any more.

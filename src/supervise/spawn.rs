@@ -23,8 +23,11 @@ const MOST_SECRET: u64 = 64 << 10;
 /// Where in the record file the child writes which step it is about to take. Before it stands its line of `/proc`.
 const STEP_AT: u64 = 1024;
 
+/// Where in the record file stands of which boot it tells, filled up with blanks.
+const BOOT_AT: usize = 1025;
+
 /// The record file never grows, so that a full disk cannot keep a child from writing to it.
-const RECORD_BYTES: usize = 1025;
+const RECORD_BYTES: usize = BOOT_AT + 64;
 
 /// What is needed to start a process besides its definition.
 pub(super) struct Launch<'a> {
@@ -42,32 +45,46 @@ pub(super) struct Launch<'a> {
 
 /// The file in which a child writes down who it is.
 #[derive(Debug)]
-pub(super) struct Record(File);
+pub(super) struct Record {
+    file: File,
+    boot: Vec<u8>,
+}
 
 impl Record {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    /// The record at `path`, in the boot of this name.
+    pub(super) fn open(path: &Path, boot: &str) -> io::Result<Self> {
         let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        if file.metadata()?.len() != RECORD_BYTES as u64 {
-            file.set_len(0)?;
-            file.write_all_at(&[b' '; RECORD_BYTES], 0)?;
+        let mut boot = boot.as_bytes().to_vec();
+        boot.resize(RECORD_BYTES - BOOT_AT, b' ');
+        let record = Self { file, boot };
+        // Otherwise the disk was full when it was made, and no process has been written down in it.
+        if record.file.metadata()?.len() != RECORD_BYTES as u64 {
+            record.clear()?;
+            record.file.set_len(RECORD_BYTES as u64)?;
         }
-        Ok(Self(file))
+        Ok(record)
     }
 
-    /// The process that was started last. It may have ended, even before it became the program.
-    pub(super) fn read(&self) -> Option<Stat> {
-        let mut line = [0; STEP_AT as usize];
-        self.0.read_exact_at(&mut line, 0).ok()?;
-        Stat::parse(&line)
+    /// The process of this boot that was started last; None if there was none. It may have ended, even before it
+    /// became the program.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn read(&self) -> io::Result<Option<Stat>> {
+        let mut record = [0; RECORD_BYTES];
+        self.file.read_exact_at(&mut record, 0)?;
+        Ok(Stat::parse(&record[..STEP_AT as usize]).filter(|_| record[BOOT_AT..] == self.boot))
     }
 
     fn clear(&self) -> io::Result<()> {
-        self.0.write_all_at(&[b' '; RECORD_BYTES], 0)
+        let mut record = [b' '; RECORD_BYTES];
+        record[BOOT_AT..].copy_from_slice(&self.boot);
+        self.file.write_all_at(&record, 0)
     }
 
     fn step(&self) -> Option<Step> {
         let mut step = [0];
-        self.0.read_exact_at(&mut step, STEP_AT).ok()?;
+        self.file.read_exact_at(&mut step, STEP_AT).ok()?;
         Step::ALL.into_iter().find(|known| *known as u8 == step[0])
     }
 }
@@ -148,7 +165,7 @@ pub(super) fn launch(launch: Launch<'_>) -> Result<Pid, String> {
     let folder = def.working_dir.clone().unwrap_or_else(|| "/".into());
     let folder = std::ffi::CString::new(folder.into_os_string().into_encoded_bytes())
         .map_err(|_| "a NUL byte in the working folder".to_owned())?;
-    let (record_fd, door_fd) = (record.0.as_raw_fd(), door.as_ref().map(|door| door.as_raw_fd()));
+    let (record_fd, door_fd) = (record.file.as_raw_fd(), door.as_ref().map(|door| door.as_raw_fd()));
     let become_ = Becoming {
         record: record_fd,
         door: door_fd,

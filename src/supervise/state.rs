@@ -116,10 +116,6 @@ impl ProcessState {
         }
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
-        matches!(self, Self::Stopping { .. })
-    }
-
     /// Whether nothing of it runs and nothing will without being told to.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
@@ -135,7 +131,7 @@ pub enum Exit {
     Code(i32),
     /// By this signal.
     Signal(i32),
-    /// It ended while no supervisor was there to see it.
+    /// Only the supervisor that started it could have seen how, and that was gone.
     Unknown,
 }
 
@@ -147,7 +143,7 @@ impl fmt::Display for Exit {
                 Some(name) => write!(f, "{name}"),
                 None => write!(f, "signal {number}"),
             },
-            Self::Unknown => f.write_str("an unknown exit code, while no supervisor ran"),
+            Self::Unknown => f.write_str("an unknown exit code, as the supervisor that started it was gone"),
         }
     }
 }

@@ -1,19 +1,20 @@
 //! The supervisor itself: services by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::begin::Begin;
 use super::cgroup::Cgroup;
-use super::definition::{ProcessDef, ServiceDef, SignalName, check_name};
+use super::definition::{ProcessDef, Run, ServiceDef, SignalName, check_name};
 use super::error::SupervisorError;
 use super::home::{Former, Home, at};
-use super::keeper::{Begin, Command, Keeper, Reply};
+use super::keeper::{Command, Keeper, Reply};
 use super::output::{Follow, LogLimits, LogSettings, Output, Snapshot};
 use super::reaper::Reaper;
-use super::service::{Board, Shared};
+use super::service::{Board, Memory, Shared};
 use super::state::{Event, ServiceStatus};
 use crate::clock::SharedClock;
 
@@ -30,7 +31,8 @@ pub struct SupervisorConfig {
     pub folder: PathBuf,
     /// Makes the calling process the one that gets every orphan below it, so that no process escapes by forking twice,
     /// and none stays behind as a zombie. Every child that ends is then collected: nothing else in the calling process
-    /// may wait for children of its own.
+    /// may wait for children of its own. An orphan that nothing tells whose it is ends with the last process that it
+    /// can have come from; what the calling process starts by itself is left alone, unless it makes a session.
     pub adopt_orphans: bool,
     /// Gives each process a control group below the one that the calling process is in. Only for a group that was
     /// delegated to the calling process, as by `Delegate=yes` of a systemd unit.
@@ -61,7 +63,14 @@ struct Inner {
     reaper: Arc<Reaper>,
     cgroup: Option<Cgroup>,
     events: broadcast::Sender<Event>,
-    services: Mutex<BTreeMap<String, Arc<Service>>>,
+    services: Mutex<Services>,
+}
+
+#[derive(Debug, Default)]
+struct Services {
+    by_name: BTreeMap<String, Arc<Service>>,
+    /// Set for good when the supervisor ends: nothing may be started from then on.
+    is_ending: bool,
 }
 
 /// A service whose processes are taken care of.
@@ -71,6 +80,12 @@ struct Service {
     /// What it consists of now. Held while that changes.
     made_of: tokio::sync::Mutex<ServiceDef>,
     processes: Mutex<BTreeMap<String, Process>>,
+}
+
+/// A process that is about to be taken care of.
+struct Prepared {
+    keeper: Keeper,
+    process: Process,
 }
 
 /// A process that is taken care of.
@@ -142,33 +157,45 @@ impl Supervisor {
         definition.check()?;
         let service = self.service(name)?;
         let mut made_of = service.made_of.lock().await;
+        // What may fail comes before anything is changed.
+        let mut new = BTreeMap::new();
+        for (process, def) in definition.processes.iter().filter(|(name, _)| !made_of.processes.contains_key(*name)) {
+            new.insert(process, self.inner.prepare(&service, process, def.clone(), definition.logs)?);
+        }
         let before = std::mem::replace(&mut *made_of, definition.clone());
-        for gone in before.processes.keys().filter(|name| !definition.processes.contains_key(*name)) {
-            service.drop_process(gone).await?;
+        let mut result = Ok(());
+        for (gone, def) in before.processes.iter().filter(|(name, _)| !definition.processes.contains_key(*name)) {
+            if let Err(error) = service.drop_process(gone).await {
+                // It is still there to be stopped.
+                let def = ProcessDef { after: BTreeSet::new(), ..def.clone() };
+                made_of.processes.insert(gone.clone(), def);
+                result = result.and(Err(error));
+            }
         }
         let mut replies = Vec::new();
-        for (process, def) in definition.processes {
-            let Some(old) = before.processes.get(&process) else {
-                self.inner.add_process(&service, &process, def.clone(), definition.logs, Begin::Fresh, None)?;
+        for (process, def) in &definition.processes {
+            if let Some(prepared) = new.remove(process) {
+                service.begin(process, prepared, Begin::Fresh, None);
                 if def.autostart && def.after.is_empty() {
-                    replies.push(service.send(&process, Command::Start).await?);
+                    replies.push(service.send(process, Command::Start).await?);
                 }
                 continue;
-            };
-            service.tell(&process, |reply| Command::Define(Box::new(def.clone()), reply)).await?;
-            let runs = service.shared.board.borrow().get(&process).is_some_and(|status| !status.state.is_at_rest());
-            if !def.starts_like(old) && (runs || def.autostart) {
-                replies.push(service.send(&process, Command::Restart).await?);
+            }
+            service.tell(process, |reply| Command::Define(Box::new(def.clone()), reply)).await?;
+            let runs = service.shared.board.borrow().get(process).is_some_and(|status| !status.state.is_at_rest());
+            let same = before.processes.get(process).is_some_and(|old| def.starts_like(old));
+            if !same && (runs || def.autostart) {
+                replies.push(service.send(process, Command::Restart).await?);
             } else if let Some(signal) = def.reload_signal {
                 // What does not run reads its configuration when it starts.
-                match service.tell(&process, |reply| Command::Signal(signal, reply)).await {
+                match service.tell(process, |reply| Command::Signal(signal, reply)).await {
                     Ok(()) | Err(SupervisorError::NotRunning { .. }) => {}
-                    Err(error) => return Err(error),
+                    failed => result = result.and(failed),
                 }
             }
         }
         drop(made_of);
-        all(replies).await
+        result.and(all(replies).await)
     }
 
     /// Makes the service what `definition` says, and starts all of it anew, whatever runs.
@@ -205,16 +232,7 @@ impl Supervisor {
     /// [`SupervisorError::NoService`], [`SupervisorError::Unkillable`], or [`SupervisorError::Overruled`] if somebody
     /// started it again meanwhile.
     pub async fn stop_service(&self, service: &str) -> Result<(), SupervisorError> {
-        let service = self.service(service)?;
-        let ranks = service.made_of.lock().await.ranks()?;
-        for rank in ranks.iter().rev() {
-            let mut replies = Vec::new();
-            for name in rank {
-                replies.push(service.send(name, Command::Stop).await?);
-            }
-            all(replies).await?;
-        }
-        Ok(())
+        self.service(service)?.stop().await
     }
 
     /// Stops a service and starts it again.
@@ -245,13 +263,17 @@ impl Supervisor {
     /// # Errors
     /// As for [`Supervisor::stop_service`]; then the service is still there.
     pub async fn remove_service(&self, name: &str) -> Result<(), SupervisorError> {
-        self.stop_service(name).await?;
         let service = self.service(name)?;
-        let made_of = service.made_of.lock().await;
-        for process in made_of.processes.keys() {
-            service.drop_process(process).await?;
+        service.stop().await?;
+        let mut made_of = service.made_of.lock().await;
+        for process in made_of.processes.keys().cloned().collect::<Vec<_>>() {
+            service.drop_process(&process).await?;
+            made_of.processes.remove(&process);
+            made_of.processes.values_mut().for_each(|other| {
+                other.after.remove(&process);
+            });
         }
-        self.inner.services().remove(name);
+        self.inner.drop_service(name, &service);
         Ok(())
     }
 
@@ -317,7 +339,7 @@ impl Supervisor {
     /// What every service does now, by name.
     #[must_use]
     pub fn status(&self) -> Vec<ServiceStatus> {
-        let services: Vec<_> = self.inner.services().values().cloned().collect();
+        let services: Vec<_> = self.inner.services().by_name.values().cloned().collect();
         services.iter().map(|service| service.status()).collect()
     }
 
@@ -326,7 +348,7 @@ impl Supervisor {
     /// # Errors
     /// [`SupervisorError::NoService`].
     pub fn service_status(&self, service: &str) -> Result<ServiceStatus, SupervisorError> {
-        Ok(self.service(service)?.status())
+        Ok(self.inner.look(service)?.status())
     }
 
     /// The output of a process.
@@ -334,7 +356,7 @@ impl Supervisor {
     /// # Errors
     /// There is no such service or process.
     pub fn get_output(&self, service: &str, process: &str) -> Result<ProcessOutput, SupervisorError> {
-        let service = self.service(service)?;
+        let service = self.inner.look(service)?;
         let output = service.process(process)?.output;
         Ok(ProcessOutput { output, logs: service.shared.home.logs.clone(), process: process.to_owned() })
     }
@@ -346,21 +368,33 @@ impl Supervisor {
         self.inner.events.subscribe()
     }
 
-    /// Stops everything, and completes when nothing runs any more and all output is logged.
+    /// Stops everything, and completes when nothing runs any more and all output is logged. Every command that comes
+    /// later is refused with [`SupervisorError::Ended`].
     ///
     /// # Errors
     /// The first one; the other services are stopped nevertheless.
     pub async fn shutdown(self) -> Result<(), SupervisorError> {
-        let names: Vec<String> = self.inner.services().keys().cloned().collect();
-        let stops = names.into_iter().map(|name| {
-            let this = self.clone();
-            tokio::spawn(async move { this.stop_service(&name).await })
+        let services: Vec<_> = {
+            let mut services = self.inner.services();
+            services.is_ending = true;
+            services.by_name.values().cloned().collect()
+        };
+        let stops = services.iter().cloned().map(|service| {
+            tokio::spawn(async move {
+                loop {
+                    match service.stop().await {
+                        // By a command that had come before; no other one will.
+                        Err(SupervisorError::Overruled { .. }) => {}
+                        result => break result,
+                    }
+                }
+            })
         });
         let mut result = Ok(());
         for stop in stops.collect::<Vec<_>>() {
             result = result.and(stop.await.unwrap_or(Err(SupervisorError::Ended)));
         }
-        let services: Vec<_> = std::mem::take(&mut *self.inner.services()).into_values().collect();
+        self.inner.services().by_name.clear();
         for service in services {
             // What was stopped because the supervisor ends is no reason not to start it again.
             service.shared.forget_all();
@@ -375,13 +409,12 @@ impl Supervisor {
     async fn add(&self, name: &str, definition: ServiceDef, begin: Begin) -> Result<(), SupervisorError> {
         check_name(name)?;
         definition.check()?;
-        if self.inner.services().contains_key(name) {
-            return Err(SupervisorError::Exists(name.to_owned()));
-        }
+        self.inner.check_free(&self.inner.services(), name)?;
         let folder = self.inner.config.folder.join(name);
         let home = Home::take(&folder, &self.inner.clock).await?;
         let home = home.ok_or_else(|| SupervisorError::InUse { service: name.to_owned(), folder })?;
         let mut former = home.load();
+        let recorded = home.recorded()?;
         let (board, _) = watch::channel(Board::new());
         let shared = Arc::new(Shared {
             service: name.to_owned(),
@@ -391,58 +424,109 @@ impl Supervisor {
             cgroup: self.inner.cgroup.clone(),
             board,
             events: self.inner.events.clone(),
-            remembered: Mutex::new(former.clone()),
+            memory: Mutex::new(Memory { processes: former.clone(), is_written: true }),
         });
         let made_of = tokio::sync::Mutex::new(definition.clone());
         let service = Arc::new(Service { shared, made_of, processes: Mutex::default() });
-        let gone: Vec<String> =
-            former.keys().filter(|name| !definition.processes.contains_key(*name)).cloned().collect();
-        for name in gone {
-            let Some(left) = former.remove(&name) else { continue };
-            self.inner.add_process(&service, &name, left.def.clone(), definition.logs, Begin::End, Some(left))?;
-            service.drop_process(&name).await?;
+        // Whoever finds it among the services waits until it is complete.
+        let complete = service.made_of.lock().await;
+
+        // What may fail comes before anything is done to what runs.
+        let is_known = !former.is_empty();
+        let logs = definition.logs;
+        let mut gone = BTreeMap::new();
+        for process in former.keys().chain(&recorded).filter(|name| !definition.processes.contains_key(*name)) {
+            // Of what is known only by its record anything will do: it is only to end.
+            let def =
+                former.get(process).map_or_else(|| ProcessDef::new(Run::command([name])), |left| left.def.clone());
+            gone.insert(process.clone(), self.inner.prepare(&service, process, def, logs)?);
         }
-        let begin = if former.is_empty() && begin == Begin::Resume { Begin::Fresh } else { begin };
+        let mut stays = BTreeMap::new();
         for (process, def) in &definition.processes {
-            self.inner.add_process(&service, process, def.clone(), definition.logs, begin, former.remove(process))?;
+            stays.insert(process.clone(), self.inner.prepare(&service, process, def.clone(), logs)?);
         }
-        if let Some(_other) = self.inner.services().insert(name.to_owned(), Arc::clone(&service)) {
-            return Err(SupervisorError::Exists(name.to_owned()));
+        // What they are told before they are begun with waits for that.
+        let all = gone.iter().chain(&stays);
+        service.processes().extend(all.map(|(process, prepared)| (process.clone(), prepared.process.clone())));
+        {
+            let mut services = self.inner.services();
+            self.inner.check_free(&services, name)?;
+            services.by_name.insert(name.to_owned(), Arc::clone(&service));
         }
-        if begin == Begin::Fresh { self.start_all(name).await } else { Ok(()) }
+
+        let names: Vec<String> = gone.keys().cloned().collect();
+        for (process, prepared) in gone {
+            service.begin(&process, prepared, Begin::End, former.remove(&process));
+        }
+        for process in names {
+            if let Err(error) = service.drop_process(&process).await {
+                self.inner.drop_service(name, &service);
+                return Err(error);
+            }
+        }
+        for (process, prepared) in stays {
+            service.begin(&process, prepared, begin, former.remove(&process));
+        }
+        drop(complete);
+        match begin {
+            Begin::Resume if is_known => Ok(()),
+            Begin::Fresh | Begin::Resume => self.start_all(name).await,
+            Begin::End => Ok(()),
+        }
     }
 
     fn service(&self, name: &str) -> Result<Arc<Service>, SupervisorError> {
-        let service = self.inner.services().get(name).cloned();
-        service.ok_or_else(|| SupervisorError::NoService(name.to_owned()))
+        if self.inner.services().is_ending {
+            return Err(SupervisorError::Ended);
+        }
+        self.inner.look(name)
     }
 }
 
 impl Inner {
-    fn services(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Service>>> {
+    fn services(&self) -> std::sync::MutexGuard<'_, Services> {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add_process(
+    /// The service, also while the supervisor ends.
+    fn look(&self, name: &str) -> Result<Arc<Service>, SupervisorError> {
+        let service = self.services().by_name.get(name).cloned();
+        service.ok_or_else(|| SupervisorError::NoService(name.to_owned()))
+    }
+
+    fn check_free(&self, services: &Services, name: &str) -> Result<(), SupervisorError> {
+        match services.by_name.contains_key(name) {
+            _ if services.is_ending => Err(SupervisorError::Ended),
+            true => Err(SupervisorError::Exists(name.to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes the service off the list, unless another one of its name has taken its place.
+    fn drop_service(&self, name: &str, service: &Arc<Service>) {
+        let mut services = self.services();
+        if services.by_name.get(name).is_some_and(|there| Arc::ptr_eq(there, service)) {
+            services.by_name.remove(name);
+        }
+    }
+
+    /// Everything about taking care of a process that may fail. Its output is read from here on, so that it waits for
+    /// nothing.
+    fn prepare(
         &self,
         service: &Service,
         name: &str,
         def: ProcessDef,
         limits: LogLimits,
-        begin: Begin,
-        former: Option<Former>,
-    ) -> Result<(), SupervisorError> {
+    ) -> Result<Prepared, SupervisorError> {
         let home = &service.shared.home;
         let (pipe, identity) = home.pipe(name)?;
+        let (commands, inbox) = mpsc::channel(INBOX);
         let logs = LogSettings { folder: home.logs.clone(), limits };
         let output =
             Output::open(pipe, logs, name, Arc::clone(&self.clock)).map_err(at("reading", &home.pipe_path(name)))?;
-        let (commands, inbox) = mpsc::channel(INBOX);
-        let mut keeper = Keeper::new(Arc::clone(&service.shared), name, def, inbox, output.clone(), identity)?;
-        keeper.begin(begin, former);
-        tokio::spawn(keeper.run());
-        service.processes().insert(name.to_owned(), Process { commands, output });
-        Ok(())
+        let keeper = Keeper::new(Arc::clone(&service.shared), name, def, inbox, output.clone(), identity)?;
+        Ok(Prepared { keeper, process: Process { commands, output } })
     }
 }
 
@@ -462,6 +546,27 @@ impl Service {
 
     fn status(&self) -> ServiceStatus {
         ServiceStatus { name: self.shared.service.clone(), processes: self.shared.board.borrow().clone() }
+    }
+
+    /// Takes care of a process from now on.
+    fn begin(&self, name: &str, prepared: Prepared, begin: Begin, former: Option<Former>) {
+        let Prepared { mut keeper, process } = prepared;
+        keeper.begin(begin, former);
+        self.processes().insert(name.to_owned(), process);
+        tokio::spawn(keeper.run());
+    }
+
+    /// Stops its processes in the reverse of the order in which they start.
+    async fn stop(&self) -> Result<(), SupervisorError> {
+        let ranks = self.made_of.lock().await.ranks()?;
+        for rank in ranks.iter().rev() {
+            let mut replies = Vec::new();
+            for name in rank {
+                replies.push(self.send(name, Command::Stop).await?);
+            }
+            all(replies).await?;
+        }
+        Ok(())
     }
 
     /// Gives a process a command, and says where the answer will come.

@@ -2,7 +2,8 @@
 //!
 //! Each process is started as the leader of a session of its own. What it starts stays in that session unless it makes
 //! another one, and carries the process's mark in its environment and its pipe as its output unless it does away with
-//! them. Descendants of what is found belong to it too.
+//! them. Descendants of what is found belong to it too. What did away with all of that and was orphaned is known only
+//! to a supervisor that adopts orphans: then it is one of its children that nobody started here.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,6 +12,7 @@ use rustix::process::Signal;
 
 use super::cgroup::Cgroup;
 use super::proc::{self, Stat};
+use super::reaper::Reaper;
 
 /// What tells the processes of one tree from all others.
 #[derive(Debug, Clone)]
@@ -26,32 +28,38 @@ pub(super) struct Tree {
 impl Tree {
     /// What runs of the tree. `main` is the process that was started, if it lives or has ended under our eyes: only
     /// then its session is known to be its own still, and not another one of the same number.
-    pub(super) fn members(&self, main: Option<Stat>) -> Vec<Stat> {
-        if let Some(pids) = self.cgroup.as_ref().and_then(|cgroup| cgroup.members().ok()) {
-            return pids.into_iter().filter_map(Stat::read).filter(|stat| !stat.is_zombie).collect();
+    ///
+    /// # Errors
+    /// It cannot be known now what runs.
+    pub(super) fn members(&self, main: Option<Stat>, reaper: &Reaper) -> io::Result<Vec<Stat>> {
+        if let Some(cgroup) = &self.cgroup {
+            match cgroup.members() {
+                Ok(pids) => {
+                    let found = pids.into_iter().filter_map(|pid| Stat::read(pid).transpose());
+                    return found.filter(|stat| stat.as_ref().map_or(true, |stat| !stat.is_zombie)).collect();
+                }
+                // Somebody has removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
+        let mut all = proc::all()?;
         let me = i32::try_from(std::process::id()).unwrap_or_default();
-        let all = proc::all();
+        all.retain(|stat| stat.pid != me);
         // While anything is in a session its number is not given to another process. So if another process has the
         // number, the session is empty, and what has the number is a stranger's.
         let taken = |main: &Stat| all.iter().any(|stat| stat.pid == main.pid && stat.start != main.start);
         let session = main.filter(|main| !taken(main));
-        let mut found: BTreeSet<i32> = BTreeSet::new();
-        for stat in all.iter().filter(|stat| stat.pid != me) {
+        // Asked for after the processes were listed: what is started from then on is not in the list.
+        let mut found = reaper.strays(&self.mark, &all);
+        for stat in &all {
             let in_session = session.is_some_and(|main| stat.session == main.pid && stat.start >= main.start);
             if in_session || self.is_marked(stat.pid) {
                 found.insert(stat.pid);
             }
         }
-        loop {
-            let more = all.iter().filter(|stat| found.contains(&stat.parent) && !found.contains(&stat.pid));
-            let more: Vec<i32> = more.map(|stat| stat.pid).collect();
-            if more.is_empty() {
-                break;
-            }
-            found.extend(more);
-        }
-        all.into_iter().filter(|stat| found.contains(&stat.pid) && !stat.is_zombie).collect()
+        add_descendants(&mut found, &all);
+        Ok(all.into_iter().filter(|stat| found.contains(&stat.pid) && !stat.is_zombie).collect())
     }
 
     fn is_marked(&self, pid: i32) -> bool {
@@ -66,5 +74,16 @@ impl Tree {
             return Ok(());
         }
         members.iter().map(|member| member.signal(Signal::KILL)).fold(Ok(()), Result::and)
+    }
+}
+
+fn add_descendants(found: &mut BTreeSet<i32>, all: &[Stat]) {
+    loop {
+        let more = all.iter().filter(|stat| found.contains(&stat.parent) && !found.contains(&stat.pid));
+        let more: Vec<i32> = more.map(|stat| stat.pid).collect();
+        if more.is_empty() {
+            return;
+        }
+        found.extend(more);
     }
 }

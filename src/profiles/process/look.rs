@@ -26,6 +26,9 @@ fn state(report: &Report) -> RunningState {
     if report.wanted == Some(Wanted::Down) {
         return RunningState::Stopped;
     }
+    if let Some(trouble) = &report.trouble {
+        return RunningState::Failed { reason: trouble.clone() };
+    }
     let Some(service) = &report.service else { return RunningState::Starting };
     if let Some((name, end)) = service.processes.iter().find_map(|(name, status)| Some((name, has_failed(status)?))) {
         return RunningState::Failed { reason: format!("{name} {end}") };
@@ -94,8 +97,15 @@ fn process_report(status: &ProcessStatus) -> ProcessReport {
 /// Whether every service runs and every task has completed, without a restart for `min_healthy`. Processes that do not
 /// start with the cell do not count.
 pub(super) fn gate(report: &Report, definition: &ServiceDef, min_healthy: Duration, now: DateTime<Utc>) -> Gate {
+    if let Some(trouble) = &report.trouble {
+        return Gate::Pending(trouble.clone());
+    }
     let Some(service) = &report.service else { return Gate::Pending("it is being started".to_owned()) };
-    let mut waits = None;
+    let missing = definition.processes.iter().find(|(name, process)| {
+        // As long as a supervisor still ends what was there before.
+        process.autostart && !service.processes.contains_key(*name)
+    });
+    let mut waits = missing.map(|(name, _)| format!("{name} is not taken care of yet"));
     let mut well_since = None;
     for (name, status) in &service.processes {
         let by_hand = definition.processes.get(name).is_some_and(|process| !process.autostart);
@@ -151,7 +161,7 @@ mod tests {
         let processes = processes.iter().map(|(name, kind, state)| ((*name).to_owned(), status(*kind, state)));
         let service = ServiceStatus { name: "web".into(), processes: processes.collect() };
         let (orders, wanted) = (Some("1-1-1".into()), Some(Wanted::Up));
-        Report { pid: 1, since: at(0), orders, wanted, service: Some(service) }
+        Report { pid: 1, since: at(0), orders, wanted, trouble: None, service: Some(service) }
     }
 
     fn running(since: i64, restarts: u32) -> ProcessState {
@@ -176,6 +186,9 @@ mod tests {
         let idle = ProcessState::Stopped { since: at(0), exit: None };
         assert_eq!(gate_of(&[("main", service, running(0, 0)), ("by-hand", service, idle.clone())], 10), Gate::Passed);
         assert_eq!(gate_of(&[("main", service, idle)], 100), pending("main is stopped"));
+        let main = ServiceDef::of("main", ProcessDef::new(Run::command(["true"])));
+        let none_yet = gate(&report(&[]), &main, Duration::from_secs(10), at(100));
+        assert_eq!(none_yet, pending("main is not taken care of yet"));
         let earlier = at(-1) - TimeDelta::seconds(5);
         assert_eq!(
             gate(
@@ -218,6 +231,8 @@ mod tests {
         let two = RunningState::Running { pid: None, since: Some(at(5)), restarts: 3 };
         assert_eq!(state(&[("a", service, running(3, 1)), ("b", service, running(5, 2))]), two);
         assert_eq!(state(&[("a", task, ProcessState::Starting { since: at(0) })]), RunningState::Starting);
+        let trouble = Report { trouble: Some("no".into()), ..report(&[("main", service, running(0, 0))]) };
+        assert_eq!(observed(&trouble).state, RunningState::Failed { reason: "no".into() });
         let crashed = ProcessState::Crashed { since: at(0), end: End::NotStarted("no".into()) };
         let failed = RunningState::Failed { reason: "a could not be started: no".into() };
         assert_eq!(state(&[("a", task, crashed), ("b", service, running(0, 0))]), failed);

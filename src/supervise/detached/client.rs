@@ -16,6 +16,9 @@ use crate::supervise::output::overlap;
 /// A supervisor that cannot tell changes is asked so often.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
+/// How long a supervisor may take to say which versions it speaks, which it does whatever else it is doing.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
 /// The largest piece of output that a server sends.
 const MOST_PIECE: u64 = 1 << 20;
 
@@ -89,7 +92,9 @@ impl Client {
         let stream = UnixStream::connect(path).await.map_err(absent)?;
         drop(handle);
         let mut stream = BufReader::new(stream);
-        let hello = read_line::<Hello>(&mut stream).await.map_err(broken)?;
+        let hello = tokio::time::timeout(HELLO_WITHIN, read_line::<Hello>(&mut stream)).await;
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "it does not answer");
+        let hello = hello.map_err(late).and_then(|hello| hello).map_err(broken)?;
         let Some(Hello { oldest, newest, program, .. }) = hello else {
             return Err(DetachedError::NotThere { service });
         };

@@ -11,6 +11,9 @@ use crate::supervise::ServiceDef;
 
 const FILE: &str = "orders.json";
 
+/// Names the orders that are being carried out.
+const BEGUN: &str = "orders.begun";
+
 /// The largest file that is believed to be our own.
 pub(super) const MOST_BYTES: u64 = 16 << 20;
 
@@ -64,14 +67,33 @@ impl Orders {
         File::open(folder)?.sync_all()
     }
 
+    /// Writes down that these orders are about to be carried out. It need not survive the machine: then nothing runs.
+    pub(super) fn begin(&self, run: &Path) -> io::Result<()> {
+        fs::write(run.join(BEGUN), &self.id)
+    }
+
+    /// Whether a supervisor ended while it carried out these orders.
+    pub(super) fn are_begun(&self, run: &Path) -> bool {
+        fs::read(run.join(BEGUN)).is_ok_and(|id| id == self.id.as_bytes())
+    }
+
+    /// Writes down that no orders are being carried out.
+    pub(super) fn finish(run: &Path) -> io::Result<()> {
+        absent_is_fine(fs::remove_file(run.join(BEGUN)))
+    }
+
     /// Removes the orders of a service that is gone.
     ///
     /// # Errors
     /// They are still there.
     pub fn remove(folder: &Path) -> io::Result<()> {
-        match fs::remove_file(folder.join(FILE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        absent_is_fine(fs::remove_file(folder.join(FILE)))
+    }
+}
+
+fn absent_is_fine(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }

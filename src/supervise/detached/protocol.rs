@@ -93,6 +93,9 @@ pub struct Report {
     pub orders: Option<String>,
     /// Whether its service is to run.
     pub wanted: Option<Wanted>,
+    /// Why the orders could not be carried out the last time; it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
     /// What its service does; None before it was given any orders.
     pub service: Option<ServiceStatus>,
 }

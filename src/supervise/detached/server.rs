@@ -4,13 +4,15 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::orders::{Orders, Wanted};
 use super::protocol::{
@@ -18,7 +20,16 @@ use super::protocol::{
 };
 use crate::clock::SharedClock;
 use crate::supervise::home::{self, at};
-use crate::supervise::{Piece, Supervisor, SupervisorConfig, SupervisorError};
+use crate::supervise::{Piece, Supervisor, SupervisorConfig, SupervisorError, in_full};
+
+/// The most clients that are served at once; others wait at the door. There must be descriptors left to see what runs.
+const MOST_CLIENTS: usize = 256;
+
+/// How long nobody is let in when there is no descriptor left for a client.
+const NO_CLIENT_FOR: Duration = Duration::from_millis(100);
+
+/// How soon orders that could not be carried out are tried again: at first, and at last.
+const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
 /// How a detached supervisor is set up.
 #[derive(Debug, Clone)]
@@ -64,6 +75,8 @@ pub enum ServerError {
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
+    /// One for each client.
+    places: Arc<Semaphore>,
     shared: Arc<Shared>,
     _lock: File,
 }
@@ -71,21 +84,43 @@ pub struct Server {
 #[derive(Debug)]
 struct Shared {
     config: ServerConfig,
-    /// The service's folder.
+    /// The service's folder, and in it the one of whoever supervises it.
     folder: PathBuf,
+    run: PathBuf,
     since: DateTime<Utc>,
     clock: SharedClock,
     supervisor: Supervisor,
-    orders: watch::Sender<Option<Orders>>,
-    /// Orders are carried out one after the other.
-    carrying_out: tokio::sync::Mutex<()>,
+    standing: watch::Sender<Standing>,
+    /// How far the orders are carried out. Held while they are, so that this is done one after the other.
+    progress: Arc<tokio::sync::Mutex<Progress>>,
+    /// Told when orders could not be carried out, to try it again.
+    unsettled: Notify,
     /// Set once nothing is left to do.
     done: watch::Sender<bool>,
 }
 
+/// What there is to do.
+#[derive(Debug, Clone, Default)]
+struct Standing {
+    orders: Option<Orders>,
+    /// Why they could not be carried out the last time.
+    trouble: Option<String>,
+}
+
+/// How far the orders are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// They are those of an earlier supervisor, which had carried them out, or was just `begun` with them.
+    Found { begun: bool },
+    /// They were given here.
+    Given,
+    /// They are carried out.
+    Done,
+}
+
 impl Server {
-    /// Takes over what runs of the service, listens, and starts what is to run. Every orphan below this process becomes
-    /// its own, and it collects every child that ends.
+    /// Listens, and begins to take over what runs of the service and to start what is to run. Every orphan below this
+    /// process becomes its own, and it collects every child that ends.
     ///
     /// # Errors
     /// [`ServerError::AlreadyThere`], or something on the machine does not let it.
@@ -120,20 +155,31 @@ impl Server {
             },
             clock.clone(),
         )?;
+        let progress = match &orders {
+            Some(orders) => Progress::Found { begun: orders.are_begun(&run) },
+            None => Progress::Done,
+        };
         let shared = Arc::new(Shared {
             since: clock.now(),
             config,
             folder,
+            run,
             clock,
             supervisor,
-            orders: watch::Sender::new(orders.clone()),
-            carrying_out: tokio::sync::Mutex::default(),
+            standing: watch::Sender::new(Standing { orders, trouble: None }),
+            progress: Arc::new(tokio::sync::Mutex::new(progress)),
+            unsettled: Notify::new(),
             done: watch::Sender::new(false),
         });
-        if let Some(orders) = orders {
-            shared.take_up(orders).await?;
-        }
-        Ok(Self { listener, shared, _lock: lock })
+        // Stopping what is left over may take its time, in which clients are served. None of them comes first.
+        let mut turn = Arc::clone(&shared.progress).lock_owned().await;
+        let this = Arc::clone(&shared);
+        tokio::spawn(async move {
+            if let Err(error) = this.carry_out(&mut turn).await {
+                tracing::error!("the orders of the supervisor before cannot be carried out: {}", in_full(&error));
+            }
+        });
+        Ok(Self { listener, places: Arc::new(Semaphore::new(MOST_CLIENTS)), shared, _lock: lock })
     }
 
     /// Serves until the service was stopped by an order, or until `shutdown`; then it stops the service, which is to
@@ -142,80 +188,143 @@ impl Server {
     /// # Errors
     /// Something could not be stopped.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let this = Arc::clone(&self.shared);
+        let settling = tokio::spawn(async move { this.settle().await });
+        let mut shutdown = pin!(shutdown);
         let mut done = self.shared.done.subscribe();
-        let serve = async {
-            loop {
-                match self.listener.accept().await {
-                    Ok((stream, _)) => {
-                        let shared = Arc::clone(&self.shared);
-                        tokio::spawn(async move {
-                            if let Err(error) = shared.serve(stream).await {
-                                tracing::debug!(%error, "a client has gone");
-                            }
-                        });
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "a client cannot be let in");
-                        self.shared.clock.sleep(std::time::Duration::from_millis(100)).await;
-                    }
+        let _turn = loop {
+            let was_told = tokio::select! {
+                () = self.accept() => false,
+                () = &mut shutdown => true,
+                // Its own sender is in `shared`, so it does not end before it is done.
+                _ = done.wait_for(|done| *done) => false,
+            };
+            // What is being carried out is not cut off, and nothing else is begun with.
+            let turn = self.shared.progress.lock().await;
+            let wanted = self.shared.standing.borrow().orders.as_ref().map(|orders| orders.wanted);
+            if was_told || wanted != Some(Wanted::Up) {
+                break turn;
+            }
+            // Other orders came before the end.
+            self.shared.done.send_replace(false);
+        };
+        settling.abort();
+        Ok(self.shared.supervisor.clone().shutdown().await?)
+    }
+
+    async fn accept(&self) {
+        loop {
+            // It is never closed.
+            let place = Arc::clone(&self.places).acquire_owned().await;
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let shared = Arc::clone(&self.shared);
+                    // A task of its own: what a client has asked for is done even if the client is gone by then.
+                    tokio::spawn(async move {
+                        if let Err(error) = shared.serve(stream).await {
+                            tracing::debug!(%error, "a client has gone");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a client cannot be let in");
+                    self.shared.clock.sleep(NO_CLIENT_FOR).await;
                 }
             }
-        };
-        tokio::select! {
-            () = serve => {}
-            () = shutdown => {}
-            // Its own sender is in `shared`, so it does not end before it is done.
-            _ = done.wait_for(|done| *done) => {}
         }
-        Ok(self.shared.supervisor.clone().shutdown().await?)
     }
 }
 
 impl Shared {
-    /// Goes on with the orders that the supervisor before had.
-    async fn take_up(&self, orders: Orders) -> Result<(), SupervisorError> {
-        let service = &self.config.service;
-        let taken = match orders.wanted {
-            Wanted::Up => self.supervisor.resume_service(service, orders.service).await,
-            Wanted::Down => self.supervisor.end_service(service, orders.service).await,
-        };
-        not_started_is_reported(taken)
-    }
-
     async fn apply(&self, orders: Orders) -> Result<(), SupervisorError> {
         orders.service.check()?;
-        let _turn = self.carrying_out.lock().await;
-        if self.orders.borrow().as_ref() == Some(&orders) {
-            return Ok(());
+        let mut turn = self.progress.lock().await;
+        if self.standing.borrow().orders.as_ref() != Some(&orders) {
+            // If this process ends in the middle, the next one knows that it was in the middle.
+            orders.begin(&self.run).map_err(at("writing down what is begun in", &self.run))?;
+            orders.save(&self.folder).map_err(at("writing the orders in", &self.folder))?;
+            *turn = Progress::Given;
+            self.standing.send_replace(Standing { orders: Some(orders), trouble: None });
         }
-        orders.save(&self.folder).map_err(at("writing the orders in", &self.folder))?;
-        let before = self.orders.send_replace(Some(orders.clone()));
-        let service = &self.config.service;
-        let carried_out = match (orders.wanted, before) {
-            (Wanted::Up, Some(_)) => self.supervisor.replace_service(service, orders.service).await,
-            (Wanted::Up, None) => self.supervisor.start_service(service, orders.service).await,
-            (Wanted::Down, Some(_)) => self.supervisor.stop_service(service).await,
-            (Wanted::Down, None) => self.supervisor.end_service(service, orders.service).await,
-        };
-        not_started_is_reported(carried_out)
+        self.carry_out(&mut turn).await
     }
 
-    /// Stops the service, for good until it is ordered to run again.
-    async fn stop(&self) -> Result<(), SupervisorError> {
-        let orders = self.orders.borrow().clone();
-        if let Some(orders) = orders {
-            self.apply(Orders { wanted: Wanted::Down, ..orders }).await?;
+    /// Carries out the orders, unless that is done.
+    async fn carry_out(&self, turn: &mut Progress) -> Result<(), SupervisorError> {
+        let orders = self.standing.borrow().orders.clone();
+        let Some(Orders { wanted, service: definition, .. }) = orders.filter(|_| *turn != Progress::Done) else {
+            return Ok(());
+        };
+        let (supervisor, service) = (&self.supervisor, &self.config.service);
+        let is_there = supervisor.service_status(service).is_ok();
+        let result = match (wanted, is_there, *turn) {
+            (Wanted::Up, true, _) => supervisor.replace_service(service, definition).await,
+            (Wanted::Up, false, Progress::Found { begun: false }) => {
+                supervisor.resume_service(service, definition).await
+            }
+            (Wanted::Up, false, Progress::Found { begun: true }) => {
+                match supervisor.end_service(service, definition.clone()).await {
+                    Ok(()) => supervisor.replace_service(service, definition).await,
+                    failed => failed,
+                }
+            }
+            (Wanted::Up, false, _) => supervisor.start_service(service, definition).await,
+            (Wanted::Down, true, _) => supervisor.stop_service(service).await,
+            (Wanted::Down, false, _) => supervisor.end_service(service, definition).await,
+        };
+        let trouble = match &result {
+            // What cannot be started is in the status, and its restart policy goes on.
+            Ok(()) | Err(SupervisorError::NotStarted { .. }) => None,
+            Err(error) => Some(in_full(error)),
+        };
+        self.standing.send_if_modified(|standing| {
+            let changed = standing.trouble != trouble;
+            standing.trouble.clone_from(&trouble);
+            changed
+        });
+        if trouble.is_some() {
+            self.unsettled.notify_one();
+            return result;
+        }
+        *turn = Progress::Done;
+        if let Err(error) = Orders::finish(&self.run) {
+            tracing::warn!(%error, "it cannot be written down that the orders are carried out");
         }
         Ok(())
     }
 
+    /// Carries out again what could not be, until it can.
+    async fn settle(&self) {
+        let mut pause = TRY_AGAIN.0;
+        loop {
+            self.unsettled.notified().await;
+            self.clock.sleep(pause).await;
+            let mut turn = self.progress.lock().await;
+            pause = match self.carry_out(&mut turn).await {
+                Ok(()) => TRY_AGAIN.0,
+                Err(_) => (pause * 2).min(TRY_AGAIN.1),
+            };
+        }
+    }
+
+    /// Stops the service, for good until it is ordered to run again.
+    async fn stop(&self) -> Result<(), SupervisorError> {
+        let orders = self.standing.borrow().orders.clone();
+        match orders {
+            Some(orders) => self.apply(Orders { wanted: Wanted::Down, ..orders }).await,
+            None => Ok(()),
+        }
+    }
+
     fn report(&self) -> Report {
-        let orders = self.orders.borrow();
+        let standing = self.standing.borrow();
         Report {
             pid: std::process::id(),
             since: self.since,
-            orders: orders.as_ref().map(|orders| orders.id.clone()),
-            wanted: orders.as_ref().map(|orders| orders.wanted),
+            orders: standing.orders.as_ref().map(|orders| orders.id.clone()),
+            wanted: standing.orders.as_ref().map(|orders| orders.wanted),
+            trouble: standing.trouble.clone(),
             service: self.supervisor.service_status(&self.config.service).ok(),
         }
     }
@@ -255,10 +364,12 @@ impl Shared {
                 ask => {
                     let ends = matches!(ask, Ask::Stop);
                     let answer = self.obey(ask).await;
-                    write_line(&mut write, &answer).await?;
+                    let told = write_line(&mut write, &answer).await;
                     if ends && answer == Answer::Ok(None) {
+                        // Also if whoever asked did not wait for the answer.
                         self.done.send_replace(true);
                     }
+                    told?;
                 }
             }
         }
@@ -283,7 +394,7 @@ impl Shared {
 
     async fn watch(&self, read: &mut BufReader<OwnedReadHalf>, write: &mut OwnedWriteHalf) -> io::Result<()> {
         let mut events = self.supervisor.events();
-        let mut orders = self.orders.subscribe();
+        let mut standing = self.standing.subscribe();
         let mut said = None;
         loop {
             let report = self.report();
@@ -294,7 +405,7 @@ impl Shared {
             tokio::select! {
                 // Whatever came, or was missed: the report tells the rest.
                 _ = events.recv() => {}
-                _ = orders.changed() => {}
+                _ = standing.changed() => {}
                 _ = read.fill_buf() => return Ok(()),
             }
         }
@@ -324,14 +435,6 @@ impl Shared {
     }
 }
 
-/// What cannot be started is in the status, and its restart policy goes on.
-fn not_started_is_reported(result: Result<(), SupervisorError>) -> Result<(), SupervisorError> {
-    match result {
-        Err(SupervisorError::NotStarted { .. }) => Ok(()),
-        result => result,
-    }
-}
-
 async fn write_bytes(write: &mut OwnedWriteHalf, bytes: &[u8]) -> io::Result<()> {
     write_line(write, &Answer::Bytes(bytes.len() as u64)).await?;
     tokio::io::AsyncWriteExt::write_all(write, bytes).await
@@ -355,5 +458,5 @@ fn refused(error: &SupervisorError) -> Answer {
         SupervisorError::Ended => "ended",
         SupervisorError::Disk { .. } => "io",
     };
-    refusal(code, crate::supervise::in_full(error))
+    refusal(code, in_full(error))
 }

@@ -121,7 +121,7 @@ async fn a_crashed_process_comes_back_with_the_count_and_the_reason() {
     let bench = Bench::new();
     bench.start(ProcessDef { restart: restart(RestartPolicy::Always, None), ..sh("exec sleep 1000") }).await.unwrap();
     let pid = bench.pid();
-    proc::Stat::read(pid).unwrap().signal(rustix::process::Signal::SEGV).unwrap();
+    proc::Stat::read(pid).unwrap().unwrap().signal(rustix::process::Signal::SEGV).unwrap();
     let status =
         bench.until("p", "restarted", |status| matches!(status.state, ProcessState::Running { restarts: 1, .. })).await;
     assert_ne!(status.state.pid(), Some(pid));
@@ -246,7 +246,11 @@ async fn a_reload_touches_only_what_changed() {
     bench.supervisor.reload_process("s", "more").await.unwrap();
     assert_ne!(bench.status("more").state.pid(), after["more"].state.pid(), "without a signal it is restarted");
     // The new restart policy holds for the process that was not restarted.
-    proc::Stat::read(after["same"].state.pid().unwrap()).unwrap().signal(rustix::process::Signal::KILL).unwrap();
+    proc::Stat::read(after["same"].state.pid().unwrap())
+        .unwrap()
+        .unwrap()
+        .signal(rustix::process::Signal::KILL)
+        .unwrap();
     bench.until_state("same", "crashed").await;
     bench.shutdown().await;
 }

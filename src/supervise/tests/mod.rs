@@ -108,5 +108,5 @@ fn restart(policy: RestartPolicy, max_retries: Option<u32>) -> Restart {
 }
 
 fn lives(pid: i32) -> bool {
-    proc::Stat::read(pid).is_some_and(|stat| !stat.is_zombie)
+    proc::Stat::read(pid).unwrap().is_some_and(|stat| !stat.is_zombie)
 }

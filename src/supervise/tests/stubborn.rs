@@ -37,7 +37,7 @@ fn family(bench: &Bench) -> Vec<i32> {
         let line = std::fs::read(format!("/proc/{}/cmdline", stat.pid)).unwrap_or_default();
         line.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
     };
-    let all = proc::all().into_iter().filter(|stat| !stat.is_zombie);
+    let all = proc::all().unwrap().into_iter().filter(|stat| !stat.is_zombie);
     all.filter(has_mark).map(|stat| stat.pid).collect()
 }
 
@@ -57,7 +57,7 @@ async fn children_other_sessions_and_orphans_end_with_it() {
         family(&bench)
     };
     let first = whole().await;
-    proc::Stat::read(bench.pid()).unwrap().signal(rustix::process::Signal::KILL).unwrap();
+    proc::Stat::read(bench.pid()).unwrap().unwrap().signal(rustix::process::Signal::KILL).unwrap();
     bench.until("p", "restarted", |status| matches!(status.state, ProcessState::Running { restarts: 1, .. })).await;
     let second = whole().await;
     assert!(first.iter().all(|pid| !second.contains(pid)), "{first:?} {second:?}");
