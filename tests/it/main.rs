@@ -41,5 +41,6 @@ mod store_files;
 mod store_reads;
 mod store_ways;
 mod store_writes;
+mod supervise_kills;
 mod support;
 mod web_api;

@@ -10,6 +10,7 @@ pub(crate) mod node;
 pub(crate) mod proxy;
 pub(crate) mod running;
 pub(crate) mod scripted;
+pub(crate) mod shim;
 pub(crate) mod stand_in;
 
 use std::net::{Ipv4Addr, SocketAddr};
