@@ -43,9 +43,16 @@
 //! - **I9** Resources are bounded: disk keeps current, known good and N versions; memory does not grow with fleet or
 //!   file size; no zombies, no leaked descriptors.
 
+// Of the layers in the table some features leave some out. In what documents itself alone every link must lead somewhere.
+#![cfg_attr(
+    not(all(feature = "controller", feature = "agent", feature = "embedded")),
+    allow(rustdoc::broken_intra_doc_links)
+)]
+
 #[cfg(feature = "bucket")]
 pub mod model;
 
+#[warn(rustdoc::broken_intra_doc_links)]
 pub mod clock;
 
 #[cfg(feature = "bucket")]
@@ -64,6 +71,7 @@ pub mod store;
 pub mod embedded;
 
 #[cfg(feature = "supervise")]
+#[warn(rustdoc::broken_intra_doc_links)]
 pub mod supervise;
 
 #[cfg(feature = "agent")]
