@@ -9,6 +9,28 @@ use serde::{Deserialize, Serialize};
 use super::output::LogLimits;
 
 /// A service: one or more processes that belong together.
+///
+/// ```
+/// # use fleetman::supervise::{Kind, ServiceDef};
+/// let service: ServiceDef = serde_json::from_str(r#"{
+///     "processes": {
+///         "migrate": {"kind": "task", "run": {"command": ["/opt/site/migrate", "--all"]}},
+///         "web": {
+///             "run": {"shell": "exec ./serve --port $PORT"},
+///             "env": {"PORT": "8000", "TOKEN": {"from_file": "/etc/site/token"}},
+///             "working_dir": "/opt/site",
+///             "user": "www-data",
+///             "after": ["migrate"],
+///             "restart": {"policy": "always", "delay_ms": 200, "backoff": 2, "max_retries": 10},
+///             "stop": {"signal": "INT", "timeout_ms": 30000}
+///         }
+///     },
+///     "logs": {"max_file_bytes": 1000000}
+/// }"#)?;
+/// assert_eq!(service.processes["migrate"].kind, Kind::Task);
+/// service.check()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServiceDef {
     /// The processes, by name.
@@ -29,16 +51,16 @@ pub struct ProcessDef {
     /// The whole environment, but for [`MARK`](super::MARK).
     #[serde(default)]
     pub env: BTreeMap<String, EnvValue>,
-    /// Where it starts; `/` if absent.
+    /// The absolute path of where it starts; `/` if absent.
     #[serde(default)]
     pub working_dir: Option<PathBuf>,
-    /// The user that it runs as; the supervisor's own if absent.
+    /// The user that it runs as, by name or number; the supervisor's own if absent.
     #[serde(default)]
     pub user: Option<String>,
-    /// The group that it runs as; the user's own if absent.
+    /// The group that it runs as, by name or number; the user's own if absent.
     #[serde(default)]
     pub group: Option<String>,
-    /// The permissions that files it makes never have; the supervisor's own if absent.
+    /// The permissions that files it makes never have, such as `0o027`; the supervisor's own if absent.
     #[serde(default)]
     pub umask: Option<u32>,
     /// The most that it may use.
@@ -156,7 +178,7 @@ impl From<&str> for EnvValue {
     }
 }
 
-/// A file that holds the value of an environment variable.
+/// A file that holds the value of an environment variable: UTF-8, at most 64 KiB.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvFile {
     /// An absolute path.
@@ -167,7 +189,7 @@ pub struct EnvFile {
     pub key: Option<String>,
 }
 
-/// The most that one process may use; see `setrlimit(2)`.
+/// The most that one process may use, as soft and hard limits; see `setrlimit(2)`. The supervisor's own if absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
@@ -181,19 +203,20 @@ pub struct Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Restart {
-    /// When it is started again.
+    /// When it is started again; on failure unless set.
     pub policy: RestartPolicy,
-    /// How often in a row at most; without end if absent.
+    /// How often in a row it is started again at most; without end if absent.
     pub max_retries: Option<u32>,
-    /// How long to wait before the first restart in a row.
+    /// How long to wait before the first restart in a row; 1 second unless set.
     pub delay_ms: u64,
-    /// What the delay is multiplied with for each further one; 1 keeps it.
+    /// What the delay is multiplied with for each further one, 1 to 100; 1 unless set, which keeps it.
     pub backoff: f64,
-    /// The longest that the delay grows to.
+    /// The longest that the delay grows to; 1 minute unless set.
     pub max_delay_ms: u64,
-    /// How far a delay may be off at random, as a share of it: 0.1 is a tenth more or less.
+    /// How far a delay may be off at random, as a share of it: 0.1 is a tenth more or less; 0 unless set.
     pub jitter: f64,
-    /// After running for so long a process counts as well again: the row is over.
+    /// After running for so long a process has recovered, and the next restart is the first in a row; 1 minute unless
+    /// set.
     pub reset_after_ms: u64,
 }
 
@@ -228,9 +251,9 @@ pub enum RestartPolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Stop {
-    /// What asks its process group to end.
+    /// What asks it, and everything else in its session, to end; SIGTERM unless set.
     pub signal: SignalName,
-    /// How long it and everything that it started have until SIGKILL.
+    /// How long it and everything that it started have until SIGKILL; 10 seconds unless set.
     pub timeout_ms: u64,
 }
 

@@ -1,11 +1,4 @@
-//! What a service has on disk: its pipes, its records, and what is remembered of it.
-//!
-//! ```text
-//! <folder>/<service>/run/lock             held by the supervisor that runs the service
-//! <folder>/<service>/run/state.json       what each process did last, for the next supervisor of this boot
-//! <folder>/<service>/run/<process>.out    the pipe that the process writes to
-//! <folder>/<service>/run/<process>.pid    who the process is, written by itself before it becomes the program
-//! ```
+//! What a service has on disk besides its logs; [the front page](super) lists it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};

@@ -26,9 +26,9 @@ pub enum ProcessState {
         /// How often it was started again since it was told to start.
         restarts: u32,
     },
-    /// It was asked to end.
+    /// It was asked to end, or has ended, and what it started is still to be gone.
     Stopping {
-        /// Its process id.
+        /// Its process id; 0 if it had ended before this supervisor came.
         pid: i32,
         /// When it was asked.
         since: DateTime<Utc>,
@@ -203,7 +203,7 @@ pub struct ProcessStatus {
     /// How it ended when it last ended by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_end: Option<End>,
-    /// Output that could not be written to its log file.
+    /// How much of its output could not be logged, since this supervisor took over the output.
     #[serde(default)]
     pub lost_log_bytes: u64,
 }
@@ -217,7 +217,7 @@ pub struct ServiceStatus {
     pub processes: BTreeMap<String, ProcessStatus>,
 }
 
-/// Something that happened.
+/// Something that happened: what [`Supervisor::events`](super::Supervisor::events) tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// The service.
