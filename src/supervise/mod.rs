@@ -128,7 +128,7 @@ pub use definition::{
 pub use error::SupervisorError;
 pub use output::{Follow, Last, LogFile, LogFiles, LogLimits, LogSettings, Lost, Piece, RING_BYTES, Snapshot, Tail};
 pub use reaper::process_ended;
-pub use spawn::EnvFileError;
+pub use spawn::{EnvFileError, keep_descriptors};
 pub use state::{End, Event, Exit, ProcessState, ProcessStatus, ServiceStatus};
 pub use supervisor::{ProcessOutput, Supervisor, SupervisorConfig};
 pub use users::{Account, AccountError};

@@ -176,6 +176,8 @@ pub(super) fn launch(launch: Launch<'_>) -> Result<Pid, String> {
         groups: account.map(|account| account.groups.into_iter().map(Gid::from_raw).collect()).unwrap_or_default(),
         folder,
     };
+    keep_descriptors(&mut command)
+        .map_err(|error| format!("listing the descriptors that it must not have: {error}"))?;
     #[expect(unsafe_code, reason = "the standard library has no safe way to prepare a child")]
     // SAFETY: between fork and exec only what is async-signal-safe may be called. `run` makes system calls through
     // wrappers that are nothing but system calls, on memory that was allocated before the fork; it neither allocates
@@ -193,6 +195,35 @@ pub(super) fn launch(launch: Launch<'_>) -> Result<Pid, String> {
             Err(format!("{doing}: {}", explain(&error)))
         }
     }
+}
+
+/// Sees to it that the program which `command` starts gets standard input, output and error, and nothing else that this
+/// process has open. What is opened here is never passed on; but whoever started this process may have passed something
+/// on to it: the other end of somebody's pipe, for example, which has no end as long as it is open anywhere.
+///
+/// # Errors
+/// It cannot be seen what is open.
+pub fn keep_descriptors(command: &mut Command) -> io::Result<()> {
+    let mut open: Vec<RawFd> = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let fd = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        open.extend(fd.filter(|fd: &RawFd| *fd > 2));
+    }
+    let keep = move || {
+        for fd in &open {
+            #[expect(unsafe_code, reason = "what was inherited is known by its number only")]
+            // SAFETY: nothing is done with the descriptor but to mark it, in a process of its own; if it was closed
+            // since, that fails.
+            let _ = rustix::io::fcntl_setfd(unsafe { BorrowedFd::borrow_raw(*fd) }, rustix::io::FdFlags::CLOEXEC);
+        }
+        Ok(())
+    };
+    #[expect(unsafe_code, reason = "the standard library has no safe way to prepare a child")]
+    // SAFETY: `keep` makes nothing but system calls, on a list that was made before the fork.
+    unsafe {
+        command.pre_exec(keep);
+    }
+    Ok(())
 }
 
 fn explain(error: &io::Error) -> String {

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::{ProcessSettings, Program};
 use crate::model::run_spec::Limits;
 use crate::model::{CellName, Sha256Digest};
+use crate::supervise::keep_descriptors;
 
 /// The word that makes the agent's program a cell's supervisor.
 pub const SUPERVISE: &str = "supervise";
@@ -69,6 +70,7 @@ impl Launcher {
         let log = File::options().create(true).append(!is_long).write(true).truncate(is_long).mode(0o600).open(path)?;
         // Nothing of the agent's environment, which holds the keys of the bucket.
         command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        keep_descriptors(command.as_std_mut())?;
         let mut child = command.spawn()?;
         let ending = self.ending.clone();
         self.children.spawn(async move {
