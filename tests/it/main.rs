@@ -42,5 +42,6 @@ mod store_reads;
 mod store_ways;
 mod store_writes;
 mod supervise_kills;
+mod supervise_takeover;
 mod support;
 mod web_api;
