@@ -42,6 +42,7 @@ mod store_reads;
 mod store_ways;
 mod store_writes;
 mod supervise_kills;
+mod supervise_stubborn;
 mod supervise_takeover;
 mod support;
 mod web_api;
