@@ -1,5 +1,6 @@
 //! Real processes, run as a stranger would run them.
 
+mod ending;
 mod lifecycle;
 mod stubborn;
 
