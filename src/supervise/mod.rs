@@ -79,6 +79,7 @@
 //! - It leads a session and a process group of its own, without a terminal. Standard input is `/dev/null`.
 //! - Its environment is [`ProcessDef::env`] and [`MARK`], nothing of the supervisor's. The kernel takes at most 128 KiB
 //!   for one variable or argument, name and all; what is too large is told as such.
+//! - It has no descriptors but input, output and error, whatever the supervisor inherited.
 //! - User and groups are those of `/etc/passwd` and `/etc/group`; other directories are not asked. Only root can become
 //!   somebody else. Umask, user and limits are the supervisor's own unless set.
 //! - Values of [`EnvValue::Text`] are written to the supervisor's folder, which only its user can read. Secrets belong
@@ -100,8 +101,10 @@
 //! - Output is not told apart by stream, and lines get no times: the order of the two would be lost.
 //! - Memory and CPU are not limited, and nothing is shut into namespaces.
 //! - Without [`SupervisorConfig::use_cgroup`], what belongs to a process is told by its session, its ancestors, its
-//!   environment ([`MARK`]) and its output. What does away with all four of them on purpose is not found. Nor is what
-//!   runs as another user than a supervisor that is not root, once it is out of the session and has lost its ancestors.
+//!   environment ([`MARK`]) and its output. What does away with all four of them on purpose is found only by the supervisor
+//!   under which it was orphaned, if that [adopts orphans](SupervisorConfig::adopt_orphans), and ends with the last
+//!   process that it can have come from. Nor is anything else found that runs as another user than a supervisor that is
+//!   not root, once it is out of the session and has lost its ancestors.
 
 mod begin;
 mod cgroup;

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! <folder>/<service>/orders.json             what is to run, and whether it is to run; outlives the machine
+//! <folder>/<service>/run/orders.begun        the name of orders that are being carried out
 //! <folder>/<service>/run/supervisor.lock     held while a supervisor is there
 //! <folder>/<service>/run/supervisor.socket   where it listens; only its own user can come in
 //! ```
