@@ -1,15 +1,23 @@
-//! What all processes of a service share.
+//! A service: its processes, and what they share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::begin::Begin;
 use super::cgroup::Cgroup;
-use super::home::{Former, Home};
+use super::definition::{ProcessDef, ServiceDef};
+use super::error::SupervisorError;
+use super::home::{Former, Home, at};
+use super::keeper::{Command, Keeper, Reply};
+use super::output::{LogLimits, LogSettings, Output};
 use super::reaper::Reaper;
-use super::state::{Event, ProcessState, ProcessStatus};
+use super::state::{Event, ProcessState, ProcessStatus, ServiceStatus};
 use crate::clock::SharedClock;
+
+/// Commands that wait for a process; whoever sends more waits as well.
+const INBOX: usize = 16;
 
 /// What each process of a service does now.
 pub(super) type Board = BTreeMap<String, ProcessStatus>;
@@ -105,4 +113,124 @@ impl Shared {
         // The sender lives in `self`, so waiting cannot fail.
         let _ = board.wait_for(|board| after.iter().all(|name| board.get(name).is_some_and(is_up))).await;
     }
+}
+
+/// A service whose processes are taken care of.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) shared: Arc<Shared>,
+    /// What it consists of now. Held while that changes.
+    pub(super) made_of: tokio::sync::Mutex<ServiceDef>,
+    processes: Mutex<BTreeMap<String, Process>>,
+}
+
+/// A process that is about to be taken care of.
+pub(super) struct Prepared {
+    keeper: Keeper,
+    pub(super) process: Process,
+}
+
+/// A process that is taken care of.
+#[derive(Debug, Clone)]
+pub(super) struct Process {
+    commands: mpsc::Sender<Command>,
+    pub(super) output: Output,
+}
+
+impl Service {
+    pub(super) fn new(shared: Arc<Shared>, made_of: ServiceDef) -> Self {
+        Self { shared, made_of: tokio::sync::Mutex::new(made_of), processes: Mutex::default() }
+    }
+
+    pub(super) fn processes(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Process>> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn process(&self, name: &str) -> Result<Process, SupervisorError> {
+        let processes = self.processes();
+        processes.get(name).cloned().ok_or_else(|| SupervisorError::NoProcess {
+            service: self.shared.service.clone(),
+            process: name.to_owned(),
+            there: processes.keys().cloned().collect(),
+        })
+    }
+
+    pub(super) fn status(&self) -> ServiceStatus {
+        ServiceStatus { name: self.shared.service.clone(), processes: self.shared.board.borrow().clone() }
+    }
+
+    /// Everything about taking care of a process that may fail. Its output is read from here on, so that it waits for
+    /// nothing.
+    pub(super) fn prepare(&self, name: &str, def: ProcessDef, limits: LogLimits) -> Result<Prepared, SupervisorError> {
+        let (home, clock) = (&self.shared.home, Arc::clone(&self.shared.clock));
+        let (pipe, identity) = home.pipe(name)?;
+        let (commands, inbox) = mpsc::channel(INBOX);
+        let logs = LogSettings { folder: home.logs.clone(), limits };
+        let output = Output::open(pipe, logs, name, clock).map_err(at("reading", &home.pipe_path(name)))?;
+        let keeper = Keeper::new(Arc::clone(&self.shared), name, def, inbox, output.clone(), identity)?;
+        Ok(Prepared { keeper, process: Process { commands, output } })
+    }
+
+    /// Takes care of a process from now on.
+    pub(super) fn begin(&self, name: &str, prepared: Prepared, begin: Begin, former: Option<Former>) {
+        let Prepared { mut keeper, process } = prepared;
+        keeper.begin(begin, former);
+        self.processes().insert(name.to_owned(), process);
+        tokio::spawn(keeper.run());
+    }
+
+    /// Stops its processes in the reverse of the order in which they start.
+    pub(super) async fn stop(&self) -> Result<(), SupervisorError> {
+        let ranks = self.made_of.lock().await.ranks()?;
+        let mut result = Ok(());
+        for rank in ranks.iter().rev() {
+            let mut replies = Vec::new();
+            for name in rank {
+                replies.push(self.send(name, Command::Stop).await?);
+            }
+            // What cannot be stopped is no reason to let the others run.
+            result = result.and(all(replies).await);
+        }
+        result
+    }
+
+    /// Gives a process a command, and says where the answer will come.
+    pub(super) async fn send(
+        &self,
+        process: &str,
+        command: impl FnOnce(Reply) -> Command,
+    ) -> Result<oneshot::Receiver<Result<(), SupervisorError>>, SupervisorError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.process(process)?.commands.send(command(reply)).await;
+        sent.map(|()| answer).map_err(|_| SupervisorError::Ended)
+    }
+
+    pub(super) async fn tell(
+        &self,
+        process: &str,
+        command: impl FnOnce(Reply) -> Command,
+    ) -> Result<(), SupervisorError> {
+        self.send(process, command).await?.await.unwrap_or(Err(SupervisorError::Ended))
+    }
+
+    /// Stops a process and forgets it.
+    pub(super) async fn drop_process(&self, name: &str) -> Result<(), SupervisorError> {
+        self.tell(name, Command::Stop).await?;
+        let process = self.processes().remove(name);
+        if let Some(Process { commands, output }) = process {
+            drop(commands);
+            output.close().await;
+        }
+        self.shared.forget(name);
+        Ok(())
+    }
+}
+
+/// Waits for all answers, and gives the first error.
+pub(super) async fn all(answers: Vec<oneshot::Receiver<Result<(), SupervisorError>>>) -> Result<(), SupervisorError> {
+    let mut result = Ok(());
+    for answer in answers {
+        result = result.and(answer.await.unwrap_or(Err(SupervisorError::Ended)));
+    }
+    result
 }

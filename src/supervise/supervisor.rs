@@ -4,22 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, watch};
 
 use super::begin::Begin;
 use super::cgroup::Cgroup;
 use super::definition::{ProcessDef, Run, ServiceDef, SignalName, check_name};
 use super::error::SupervisorError;
-use super::home::{Former, Home, at};
-use super::keeper::{Command, Keeper, Reply};
-use super::output::{Follow, LogLimits, LogSettings, Output, Snapshot};
+use super::home::{Home, at};
+use super::keeper::Command;
+use super::output::{Follow, Output, Snapshot};
 use super::reaper::Reaper;
-use super::service::{Board, Memory, Shared};
+use super::service::{Board, Memory, Service, Shared, all};
 use super::state::{Event, ServiceStatus};
 use crate::clock::SharedClock;
-
-/// Commands that wait for a process; whoever sends more waits as well.
-const INBOX: usize = 16;
 
 /// Events that a slow listener may be behind before it misses some.
 const EVENTS: usize = 64;
@@ -71,28 +68,6 @@ struct Services {
     by_name: BTreeMap<String, Arc<Service>>,
     /// Set for good when the supervisor ends: nothing may be started from then on.
     is_ending: bool,
-}
-
-/// A service whose processes are taken care of.
-#[derive(Debug)]
-struct Service {
-    shared: Arc<Shared>,
-    /// What it consists of now. Held while that changes.
-    made_of: tokio::sync::Mutex<ServiceDef>,
-    processes: Mutex<BTreeMap<String, Process>>,
-}
-
-/// A process that is about to be taken care of.
-struct Prepared {
-    keeper: Keeper,
-    process: Process,
-}
-
-/// A process that is taken care of.
-#[derive(Debug, Clone)]
-struct Process {
-    commands: mpsc::Sender<Command>,
-    output: Output,
 }
 
 impl Supervisor {
@@ -160,7 +135,7 @@ impl Supervisor {
         // What may fail comes before anything is changed.
         let mut new = BTreeMap::new();
         for (process, def) in definition.processes.iter().filter(|(name, _)| !made_of.processes.contains_key(*name)) {
-            new.insert(process, self.inner.prepare(&service, process, def.clone(), definition.logs)?);
+            new.insert(process, service.prepare(process, def.clone(), definition.logs)?);
         }
         let before = std::mem::replace(&mut *made_of, definition.clone());
         let mut result = Ok(());
@@ -426,8 +401,7 @@ impl Supervisor {
             events: self.inner.events.clone(),
             memory: Mutex::new(Memory { processes: former.clone(), is_written: true }),
         });
-        let made_of = tokio::sync::Mutex::new(definition.clone());
-        let service = Arc::new(Service { shared, made_of, processes: Mutex::default() });
+        let service = Arc::new(Service::new(shared, definition.clone()));
         // Whoever finds it among the services waits until it is complete.
         let complete = service.made_of.lock().await;
 
@@ -439,11 +413,11 @@ impl Supervisor {
             // Of what is known only by its record anything will do: it is only to end.
             let def =
                 former.get(process).map_or_else(|| ProcessDef::new(Run::command([name])), |left| left.def.clone());
-            gone.insert(process.clone(), self.inner.prepare(&service, process, def, logs)?);
+            gone.insert(process.clone(), service.prepare(process, def, logs)?);
         }
         let mut stays = BTreeMap::new();
         for (process, def) in &definition.processes {
-            stays.insert(process.clone(), self.inner.prepare(&service, process, def.clone(), logs)?);
+            stays.insert(process.clone(), service.prepare(process, def.clone(), logs)?);
         }
         // What they are told before they are begun with waits for that.
         let all = gone.iter().chain(&stays);
@@ -509,101 +483,6 @@ impl Inner {
             services.by_name.remove(name);
         }
     }
-
-    /// Everything about taking care of a process that may fail. Its output is read from here on, so that it waits for
-    /// nothing.
-    fn prepare(
-        &self,
-        service: &Service,
-        name: &str,
-        def: ProcessDef,
-        limits: LogLimits,
-    ) -> Result<Prepared, SupervisorError> {
-        let home = &service.shared.home;
-        let (pipe, identity) = home.pipe(name)?;
-        let (commands, inbox) = mpsc::channel(INBOX);
-        let logs = LogSettings { folder: home.logs.clone(), limits };
-        let output =
-            Output::open(pipe, logs, name, Arc::clone(&self.clock)).map_err(at("reading", &home.pipe_path(name)))?;
-        let keeper = Keeper::new(Arc::clone(&service.shared), name, def, inbox, output.clone(), identity)?;
-        Ok(Prepared { keeper, process: Process { commands, output } })
-    }
-}
-
-impl Service {
-    fn processes(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Process>> {
-        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn process(&self, name: &str) -> Result<Process, SupervisorError> {
-        let processes = self.processes();
-        processes.get(name).cloned().ok_or_else(|| SupervisorError::NoProcess {
-            service: self.shared.service.clone(),
-            process: name.to_owned(),
-            there: processes.keys().cloned().collect(),
-        })
-    }
-
-    fn status(&self) -> ServiceStatus {
-        ServiceStatus { name: self.shared.service.clone(), processes: self.shared.board.borrow().clone() }
-    }
-
-    /// Takes care of a process from now on.
-    fn begin(&self, name: &str, prepared: Prepared, begin: Begin, former: Option<Former>) {
-        let Prepared { mut keeper, process } = prepared;
-        keeper.begin(begin, former);
-        self.processes().insert(name.to_owned(), process);
-        tokio::spawn(keeper.run());
-    }
-
-    /// Stops its processes in the reverse of the order in which they start.
-    async fn stop(&self) -> Result<(), SupervisorError> {
-        let ranks = self.made_of.lock().await.ranks()?;
-        for rank in ranks.iter().rev() {
-            let mut replies = Vec::new();
-            for name in rank {
-                replies.push(self.send(name, Command::Stop).await?);
-            }
-            all(replies).await?;
-        }
-        Ok(())
-    }
-
-    /// Gives a process a command, and says where the answer will come.
-    async fn send(
-        &self,
-        process: &str,
-        command: impl FnOnce(Reply) -> Command,
-    ) -> Result<oneshot::Receiver<Result<(), SupervisorError>>, SupervisorError> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.process(process)?.commands.send(command(reply)).await;
-        sent.map(|()| answer).map_err(|_| SupervisorError::Ended)
-    }
-
-    async fn tell(&self, process: &str, command: impl FnOnce(Reply) -> Command) -> Result<(), SupervisorError> {
-        self.send(process, command).await?.await.unwrap_or(Err(SupervisorError::Ended))
-    }
-
-    /// Stops a process and forgets it.
-    async fn drop_process(&self, name: &str) -> Result<(), SupervisorError> {
-        self.tell(name, Command::Stop).await?;
-        let process = self.processes().remove(name);
-        if let Some(Process { commands, output }) = process {
-            drop(commands);
-            output.close().await;
-        }
-        self.shared.forget(name);
-        Ok(())
-    }
-}
-
-/// Waits for all answers, and gives the first error.
-async fn all(answers: Vec<oneshot::Receiver<Result<(), SupervisorError>>>) -> Result<(), SupervisorError> {
-    let mut result = Ok(());
-    for answer in answers {
-        result = result.and(answer.await.unwrap_or(Err(SupervisorError::Ended)));
-    }
-    result
 }
 
 /// What a process writes to standard output and standard error, in the order in which it does.

@@ -159,10 +159,18 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         let _ = fs::write(self.0.join("cgroup.kill"), "1");
-        for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
-            let _ = fs::remove_dir(entry.path());
+        // From the innermost one out.
+        let mut groups = vec![self.0.clone()];
+        let mut seen = 0;
+        while let Some(group) = groups.get(seen) {
+            let below = fs::read_dir(group).into_iter().flatten().flatten().map(|entry| entry.path());
+            let below: Vec<_> = below.filter(|path| path.is_dir()).collect();
+            groups.extend(below);
+            seen += 1;
         }
-        let _ = fs::remove_dir(&self.0);
+        groups.iter().rev().for_each(|group| {
+            let _ = fs::remove_dir(group);
+        });
     }
 }
 

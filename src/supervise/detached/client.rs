@@ -19,6 +19,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a supervisor may take to say which versions it speaks, which it does whatever else it is doing.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long a supervisor that has nothing to do any more may take to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+
 /// The largest piece of output that a server sends.
 const MOST_PIECE: u64 = 1 << 20;
 
@@ -125,12 +128,17 @@ impl Client {
         self.tell(Ask::Apply { orders: Box::new(orders) }).await
     }
 
-    /// Stops the service until it is ordered to run again, also across restarts of the machine, and ends the supervisor.
+    /// Stops the service until it is ordered to run again, also across restarts of the machine, and ends the supervisor,
+    /// which is gone then unless it was given other orders meanwhile.
     ///
     /// # Errors
     /// [`DetachedError::Refused`] or [`DetachedError::Broken`]; something may still run.
     pub async fn stop(&mut self) -> Result<(), DetachedError> {
-        self.tell(Ask::Stop).await
+        self.tell(Ask::Stop).await?;
+        // It hangs up when it ends. Nothing more is to be heard, and what is stopped is so in any case.
+        let mut nothing = [0];
+        let _ = tokio::time::timeout(ENDS_WITHIN, self.stream.read(&mut nothing)).await;
+        Ok(())
     }
 
     /// Starts a process.
