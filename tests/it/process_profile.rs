@@ -205,7 +205,8 @@ async fn a_version_that_does_not_stay_up_is_rolled_back_once() {
     let logs: String =
         std::fs::read_dir(said).unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
     assert_eq!(logs.matches("version 1").count(), 2, "{logs}");
-    assert!(logs.matches("broken").count() >= 4, "{logs}");
+    // The last one may have been stopped before it could say anything.
+    assert!(logs.matches("broken").count() >= 3, "{logs}");
     agent.end().await;
 }
 
