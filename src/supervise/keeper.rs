@@ -189,7 +189,7 @@ impl Keeper {
 
     /// What runs of the process and of all that it started.
     fn members(&self, main: Option<Stat>) -> std::io::Result<Vec<Stat>> {
-        self.tree.members(main, &self.shared.reaper)
+        self.tree.members(main, &[], &self.shared.reaper)
     }
 
     /// Takes commands and waits for what comes, until nobody is left to give commands. What runs then goes on running.

@@ -156,7 +156,14 @@ impl Service {
     }
 
     pub(super) fn status(&self) -> ServiceStatus {
-        ServiceStatus { name: self.shared.service.clone(), processes: self.shared.board.borrow().clone() }
+        let mut board = self.shared.board.borrow().clone();
+        for (name, process) in &*self.processes() {
+            if let Some(status) = board.get_mut(name) {
+                // It grows without anything else happening to the process.
+                status.lost_log_bytes = process.output.lost().bytes;
+            }
+        }
+        ServiceStatus { name: self.shared.service.clone(), processes: board }
     }
 
     /// Everything about taking care of a process that may fail. Its output is read from here on, so that it waits for

@@ -27,11 +27,12 @@ pub(super) struct Tree {
 
 impl Tree {
     /// What runs of the tree. `main` is the process that was started, if it lives or has ended under our eyes: only
-    /// then its session is known to be its own still, and not another one of the same number.
+    /// then its session is known to be its own still, and not another one of the same number. `known` was found to be
+    /// of it before, perhaps by a parent that is gone by now.
     ///
     /// # Errors
     /// It cannot be known now what runs.
-    pub(super) fn members(&self, main: Option<Stat>, reaper: &Reaper) -> io::Result<Vec<Stat>> {
+    pub(super) fn members(&self, main: Option<Stat>, known: &[Stat], reaper: &Reaper) -> io::Result<Vec<Stat>> {
         if let Some(cgroup) = &self.cgroup {
             match cgroup.members() {
                 Ok(pids) => {
@@ -54,7 +55,8 @@ impl Tree {
         let mut found = reaper.strays(&self.mark, &all);
         for stat in &all {
             let in_session = session.is_some_and(|main| stat.session == main.pid && stat.start >= main.start);
-            if in_session || self.is_marked(stat.pid) {
+            let is_known = || known.iter().any(|known| (known.pid, known.start) == (stat.pid, stat.start));
+            if in_session || is_known() || self.is_marked(stat.pid) {
                 found.insert(stat.pid);
             }
         }

@@ -131,9 +131,8 @@ async fn on_a_full_disk_a_process_is_restarted_taken_over_and_halted() {
     supervisor.wait().await.unwrap();
     supervisor = shims.start("s", &[]);
     assert_eq!(running(&shims, "main").await, main);
-    let lost = shims.until("s", "main", |status| status.lost_log_bytes > 0, "losing output");
+    shims.until("s", "main", |status| status.lost_log_bytes > 0, "losing output").await;
     kill(main);
-    lost.await;
     wait_for(async || counting.lives().len() == 3, "its third life").await;
     let mut client = shims.client("s").await;
     let why = refusal(client.stop().await);

@@ -187,6 +187,7 @@ async fn what_is_no_request_is_refused_and_harms_nobody() {
     let _supervisor = shims.start("s", &[]);
     let mut client = shims.client("s").await;
     client.apply(up("1", ServiceDef::of("web", talks()))).await.unwrap();
+    wait_for(async || log(&shims.logs("s"), "web") == "hello\n", "its output").await;
     let before = client.status().await.unwrap();
     let is_refused = |answer: &str| answer.starts_with(r#"{"error":{"code":"unknown_request","message":""#);
     for wrong in ["\n", "hello\n", "{}\n", "[]\n", "{\"v\":1}\n", "{\"v\":1,\"do\":\"dance\"}\n", "\0\u{1f600}\n"] {

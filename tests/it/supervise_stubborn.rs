@@ -129,6 +129,24 @@ async fn what_stays_in_the_session_ends_with_it_though_it_does_away_with_its_mar
     client.stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_child_without_marks_ends_with_its_parent_though_others_run() {
+    let shims = Shims::new();
+    let notes = shims.folder.path();
+    let _supervisor = shims.start("s", &[]);
+    let mut client = shims.client("s").await;
+    let path = notes.join("g-1").display().to_string();
+    let child =
+        format!("env -i setsid perl -e 'open(my $f, \">\", \"{path}\"); print $f $$; close $f; sleep 1 while 1'");
+    // It makes an end at once, after which nothing tells whose the child was.
+    let parent = sh(&format!("{child} >/dev/null 2>&1 & wait"));
+    client.apply(up("1", service(&[("one", parent), ("two", sh("exec sleep 1000"))]))).await.unwrap();
+    let gone = away(notes, "g", 1).await;
+    client.stop_process("one").await.unwrap();
+    assert_eq!(remaining(&gone), [0; 0]);
+    client.stop().await.unwrap();
+}
+
 /// A control group that the supervisor of a test can have for itself, and its removal.
 struct Group(PathBuf);
 

@@ -28,6 +28,8 @@ pub(super) struct Ending {
     /// Its end, while that is still to come.
     pub(super) ended: Option<Ended>,
     exit: Option<Exit>,
+    /// What was found of it the last time.
+    known: Vec<Stat>,
     since: DateTime<Utc>,
     killed_from: DateTime<Utc>,
     pub(super) kill_at: Duration,
@@ -56,10 +58,13 @@ impl Keeper {
             tracing::warn!(process = %self.name, %error, "what it started cannot be seen, and is not asked to end");
             vec![stat]
         });
-        for member in members.into_iter().filter(|member| member.session == stat.pid) {
+        for member in members.iter().filter(|member| member.session == stat.pid) {
             if let Err(error) = member.signal(stop.signal.into()) {
                 tracing::warn!(process = %self.name, pid = member.pid, %error, "it cannot be asked to end");
             }
+        }
+        if let Phase::Ending(ending) = &mut self.phase {
+            ending.known = members;
         }
     }
 
@@ -84,6 +89,7 @@ impl Keeper {
             stat,
             ended,
             exit,
+            known: Vec::new(),
             since,
             killed_from: since + TimeDelta::from_std(left).unwrap_or_default(),
             kill_at,
@@ -98,7 +104,7 @@ impl Keeper {
     fn kill_tree(&mut self) {
         let now = self.shared.clock.monotonic();
         let Phase::Ending(ending) = &mut self.phase else { return };
-        let members = self.tree.members(ending.stat, &self.shared.reaper);
+        let members = self.tree.members(ending.stat, &ending.known, &self.shared.reaper);
         let killed = members.as_ref().map_or_else(
             // The kernel may know what cannot be seen from here.
             |_| self.tree.kill(ending.stat.as_slice()),
@@ -108,6 +114,9 @@ impl Keeper {
             && !ending.was_killed
         {
             tracing::warn!(process = %self.name, %error, "something of it cannot be killed");
+        }
+        if let Ok(members) = &members {
+            ending.known.clone_from(members);
         }
         ending.was_killed = true;
         ending.look_at = now + ending.pause;
@@ -171,10 +180,14 @@ impl Keeper {
     fn look_for_rest(&mut self) {
         let now = self.shared.clock.monotonic();
         let Phase::Ending(ending) = &mut self.phase else { return };
-        let members = self.tree.members(ending.stat, &self.shared.reaper);
-        if members.is_ok_and(|members| members.is_empty()) {
-            let (exit, then) = (ending.exit, std::mem::replace(&mut ending.then, Then::Rest));
-            return self.after_end(exit, then);
+        match self.tree.members(ending.stat, &ending.known, &self.shared.reaper) {
+            Ok(members) if members.is_empty() => {
+                let (exit, then) = (ending.exit, std::mem::replace(&mut ending.then, Then::Rest));
+                return self.after_end(exit, then);
+            }
+            Ok(members) => ending.known = members,
+            // It is looked again.
+            Err(_) => {}
         }
         if ending.kill_at <= now {
             return self.kill_tree();
