@@ -101,10 +101,10 @@
 //! - Output is not told apart by stream, and lines get no times: the order of the two would be lost.
 //! - Memory and CPU are not limited, and nothing is shut into namespaces.
 //! - Without [`SupervisorConfig::use_cgroup`], what belongs to a process is told by its session, its ancestors, its
-//!   environment ([`MARK`]) and its output. What does away with all four of them on purpose is found only by the supervisor
-//!   under which it was orphaned, if that [adopts orphans](SupervisorConfig::adopt_orphans), and ends with the last
-//!   process that it can have come from. Nor is anything else found that runs as another user than a supervisor that is
-//!   not root, once it is out of the session and has lost its ancestors.
+//!   environment ([`MARK`]) and its output. What does away with all four of them on purpose is found only by the
+//!   supervisor under which it was orphaned, if that [adopts orphans](SupervisorConfig::adopt_orphans), and ends with
+//!   the last process that it can have come from. What runs as another user than a supervisor that is not root is not
+//!   found once it is out of the session and has lost its ancestors.
 
 mod begin;
 mod cgroup;
