@@ -9,7 +9,7 @@ use fleetman::supervise::ServiceDef;
 use fleetman::supervise::detached::{Client, DetachedError};
 use tokio::process::{Child, Command};
 
-use crate::support::shim::{Counting, Shims, clock, kill, lives, log, marked, sh, status, up};
+use crate::support::shim::{self, Counting, Shims, clock, kill, lives, log, marked, sh, status, up};
 use crate::support::{skip, wait_for};
 
 /// A file system mounted for a test.
@@ -69,9 +69,9 @@ async fn orders_that_fail_are_not_done_and_are_tried_again_until_they_are() {
 
     let mut watch = shims.client("s").await.watch(clock()).await.unwrap();
     fs::remove_dir(&in_the_way).unwrap();
-    let mut report = watch.next().await.unwrap();
+    let mut report = shim::within(watch.next(), "a report").await.unwrap();
     while report.trouble.is_some() {
-        report = watch.next().await.unwrap();
+        report = shim::within(watch.next(), "a report").await.unwrap();
     }
     let new = running(&shims, "new").await;
     client.apply(orders).await.unwrap();
@@ -89,8 +89,7 @@ async fn a_takeover_that_fails_harms_nothing_and_is_tried_again() {
     shims.client("s").await.apply(up("1", service)).await.unwrap();
     let main = running(&shims, "main").await;
     let done = shims.until_state("s", "done", "completed").await;
-    supervisor.start_kill().unwrap();
-    supervisor.wait().await.unwrap();
+    shim::killed(&mut supervisor).await;
     let pipe = shims.run("s").join("done.out");
     fs::remove_file(&pipe).unwrap();
     fs::create_dir(&pipe).unwrap();
@@ -127,8 +126,7 @@ async fn on_a_full_disk_a_process_is_restarted_taken_over_and_halted() {
     kill(running(&shims, "main").await);
     wait_for(async || counting.lives().len() == 2, "its second life").await;
     let main = running(&shims, "main").await;
-    supervisor.start_kill().unwrap();
-    supervisor.wait().await.unwrap();
+    shim::killed(&mut supervisor).await;
     supervisor = shims.start("s", &[]);
     assert_eq!(running(&shims, "main").await, main);
     shims.until("s", "main", |status| status.lost_log_bytes > 0, "losing output").await;
@@ -149,7 +147,7 @@ async fn on_a_full_disk_a_process_is_restarted_taken_over_and_halted() {
     client.start_process("main").await.unwrap();
     wait_for(async || counting.lives().len() == 4, "its fourth life").await;
     client.stop().await.unwrap();
-    assert!(supervisor.wait().await.unwrap().success());
+    assert!(shim::ended(&mut supervisor).await.success());
     assert_eq!(marked(shims.folder.path()), [0; 0]);
     assert!(log(&shims.logs("s"), "main").contains("bytes of output are missing here: No space left"));
 }
@@ -169,8 +167,7 @@ async fn on_a_read_only_disk_what_runs_goes_on_and_the_reason_is_told() {
     shims.client("s").await.apply(up("1", ServiceDef::of("main", counting.def()))).await.unwrap();
     wait_for(async || counting.lives().len() == 1, "its first life").await;
     let main = running(&shims, "main").await;
-    supervisor.start_kill().unwrap();
-    supervisor.wait().await.unwrap();
+    shim::killed(&mut supervisor).await;
 
     // Its output is a pipe, which is no file of the disk.
     remount("remount,ro");
@@ -215,7 +212,7 @@ async fn without_descriptors_nothing_is_started_twice() {
         wait_for(async || counting.lives().len() == round, "its next life").await;
     }
     shims.client("s").await.stop().await.unwrap();
-    assert!(supervisor.wait().await.unwrap().success());
+    assert!(shim::ended(&mut supervisor).await.success());
     assert_eq!(marked(shims.folder.path()), [0; 0]);
     counting.check(&shims.logs("s"), "main");
 }

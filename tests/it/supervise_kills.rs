@@ -94,8 +94,7 @@ struct Holder {
 
 impl Holder {
     async fn kill_supervisor(&mut self) {
-        self.supervisor.start_kill().unwrap();
-        self.supervisor.wait().await.unwrap();
+        shim::killed(&mut self.supervisor).await;
         self.supervisor = shim::start(&self.folder, &self.service, &[]);
     }
 
@@ -146,7 +145,7 @@ async fn rounds(folder: PathBuf, service: String, rounds: usize, mut dice: Dice)
     let mut client = shim::client(&folder, &service).await;
     let report = client.status().await.unwrap();
     client.stop().await.unwrap();
-    assert!(holder.supervisor.wait().await.unwrap().success(), "{report:?}");
+    assert!(shim::ended(&mut holder.supervisor).await.success(), "{report:?}");
     let lines = counting.check(&folder.join(&service).join("logs"), "main");
     assert!(lines[counting.lives().last().unwrap()] > 0, "the last life is in the log");
 }
@@ -226,8 +225,7 @@ async fn kills_of_agent_supervisor_and_process_in_any_order_leave_one_copy_runni
         for victim in &victims[..number] {
             match *victim {
                 "agent" => {
-                    agent.start_kill().unwrap();
-                    agent.wait().await.unwrap();
+                    shim::killed(&mut agent).await;
                     agent = place.run_agent(&config);
                 }
                 "supervisor" => kill(std::mem::replace(&mut supervisor, i32::MAX)),
@@ -237,8 +235,7 @@ async fn kills_of_agent_supervisor_and_process_in_any_order_leave_one_copy_runni
         }
         if !victims[..number].contains(&"agent") {
             // An agent is in no hurry to start a supervisor that is killed all the time, but for its own start.
-            agent.start_kill().unwrap();
-            agent.wait().await.unwrap();
+            shim::killed(&mut agent).await;
             agent = place.run_agent(&config);
         }
         let was_killed = victims[..number].contains(&"process");

@@ -9,7 +9,7 @@ use fleetman::supervise::{Kind, LogLimits, Piece, ProcessDef, ServiceDef, Stop};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::support::shim::{Shims, clock, kill, lives, log, marked, sh, status, up};
+use crate::support::shim::{self, Shims, clock, kill, lives, log, marked, sh, status, up};
 use crate::support::wait_for;
 
 /// What is sent and answered in version 1, byte for byte but for what differs from run to run.
@@ -32,13 +32,13 @@ impl Line {
     /// The next line without its end; an empty one at the end of all.
     async fn hear(&mut self) -> String {
         let mut line = String::new();
-        self.0.read_line(&mut line).await.unwrap();
+        shim::within(self.0.read_line(&mut line), "a line").await.unwrap();
         line.trim_end().to_owned()
     }
 
     async fn hear_bytes(&mut self, length: usize) -> String {
         let mut bytes = vec![0; length];
-        self.0.read_exact(&mut bytes).await.unwrap();
+        shim::within(self.0.read_exact(&mut bytes), "bytes").await.unwrap();
         String::from_utf8(bytes).unwrap()
     }
 }
@@ -111,19 +111,19 @@ async fn a_supervisor_of_the_previous_version_is_watched_and_followed_all_the_sa
     let mut supervisor = shims.start("s", &["--protocol", "1"]);
     let mut client = shims.client("s").await;
     let mut watch = shims.client("s").await.watch(clock()).await.unwrap();
-    assert_eq!(watch.next().await.unwrap().orders, None);
+    assert_eq!(shim::within(watch.next(), "a report").await.unwrap().orders, None);
     let more = shims.folder.path().join("more");
     rustix::fs::mkfifoat(rustix::fs::CWD, &more, rustix::fs::Mode::RWXU).unwrap();
     let line = format!("echo one; read x < {}; echo two; exec sleep 1000", more.display());
     client.apply(up("1", ServiceDef::of("web", sh(&line)))).await.unwrap();
-    let report = watch.next().await.unwrap();
+    let report = shim::within(watch.next(), "a report").await.unwrap();
     assert_eq!(report.orders.as_deref(), Some("1"));
     let before = status(&report, "web").unwrap().state.pid().unwrap();
 
     let mut follow = shims.client("s").await.follow("web", clock()).await.unwrap();
-    assert_eq!(follow.next().await.unwrap(), Piece::Bytes(b"one\n".to_vec()));
+    assert_eq!(shim::within(follow.next(), "output").await.unwrap(), Piece::Bytes(b"one\n".to_vec()));
     fs::write(&more, "go\n").unwrap();
-    assert_eq!(follow.next().await.unwrap(), Piece::Bytes(b"two\n".to_vec()));
+    assert_eq!(shim::within(follow.next(), "output").await.unwrap(), Piece::Bytes(b"two\n".to_vec()));
 
     let refused = client.reload_process("web").await.unwrap_err();
     assert!(matches!(&refused, DetachedError::Refused { code, .. } if code == "unknown_request"), "{refused}");
@@ -134,10 +134,10 @@ async fn a_supervisor_of_the_previous_version_is_watched_and_followed_all_the_sa
     client.kill_process("web").await.unwrap();
     assert_eq!(client.output("web").await.unwrap(), b"one\ntwo\none\none\n");
     client.stop().await.unwrap();
-    assert!(supervisor.wait().await.unwrap().success());
-    let mut last = watch.next().await;
+    assert!(shim::ended(&mut supervisor).await.success());
+    let mut last = shim::within(watch.next(), "a report").await;
     while last.is_ok() {
-        last = watch.next().await;
+        last = shim::within(watch.next(), "a report").await;
     }
     assert!(matches!(last, Err(DetachedError::Broken { .. })), "{last:?}");
 }
@@ -255,7 +255,7 @@ async fn what_a_client_asked_for_is_done_though_it_did_not_wait() {
     let mut line = Line::open(&shims).await;
     line.say("{\"v\":1,\"do\":\"stop\"}\n").await;
     drop(line);
-    assert!(supervisor.wait().await.unwrap().success(), "it has nothing more to do");
+    assert!(shim::ended(&mut supervisor).await.success(), "it has nothing more to do");
     assert_eq!(marked(shims.folder.path()), [0; 0]);
 }
 
@@ -275,7 +275,7 @@ async fn two_hundred_clients_at_once_are_all_answered() {
                 1 => assert!(client.watch(clock()).await.unwrap().next().await.is_ok()),
                 _ => {
                     let mut follow = client.follow("web", clock()).await.unwrap();
-                    assert_eq!(follow.next().await.unwrap(), Piece::Bytes(b"hello\n".to_vec()));
+                    assert_eq!(shim::within(follow.next(), "output").await.unwrap(), Piece::Bytes(b"hello\n".to_vec()));
                 }
             }
         }
@@ -291,7 +291,12 @@ async fn two_hundred_clients_at_once_are_all_answered() {
     let before = status(&client.status().await.unwrap(), "web").unwrap().state.pid().unwrap();
     kill(before);
     for watch in &mut watches {
-        while status(&watch.next().await.unwrap(), "web").unwrap().state.pid().is_none_or(|pid| pid == before) {}
+        while status(&shim::within(watch.next(), "a report").await.unwrap(), "web")
+            .unwrap()
+            .state
+            .pid()
+            .is_none_or(|pid| pid == before)
+        {}
     }
     client.stop().await.unwrap();
 }
@@ -316,14 +321,14 @@ async fn a_follower_that_never_reads_stalls_neither_the_process_nor_other_client
     let mut silent = Line::open(&shims).await;
     silent.say("{\"v\":2,\"do\":\"follow\",\"process\":\"flood\"}\n").await;
     let mut follow = shims.client("s").await.follow("flood", clock()).await.unwrap();
-    assert_eq!(follow.next().await.unwrap(), Piece::Bytes(b"begin\n".to_vec()));
+    assert_eq!(shim::within(follow.next(), "output").await.unwrap(), Piece::Bytes(b"begin\n".to_vec()));
     fs::write(&more, "go\n").unwrap();
     shims.until_state("s", "flood", "completed").await;
     assert!(log(&shims.logs("s"), "flood").ends_with("\nend\n"));
     // Who reads again is told what is missing, and goes on with the rest.
     let (mut heard, mut lost) = (0, 0);
     loop {
-        match follow.next().await.unwrap() {
+        match shim::within(follow.next(), "output").await.unwrap() {
             Piece::Bytes(bytes) => {
                 heard += bytes.len() as u64;
                 if bytes.ends_with(b"\nend\n") {

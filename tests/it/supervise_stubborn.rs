@@ -9,7 +9,7 @@ use fleetman::supervise::{
     EnvFile, EnvValue, Kind, ProcessDef, ProcessState, Restart, RestartPolicy, ServiceDef, Stop,
 };
 
-use crate::support::shim::{Counting, Shims, descriptors, kill, lives, log, processes, sh, up};
+use crate::support::shim::{self, Counting, Shims, descriptors, kill, lives, log, processes, sh, up};
 use crate::support::{skip, wait_for};
 
 /// Goes away as far as it can: twice orphaned, in a session of its own, without the environment and the output that
@@ -235,12 +235,11 @@ async fn in_a_control_group_nothing_gets_away_from_any_process() {
             .await;
     }
     let gone = away(notes, "e", 3).await;
-    supervisor.start_kill().unwrap();
-    supervisor.wait().await.unwrap();
+    shim::killed(&mut supervisor).await;
     let mut supervisor = command.spawn().unwrap();
     shims.client("s").await.stop().await.unwrap();
     assert_eq!(remaining(&gone), [0; 0]);
-    assert!(supervisor.wait().await.unwrap().success());
+    assert!(shim::ended(&mut supervisor).await.success());
 }
 
 #[tokio::test]
@@ -253,7 +252,7 @@ async fn a_flood_is_logged_within_its_limits_and_costs_little_memory() {
         ProcessDef { kind: Kind::Task, ..sh(&format!("yes 'a line of a flood' | head -c {FLOOD}; echo; echo last")) };
     // A follower that never reads keeps nobody waiting.
     client.apply(up("1", service(&[("flood", flood)]))).await.unwrap();
-    let _follow = shims.client("s").await.follow("flood", crate::support::shim::clock()).await.unwrap();
+    let _follow = shims.client("s").await.follow("flood", shim::clock()).await.unwrap();
     let status = shims.until_state("s", "flood", "completed").await;
     assert_eq!(status.lost_log_bytes, 0);
     assert!(log(&shims.logs("s"), "flood").ends_with("\nlast\n"));
@@ -276,13 +275,13 @@ async fn the_longest_names_in_a_deep_folder_will_do() {
     let deep = home.path().join("d".repeat(100)).join("e".repeat(100));
     fs::create_dir_all(&deep).unwrap();
     let (service_name, process) = ("s".repeat(63), "p".repeat(63));
-    let mut supervisor = crate::support::shim::start(&deep, &service_name, &[]);
-    let mut client = crate::support::shim::client(&deep, &service_name).await;
+    let mut supervisor = shim::start(&deep, &service_name, &[]);
+    let mut client = shim::client(&deep, &service_name).await;
     client.apply(up("1", service(&[(&process, sh("echo here; exec sleep 1000"))]))).await.unwrap();
     let logs = deep.join(&service_name).join("logs");
     wait_for(async || log(&logs, &process) == "here\n", "its output").await;
     client.stop().await.unwrap();
-    assert!(supervisor.wait().await.unwrap().success());
+    assert!(shim::ended(&mut supervisor).await.success());
 }
 
 #[tokio::test]
@@ -328,8 +327,7 @@ async fn a_process_of_another_user_is_taken_over_and_killed_like_any_other() {
     wait_for(async || counting.lives().len() == 1, "its first life").await;
     for round in 2..=4 {
         let before = shims.until_state("s", "main", "running").await.state.pid().unwrap();
-        supervisor.start_kill().unwrap();
-        supervisor.wait().await.unwrap();
+        shim::killed(&mut supervisor).await;
         supervisor = shims.start("s", &[]);
         assert_eq!(shims.until_state("s", "main", "running").await.state.pid(), Some(before));
         assert!(descriptors(before).values().any(|path| path.ends_with("main.out")));

@@ -10,7 +10,7 @@ use fleetman::supervise::{
 };
 use tokio::process::Child;
 
-use crate::support::shim::{Counting, Shims, kill, lives, log, marked, processes, sh, status, up};
+use crate::support::shim::{self, Counting, Shims, kill, lives, log, marked, processes, sh, status, up};
 use crate::support::wait_for;
 
 fn service(processes: &[(&str, ProcessDef)]) -> ServiceDef {
@@ -42,8 +42,7 @@ fn starts(folder: &Path, name: &str) -> usize {
 }
 
 async fn killed(mut supervisor: Child) {
-    supervisor.start_kill().unwrap();
-    supervisor.wait().await.unwrap();
+    shim::killed(&mut supervisor).await;
 }
 
 async fn pid(shims: &Shims, process: &str) -> i32 {
@@ -230,7 +229,7 @@ async fn a_supervisor_that_is_asked_to_end_stops_everything_and_the_next_one_beg
     shims.until_state("s", "done", "completed").await;
     client.stop_process("halted").await.unwrap();
     terminate(&supervisor);
-    assert!(supervisor.wait().await.unwrap().success());
+    assert!(shim::ended(&mut supervisor).await.success());
     assert_eq!(marked(folder), [0; 0]);
 
     let _supervisor = shims.start("s", &[]);
@@ -329,7 +328,7 @@ async fn a_second_supervisor_ends_at_once_and_changes_nothing() {
     let before = report(&shims).await;
     let mut others: Vec<Child> = (0..3).map(|_| shims.start("s", &[])).collect();
     for other in &mut others {
-        assert!(other.wait().await.unwrap().success());
+        assert!(shim::ended(other).await.success());
     }
     assert_eq!(report(&shims).await, before);
     shims.client("s").await.stop().await.unwrap();
@@ -369,6 +368,6 @@ async fn clients_are_served_while_leftovers_are_still_being_stopped() {
 
     // Nor is an end in order kept waiting by what cannot be told to wait.
     terminate(&supervisor);
-    assert!(supervisor.wait().await.unwrap().success());
+    assert!(shim::ended(&mut supervisor).await.success());
     assert_eq!(marked(folder), [0; 0]);
 }

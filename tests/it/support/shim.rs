@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use fleetman::clock::SystemClock;
 use fleetman::supervise::detached::{Client, DetachedError, Orders, Report, Wanted};
@@ -188,6 +189,23 @@ pub(crate) async fn client(folder: &Path, service: &str) -> Client {
     };
     wait_for(there, &format!("the supervisor of {service}")).await;
     client.unwrap()
+}
+
+/// What `future` gives, which must come in 30 seconds however slow the machine is.
+pub(crate) async fn within<T>(future: impl Future<Output = T>, what: &str) -> T {
+    let done = tokio::time::timeout(Duration::from_secs(30), future).await;
+    done.unwrap_or_else(|_| panic!("waited 30 s in vain for: {what}"))
+}
+
+/// How a program ended.
+pub(crate) async fn ended(child: &mut Child) -> ExitStatus {
+    within(child.wait(), "a program to end").await.unwrap()
+}
+
+/// Kills a program, and waits until it is gone.
+pub(crate) async fn killed(child: &mut Child) {
+    child.start_kill().unwrap();
+    ended(child).await;
 }
 
 /// Sends SIGKILL.
