@@ -12,18 +12,17 @@ pub(super) struct Cgroup {
 }
 
 impl Cgroup {
-    /// The group that the calling process is in, if it may be divided further.
+    /// The group that the calling process is in; None where there is only the first version of control groups.
     ///
     /// # Errors
-    /// There is no second version of control groups here, or it cannot be written to.
-    pub(super) fn own() -> io::Result<Self> {
+    /// It cannot be divided further.
+    pub(super) fn own() -> io::Result<Option<Self>> {
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let own = fs::read_to_string("/proc/self/cgroup")?;
-        let folder = own_folder(&mounts, &own)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "no cgroup2 file system is mounted"))?;
+        let Some(folder) = own_folder(&mounts, &own) else { return Ok(None) };
         let group = Self { folder };
         group.door()?;
-        Ok(group)
+        Ok(Some(group))
     }
 
     /// A group below this one, made if it is missing.

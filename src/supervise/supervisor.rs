@@ -32,7 +32,8 @@ pub struct SupervisorConfig {
     /// can have come from; what the calling process starts by itself is left alone, unless it makes a session.
     pub adopt_orphans: bool,
     /// Gives each process a control group below the one that the calling process is in. Only for a group that was
-    /// delegated to the calling process, as by `Delegate=yes` of a systemd unit.
+    /// delegated to the calling process, as by `Delegate=yes` of a systemd unit. Where the system has only the first
+    /// version of control groups nothing comes of it, and processes are found by other means.
     pub use_cgroup: bool,
 }
 
@@ -82,7 +83,7 @@ impl Supervisor {
             false => Reaper::Own,
         };
         let cgroup = match config.use_cgroup {
-            true => Some(Cgroup::own().map_err(at("entering the control group for", &config.folder))?),
+            true => Cgroup::own().map_err(at("entering the control group for", &config.folder))?,
             false => None,
         };
         let (events, _) = broadcast::channel(EVENTS);
