@@ -218,6 +218,16 @@ impl Folder {
         self.sync()
     }
 
+    /// Removes this folder itself, unless there is anything in it, or the path to it is somebody's link or mount.
+    pub(super) fn remove_if_empty(&self) -> Result<(), DiskError> {
+        let refuse = |source| DiskError { doing: "removing", path: self.path.clone(), source };
+        self.steps.before("remove a folder").map_err(refuse)?;
+        match rustix::fs::rmdir(&self.path) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR | Errno::BUSY) => Ok(()),
+            Err(error) => Err(refuse(error.into())),
+        }
+    }
+
     fn remove_below(&self, name: &OsStr, depth: usize) -> Result<(), DiskError> {
         let shown = name.to_string_lossy();
         let refuse = |error| self.refuse("removing", &shown)(error);

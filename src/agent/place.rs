@@ -151,7 +151,8 @@ impl Plot {
         self.releases.remove_tree(&aside)
     }
 
-    /// Removes the link, if it is ours, and all releases; and the marker last.
+    /// Removes the link, if it is ours, and all releases, and then the marker; and last the folder, if it is the
+    /// cell's own and nobody has put anything into it.
     pub(super) fn clear(self) -> Result<(), DiskError> {
         if !matches!(self.linked()?, OnHost::Foreign(_)) {
             self.folder.remove_file(&self.placement.link)?;
@@ -163,11 +164,12 @@ impl Plot {
             }
         }
         self.releases.remove_file(MARKER)?;
-        let Some((name, parents)) = self.placement.releases.split_last() else { return Ok(()) };
-        match self.folder.below(parents.iter().map(String::as_str))? {
-            Some(parent) => parent.remove_tree(name),
-            None => Ok(()),
+        if let Some((name, parents)) = self.placement.releases.split_last()
+            && let Some(parent) = self.folder.below(parents.iter().map(String::as_str))?
+        {
+            parent.remove_tree(name)?;
         }
+        if self.placement.is_own { self.folder.remove_if_empty() } else { Ok(()) }
     }
 }
 

@@ -159,6 +159,8 @@ pub struct Placement {
     pub link: String,
     /// The folder of the cell's releases, relative to `folder`, segment by segment.
     pub releases: Vec<String>,
+    /// Whether `folder` is the cell's own, and goes with it.
+    pub is_own: bool,
 }
 
 impl Placement {

@@ -40,6 +40,7 @@ impl Profile for Deploy {
             folder: self.target_folder.clone(),
             link: cell.to_string(),
             releases: vec![RELEASES.to_owned(), cell.to_string()],
+            is_own: false,
         }
     }
 

@@ -126,6 +126,13 @@ async fn a_redeploy_restarts_a_stop_stops_and_a_remove_removes() {
     node.bench.ask("app", Action::Remove).await;
     assert_eq!(node.once().await.phase, Phase::Removed);
     assert_eq!(node.profile.asked(), ["stop", "remove"]);
+    assert!(!node.profile.folder.join("app").exists(), "a folder that is the cell's own goes with it");
     node.bench.ask("app", Action::Deploy(target)).await;
     assert_eq!(node.once().await.phase, Phase::UpToDate);
+
+    let foreign = node.profile.folder.join("app/notes");
+    std::fs::write(&foreign, "mine").unwrap();
+    node.bench.ask("app", Action::Remove).await;
+    assert_eq!(node.once().await.phase, Phase::Removed);
+    assert!(foreign.exists(), "what somebody else put there stays");
 }

@@ -226,7 +226,8 @@ impl Profile for Process {
     }
 
     fn placement(&self, cell: &CellName) -> Placement {
-        Placement { folder: self.folder(cell), link: LINK.to_owned(), releases: vec![RELEASES.to_owned()] }
+        let folder = self.folder(cell);
+        Placement { folder, link: LINK.to_owned(), releases: vec![RELEASES.to_owned()], is_own: true }
     }
 
     fn resume<'a>(&'a self, cell: &'a CellName) -> Work<'a, ()> {

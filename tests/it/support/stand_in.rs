@@ -109,6 +109,7 @@ impl Profile for StandIn {
             folder: self.folder.join(cell.as_str()),
             link: "current".to_owned(),
             releases: vec!["releases".to_owned()],
+            is_own: true,
         }
     }
 
