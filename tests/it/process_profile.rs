@@ -211,6 +211,21 @@ async fn a_version_that_does_not_stay_up_is_rolled_back_once() {
 }
 
 #[tokio::test]
+async fn what_was_known_of_a_stopped_cell_is_not_taken_for_the_next_start() {
+    let mut bench = Bench::start().await;
+    let target = publish(&mut bench, "1", ProcessSpec::main(run(CONTENT))).await;
+    let agent = agent(&bench).await;
+    wait_for_phase(&bench, "web", Phase::UpToDate).await;
+    for _ in 0..4 {
+        bench.ask("web", Action::Stop).await;
+        wait_for_phase(&bench, "web", Phase::Stopped).await;
+        bench.ask("web", Action::Deploy(target.clone())).await;
+        wait_for_phase(&bench, "web", Phase::UpToDate).await;
+    }
+    agent.end().await;
+}
+
+#[tokio::test]
 async fn stop_lasts_and_deploy_ends_it_and_remove_leaves_nothing() {
     let mut bench = Bench::start().await;
     let target = publish(&mut bench, "1", ProcessSpec::main(run(CONTENT))).await;

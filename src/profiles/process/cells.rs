@@ -63,7 +63,7 @@ impl Cell {
             clock: clock.clone(),
             seen,
             launching: tokio::sync::Mutex::default(),
-            launched: tokio::sync::Notify::new(),
+            ordered: tokio::sync::Notify::new(),
         };
         Self { supervisor: Arc::new(supervisor), looked: Mutex::new(looked), task: Mutex::default() }
     }
@@ -91,6 +91,14 @@ impl Cell {
         let _ = self.supervisor.seen.subscribe().wait_for(|seen| *seen != Seen::Nothing).await;
     }
 
+    /// Completes once the watcher knows that the cell's supervisor has `orders`, which it was given elsewhere. What it
+    /// knew before says nothing of them.
+    pub(super) async fn known_to_have(&self, orders: &str) {
+        self.supervisor.ordered.notify_one();
+        let has = |seen: &Seen| matches!(seen, Seen::Report(report) if report.orders.as_deref() == Some(orders));
+        let _ = self.supervisor.seen.subscribe().wait_for(has).await;
+    }
+
     /// The orders that the cell's supervisor has, or will find.
     pub(super) fn orders(&self) -> std::io::Result<Option<Orders>> {
         self.supervisor.orders()
@@ -116,8 +124,8 @@ struct Supervisor {
     seen: watch::Sender<Seen>,
     /// One is started at a time.
     launching: tokio::sync::Mutex<()>,
-    /// Told when one was started that the watcher did not know to be wanted.
-    launched: tokio::sync::Notify,
+    /// Told when one was given orders that the watcher may know nothing of.
+    ordered: tokio::sync::Notify,
 }
 
 impl Supervisor {
@@ -130,6 +138,10 @@ impl Supervisor {
                 true => Duration::ZERO,
                 false => (pause * 2).clamp(PAUSES.0, PAUSES.1),
             };
+            if *self.seen.borrow() == Seen::Absent {
+                self.ordered.notified().await;
+                pause = Duration::ZERO;
+            }
             self.clock.sleep(pause).await;
         }
     }
@@ -141,11 +153,7 @@ impl Supervisor {
             Err(DetachedError::NotThere { .. }) => {
                 match self.orders() {
                     Ok(Some(Orders { wanted: Wanted::Up, .. })) => {}
-                    Ok(_) => {
-                        self.see(Seen::Absent);
-                        // Whoever gives orders starts a supervisor and says so.
-                        return self.launched.notified().await;
-                    }
+                    Ok(_) => return self.see(Seen::Absent),
                     Err(error) => return self.see(Seen::Trouble(format!("its orders cannot be read: {error}"))),
                 }
                 match self.connect().await {
@@ -205,10 +213,7 @@ impl Supervisor {
                 Err(DetachedError::NotThere { .. }) if self.clock.monotonic() < give_up_at => {
                     self.clock.sleep(TRY_AGAIN).await;
                 }
-                result => {
-                    self.launched.notify_one();
-                    return result.map_err(|error| in_full(&error));
-                }
+                result => return result.map_err(|error| in_full(&error)),
             }
         }
     }

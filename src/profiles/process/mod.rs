@@ -135,7 +135,15 @@ impl Process {
             let limited = self.launcher.limit(start.cell, limits).await;
             limited.map_err(|error| waiting(Code::Io, format!("limiting the cell: {error}")))?;
         }
-        self.within(patience, client.apply(orders)).await
+        let id = orders.id.clone();
+        self.within(patience, client.apply(orders)).await?;
+        tokio::select! {
+            () = cell.known_to_have(&id) => Ok(()),
+            () = self.clock.sleep(SLACK) => {
+                let message = format!("its supervisor has not said what it does, after {} s", SLACK.as_secs());
+                Err(waiting(Code::Io, message))
+            }
+        }
     }
 
     async fn take_down(&self, cell: &CellName) -> Result<(), ProfileError> {
