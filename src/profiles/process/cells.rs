@@ -213,6 +213,10 @@ impl Supervisor {
                 Err(DetachedError::NotThere { .. }) if self.clock.monotonic() < give_up_at => {
                     self.clock.sleep(TRY_AGAIN).await;
                 }
+                Err(DetachedError::NotThere { .. }) => {
+                    let log = self.launcher.log(&self.cell);
+                    return Err(format!("its supervisor was started and does not answer; it may say why in {log}"));
+                }
                 result => return result.map_err(|error| in_full(&error)),
             }
         }

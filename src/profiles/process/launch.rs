@@ -4,9 +4,11 @@
 //! its limits, and it would end with it. So where PID 1 is systemd the supervisor is made a unit of its own; see
 //! `systemd-run(1)`. Elsewhere it is a child in a session of its own, and becomes init's when the agent ends.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,22 +16,45 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{ProcessSettings, Program};
-use crate::model::run_spec::Limits;
+use super::limits::CellLimits;
+use super::{ProcessSettings, Program, systemd};
+use crate::clock::SharedClock;
 use crate::model::{CellName, Sha256Digest};
 use crate::supervise::keep_descriptors;
 
 /// The word that makes the agent's program a cell's supervisor.
 pub const SUPERVISE: &str = "supervise";
 
-/// A log of a supervisor itself is begun anew past this.
+/// Where in the folder of a cell a supervisor without a unit logs.
+const RUN: &str = "run";
+const LOG: &str = "supervisor.log";
+
+/// Such a log is begun anew past this.
 const MOST_LOG: u64 = 1 << 20;
 
+/// The properties of a supervisor's unit, beside the cell's limits; see `systemd.service(5)`.
+const UNIT: [&str; 9] = [
+    // It is only started once its program is.
+    "Type=exec",
+    // The supervisor ends what it runs by itself, and takes over what the one before left running.
+    "KillMode=process",
+    "Delegate=yes",
+    "OOMPolicy=continue",
+    // A supervisor that was ordered to stop its cell ends with 0.
+    "Restart=on-failure",
+    "RestartSec=100ms",
+    "StartLimitIntervalSec=0",
+    "TimeoutStopSec=10min",
+    // When the host goes down the cell ends while there is still a network to say goodbye on.
+    "After=network.target",
+];
+
 /// How supervisors are started.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Launcher {
     pub(super) settings: ProcessSettings,
     pub(super) program: Program,
+    clock: SharedClock,
     /// Those that run as children of the agent, each with a task that waits for its end.
     children: TaskTracker,
     /// Cancelled when children that are not to outlive the agent are to end.
@@ -37,8 +62,13 @@ pub(super) struct Launcher {
 }
 
 impl Launcher {
-    pub(super) fn new(settings: ProcessSettings, program: Program) -> Self {
-        Self { settings, program, children: TaskTracker::new(), ending: CancellationToken::new() }
+    pub(super) fn new(settings: ProcessSettings, program: Program, clock: SharedClock) -> Self {
+        Self { settings, program, clock, children: TaskTracker::new(), ending: CancellationToken::new() }
+    }
+
+    /// The folder of a cell.
+    pub(super) fn folder(&self, cell: &CellName) -> PathBuf {
+        self.settings.folder.join(cell.as_str())
     }
 
     /// Starts the supervisor of `cell`. It may be there already, or fail later on: whoever needs it connects to it.
@@ -49,23 +79,22 @@ impl Launcher {
         if self.settings.uses_systemd() { self.start_unit(cell).await } else { self.start_child(cell) }
     }
 
-    fn arguments(&self, cell: &CellName) -> Command {
+    fn supervise(&self, cell: &CellName) -> Command {
         let mut command = Command::new(&self.program.path);
         command.arg(SUPERVISE).arg(&self.settings.folder).arg(cell.as_str());
         command
     }
 
     fn start_child(&self, cell: &CellName) -> io::Result<()> {
-        let mut command = self.arguments(cell);
+        let mut command = self.supervise(cell);
         if let Some(most) = self.program.open_files {
             command.arg("--open-files").arg(most.to_string());
         }
         if self.settings.with_agent {
             command.arg("--bound-to").arg(std::process::id().to_string());
         }
-        let run = self.settings.folder.join(cell.as_str()).join("run");
-        std::fs::create_dir_all(&run)?;
-        let path = run.join("supervisor.log");
+        std::fs::create_dir_all(self.folder(cell).join(RUN))?;
+        let path = self.folder(cell).join(RUN).join(LOG);
         let is_long = std::fs::metadata(&path).is_ok_and(|meta| meta.len() > MOST_LOG);
         let log = File::options().create(true).append(!is_long).write(true).truncate(is_long).mode(0o600).open(path)?;
         // Nothing of the agent's environment, which holds the keys of the bucket.
@@ -95,35 +124,36 @@ impl Launcher {
 
     async fn start_unit(&self, cell: &CellName) -> io::Result<()> {
         let unit = self.unit(cell);
-        let mut command = systemd("systemd-run");
-        command.args(["--quiet", "--collect", "--no-ask-password", "--unit", &unit]);
-        command.arg(format!("--description=Fleetman cell {cell}"));
-        for property in [
-            // The supervisor ends what it runs by itself, and takes over what the one before left running.
-            "KillMode=process",
-            "Delegate=yes",
-            "OOMPolicy=continue",
-            // A supervisor that was ordered to stop its cell ends with 0.
-            "Restart=on-failure",
-            "RestartSec=100ms",
-            "StartLimitIntervalSec=0",
-            "TimeoutStopSec=10min",
-            // Until the cell's own limits are set.
-            "TasksMax=infinity",
-        ] {
-            command.arg(format!("--property={property}"));
+        let mut arguments: Vec<OsString> = ["--collect", "--unit", &unit].map(OsString::from).into();
+        arguments.push(format!("--description=Fleetman cell {cell}").into());
+        let limits = CellLimits::load(&self.folder(cell))?.unwrap_or_default().properties();
+        for property in UNIT.into_iter().chain(limits.iter().map(String::as_str)) {
+            arguments.push(format!("--property={property}").into());
         }
-        let supervise = self.arguments(cell);
-        command.arg("--").arg(supervise.as_std().get_program()).args(supervise.as_std().get_args()).arg("--cgroup");
-        run(command).await
+        let supervise = self.supervise(cell);
+        arguments.extend(["--".into(), systemd::word(supervise.as_std().get_program(), true)?.into()]);
+        for argument in supervise.as_std().get_args() {
+            arguments.push(systemd::word(argument, false)?.into());
+        }
+        arguments.push("--cgroup".into());
+        let Err(refused) = systemd::run(arguments, &self.clock).await else { return Ok(()) };
+        // The unit may be there: on its way down, or up again after its supervisor was killed.
+        systemd::control(["start", &unit], &self.clock).await.map_err(|_| refused)
     }
 
-    /// Sets the limits of the whole cell. Without systemd there is nobody to enforce them.
-    pub(super) async fn limit(&self, cell: &CellName, limits: &Limits) -> io::Result<()> {
-        let mut command = systemd("systemctl");
-        command.args(["set-property", "--runtime", "--no-ask-password", &self.unit(cell)]);
-        command.args(properties(limits));
-        run(command).await
+    /// Limits the whole cell, in the unit that it has and in those that it will have.
+    pub(super) async fn limit(&self, cell: &CellName, limits: CellLimits) -> io::Result<()> {
+        limits.save(&self.folder(cell))?;
+        let [memory, tasks] = limits.properties();
+        systemd::control(["set-property", "--runtime", &self.unit(cell), &memory, &tasks], &self.clock).await
+    }
+
+    /// Where the supervisor itself logs, for people.
+    pub(super) fn log(&self, cell: &CellName) -> String {
+        match self.settings.uses_systemd() {
+            true => format!("`journalctl --unit={}`", self.unit(cell)),
+            false => self.folder(cell).join(RUN).join(LOG).display().to_string(),
+        }
     }
 
     /// The unit of a cell. Several agents may run on one machine, each with cells of the same names.
@@ -141,48 +171,21 @@ fn terminate(child: &Child) {
     }
 }
 
-/// The limits as systemd calls them; see `systemd.resource-control(5)`.
-fn properties(limits: &Limits) -> [String; 2] {
-    let value = |limit: Option<u64>| limit.map_or_else(|| "infinity".to_owned(), |limit| limit.to_string());
-    [format!("MemoryMax={}", value(limits.memory_bytes)), format!("TasksMax={}", value(limits.tasks))]
-}
-
-fn systemd(program: &str) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
-
-async fn run(mut command: Command) -> io::Result<()> {
-    let output = command.output().await?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let program = command.as_std().get_program().display().to_string();
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("{program} ended with {}: {}", output.status, said.trim())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
 
     #[test]
     fn a_unit_is_named_by_its_cell_and_its_agents_folder() {
         let program = Program { path: "/usr/bin/fleetagent".into(), open_files: None };
-        let launcher =
-            |folder: &str| Launcher::new(ProcessSettings { folder: folder.into(), with_agent: false }, program.clone());
+        let launcher = |folder: &str| {
+            let settings = ProcessSettings { folder: folder.into(), with_agent: false };
+            Launcher::new(settings, program.clone(), SystemClock::shared())
+        };
         let cell = CellName::new("web").unwrap();
         let unit = launcher("/var/lib/fleetagent/process").unit(&cell);
         assert!(unit.starts_with("fleetman-web-") && unit.ends_with(".service"), "{unit}");
         assert_ne!(unit, launcher("/srv/other").unit(&cell));
-    }
-
-    #[test]
-    fn what_is_not_limited_is_said_to_be_without_limit() {
-        let limits = Limits { memory_bytes: Some(1 << 20), ..Limits::default() };
-        assert_eq!(properties(&limits), ["MemoryMax=1048576", "TasksMax=infinity"]);
-        assert_eq!(properties(&Limits::default()), ["MemoryMax=infinity", "TasksMax=infinity"]);
     }
 }

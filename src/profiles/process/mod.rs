@@ -4,6 +4,7 @@
 //! <folder>/<cell>/current                 a link to the current release, switched in one step
 //! <folder>/<cell>/releases/<release>/     the releases
 //! <folder>/<cell>/orders.json             what its supervisor is to do
+//! <folder>/<cell>/limits.json             what the cell may use, where systemd runs the node
 //! <folder>/<cell>/run/                    its supervisor's own
 //! <folder>/<cell>/logs/                   what its processes say
 //! ```
@@ -12,8 +13,10 @@
 
 mod cells;
 mod launch;
+mod limits;
 mod look;
 mod orders;
+mod systemd;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,6 +28,7 @@ use std::time::Duration;
 use self::cells::{Cell, Seen};
 use self::launch::Launcher;
 pub use self::launch::SUPERVISE;
+use self::limits::CellLimits;
 use crate::agent::{Gate, Observed, Placement, Profile, ProfileError, Start, Work};
 use crate::clock::SharedClock;
 use crate::model::heartbeat::RunningState;
@@ -63,8 +67,7 @@ impl ProcessSettings {
     /// Whether cells' supervisors become units of systemd on this host, and not children of the agent.
     #[must_use]
     pub fn uses_systemd(&self) -> bool {
-        // As sd_booted(3) finds it out. Who is not root may not start units of the system.
-        !self.with_agent && rustix::process::geteuid().is_root() && Path::new("/run/systemd/system").is_dir()
+        !self.with_agent && systemd::is_at_hand()
     }
 }
 
@@ -99,12 +102,8 @@ impl Process {
     /// Cells below a folder, which is made when there is one.
     #[must_use]
     pub fn new(settings: ProcessSettings, program: Program, clock: SharedClock) -> Self {
-        let launcher = Arc::new(Launcher::new(settings, program));
+        let launcher = Arc::new(Launcher::new(settings, program, clock.clone()));
         Self { launcher, clock, cells: Mutex::default() }
-    }
-
-    fn folder(&self, cell: &CellName) -> PathBuf {
-        self.launcher.settings.folder.join(cell.as_str())
     }
 
     fn cell(&self, cell: &CellName) -> Arc<Cell> {
@@ -119,9 +118,8 @@ impl Process {
         };
         orders.service.check().map_err(|error| ProfileError::Version(error.to_string()))?;
         check_secrets(&orders.service)?;
-        let limits = &start.manifest.limits;
-        let is_limited = limits.memory_bytes.is_some() || limits.tasks.is_some();
-        if is_limited && !self.launcher.settings.uses_systemd() {
+        let limits = CellLimits::from(&start.manifest.limits);
+        if !limits.is_empty() && !self.launcher.settings.uses_systemd() {
             let message = "memory and tasks of a cell are limited through systemd, which does not run this node";
             return Err(waiting(Code::LimitUnavailable, message.to_owned()));
         }
@@ -131,12 +129,16 @@ impl Process {
         let patience = before.map_or(Duration::ZERO, |before| stops_within(&before.service)) + SLACK;
         let mut client = cell.connect().await.map_err(|why| waiting(Code::Io, why))?;
         cell.begin();
-        if self.launcher.settings.uses_systemd() {
-            let limited = self.launcher.limit(start.cell, limits).await;
-            limited.map_err(|error| waiting(Code::Io, format!("limiting the cell: {error}")))?;
-        }
+        // What runs until then ends within the limits that it is used to, and what comes begins with its own.
+        let kept = CellLimits::load(&self.launcher.folder(start.cell));
+        let kept = kept.map_err(|error| waiting(Code::Io, format!("reading limits: {error}")))?;
+        let meanwhile = kept.map_or(limits, |kept| kept.or_looser(limits));
+        self.limit(start.cell, meanwhile).await?;
         let id = orders.id.clone();
         self.within(patience, client.apply(orders)).await?;
+        if limits != meanwhile {
+            self.limit(start.cell, limits).await?;
+        }
         tokio::select! {
             () = cell.known_to_have(&id) => Ok(()),
             () = self.clock.sleep(SLACK) => {
@@ -144,6 +146,14 @@ impl Process {
                 Err(waiting(Code::Io, message))
             }
         }
+    }
+
+    async fn limit(&self, cell: &CellName, limits: CellLimits) -> Result<(), ProfileError> {
+        if !self.launcher.settings.uses_systemd() {
+            return Ok(());
+        }
+        let limited = self.launcher.limit(cell, limits).await;
+        limited.map_err(|error| waiting(Code::Io, format!("limiting the cell: {error}")))
     }
 
     async fn take_down(&self, cell: &CellName) -> Result<(), ProfileError> {
@@ -193,7 +203,7 @@ impl Process {
 
     async fn clear(&self, cell: &CellName) -> Result<(), ProfileError> {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner).remove(cell);
-        let folder = self.folder(cell);
+        let folder = self.launcher.folder(cell);
         let failed = |error: io::Error| waiting(Code::Io, format!("removing from {}: {error}", folder.display()));
         for name in ["run", "logs"] {
             match fs::remove_dir_all(folder.join(name)) {
@@ -201,6 +211,7 @@ impl Process {
                 _ => {}
             }
         }
+        CellLimits::remove(&folder).map_err(failed)?;
         Orders::remove(&folder).map_err(failed)
     }
 }
@@ -234,7 +245,7 @@ impl Profile for Process {
     }
 
     fn placement(&self, cell: &CellName) -> Placement {
-        let folder = self.folder(cell);
+        let folder = self.launcher.folder(cell);
         Placement { folder, link: LINK.to_owned(), releases: vec![RELEASES.to_owned()], is_own: true }
     }
 

@@ -1,0 +1,96 @@
+//! Asking systemd, through its own programs: they speak to every version of it.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::clock::SharedClock;
+
+/// What a program of systemd may take, which waits until systemd has done what it was asked.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
+
+/// Whether systemd is the machine's PID 1 and does what this process asks: who is not root may not start units of the
+/// system.
+pub(super) fn is_at_hand() -> bool {
+    // As sd_booted(3) finds it out.
+    rustix::process::geteuid().is_root() && Path::new("/run/systemd/system").is_dir()
+}
+
+/// Runs `systemd-run` to its end.
+///
+/// # Errors
+/// What it said.
+pub(super) async fn run(arguments: Vec<OsString>, clock: &SharedClock) -> io::Result<()> {
+    ask("systemd-run", arguments, clock).await
+}
+
+/// Runs `systemctl` to its end.
+///
+/// # Errors
+/// What it said.
+pub(super) async fn control<const N: usize>(arguments: [&str; N], clock: &SharedClock) -> io::Result<()> {
+    ask("systemctl", arguments.map(OsString::from).into(), clock).await
+}
+
+async fn ask(program: &str, arguments: Vec<OsString>, clock: &SharedClock) -> io::Result<()> {
+    let mut command = Command::new(program);
+    command.arg("--quiet").arg("--no-ask-password").args(arguments);
+    command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::select! {
+        output = command.output() => output.map_err(|error| io::Error::new(error.kind(), format!("running {program}: {error}")))?,
+        () = clock.sleep(ENDS_WITHIN) => {
+            let message = format!("{program} has not ended within {} s", ENDS_WITHIN.as_secs());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+        }
+    };
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{program} ended with {}: {}", output.status, said.trim())))
+}
+
+/// A word of a unit's command line that systemd still knows after it has written the unit down and read it again, as
+/// it does whenever it looks at its units anew.
+///
+/// # Errors
+/// It would take the word for another one, as version 252 was seen to.
+pub(super) fn word(word: &OsStr, is_program: bool) -> io::Result<&str> {
+    let (mistaken, what) = if is_program { ("$\"'\\", "program") } else { ("$", "argument") };
+    let kept = word.to_str().filter(|text| !text.contains(|c: char| c.is_control() || mistaken.contains(c)));
+    kept.ok_or_else(|| {
+        let message = format!(
+            "systemd cannot be given the {what} {word:?}; use a path in UTF-8 without control characters and {mistaken}"
+        );
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_systemd_would_mistake_is_refused() {
+        let is_taken = |text: &[u8], is_program| word(OsStr::from_bytes(text), is_program).is_ok();
+        for text in [&b"/opt/100% %n/\xc3\xa9"[..], b"/opt/it's", b"/opt/a\"b", b"/opt/a\\b"] {
+            assert!(is_taken(text, false), "{text:?}");
+        }
+        assert!(is_taken(b"/opt/100% %n/\xc3\xa9", true));
+        for text in [&b"/opt/it's"[..], b"/opt/a\"b", b"/opt/a\\b"] {
+            assert!(!is_taken(text, true), "{text:?}");
+        }
+        for text in [&b"/opt/$USER"[..], b"/opt/a\nb", b"/opt/\xff"] {
+            assert!(!is_taken(text, true) && !is_taken(text, false), "{text:?}");
+        }
+        let message = word(OsStr::new("/a$b"), false).unwrap_err().to_string();
+        assert!(message.starts_with("systemd cannot be given the argument \"/a$b\"; "), "{message}");
+    }
+}
