@@ -1,6 +1,7 @@
 //! What tests stand on: an S3 server in a temporary folder, and waiting for a condition instead of for a time.
 #![allow(dead_code, reason = "a toolbox: not every build of the tests uses every tool")]
 
+pub(crate) mod agent_host;
 pub(crate) mod bucket;
 pub(crate) mod cli;
 pub(crate) mod fleet;
