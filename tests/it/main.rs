@@ -30,6 +30,7 @@ mod fault_proxy;
 mod foreign_clients;
 mod format;
 mod layering;
+mod node_commands;
 mod process_host;
 mod process_profile;
 mod quickstart;
