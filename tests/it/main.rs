@@ -5,6 +5,7 @@
 mod agent_crash;
 mod agent_deploy;
 mod agent_gate;
+mod agent_init;
 mod agent_memory;
 mod agent_profiles;
 mod agent_refuses;
