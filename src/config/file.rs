@@ -66,12 +66,15 @@ impl ConfigFile {
         (holds_secrets && self.open_to_others).then(|| open_warning(&self.path))
     }
 
-    /// `path` as the file means it: from the file's own folder.
+    /// `path` as the file means it: from the file's own folder. Absolute, because other programs are told it that work
+    /// in other folders.
     pub(super) fn resolve(&self, path: PathBuf) -> PathBuf {
-        match self.path.parent() {
+        let path = match self.path.parent() {
             Some(folder) if path.is_relative() => folder.join(path),
             _ => path,
-        }
+        };
+        // Only an empty path, or no current folder: whoever uses it says what is wrong.
+        std::path::absolute(&path).unwrap_or(path)
     }
 }
 

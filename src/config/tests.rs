@@ -225,6 +225,17 @@ fn settings_are_what_the_file_says() {
 }
 
 #[test]
+fn folders_of_a_file_in_the_current_folder_are_absolute() {
+    let here = std::env::current_dir().unwrap();
+    for path in ["./agent_config.yaml", "agent_config.yaml"] {
+        let file = ConfigFile::written(Path::new(path), one_node("state_folder: s\nprocess: {}\n"));
+        let config = AgentConfig::parse(&file).unwrap();
+        assert_eq!(config.state_folder, here.join("s"));
+        assert_eq!(config.profiles.process.unwrap().folder, here.join("s/process"));
+    }
+}
+
+#[test]
 fn errors_never_quote_a_secret() {
     let text = one_bucket("    signing: unsigned\n    access_key: id\n    secret_key: [s3cr3t]\n");
     let error = controller(&text).unwrap_err();
