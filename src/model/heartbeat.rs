@@ -339,6 +339,24 @@ pub enum ProcessState {
     Unknown,
 }
 
+impl ProcessState {
+    /// The state as documents write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Backoff => "backoff",
+            Self::Crashed => "crashed",
+            Self::Failed => "failed",
+            Self::Completed => "completed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Reads the entries one by one and leaves out what cannot be read: heartbeats are hostile text.
 fn readable_cells<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<CellName, CellReport>, D::Error> {
     let raw = BTreeMap::<String, Box<RawValue>>::deserialize(deserializer)?;

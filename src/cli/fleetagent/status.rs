@@ -8,8 +8,8 @@ use super::context::Context;
 use crate::agent::{self, AgentError, Status};
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Rows, Shown, Tone};
-use crate::model::CellName;
-use crate::model::heartbeat::{CellReport, Heartbeat, Phase, RunningState, SigningMode};
+use crate::model::heartbeat::{CellReport, Heartbeat, Phase, ProcessReport, ProcessState, RunningState, SigningMode};
+use crate::model::{CellName, ProcessName};
 
 /// How `status` ends, as the Linux Standard Base wants it of services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,9 +86,24 @@ pub(super) fn table(heartbeat: &Heartbeat, output: Output) -> String {
     let mut rows = Rows::new(output, &["cell", "phase", "desired", "current", "state", "remark"]);
     for (name, cell) in &heartbeat.cells {
         rows.row(row(name, cell));
+        // Of a single one everything has been said.
+        for (name, process) in cell.processes.iter().filter(|_| cell.processes.len() > 1) {
+            rows.row(process_row(name, process));
+        }
     }
     more(rows.render());
     text
+}
+
+fn process_row(name: &ProcessName, process: &ProcessReport) -> [Shown; 6] {
+    let tone = match process.state {
+        ProcessState::Running | ProcessState::Completed => Tone::Good,
+        ProcessState::Crashed | ProcessState::Failed => Tone::Bad,
+        _ => Tone::Warn,
+    };
+    let state = Shown::from(process.state.as_str()).toned(tone);
+    let reason = process.reason.as_deref().unwrap_or_default();
+    [format!("  {name}").into(), "".into(), "".into(), "".into(), state, reason.into()]
 }
 
 fn row(name: &CellName, cell: &CellReport) -> [Shown; 6] {
