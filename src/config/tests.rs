@@ -12,6 +12,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use super::access::{ProxyLogin, TrustedKey};
 use super::*;
 use crate::model::sign::{PrivateKey, Signer, Trust};
+use crate::profiles::ProfileSettings;
 use crate::store::{Credentials, ProxySettings};
 
 const FLEET: &str = "00000000-0000-4000-8000-000000000001";
@@ -110,6 +111,7 @@ fn the_examples_are_taken_and_show_every_field() {
         fields::<agent::Written>(),
         fields::<agent::WrittenBucket>(),
         fields::<agent::WrittenDeploy>(),
+        fields::<agent::WrittenProcess>(),
         fields::<TrustedKey>(),
         fields::<ProxyLogin>(),
     ];
@@ -128,6 +130,8 @@ fn the_agents_example_shows_the_defaults() {
     assert_eq!(example.heartbeat_interval, bare.heartbeat_interval);
     assert_eq!(example.full_scan_interval, bare.full_scan_interval);
     assert_eq!(example.keep_versions, bare.keep_versions);
+    assert_eq!(bare.profiles, ProfileSettings::default(), "a node offers what its owner wants");
+    assert_eq!(example.profiles.process, agent(&one_node("process: {}\n")).unwrap().profiles.process);
 }
 
 #[test]
@@ -191,6 +195,8 @@ fn what_makes_no_sense_is_refused_at_its_place() {
         ("keep_versions: 101\n", "6:16 keep_versions: more than 100 versions are never kept"),
         ("labels: {a: \"b,c\"}\n", "6:13 labels.a: this cannot be a label"),
         ("systemd: {}\n", "6:1 systemd: unknown key `systemd`"),
+        ("process: {with_agent: maybe}\n", "6:23 process.with_agent: expected true or false, found text"),
+        ("process: {path: /srv}\n", "6:11 process.path: unknown key `path`"),
     ] {
         assert_eq!(refusal(agent(&one_node(more)).unwrap_err()), expected, "{more}");
     }
@@ -222,6 +228,15 @@ fn settings_are_what_the_file_says() {
     assert_eq!(config.poll_interval, Duration::from_secs(90));
     assert_eq!(config.profiles.deploy.unwrap().target_folder, Path::new("/srv"));
     assert_eq!(config.trust, Trust::Unsigned);
+
+    let folder = tempfile::tempdir().unwrap();
+    let process = |more: &str| {
+        let config = AgentConfig::parse(&file(folder.path(), &one_node(more))).unwrap();
+        let settings = config.profiles.process.unwrap();
+        (settings.folder, settings.with_agent)
+    };
+    assert_eq!(process("state_folder: s\nprocess: {}\n"), (folder.path().join("s/process"), false));
+    assert_eq!(process("process: {folder: cells, with_agent: true}\n"), (folder.path().join("cells"), true));
 }
 
 #[test]

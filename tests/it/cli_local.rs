@@ -39,7 +39,7 @@ async fn every_verb_has_a_help() {
     }
     assert!(found.contains(&vec!["bucket".to_owned(), "cat".to_owned()]), "{found:?}");
     assert!(found.len() > 35, "{found:?}");
-    assert_eq!(verbs(&place, "fleetagent", &[]).await.len(), 7);
+    assert_eq!(verbs(&place, "fleetagent", &[]).await.len(), 12);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,10 +139,11 @@ async fn a_config_check_says_what_the_config_comes_to_and_keeps_secrets() {
     place.write(
         "agent_config.yaml",
         "node: n1\nfleet: 6f1c2b5e-8d57-4a1e-9a3e-0b6a5d7c9e10\nsigning: unsigned\n\
-         bucket: {bucket: b, access_key: id, secret_key: s3cr3t}\n",
+         bucket: {bucket: b, access_key: id, secret_key: s3cr3t}\nstate_folder: /s\nprocess: {}\n",
     );
     let ran = place.fleetagent(&["config", "check", "-o", "json"]).await.exits(0);
     assert_eq!(ran.json()["node"], "n1");
+    assert_eq!(ran.json()["process_folder"], "/s/process");
     assert!(!ran.out.contains("s3cr3t") && !ran.err.contains("s3cr3t"));
     assert!(ran.err.contains("chmod"), "{}", ran.err);
 }
@@ -166,8 +167,9 @@ async fn an_agents_doctor_says_what_folders_are() {
         "agent_config.yaml",
         "node: n1\nfleet: 6f1c2b5e-8d57-4a1e-9a3e-0b6a5d7c9e10\nsigning: unsigned\nstate_folder: s\n\
          bucket: {bucket: b, endpoint: \"http://127.0.0.1:1\", access_key: id, secret_key: key}\n\
-         deploy: {target_folder: file/www}\n",
+         deploy: {target_folder: file/www}\nprocess: {with_agent: true}\n",
     );
+    std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
     let found = place.fleetagent(&["doctor", "-o", "json"]).await.exits(1).json();
     let said = |check: &str| {
         let finding = found.as_array().unwrap().iter().find(|finding| finding["check"] == check).unwrap();
@@ -177,4 +179,12 @@ async fn an_agents_doctor_says_what_folders_are() {
     assert!(verdict == "ok" && message.ends_with("s will be made"), "{message}");
     let (verdict, message) = said("deploy_folder");
     assert!(verdict == "failed" && message.ends_with("file is not a folder"), "{message}");
+    let (verdict, message) = said("process_folder");
+    assert!(verdict == "ok" && message.ends_with("s/process will be made"), "{message}");
+    assert_eq!(said("process_files").0, "ok");
+    // Nobody but root can run cells as other users, so others do not mind.
+    let (verdict, message) = said("process_users");
+    assert!(verdict == "warning" && message.contains("(mode 700)") || message.contains("only root"), "{message}");
+    assert!(said("process_supervisors").1.contains("ends with it"));
+    assert!(said("process_limits").1.contains("waits"));
 }

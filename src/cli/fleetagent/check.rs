@@ -31,6 +31,8 @@ struct Checked<'a> {
     labels: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deploy_folder: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process_folder: Option<&'a Path>,
 }
 
 pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
@@ -50,6 +52,7 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
         keep_versions: config.keep_versions,
         labels: &config.labels,
         deploy_folder: config.profiles.deploy.as_ref().map(|deploy| deploy.target_folder.as_path()),
+        process_folder: config.profiles.process.as_ref().map(|process| process.folder.as_path()),
     };
     context.output.show(&checked, |_| {
         format!("{} can be used: node {} of fleet {}", checked.file.display(), checked.node, checked.fleet)

@@ -1,4 +1,4 @@
-//! `fleetagent doctor`: everything that an agent needs, looked at without changing anything.
+//! `fleetagent doctor`: everything that an agent needs, looked at without a change that stays.
 
 use std::io;
 use std::path::Path;
@@ -7,13 +7,14 @@ use chrono::TimeDelta;
 use rustix::fs::{Access, access};
 
 use super::context::Context;
+use super::host;
 use crate::agent::{self, AgentError};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::findings;
 use crate::config::AgentConfig;
 use crate::model::document::Document as _;
-use crate::model::fleet::Finding;
+use crate::model::fleet::{Finding, Verdict};
 use crate::model::index::Index;
 use crate::model::keys::Folder;
 use crate::model::sign::{Trust, verify};
@@ -35,6 +36,13 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
             found.push(folder("state_folder", &config.state_folder));
             found.push(agent_process(&config));
             found.extend(config.profiles.deploy.iter().map(|deploy| folder("deploy_folder", &deploy.target_folder)));
+            if let Some(process) = &config.profiles.process {
+                let finding = folder("process_folder", &process.folder);
+                let can_be_made = finding.verdict == Verdict::Ok;
+                found.push(finding);
+                // Nothing else makes sense of a folder that cannot be.
+                found.extend(if can_be_made { host::look(process) } else { Vec::new() });
+            }
             match Store::connect(config.store.clone(), context.clock.clone()).await {
                 Err(error) => found.push(findings::of("bucket", Err(error.into()))),
                 Ok(store) => bucket(&store, &config, &mut found).await,
