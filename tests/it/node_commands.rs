@@ -487,7 +487,7 @@ async fn a_process_is_stopped_started_and_restarted_by_hand() {
     assert_eq!(seeded().await, "seeded\nseeded\n", "a restart of the cell is as at a boot");
 
     let table = node.place.fleetagent(&["stop", "web/b"]).await.exits(0);
-    assert_eq!(table.out, "CELL  PROCESS\nweb   b        stopped\n");
+    assert_eq!(table.out, "CELL  PROCESS  RESULT\nweb   b        stopped\n");
 }
 
 #[tokio::test]

@@ -206,7 +206,7 @@ fn tell(cell: &Cell, mut outcomes: Vec<Outcome>, output: Output) -> Result<Exit,
         })
         .collect();
     output.show(&told, |output| {
-        let mut rows = Rows::new(output, &["cell", "process", ""]);
+        let mut rows = Rows::new(output, &["cell", "process", "result"]);
         for Outcome { process, result } in &outcomes {
             let what = match result {
                 Ok(Did::Started) => Shown::from("started").toned(Tone::Good),
