@@ -29,8 +29,6 @@ pub(crate) enum Tone {
     Warn,
     Bad,
     Faint,
-    /// One of several colours that mean nothing, to tell things apart.
-    Any(usize),
 }
 
 /// Where a command writes to.
@@ -58,23 +56,18 @@ impl Output {
 
     /// `word` in a colour, if there are colours.
     pub(crate) fn paint(self, tone: Tone, word: &str) -> String {
-        let word = text::line(word);
-        if !self.colour {
-            return word;
-        }
         let code = match tone {
             Tone::Good => "32",
             Tone::Warn => "33",
             Tone::Bad => "31;1",
             Tone::Faint => "2",
-            Tone::Any(number) => ["36", "35", "34", "32", "33"][number % 5],
         };
-        format!("\u{1b}[{code}m{word}\u{1b}[0m")
+        self.in_colour(code, word)
     }
 
-    /// Whether somebody looks on, who must be protected from what strangers wrote.
-    pub(crate) fn is_terminal(self) -> bool {
-        self.out_is_terminal
+    fn in_colour(self, code: &str, word: &str) -> String {
+        let word = text::line(word);
+        if self.colour { format!("\u{1b}[{code}m{word}\u{1b}[0m") } else { word }
     }
 
     /// Writes a value: as `table` says for people, as it is for programs.
@@ -115,6 +108,20 @@ impl Output {
             Format::Table => self.say(&failure.for_people()),
             Format::Json | Format::Yaml => self.say(&failure.for_programs()),
         }
+    }
+}
+
+#[cfg(feature = "agent")]
+impl Output {
+    /// Whether somebody looks on, who must be protected from what strangers wrote.
+    pub(crate) fn is_terminal(self) -> bool {
+        self.out_is_terminal
+    }
+
+    /// `word` in one of several colours that mean nothing, to tell things apart.
+    pub(crate) fn paint_apart(self, number: usize, word: &str) -> String {
+        const CODES: [&str; 5] = ["36", "35", "34", "32", "33"];
+        self.in_colour(CODES[number % CODES.len()], word)
     }
 }
 

@@ -13,7 +13,7 @@ use super::strand::Strand;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::interrupt;
-use crate::cli::output::{Output, Tone};
+use crate::cli::output::Output;
 use crate::clock::SharedClock;
 use crate::supervise::detached::{DetachedError, Following, Wanted};
 use crate::supervise::{Last, LogFiles, Piece};
@@ -47,7 +47,7 @@ pub(super) async fn run(args: &LogsArgs, context: &Context) -> Result<Exit, Fail
     let strands = processes.iter().enumerate().map(|(number, process)| {
         let prefix = match processes.len() {
             1 => String::new(),
-            _ => context.output.paint(Tone::Any(number), &format!("{process:<width$} |")) + " ",
+            _ => context.output.paint_apart(number, &format!("{process:<width$} |")) + " ",
         };
         Strand::new(prefix, context.output.is_terminal())
     });
