@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use chrono::{DateTime, Utc};
 use fleetman::supervise::detached::{Client, Orders, Wanted};
 use fleetman::supervise::{Kind, ProcessDef, Restart, RestartPolicy, Run, ServiceDef, Stop};
 use rustix::process::{Pid, Signal, kill_process};
@@ -447,7 +448,7 @@ async fn a_process_is_stopped_started_and_restarted_by_hand() {
             ("a", after(noted("a"), "seed")),
             ("b", after(noted("b"), "a")),
             ("console", ProcessDef { autostart: false, ..noted("console") }),
-            ("seed", task("echo seeded")),
+            ("seed", task("sleep 0.2; echo seeded")),
         ],
     )
     .await;
@@ -485,6 +486,9 @@ async fn a_process_is_stopped_started_and_restarted_by_hand() {
     let restarted = order(&["restart", "web"]).await.json();
     assert_eq!(did(&restarted), ["a restarted", "b restarted", "seed restarted"]);
     assert_eq!(seeded().await, "seeded\nseeded\n", "a restart of the cell is as at a boot");
+    let processes = node.ps("web").await["processes"].clone();
+    let since = |process: &str| processes[process]["since"].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+    assert!(since("seed") <= since("a") && since("a") <= since("b"), "each waits for what it comes after: {processes}");
 
     let table = node.place.fleetagent(&["stop", "web/b"]).await.exits(0);
     assert_eq!(table.out, "CELL  PROCESS  RESULT\nweb   b        stopped\n");
