@@ -16,7 +16,7 @@ const OTHERS: [&str; 5] = [
     "cargo test",                              // `.ci/run`
     "cargo run --release -- quickstart",       // `.ci/run`
     "curl http://127.0.0.1:8080/api/v1/cells", // tests/it/web_api.rs
-    "fleetagent logs clock -f",                // tests/it/node_commands.rs
+    "fleetagent logs clock -f",                // tests/it/node_logs.rs
 ];
 
 fn root() -> PathBuf {

@@ -32,6 +32,7 @@ mod foreign_clients;
 mod format;
 mod layering;
 mod node_commands;
+mod node_logs;
 mod process_host;
 mod process_profile;
 mod quickstart;

@@ -4,6 +4,7 @@ mod cells;
 mod check;
 mod context;
 mod doctor;
+mod follow;
 mod host;
 mod init;
 mod logs;

@@ -3,6 +3,7 @@
 
 pub(crate) mod agent_host;
 pub(crate) mod bucket;
+pub(crate) mod cells;
 pub(crate) mod cli;
 pub(crate) mod fleet;
 pub(crate) mod garage;
