@@ -155,8 +155,9 @@ async fn an_order_that_cannot_be_carried_out_says_why() {
     assert_eq!(error.exits(7).error()["code"], "timed_out");
 
     // One that fails keeps nothing from the others, and each is told.
-    let child = node.place.start_fleetagent(&["start", "web"]);
     let mut client = Client::connect(&node.cells(), "web").await.unwrap();
+    client.stop_process("waits").await.unwrap();
+    let child = node.place.start_fleetagent(&["start", "web"]);
     let waiting = async || node.ps("web").await["processes"]["waits"]["state"] == "starting";
     wait_for(waiting, "the start to be under way").await;
     client.stop_process("waits").await.unwrap();
