@@ -36,8 +36,9 @@ fn files(folder: &Path) -> Finding {
 
 /// Makes a pipe in `folder` and locks it, and leaves nothing behind.
 fn try_files(folder: &Path) -> io::Result<()> {
-    let place = Trial(folder.join(format!(".fleetagent-doctor-{}", std::process::id())));
-    DirBuilder::new().mode(0o700).create(&place.0)?;
+    let place = folder.join(format!(".fleetagent-doctor-{}", std::process::id()));
+    DirBuilder::new().mode(0o700).create(&place)?;
+    let place = Trial(place);
     let pipe = place.0.join("pipe");
     mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR)?;
     open(&pipe, OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
@@ -50,11 +51,8 @@ struct Trial(PathBuf);
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        match fs::remove_dir_all(&self.0) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(folder = %self.0.display(), %error, "a folder that was made for a trial stays behind");
-            }
-            _ => {}
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::warn!(folder = %self.0.display(), %error, "a folder that was made for a trial stays behind");
         }
     }
 }

@@ -93,9 +93,10 @@ fn copy(files: &LogFiles, lines: u64, mut strand: Strand) -> io::Result<Reader> 
             0 => strand.end(&mut out),
             read => strand.push(&block[..read], &mut out),
         }
-        if write(&out)? == Reader::Gone || read == 0 {
-            return Ok(Reader::Reads);
+        match write(&out)? {
+            Reader::Gone => return Ok(Reader::Gone),
+            Reader::Reads if read == 0 => return Ok(Reader::Reads),
+            Reader::Reads => out.clear(),
         }
-        out.clear();
     }
 }
