@@ -160,6 +160,23 @@ async fn status_of_an_agent_that_never_ran_has_the_lsb_code_for_not_running() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn status_tells_processes_apart_where_there_are_several() {
+    let place = Workplace::empty();
+    place.write(
+        "agent_config.yaml",
+        "node: n1\nfleet: 6f1c2b5e-8d57-4a1e-9a3e-0b6a5d7c9e10\nsigning: unsigned\nbucket: {bucket: b}\nstate_folder: s\n",
+    );
+    place.write("s/agent.lock", "");
+    place.write("s/status.json", include_str!("../golden/heartbeat-processes.json"));
+    let shown = place.fleetagent(&["status"]).await.exits(3).out;
+    let rows: Vec<Vec<&str>> = shown.lines().skip(3).map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0][..4], ["shop", "checking", "1.4.2", "1.4.2"], "{shown}");
+    assert_eq!(rows[1], ["cache", "running"], "{shown}");
+    assert_eq!(rows[2], ["migrate", "completed"], "{shown}");
+    assert_eq!(rows[3], ["web", "backoff", "started", "again", "in", "30s"], "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agents_doctor_says_what_folders_are() {
     let place = Workplace::empty();
     place.write("file", "");

@@ -134,35 +134,3 @@ fn row(name: &CellName, cell: &CellReport) -> [Shown; 6] {
         waiting.or(fault).unwrap_or_default().into(),
     ]
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::output::Format;
-    use crate::model::document;
-
-    #[test]
-    fn processes_are_told_apart_where_there_are_several() {
-        let text = r#"{"schema":"fleetman/heartbeat/1","node":"n1","fleet":"6f1c2b5e-8d57-4a1e-9a3e-0b6a5d7c9e10",
-            "agent_version":"9","instance_id":"6f1c2b5e-8d57-4a1e-9a3e-0b6a5d7c9e10","sequence":1,
-            "started_at":"2026-01-02T03:04:05Z","reported_at":"2026-01-02T03:04:05Z","interval_secs":60,
-            "signing":"signed","cells":{
-                "api":{"phase":"up_to_date","state":{"state":"running"},"processes":{"main":{"state":"running"}}},
-                "shop":{"phase":"checking","state":{"state":"starting"},"processes":{
-                    "seed":{"state":"completed"},
-                    "web":{"state":"backoff","reason":"ended with \u001bexit code 3"}}}}}"#;
-        let beat: Heartbeat = document::parse(text.as_bytes()).unwrap();
-        let shown = table(&beat, Output::plain(Format::Table));
-        let rows: Vec<&str> = shown.lines().skip(1).collect();
-        assert_eq!(
-            rows,
-            [
-                "CELL    PHASE       DESIRED  CURRENT  STATE      REMARK",
-                "api     up_to_date  -        -        running",
-                "shop    checking    -        -        starting",
-                "  seed                                completed",
-                "  web                                 backoff    ended with \u{fffd}exit code 3",
-            ]
-        );
-    }
-}
