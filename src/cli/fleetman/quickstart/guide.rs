@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::model::CellId;
 use crate::model::heartbeat::{CellReport, Phase, RunningState};
 
 /// What there is, and what to try.
-pub(super) fn text(home: &Home, view: &FleetView, took: Duration) -> String {
+pub(super) fn text(home: &Home, sites: &BTreeMap<CellId, SocketAddr>, view: &FleetView, took: Duration) -> String {
     let mut text = String::new();
     let mut line = |line: &str| {
         // Writing into a String cannot fail.
@@ -21,10 +22,10 @@ pub(super) fn text(home: &Home, view: &FleetView, took: Duration) -> String {
     let synced = view.cells.iter().filter(|cell| cell.sync == Sync::Synced).count();
     line(&format!("\n{nodes} nodes, {synced} cells up to date, {:.1} s after the start.\n", took.as_secs_f64()));
     let states = cells(view);
-    let sites = &home.state.ports.sites;
-    for (cell, port) in Home::cells().iter().zip(sites) {
-        let state = states.get(cell).map_or("unknown", String::as_str);
-        line(&format!("  http://127.0.0.1:{port}/   {cell}: {state}"));
+    for cell in Home::cells() {
+        let state = states.get(&cell).map_or("unknown", String::as_str);
+        let site = sites.get(&cell).map_or("nowhere".to_owned(), |address| format!("http://{address}/"));
+        line(&format!("  {site}   {cell}: {state}"));
     }
     line(&format!("  http://127.0.0.1:{}/api/v1/cells   the API", home.state.ports.api));
 
@@ -36,8 +37,8 @@ pub(super) fn text(home: &Home, view: &FleetView, took: Duration) -> String {
     line("      # the pages follow: version 2");
     line(&format!("  {fleetman} rollback --manifest site --yes --wait"));
     line("      # and back again");
-    if let Some(port) = home.state.ports.sites.first() {
-        line(&format!("  kill -9 $(curl -s http://127.0.0.1:{port}/process/pid)"));
+    if let Some(address) = sites.values().next() {
+        line(&format!("  kill -9 $(curl -s http://{address}/process/pid)"));
         line("      # a service that is killed is back at once, as another process");
     }
     line(&format!("  {fleetman} status"));

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::ports;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::entropy;
@@ -52,16 +52,15 @@ pub(super) struct State {
     pub(super) fleet: Uuid,
     pub(super) access_key: String,
     pub(super) secret_key: String,
-    /// Where things listened last, so that addresses stay.
+    /// Where it listened last, so that addresses stay.
     pub(super) ports: Ports,
 }
 
-/// Where things listen on the loopback address.
+/// Where quickstart itself listens on the loopback address.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Ports {
     pub(super) api: u16,
     pub(super) store: u16,
-    pub(super) sites: Vec<u16>,
 }
 
 /// The folder, open.
@@ -93,12 +92,12 @@ struct AgentConfig<'a> {
 #[template(path = "quickstart_cells.yaml", escape = "none")]
 struct Cells {
     program: Quoted,
-    nodes: Vec<NodesCell>,
+    cells: Vec<Cell>,
 }
 
-struct NodesCell {
-    cell: CellId,
-    listen: Quoted,
+struct Cell {
+    id: CellId,
+    port: u16,
 }
 
 /// A path as YAML takes it whatever is in it.
@@ -142,11 +141,8 @@ impl Home {
         for (name, text) in SAMPLE {
             home.write_once(name, text)?;
         }
-        let nodes = Self::cells().into_iter().map(|cell| {
-            let listen = Quoted(home.listen_file(&cell.node));
-            NodesCell { cell, listen }
-        });
-        let cells = Cells { program: Quoted(home.path(PROGRAM)), nodes: nodes.collect() };
+        let cells = Self::cells().into_iter().zip(port + 1..).map(|(id, port)| Cell { id, port });
+        let cells = Cells { program: Quoted(home.path(PROGRAM)), cells: cells.collect() };
         home.write_once(CELLS, &rendered(cells.render())?)?;
         home.link_program()?;
         Ok(home)
@@ -174,11 +170,6 @@ impl Home {
         self.folder.join("nodes").join(node.as_str())
     }
 
-    /// What holds the address that the service of a node listens at.
-    fn listen_file(&self, node: &NodeName) -> PathBuf {
-        self.node_folder(node).join("listen")
-    }
-
     /// Versions name the program by a link, so that they outlive a move of the program.
     fn link_program(&self) -> Result<(), Failure> {
         let program = std::env::current_exe().map_err(local("finding", Path::new("this program")))?;
@@ -193,21 +184,24 @@ impl Home {
             .map_err(local("making", &link))
     }
 
-    /// Writes down where things listen now, in the state, in the configs and for the services.
+    /// Writes down where it listens now, in the state and in the configs.
     pub(super) fn settle(&mut self, ports: Ports) -> Result<(), Failure> {
         self.state.ports = ports;
         write_state(&self.folder, &self.state)?;
         let config = rendered(ControllerConfig { state: &self.state, bucket: BUCKET }.render())?;
         write_private(&self.path("controller_config.yaml"), &config)?;
-        for (id, port) in Self::cells().iter().zip(&self.state.ports.sites) {
+        for id in Self::cells() {
             let config = AgentConfig { state: &self.state, bucket: BUCKET, node: &id.node, key: self.key.public() };
             let folder = self.node_folder(&id.node);
             fs::create_dir_all(&folder).map_err(local("making", &folder))?;
             write_private(&folder.join("agent_config.yaml"), &rendered(config.render())?)?;
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
-            write_private(&self.listen_file(&id.node), &format!("{address}\n"))?;
         }
         Ok(())
+    }
+
+    /// What outlives the versions of a cell.
+    pub(super) fn data_folder(&self, cell: &CellId) -> PathBuf {
+        self.node_folder(&cell.node).join("state/data").join(cell.cell.as_str())
     }
 
     /// Writes a sample file unless it is there: people are told to edit these.
@@ -295,11 +289,8 @@ fn read_or_make_state(folder: &Path, port: u16) -> Result<State, Failure> {
                 fleet: entropy::uuid().map_err(local("asking for", Path::new("randomness")))?,
                 access_key: "quickstart".to_owned(),
                 secret_key: hex(&secret),
-                ports: Ports {
-                    api: port,
-                    store: port.saturating_add(NODES + 1),
-                    sites: (1..=NODES).map(|number| port.saturating_add(number)).collect(),
-                },
+                // Those between are the services'.
+                ports: Ports { api: port, store: port + ports::STEP - 1 },
             };
             write_state(folder, &state)?;
             Ok(state)

@@ -8,6 +8,7 @@ mod home;
 mod ports;
 mod site;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -29,12 +30,12 @@ use crate::controller::{
     Controller, ControllerError, FleetReader, FleetView, Guard, Health, PublishRequest, Sync, UploadOptions,
 };
 use crate::embedded::{EmbeddedError, Options, Server};
+use crate::model::heartbeat::RunningState;
 use crate::model::name::NameError;
-use crate::model::{DeploymentName, ManifestName, VersionName};
+use crate::model::{CellId, DeploymentName, ManifestName, VersionName};
 use crate::profiles::Program;
 use crate::recipe;
 use crate::store::in_full;
-use crate::supervise::detached::{Client, DetachedError};
 use crate::web;
 
 /// Try Fleetman: a whole fleet on this machine, in one process, without root.
@@ -56,7 +57,7 @@ pub(super) struct QuickstartArgs {
     /// Where everything is kept [default: ~/.local/state/fleetman/quickstart]
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
-    /// The first of five ports on 127.0.0.1; of one that is taken, the next free one is used
+    /// The first of five ports on 127.0.0.1; in place of one that is taken, one further up is used
     #[arg(long, default_value_t = 8400, value_parser = clap::value_parser!(u16).range(1..=65_400))]
     port: u16,
 }
@@ -64,8 +65,9 @@ pub(super) struct QuickstartArgs {
 /// How long the three cells may take to be up to date. It takes a second or two.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// How long the services of a quickstart that was killed are waited for.
-const GONE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a service that runs may take to say where it listens, and how often it is looked for.
+const ADDRESS_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_FOR_ADDRESS: Duration = Duration::from_millis(20);
 
 /// Between two looks at the fleet.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -102,17 +104,9 @@ impl Running {
     async fn start(home: &mut Home, context: &Context, ended: &CancellationToken) -> Result<Self, Failure> {
         let wanted = home.state.ports.clone();
         let server = start_store(home, wanted.store).await?;
-        let mut taken = vec![server.local_addr().port()];
-        former_ones_gone(home, context).await;
-        let mut sites = Vec::new();
-        for port in wanted.sites {
-            // Left again, for the service of a node to listen there.
-            let (_, port) = ports::listen(port, &taken).await?;
-            taken.push(port);
-            sites.push(port);
-        }
-        let (listener, api) = ports::listen(wanted.api, &taken).await?;
-        home.settle(Ports { api, store: server.local_addr().port(), sites })?;
+        let listener = ports::listen(wanted.api).await?;
+        let api = listener.local_addr().map_or(wanted.api, |address| address.port());
+        home.settle(Ports { api, store: server.local_addr().port() })?;
 
         let context = context.with_config(home.path("controller_config.yaml"));
         let controller = context.controller().await?;
@@ -133,7 +127,7 @@ impl Running {
             let config = AgentConfig::parse(&ConfigFile::read(&path)?)?;
             agents.push(config.open(&program, context.clock.clone()).await?);
         }
-        // From here on nothing fails any more: what they start has to be ended in order.
+        // Only now that nothing fails any more, because what they start has to be ended in order.
         for agent in agents {
             let ended = ended.clone();
             tasks.spawn(async move {
@@ -155,8 +149,9 @@ impl Running {
         started_at: DateTime<Utc>,
     ) -> Result<(), Failure> {
         let view = self.wait_until_ready(context, started_at).await?;
+        let sites = addresses(home, &view, context).await;
         let took = context.clock.monotonic().saturating_sub(began);
-        context.output.data(&guide::text(home, &view, took))?;
+        context.output.data(&guide::text(home, &sites, &view, took))?;
         let mut told = guide::cells(&view);
         let mut reader = FleetReader::default();
         loop {
@@ -206,21 +201,25 @@ impl Running {
     }
 }
 
-/// Waits until the services of a quickstart that was killed have ended, so that their addresses are free again. Those
-/// that take long keep theirs.
-async fn former_ones_gone(home: &Home, context: &Context) {
-    let all_gone = async {
-        for cell in Home::cells() {
-            let folder = home.node_folder(&cell.node).join("cells");
-            // One that is ending lets others in, and says nothing until it is gone.
-            while !matches!(Client::connect(&folder, cell.cell.as_str()).await, Err(DetachedError::NotThere { .. })) {
-                context.clock.sleep(LOOK_AGAIN).await;
-            }
+/// Where the services of the sample listen. Those of people's own do not say so, and are not waited for long.
+async fn addresses(home: &Home, view: &FleetView, context: &Context) -> BTreeMap<CellId, SocketAddr> {
+    let give_up_at = context.clock.monotonic() + ADDRESS_WITHIN;
+    loop {
+        let running = view.cells.iter().filter_map(|cell| match cell.report.as_ref()?.state {
+            RunningState::Running { pid, .. } => Some((&cell.cell, pid)),
+            _ => None,
+        });
+        let running: Vec<_> = running.collect();
+        let known = running.iter().filter_map(|&(cell, pid)| {
+            // What the process before it wrote tells nothing.
+            let process = site::read(&home.data_folder(cell)).filter(|process| Some(process.pid) == pid)?;
+            Some((cell.clone(), process.address))
+        });
+        let known: BTreeMap<_, _> = known.collect();
+        if known.len() == running.len() || context.clock.monotonic() > give_up_at {
+            return known;
         }
-    };
-    tokio::select! {
-        () = all_gone => {}
-        () = context.clock.sleep(GONE_WITHIN) => {}
+        context.clock.sleep(LOOK_FOR_ADDRESS).await;
     }
 }
 
@@ -267,7 +266,7 @@ fn sample_name<N: FromStr<Err = NameError>>(name: &str) -> Result<N, Failure> {
 
 /// The S3 server at the wanted port, or at the next free one.
 async fn start_store(home: &Home, port: u16) -> Result<Server, Failure> {
-    for port in ports::candidates(port, &[]) {
+    for port in ports::candidates(port) {
         let options = Options {
             root: home.path("store"),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),

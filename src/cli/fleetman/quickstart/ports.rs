@@ -1,4 +1,4 @@
-//! Ports of the loopback address: the wanted one, or the next that is free.
+//! Ports of the loopback address: the wanted one, or another that is free.
 
 use std::net::Ipv4Addr;
 
@@ -7,24 +7,27 @@ use tokio::net::TcpListener;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 
-/// The most ports that are tried beyond the wanted one.
-const NEXT_PORTS: u16 = 50;
+/// How many ports a quickstart has. What finds its own taken goes on in such steps, so that it takes none of the others.
+pub(super) const STEP: u16 = 5;
 
-/// The wanted port and those after it, without those that others got.
-pub(super) fn candidates(port: u16, given: &[u16]) -> impl Iterator<Item = u16> {
-    (port..=port.saturating_add(NEXT_PORTS)).filter(|port| !given.contains(port))
+/// How often it goes on.
+const STEPS: u16 = 20;
+
+/// The wanted port and those to try after it.
+pub(super) fn candidates(port: u16) -> impl Iterator<Item = u16> {
+    (0..STEPS).filter_map(move |step| port.checked_add(step * STEP))
 }
 
 pub(super) fn none_free(port: u16) -> Failure {
-    let message = format!("no port is free from {port} to {}", port.saturating_add(NEXT_PORTS));
-    Failure::new(Exit::Conflict, "no_port", message).help("--port names another one to begin with")
+    let message = format!("none of {STEPS} ports is free, from {port} on in steps of {STEP}");
+    Failure::new(Exit::Conflict, "no_port", message).help("--fresh with --port begins somewhere else")
 }
 
-/// Listens at the first candidate that is free; also says which one that is.
-pub(super) async fn listen(port: u16, given: &[u16]) -> Result<(TcpListener, u16), Failure> {
-    for port in candidates(port, given) {
+/// Listens at the first candidate that is free.
+pub(super) async fn listen(port: u16) -> Result<TcpListener, Failure> {
+    for port in candidates(port) {
         if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
-            return Ok((listener, port));
+            return Ok(listener);
         }
     }
     Err(none_free(port))
