@@ -173,6 +173,12 @@ async fn every_printed_command_works_as_it_stands_and_the_pages_change() {
     quickstart.run_printed("publish --manifest site --yes").await;
     quickstart.wait_for_pages("<h1>My own</h1>").await;
 
+    let listed = quickstart.run_printed("fleetagent ps").await;
+    assert!(listed.contains("site") && listed.contains("main") && listed.contains("running"), "{listed}");
+    let logged = quickstart.run_printed("fleetagent logs site").await;
+    let url = quickstart.sites().remove(0);
+    assert!(logged.starts_with(&format!("serving version 1 on {url}\nserving version 2 on {url}\n")), "{logged}");
+
     let status = quickstart.run_printed(" status").await;
     assert!(status.contains("3 active") && status.contains("3 synced"), "{status}");
     assert!(quickstart.run_printed("bucket ls").await.contains("cells/"));

@@ -29,7 +29,7 @@ pub(super) fn text(home: &Home, sites: &BTreeMap<CellId, SocketAddr>, view: &Fle
     }
     line(&format!("  http://127.0.0.1:{}/api/v1/cells   the API", home.state.ports.api));
 
-    let fleetman = program();
+    let fleetman = program("fleetman").unwrap_or_else(|| "fleetman".to_owned());
     let config = quoted(&home.path("controller_config.yaml"));
     line("\nTry it in another terminal:\n");
     line(&format!("  export FLEETMAN_CONFIG={config}"));
@@ -48,6 +48,13 @@ pub(super) fn text(home: &Home, sites: &BTreeMap<CellId, SocketAddr>, view: &Fle
     line(&format!("  edit {}", quoted(&folder.join("index.html"))));
     line(&format!("  {fleetman} upload site {}", quoted(&folder)));
     line(&format!("  {fleetman} publish --manifest site --yes --wait"));
+
+    if let (Some(fleetagent), Some(cell)) = (program("fleetagent"), Home::cells().first()) {
+        line("\nLook at a node as who is on it, without the bucket:\n");
+        line(&format!("  export FLEETAGENT_CONFIG={}", quoted(&home.agent_config(&cell.node))));
+        line(&format!("  {fleetagent} ps"));
+        line(&format!("  {fleetagent} logs {}", cell.cell));
+    }
 
     line("\nLook into the bucket, with this or any S3 tool:\n");
     line(&format!("  {fleetman} bucket ls"));
@@ -103,19 +110,22 @@ fn trouble(report: &CellReport) -> String {
     }
 }
 
-/// How people call this program from where they are.
-fn program() -> String {
-    let Ok(this) = std::env::current_exe() else { return "fleetman".to_owned() };
+/// How people call one of the programs from where they are; None if it does not lie beside this one.
+fn program(name: &str) -> Option<String> {
+    let this = std::env::current_exe().ok()?.with_file_name(name);
+    if !this.is_file() {
+        return None;
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path).map(|folder| folder.join("fleetman")).find(|file| file.is_file());
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
     let is_this = |file: PathBuf| file.canonicalize().is_ok_and(|file| file == this);
     if on_path.is_some_and(is_this) {
-        return "fleetman".to_owned();
+        return Some(name.to_owned());
     }
     let here = std::env::current_dir().unwrap_or_default();
     match this.strip_prefix(&here) {
-        Ok(below) if below.components().count() > 1 => quoted(below),
-        _ => quoted(&this),
+        Ok(below) if below.components().count() > 1 => Some(quoted(below)),
+        _ => Some(quoted(&this)),
     }
 }
 

@@ -170,6 +170,10 @@ impl Home {
         self.folder.join("nodes").join(node.as_str())
     }
 
+    pub(super) fn agent_config(&self, node: &NodeName) -> PathBuf {
+        self.node_folder(node).join("agent_config.yaml")
+    }
+
     /// Versions name the program by a link, so that they outlive a move of the program.
     fn link_program(&self) -> Result<(), Failure> {
         let program = std::env::current_exe().map_err(local("finding", Path::new("this program")))?;
@@ -194,7 +198,7 @@ impl Home {
             let config = AgentConfig { state: &self.state, bucket: BUCKET, node: &id.node, key: self.key.public() };
             let folder = self.node_folder(&id.node);
             fs::create_dir_all(&folder).map_err(local("making", &folder))?;
-            write_private(&folder.join("agent_config.yaml"), &rendered(config.render())?)?;
+            write_private(&self.agent_config(&id.node), &rendered(config.render())?)?;
         }
         Ok(())
     }

@@ -40,7 +40,7 @@ use crate::web;
 
 /// Try Fleetman: a whole fleet on this machine, in one process, without root.
 ///
-/// Starts an S3 server over a folder, a controller and three agents, deploys a small web site to each, and prints
+/// Starts an S3 server over a folder, a controller and three agents, runs a small web server on each node, and prints
 /// where to look and what to try. Ctrl-C ends all of it; the next quickstart goes on where this one was.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -123,8 +123,7 @@ impl Running {
         let program = Program::current().map_err(|error| Failure::local("finding this program", &error))?;
         let mut agents = Vec::new();
         for cell in Home::cells() {
-            let path = home.node_folder(&cell.node).join("agent_config.yaml");
-            let config = AgentConfig::parse(&ConfigFile::read(&path)?)?;
+            let config = AgentConfig::parse(&ConfigFile::read(&home.agent_config(&cell.node))?)?;
             agents.push(config.open(&program, context.clock.clone()).await?);
         }
         // Only now that nothing fails any more, because what they start has to be ended in order.
