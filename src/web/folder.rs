@@ -1,20 +1,19 @@
 //! A folder as a web site that tells which process serves it: what quickstart's sample cell runs.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::path::Path;
 
 use axum::http::{HeaderValue, header};
 use axum::routing::get;
 use axum::{Json, Router};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tower_http::services::ServeDir;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 /// Who serves a site.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Process {
     /// The node that it runs on.
     pub node: String,
@@ -24,8 +23,6 @@ pub struct Process {
     pub pid: u32,
     /// Since when it serves.
     pub since: DateTime<Utc>,
-    /// Where it listens.
-    pub address: SocketAddr,
 }
 
 /// Serves the files below `folder` on `listener` until `shutdown` completes; `process` at `/process`, and its id alone

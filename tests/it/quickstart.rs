@@ -229,10 +229,12 @@ async fn it_goes_on_where_it_was_until_it_is_told_to_start_over() {
     first.wait_for_pages("<h1>Version 2</h1>").await;
     let sites = first.sites();
 
-    let refused = command(&home).output().await.unwrap();
-    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(3), "{text}");
-    assert!(text.contains("running") && text.contains("--ephemeral"), "{text}");
+    for args in [&[][..], &["--fresh"]] {
+        let refused = command(&home).args(args).output().await.unwrap();
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(3), "{text}");
+        assert!(text.contains("running") && text.contains("--ephemeral"), "{text}");
+    }
 
     // Killed, it loses nothing, and the next one waits for what it left.
     first.child.start_kill().unwrap();
@@ -280,6 +282,15 @@ async fn a_port_that_was_taken_meanwhile_is_passed_over_without_a_new_version() 
     again.wait_for_pages("<h1>Version 1</h1>").await;
     let history = again.fleetman(&["history", "n2/site", "-o", "json"]).await.exits(0).json();
     assert_eq!(history.as_array().unwrap().len(), 1, "{history}");
+
+    // Another wish counts, not what was taken in place of the one before.
+    let cells = home.join("cells.yaml");
+    let moved = std::fs::read_to_string(&cells).unwrap();
+    let moved = moved.replace(&format!("port: {}", base + 2), &format!("port: {}", base + 12));
+    std::fs::write(&cells, moved).unwrap();
+    again.fleetman(&["apply", "-f", cells.to_str().unwrap()]).await.exits(0);
+    again.fleetman(&["publish", "n2/site", "--deployment", "1", "--yes", "--wait"]).await.exits(0);
+    wait_for(async || shows(&url(base + 12), "<h1>Version 1</h1>").await, "the new address").await;
     again.end().await;
 }
 

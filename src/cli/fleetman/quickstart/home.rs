@@ -1,12 +1,14 @@
 //! The folder that a quickstart lives in.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use askama::Template;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -70,6 +72,8 @@ pub(super) struct Home {
     pub(super) key: PrivateKey,
     /// Removes the folder with everything in it at the end.
     ephemeral: Option<TempDir>,
+    /// Held so that no other quickstart uses the folder.
+    _lock: File,
 }
 
 #[derive(Template)]
@@ -135,9 +139,14 @@ impl Home {
         }
         make_folder(&folder)?;
         let folder = fs::canonicalize(&folder).map_err(local("finding", &folder))?;
+        if folder.to_str().is_none() {
+            let message = format!("{} is not UTF-8, as the names of folders in documents are", folder.display());
+            return Err(Failure::usage(message).help("--folder names another folder"));
+        }
+        let lock = lock(&folder)?;
         let state = read_or_make_state(&folder, port)?;
         let key = read_or_make_key(&folder.join("signing.key"))?;
-        let home = Self { folder, state, key, ephemeral: temporary };
+        let home = Self { folder, state, key, ephemeral: temporary, _lock: lock };
         for (name, text) in SAMPLE {
             home.write_once(name, text)?;
         }
@@ -245,9 +254,24 @@ fn remove_ours(folder: &Path) -> Result<(), Failure> {
         if !folder.join(Home::MARKER).is_file() {
             return Err(not_ours(folder));
         }
+        let _lock = lock(folder)?;
         fs::remove_dir_all(folder).map_err(local("removing", folder))?;
     }
     Ok(())
+}
+
+/// Takes a folder until what is returned is dropped.
+fn lock(folder: &Path) -> Result<File, Failure> {
+    let file = File::open(folder).map_err(local("opening", folder))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => {
+            let message = format!("a quickstart is running in {} already", folder.display());
+            let help = "end it with Ctrl-C, or use --folder or --ephemeral for a second one";
+            Err(Failure::new(Exit::Conflict, "running", message).help(help))
+        }
+        Err(error) => Err(local("locking", folder)(error.into())),
+    }
 }
 
 fn not_ours(folder: &Path) -> Failure {

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::home::{BUCKET, CELLS, Home, MANIFEST, Ports};
+use self::site::Listening;
 pub(super) use self::site::{ServeFolderArgs, serve as serve_folder};
 use super::context::Context;
 use crate::cli::exit::Exit;
@@ -211,8 +212,8 @@ async fn addresses(home: &Home, view: &FleetView, context: &Context) -> BTreeMap
         let running: Vec<_> = running.collect();
         let known = running.iter().filter_map(|&(cell, pid)| {
             // What the process before it wrote tells nothing.
-            let process = site::read(&home.data_folder(cell)).filter(|process| Some(process.pid) == pid)?;
-            Some((cell.clone(), process.address))
+            let listening = Listening::read(&home.data_folder(cell)).filter(|listening| Some(listening.pid) == pid)?;
+            Some((cell.clone(), listening.address))
         });
         let known: BTreeMap<_, _> = known.collect();
         if known.len() == running.len() || context.clock.monotonic() > give_up_at {
@@ -276,11 +277,6 @@ async fn start_store(home: &Home, port: u16) -> Result<Server, Failure> {
         match Server::start(options).await {
             Ok(server) => return Ok(server),
             Err(EmbeddedError::PortTaken { .. }) => {}
-            Err(error @ EmbeddedError::InUse { .. }) => {
-                let message = format!("a quickstart is running in {} already", home.folder().display());
-                let help = format!("end it with Ctrl-C, or use --folder or --ephemeral for a second one ({error})");
-                return Err(Failure::new(Exit::Conflict, "running", message).help(help));
-            }
             Err(error) => return Err(Failure::new(Exit::Internal, "store", in_full(&error))),
         }
     }

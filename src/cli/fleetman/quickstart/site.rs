@@ -1,16 +1,17 @@
 //! The sample's service: a web server on the files of a version, as a verb that nobody types.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
 
 use super::super::context::Context;
 use super::ports;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::interrupt;
-use crate::store::in_full;
 use crate::web::folder::{self, Process};
 
 /// Serve a folder as a web site, as the sample cell of quickstart does.
@@ -32,33 +33,43 @@ pub(in super::super) struct ServeFolderArgs {
     data: PathBuf,
 }
 
-/// What is in a data folder.
-const FILE: &str = "process.json";
+/// What the process that listened last left in the data folder.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Listening {
+    pub(super) pid: u32,
+    /// Where it was to listen.
+    wanted: u16,
+    /// Where it did.
+    pub(super) address: SocketAddr,
+}
+
+impl Listening {
+    const FILE: &'static str = "listening.json";
+
+    pub(super) fn read(data: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(data.join(Self::FILE)).ok()?).ok()
+    }
+
+    fn write(&self, data: &Path) -> Result<(), Failure> {
+        let (path, new) = (data.join(Self::FILE), data.join("listening.new"));
+        let written = serde_json::to_vec(self).map_err(std::io::Error::from).and_then(|bytes| fs::write(&new, bytes));
+        let written = written.and_then(|()| fs::rename(&new, &path));
+        written.map_err(|error| Failure::local(format!("writing {}", path.display()), &error))
+    }
+}
 
 pub(in super::super) async fn serve(args: ServeFolderArgs, context: &Context) -> Result<Exit, Failure> {
+    let ServeFolderArgs { folder, port: wanted, node, version, data } = args;
     let ended = interrupt::watch()?;
-    // Where the process before it was, so that addresses stay.
-    let port = read(&args.data).map_or(args.port, |before| before.address.port());
-    let listener = ports::listen(port).await?;
+    // Addresses stay, also those that were not the first choice.
+    let before = Listening::read(&data).filter(|before| before.wanted == wanted);
+    let listener = ports::listen(before.map_or(wanted, |before| before.address.port())).await?;
     let address = listener.local_addr().map_err(|error| Failure::local("asking for its address", &error))?;
-    let ServeFolderArgs { folder, node, version, data, port: _ } = args;
     context.output.data(&format!("serving version {version} on http://{address}/"))?;
-    let process = Process { node, version, pid: std::process::id(), since: context.clock.now(), address };
-    write(&data, &process)?;
+    let pid = std::process::id();
+    Listening { pid, wanted, address }.write(&data)?;
+    let process = Process { node, version, pid, since: context.clock.now() };
     let serving = folder::serve(&folder, process, listener, ended.cancelled_owned());
     serving.await.map_err(|error| Failure::local("serving a folder", &error))?;
     Ok(Exit::Ok)
-}
-
-/// What the process that listened last wrote about itself.
-pub(super) fn read(data: &Path) -> Option<Process> {
-    serde_json::from_slice(&fs::read(data.join(FILE)).ok()?).ok()
-}
-
-fn write(data: &Path, process: &Process) -> Result<(), Failure> {
-    let (path, new) = (data.join(FILE), data.join("process.new"));
-    let text =
-        serde_json::to_string(process).map_err(|error| Failure::new(Exit::Internal, "process", in_full(&error)))?;
-    let written = fs::write(&new, text).and_then(|()| fs::rename(&new, &path));
-    written.map_err(|error| Failure::local(format!("writing {}", path.display()), &error))
 }
