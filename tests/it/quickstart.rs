@@ -275,10 +275,15 @@ async fn a_port_that_was_taken_meanwhile_is_passed_over_without_a_new_version() 
     let home = folder.path().join("home");
     let base = ports();
     Quickstart::start(&home, &["--port", &base.to_string()]).await.end().await;
-    let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, base + 2)).unwrap();
-    let again = Quickstart::start(&home, &[]).await;
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, base + 2)).unwrap();
     let url = |port: u16| format!("http://127.0.0.1:{port}/");
-    assert_eq!(again.sites(), [url(base + 1), url(base + 7), url(base + 3)], "{}", again.said);
+    let sites = [url(base + 1), url(base + 7), url(base + 3)];
+    let again = Quickstart::start(&home, &[]).await;
+    assert_eq!(again.sites(), sites, "{}", again.said);
+    again.end().await;
+    drop(taken);
+    let again = Quickstart::start(&home, &[]).await;
+    assert_eq!(again.sites(), sites, "addresses stay");
     again.wait_for_pages("<h1>Version 1</h1>").await;
     let history = again.fleetman(&["history", "n2/site", "-o", "json"]).await.exits(0).json();
     assert_eq!(history.as_array().unwrap().len(), 1, "{history}");

@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use clap::Args;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,12 +27,12 @@ use crate::cli::failure::Failure;
 use crate::cli::interrupt;
 use crate::config::{AgentConfig, ConfigFile};
 use crate::controller::{
-    Controller, ControllerError, FleetReader, FleetView, Guard, Health, PublishRequest, Sync, UploadOptions,
+    Controller, ControllerError, FleetReader, FleetView, Guard, Health, NodeView, PublishRequest, Sync, UploadOptions,
 };
 use crate::embedded::{EmbeddedError, Options, Server};
 use crate::model::heartbeat::RunningState;
 use crate::model::name::NameError;
-use crate::model::{CellId, DeploymentName, ManifestName, VersionName};
+use crate::model::{CellId, DeploymentName, ManifestName, NodeName, VersionName};
 use crate::profiles::Program;
 use crate::recipe;
 use crate::store::in_full;
@@ -74,13 +73,13 @@ const LOOK_FOR_ADDRESS: Duration = Duration::from_millis(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(args: QuickstartArgs, context: &Context) -> Result<Exit, Failure> {
-    let (began, started_at) = (context.clock.monotonic(), context.clock.now());
+    let began = context.clock.monotonic();
     // Watched before anything is started, so that a signal that comes early is not lost.
     let ended = interrupt::watch()?;
     let mut home = Home::open(args.folder, args.fresh, args.ephemeral, args.port)?;
     let fleet = Running::start(&mut home, context, &ended).await?;
     let result = tokio::select! {
-        result = fleet.use_it(&home, context, began, started_at) => result,
+        result = fleet.use_it(&home, context, began) => result,
         () = ended.cancelled() => Ok(()),
     };
     fleet.stop(context).await;
@@ -99,6 +98,8 @@ struct Running {
     /// The agents and the API, until `ended`.
     tasks: JoinSet<Result<(), Failure>>,
     ended: CancellationToken,
+    /// The last heartbeats of the agents before these.
+    before: BTreeMap<NodeName, u64>,
 }
 
 impl Running {
@@ -114,6 +115,7 @@ impl Running {
         controller.init().await?;
         // Before the agents, so that their first look finds what to deploy.
         prepare(&controller, home).await?;
+        let before = heartbeats(&FleetReader::default().refresh(&controller).await?);
         let mut tasks = JoinSet::new();
         let ended = ended.child_token();
         let (looker, clock, until) = (context.looker().await?, context.clock.clone(), ended.clone());
@@ -137,18 +139,12 @@ impl Running {
                 Ok(ended?)
             });
         }
-        Ok(Self { server, controller, tasks, ended })
+        Ok(Self { server, controller, tasks, ended, before })
     }
 
     /// Waits until all is up, tells what there is, then tells every change.
-    async fn use_it(
-        &self,
-        home: &Home,
-        context: &Context,
-        began: Duration,
-        started_at: DateTime<Utc>,
-    ) -> Result<(), Failure> {
-        let view = self.wait_until_ready(context, started_at).await?;
+    async fn use_it(&self, home: &Home, context: &Context, began: Duration) -> Result<(), Failure> {
+        let view = self.wait_until_ready(context).await?;
         let sites = addresses(home, &view, context).await;
         let took = context.clock.monotonic().saturating_sub(began);
         context.output.data(&guide::text(home, &sites, &view, took))?;
@@ -167,15 +163,17 @@ impl Running {
     }
 
     /// Waits until every agent of this run has reported, and no cell lags behind what is wanted or is on its way up.
-    async fn wait_until_ready(&self, context: &Context, started_at: DateTime<Utc>) -> Result<FleetView, Failure> {
+    async fn wait_until_ready(&self, context: &Context) -> Result<FleetView, Failure> {
         let mut reader = FleetReader::default();
         let began = context.clock.monotonic();
         loop {
             let view = reader.refresh(&self.controller).await?;
-            let reported = view.nodes.iter().filter(|node| {
-                node.heartbeat.as_ref().is_some_and(|beat| beat.started_at >= crate::clock::to_seconds(started_at))
-            });
-            let is_settled = reported.count() == Home::cells().len()
+            let heard = heartbeats(&view);
+            let is_heard = |cell: &CellId| {
+                let sequence = heard.get(&cell.node);
+                sequence.is_some() && sequence != self.before.get(&cell.node)
+            };
+            let is_settled = Home::cells().iter().all(is_heard)
                 && view.cells.iter().all(|cell| {
                     cell.sync == Sync::Synced && !matches!(cell.health, Health::Starting | Health::Unknown)
                 });
@@ -199,6 +197,12 @@ impl Running {
         }
         self.server.shutdown().await;
     }
+}
+
+/// The number of each node's last heartbeat.
+fn heartbeats(view: &FleetView) -> BTreeMap<NodeName, u64> {
+    let heartbeat = |node: &NodeView| Some((node.node.clone(), node.heartbeat.as_ref()?.sequence));
+    view.nodes.iter().filter_map(heartbeat).collect()
 }
 
 /// Where the services of the sample listen. Those of people's own do not say so, and are not waited for long.
