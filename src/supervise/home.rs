@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -144,7 +144,7 @@ impl Home {
         let remembered = Remembered { boot_id: self.boot_id.clone(), processes };
         let new = self.run.join(format!("{STATE}.new"));
         let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
-        serde_json::to_writer(&mut file, &remembered)?;
+        file.write_all(&serde_json::to_vec(&remembered)?)?;
         fs::rename(&new, self.run.join(STATE))
     }
 
