@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use serde::{Deserialize, Serialize};
 
 use super::definition::{ProcessDef, check_name};
@@ -89,7 +89,7 @@ impl Home {
     /// while anything has it open.
     pub(super) fn pipe(&self, process: &str) -> Result<(OwnedFd, (u64, u64)), SupervisorError> {
         let path = self.pipe_path(process);
-        match rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR) {
+        match rustix::fs::mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(at("making", &path)(error.into())),
         }
@@ -145,7 +145,7 @@ impl Home {
         let new = self.run.join(format!("{STATE}.new"));
         let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
         file.write_all(&serde_json::to_vec(&remembered)?)?;
-        fs::rename(&new, self.run.join(STATE))
+        replace(&new, &self.run.join(STATE))
     }
 
     /// Removes what `process` had here; its logs stay.
@@ -155,6 +155,16 @@ impl Home {
                 tracing::warn!(file = %path.display(), %error, "a file of a removed process stays behind");
             }
         }
+    }
+}
+
+/// Puts `new` in the place of `path`, so that at any time one or the other is there, whole. A plain rename over a file
+/// would make ext4 write the new one to the disk first, which a process that is to be started again would wait for.
+fn replace(new: &Path, path: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, new, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => fs::remove_file(new),
+        // There was none before, or the file system cannot exchange files.
+        Err(_) => fs::rename(new, path),
     }
 }
 
@@ -196,4 +206,21 @@ fn absent_is_fine(error: io::Error) -> io::Result<()> {
 
 pub(super) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> SupervisorError + 'a {
     move |source| SupervisorError::Disk { doing, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whether_or_not_there_was_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (new, path) = (folder.path().join("new"), folder.path().join("state"));
+        for text in ["one", "two"] {
+            fs::write(&new, text).unwrap();
+            replace(&new, &path).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            assert!(!new.exists());
+        }
+    }
 }
