@@ -64,8 +64,9 @@
 //!   never runs twice.
 //! - **A supervisor may die.** If the program that supervises is killed, what it runs goes on. The next supervisor on
 //!   the same folder takes it over, by pid, start time and boot, when it is told to
-//!   [start](Supervisor::start_service) or [resume](Supervisor::resume_service) the service. What ended meanwhile did
-//!   so with [`Exit::Unknown`], which counts as badly. A lock keeps two supervisors from running one service.
+//!   [start](Supervisor::start_service) or [resume](Supervisor::resume_service) the service. Only who started a process
+//!   learns its exit code: what was taken over, or ended meanwhile, ends with [`Exit::Unknown`], which counts as badly.
+//!   A lock keeps two supervisors from running one service.
 //! - **No signal hits a stranger.** Processes are held by descriptors, and a pid that was given to another process is
 //!   noticed.
 //! - **Output is not lost.** Standard output and error are one named pipe, which the process itself holds open. While no
