@@ -106,6 +106,22 @@
 //!   supervisor under which it was orphaned, if that [adopts orphans](SupervisorConfig::adopt_orphans), and ends with
 //!   the last process that it can have come from. What runs as another user than a supervisor that is not root is not
 //!   found once it is out of the session and has lost its ancestors.
+//!
+//! # Figures
+//! What `cargo bench --bench supervisor` printed on a machine with 4 cores (AMD EPYC, Linux 6.18, ext4) and other work:
+//!
+//! | | `fleetagent supervise` | systemd 252 | supervisord 4.2.5 | `cat pipe > file` |
+//! |---|---|---|---|---|
+//! | a killed process is up again after (median) | 0.62 ms | 1.60 ms | 1005 ms | |
+//! | memory of one that runs one process (Pss) | 7708 KiB | | 29030 KiB | |
+//! | memory of each of ten (Pss) | 2004 KiB | | | |
+//! | of that in no file (private dirty) | 1270 KiB | | 19972 KiB | |
+//! | 1 GiB of output into a file | 2721 MiB/s | | | 2212 MiB/s |
+//!
+//! Most of the memory is the pages of a large program, of which the agent and all supervisors of a machine share one
+//! copy; most of the rest is the tables of that program that are relocated when it starts. A program that is only a
+//! supervisor, as `examples/supervisor.rs` built with `--release` and this feature alone, had a Pss of 2670 KiB, and
+//! 360 KiB in no file.
 
 mod begin;
 mod cgroup;
