@@ -108,6 +108,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_in_groups_below_is_in_it_and_what_moves_is_not_taken_for_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let group = Cgroup { folder: folder.path().join("g") };
+        let write = |path: &str, text: &str| fs::write(group.folder.join(path), text).unwrap();
+        assert_eq!(group.members().unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::create_dir_all(group.folder.join("a/b")).unwrap();
+        write("cgroup.procs", "1\n2\n");
+        write("a/b/cgroup.procs", "3\n");
+        write("cgroup.events", "populated 1\nfrozen 0\n");
+        assert_eq!(group.members().unwrap(), [1, 2, 3]);
+        write("cgroup.procs", "");
+        write("a/b/cgroup.procs", "");
+        assert_eq!(group.members().unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        write("cgroup.events", "populated 0\nfrozen 0\n");
+        assert_eq!(group.members().unwrap(), [0; 0]);
+    }
+
+    #[test]
     fn the_own_group_is_found_wherever_it_is_mounted() {
         let pure = "24 1 0:22 / /proc rw - proc proc rw\n30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n";
         let own = "0::/system.slice/web.service\n";

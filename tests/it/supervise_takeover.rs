@@ -152,7 +152,7 @@ fn reorder(shims: &Shims, change: impl FnOnce(&mut Orders)) {
 async fn a_definition_that_changed_meanwhile_restarts_what_changed_and_ends_what_is_gone() {
     let shims = Shims::new();
     let folder = shims.folder.path();
-    let all = ["same", "changed", "gone", "unwritten"].map(|name| (name, noted(folder, name)));
+    let all = ["same", "changed", "gone", "dead", "unwritten"].map(|name| (name, noted(folder, name)));
     let supervisor = shims.start("s", &[]);
     shims.client("s").await.apply(up("1", service(&all))).await.unwrap();
     let mut pids = BTreeMap::new();
@@ -160,9 +160,12 @@ async fn a_definition_that_changed_meanwhile_restarts_what_changed_and_ends_what
         pids.insert(*name, pid(&shims, name).await);
     }
     killed(supervisor).await;
+    kill(pids["dead"]);
+    wait_for(async || !lives(pids["dead"]), "its end").await;
     reorder(&shims, |orders| {
         let processes = &mut orders.service.processes;
         processes.remove("gone");
+        processes.remove("dead");
         processes.remove("unwritten");
         processes.get_mut("changed").unwrap().env.insert("MORE".into(), "1".into());
         processes.insert("new".into(), noted(folder, "new"));
@@ -179,6 +182,7 @@ async fn a_definition_that_changed_meanwhile_restarts_what_changed_and_ends_what
     shims.until_state("s", "new", "running").await;
     assert_eq!(pid(&shims, "same").await, pids["same"]);
     assert!(!lives(pids["gone"]) && !lives(pids["unwritten"]));
+    assert_eq!((starts(folder, "gone"), starts(folder, "dead")), (1, 1));
     let report = report(&shims).await.service.unwrap();
     assert_eq!(report.processes.keys().collect::<Vec<_>>(), ["changed", "new", "same"]);
     assert!(!shims.run("s").join("gone.pid").exists() && !shims.run("s").join("unwritten.pid").exists());

@@ -30,6 +30,21 @@ async fn what_it_says_last_is_there_when_it_is_said_to_have_ended() {
 }
 
 #[tokio::test]
+async fn what_is_still_in_the_pipe_at_an_end_is_read_before_the_end_is_told() {
+    let bench = Bench::new();
+    let whole = "perl -e 'syswrite(STDOUT, (\"x\" x 900000) . \"\\n$ARGV[0]\\n\")' last";
+    bench.start(ProcessDef { kind: Kind::Task, autostart: false, ..sh(whole) }).await.unwrap();
+    for round in 1..=20 {
+        bench.supervisor.start_process("s", "p").await.unwrap();
+        bench.until_state("p", "completed").await;
+        let log = || bench.supervisor.get_output("s", "p").unwrap().log_files().unwrap();
+        let logged: u64 = log().files().iter().map(|file| file.bytes).sum();
+        assert_eq!(logged, round * 900_006);
+    }
+    bench.shutdown().await;
+}
+
+#[tokio::test]
 async fn the_environment_is_what_the_definition_says_and_the_mark() {
     let bench = Bench::new();
     std::fs::write(bench.folder.path().join("secret"), "A=1\nTOKEN=s3 cret\n").unwrap();
