@@ -86,12 +86,12 @@ impl Reaper {
         if trees.iter().any(|other| other != mark) {
             return BTreeSet::new();
         }
-        let me = rustix::process::getpid().as_raw_pid();
         // What the program starts for itself is in its own session, into which nothing comes that was started here.
-        let Ok(own) = rustix::process::getsid(None) else { return BTreeSet::new() };
+        // Read where those of the others are: it is 0 where the session's leader is outside of a container.
+        let Ok(Some(me)) = Stat::read(rustix::process::getpid().as_raw_pid()) else { return BTreeSet::new() };
         let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let is_stray =
-            |stat: &&Stat| stat.parent == me && stat.session != own.as_raw_pid() && !waiting.contains_key(&stat.pid);
+            |stat: &&Stat| stat.parent == me.pid && stat.session != me.session && !waiting.contains_key(&stat.pid);
         all.iter().filter(is_stray).map(|stat| stat.pid).collect()
     }
 

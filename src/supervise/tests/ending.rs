@@ -96,24 +96,31 @@ async fn a_service_that_cannot_be_prepared_is_not_begun_with() {
     bench.shutdown().await;
 }
 
-/// A test of this binary in a process of its own: it changes things that other tests share.
-fn alone(test: &str) -> std::process::Output {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+/// A test of this binary succeeds in a process of its own: it changes things that other tests share.
+fn succeeds_alone(mut command: Command, test: &str) {
     command.args(["--exact", &format!("supervise::tests::ending::{test}"), "--include-ignored", "--nocapture"]);
-    command.stdin(Stdio::null()).output().unwrap()
+    let child = command.stdin(Stdio::null()).output().unwrap();
+    let said = [child.stdout, child.stderr].concat();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&said));
 }
 
 #[test]
 fn what_the_program_started_by_itself_is_no_orphan() {
-    let child = alone("has_a_child_of_its_own");
-    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    let me = std::env::current_exe().unwrap();
+    succeeds_alone(Command::new(&me), "has_a_child_of_its_own");
+    // In a container it is in a session that has no number there, if it was begun outside of it.
+    if rustix::process::geteuid().is_root() {
+        let mut contained = Command::new("unshare");
+        contained.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(&me);
+        succeeds_alone(contained, "has_a_child_of_its_own");
+    }
 }
 
 #[tokio::test]
 #[ignore = "adopts orphans for its whole process; run by another test"]
 async fn has_a_child_of_its_own() {
     let bench = Bench::with(|config| config.adopt_orphans = true);
-    let mut own = Command::new("sleep").arg("1000").spawn().unwrap();
+    let mut own = Command::new("sleep").arg("1000").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let orphan = "(env -i setsid perl -e 'open(my $f, \">\", $ARGV[0]); print $f $$; close $f; sleep 1000' \"$PWD/away\" >/dev/null 2>&1 &); exec sleep 1000";
     let stop = Stop { timeout_ms: 50, ..Stop::default() };
     let def = ProcessDef { working_dir: Some(bench.folder.path().into()), stop, ..sh(orphan) };
