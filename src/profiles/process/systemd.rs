@@ -42,12 +42,13 @@ async fn ask(program: &str, arguments: Vec<OsString>, clock: &SharedClock) -> io
     command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
     command.stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::select! {
-        output = command.output() => output.map_err(|error| io::Error::new(error.kind(), format!("running {program}: {error}")))?,
+        output = command.output() => output,
         () = clock.sleep(ENDS_WITHIN) => {
-            let message = format!("{program} has not ended within {} s", ENDS_WITHIN.as_secs());
-            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+            let message = format!("it has not ended within {} s", ENDS_WITHIN.as_secs());
+            Err(io::Error::new(io::ErrorKind::TimedOut, message))
         }
     };
+    let output = output.map_err(|error| io::Error::new(error.kind(), format!("running {program}: {error}")))?;
     if output.status.success() {
         return Ok(());
     }
