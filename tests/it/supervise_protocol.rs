@@ -130,9 +130,11 @@ async fn a_supervisor_of_the_previous_version_is_watched_and_followed_all_the_sa
     client.stop_process("web").await.unwrap();
     assert!(!lives(before));
     client.start_process("web").await.unwrap();
+    // What is ended before it could speak says nothing.
+    wait_for(async || client.output("web").await.unwrap() == b"one\ntwo\none\n", "output").await;
     client.restart_process("web").await.unwrap();
+    wait_for(async || client.output("web").await.unwrap() == b"one\ntwo\none\none\n", "output").await;
     client.kill_process("web").await.unwrap();
-    assert_eq!(client.output("web").await.unwrap(), b"one\ntwo\none\none\n");
     client.stop().await.unwrap();
     assert!(shim::ended(&mut supervisor).await.success());
     let mut last = shim::within(watch.next(), "a report").await;
