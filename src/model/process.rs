@@ -44,7 +44,7 @@ pub struct Process {
     /// Whether it is started with the cell, and not only when somebody asks for it.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub autostart: bool,
-    /// What tells it to read its configuration again; a reload restarts it if absent.
+    /// What tells it to read its configuration again; it can only be restarted if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload_signal: Option<StopSignal>,
 }

@@ -66,6 +66,12 @@ pub enum SupervisorError {
         /// The process.
         process: String,
     },
+    /// Its definition has no [`reload_signal`](super::ProcessDef::reload_signal): it can only be restarted.
+    #[error("process {process} has no reload signal, so it can only be restarted")]
+    NoReloadSignal {
+        /// The process.
+        process: String,
+    },
     /// The supervisor has ended.
     #[error("the supervisor has ended")]
     Ended,

@@ -277,18 +277,17 @@ impl Supervisor {
         self.service(service)?.tell(process, Command::Restart).await
     }
 
-    /// Lets a process read its configuration anew: by its [`reload_signal`](ProcessDef::reload_signal), or else by a
-    /// restart.
+    /// Tells a process to read its configuration anew, by its [`reload_signal`](ProcessDef::reload_signal). Whether it
+    /// does is not known here.
     ///
     /// # Errors
-    /// [`SupervisorError::NotRunning`] if it cannot be sent its signal, or as for [`Supervisor::restart_process`].
+    /// [`SupervisorError::NoReloadSignal`], [`SupervisorError::NotRunning`], or there is no such process.
     pub async fn reload_process(&self, service: &str, process: &str) -> Result<(), SupervisorError> {
         let found = self.service(service)?;
+        found.process(process)?;
         let signal = found.made_of.lock().await.processes.get(process).and_then(|def| def.reload_signal);
-        match signal {
-            Some(signal) => found.tell(process, |reply| Command::Signal(signal, reply)).await,
-            None => found.tell(process, Command::Restart).await,
-        }
+        let signal = signal.ok_or_else(|| SupervisorError::NoReloadSignal { process: process.to_owned() })?;
+        found.tell(process, |reply| Command::Signal(signal, reply)).await
     }
 
     /// Ends a process and all that it started with SIGKILL, at once. It stays stopped.

@@ -50,7 +50,7 @@ pub struct Processes {
     /// How it is ended.
     #[serde(default)]
     pub stop: Stop,
-    /// The signal that makes it read its configuration again; a reload restarts it if left out.
+    /// The signal that makes it read its configuration again; it can only be restarted if left out.
     pub reload_signal: Option<Signal>,
 }
 
@@ -95,7 +95,7 @@ pub struct Process {
     /// How it is ended.
     #[serde(default)]
     pub stop: Stop,
-    /// The signal that makes it read its configuration again; a reload restarts it if left out.
+    /// The signal that makes it read its configuration again; it can only be restarted if left out.
     pub reload_signal: Option<Signal>,
 }
 

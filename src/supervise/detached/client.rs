@@ -165,10 +165,11 @@ impl Client {
         self.tell(Ask::Restart { process: process.to_owned() }).await
     }
 
-    /// Lets a process read its configuration anew: by its reload signal, or else by a restart.
+    /// Tells a process to read its configuration anew, by its reload signal.
     ///
     /// # Errors
-    /// As for [`Client::start_process`]; supervisors before version 2 of the protocol refuse.
+    /// As for [`Client::start_process`]. A process without a reload signal is refused as `no_reload_signal`, and
+    /// everything is as `unknown_request` by supervisors before version 2 of the protocol.
     pub async fn reload_process(&mut self, process: &str) -> Result<(), DetachedError> {
         self.tell(Ask::Reload { process: process.to_owned() }).await
     }

@@ -455,6 +455,7 @@ fn refused(error: &SupervisorError) -> Answer {
         SupervisorError::Overruled { .. } => "overruled",
         SupervisorError::Unkillable { .. } => "unkillable",
         SupervisorError::NotRunning { .. } => "not_running",
+        SupervisorError::NoReloadSignal { .. } => "no_reload_signal",
         SupervisorError::Ended => "ended",
         SupervisorError::Disk { .. } => "io",
     };

@@ -258,8 +258,11 @@ async fn a_reload_touches_only_what_changed() {
     assert!(!lives(before["gone"].state.pid().unwrap()));
     bench.supervisor.reload_process("s", "told").await.unwrap();
     bench.until_said("told", "hup told\nhup told").await;
-    bench.supervisor.reload_process("s", "more").await.unwrap();
-    assert_ne!(bench.status("more").state.pid(), after["more"].state.pid(), "without a signal it is restarted");
+    let refused = bench.supervisor.reload_process("s", "more").await.unwrap_err();
+    assert_eq!(refused.to_string(), "process more has no reload signal, so it can only be restarted");
+    assert_eq!(bench.status("more").state, after["more"].state, "{refused}");
+    let absent = bench.supervisor.reload_process("s", "gone").await.unwrap_err();
+    assert!(matches!(absent, SupervisorError::NoProcess { .. }), "{absent}");
     // The new restart policy holds for the process that was not restarted.
     proc::Stat::read(after["same"].state.pid().unwrap())
         .unwrap()
