@@ -7,7 +7,7 @@ use std::process::Command;
 
 use chrono::{DateTime, Utc};
 use fleetman::supervise::detached::Client;
-use fleetman::supervise::{ProcessDef, Restart, RestartPolicy, Run};
+use fleetman::supervise::{ProcessDef, Restart, RestartPolicy, Run, SignalName};
 use serde_json::Value;
 
 use crate::support::cells::{Node, config, shell, task};
@@ -139,6 +139,73 @@ async fn a_process_is_stopped_started_and_restarted_by_hand() {
     assert_eq!(table.out, "CELL  PROCESS  RESULT\nweb   b        stopped\n");
 }
 
+/// Says when it gets SIGHUP, and goes on.
+fn reloads() -> ProcessDef {
+    let reload_signal = Some(SignalName::Hup);
+    ProcessDef { reload_signal, ..shell("trap 'echo read anew' HUP; echo ready; while :; do sleep 0.01; done") }
+}
+
+#[tokio::test]
+async fn a_process_is_told_to_read_its_configuration_anew() {
+    let mut node = Node::new();
+    let console = ProcessDef { autostart: false, ..reloads() };
+    let seed = ProcessDef { reload_signal: Some(SignalName::Hup), ..task("exit 0") };
+    node.run("web", [("console", console), ("main", reloads()), ("plain", shell("exec sleep 1000")), ("seed", seed)])
+        .await;
+    node.wait_for_log("web", "ready").await;
+    let before = [node.pid("web", "main").await, node.pid("web", "plain").await];
+    let reload =
+        async |target: &str, exit: i32| node.place.fleetagent(&["reload", target, "-o", "json"]).await.exits(exit);
+    let heard = async |times: usize| {
+        let said =
+            async || node.place.fleetagent(&["logs", "web/main"]).await.out.matches("read anew").count() == times;
+        wait_for(said, &format!("signal {times}")).await;
+    };
+
+    assert_eq!(reload("web/main", 0).await.json()[0]["did"], "signalled");
+    heard(1).await;
+    let rows = reload("web", 0).await.json();
+    let did: Vec<_> =
+        rows.as_array().unwrap().iter().map(|row| (row["process"].as_str(), row["did"].as_str())).collect();
+    let expected = [("console", "unchanged"), ("main", "signalled"), ("plain", "unchanged"), ("seed", "unchanged")];
+    assert_eq!(did, expected.map(|(process, did)| (Some(process), Some(did))));
+    heard(2).await;
+
+    let error = reload("web/plain", 2).await.error();
+    assert_eq!(error["code"], "no_reload_signal");
+    assert_eq!(error["message"], "process plain has no reload signal, so it can only be restarted");
+    assert_eq!(error["help"], "`fleetagent restart web/plain` stops it and starts it again");
+    assert_eq!(reload("web/console", 8).await.error()["code"], "not_running");
+    let after = [node.pid("web", "main").await, node.pid("web", "plain").await];
+    assert_eq!(before, after, "nothing was stopped");
+
+    node.run("api", [("main", shell("exec sleep 1000"))]).await;
+    let error = node.place.fleetagent(&["reload", "api", "-o", "json"]).await.exits(2).error();
+    assert_eq!(error["code"], "no_reload_signal");
+    assert_eq!(error["message"], "no process of cell api has a reload signal, so it can only be restarted");
+    let table = node.place.fleetagent(&["reload", "web/main"]).await.exits(0);
+    assert_eq!(table.out, "CELL  PROCESS  RESULT\nweb   main     signalled\n");
+}
+
+#[tokio::test]
+async fn a_supervisor_of_the_previous_protocol_cannot_reload_and_says_so() {
+    let mut node = Node::new();
+    node.cell("web");
+    node.supervise_with("web", &["--protocol", "1"]).await;
+    node.order("web", "1", [("main", reloads())]).await;
+    node.wait_for_log("web", "ready").await;
+    let before = node.pid("web", "main").await;
+    for target in ["web", "web/main"] {
+        let error = node.place.fleetagent(&["reload", target, "-o", "json"]).await.exits(3).error();
+        assert_eq!(error["code"], "foreign_protocol");
+        assert_eq!(error["message"], "the supervisor of web is of an earlier release, which cannot do this");
+        assert_eq!(error["help"], "`fleetagent restart web/main` stops it and starts it again");
+    }
+    assert_eq!(node.pid("web", "main").await, before);
+    node.place.fleetagent(&["restart", "web/main"]).await.exits(0);
+    assert_ne!(node.pid("web", "main").await, before);
+}
+
 #[tokio::test]
 async fn an_order_that_cannot_be_carried_out_says_why() {
     let mut node = Node::new();
@@ -183,7 +250,7 @@ async fn each_reason_that_nothing_can_be_done_is_told_apart() {
     assert_eq!([code.as_str(), help.as_str()], ["no_cell", "there is api, web"]);
     let [code, _, help] = error(&node, &["logs", "n1/web"], 4).await;
     assert_eq!([code.as_str(), help.as_str()], ["no_cell", "here a cell is called by its name alone"]);
-    for verb in ["logs", "start", "stop", "restart"] {
+    for verb in ["logs", "start", "stop", "restart", "reload"] {
         let [code, _, help] = error(&node, &[verb, "web/mian"], 4).await;
         assert_eq!([code.as_str(), help.as_str()], ["no_process", "it has main, side"], "{verb}");
         node.place.fleetagent(&[verb, "web/../../etc"]).await.exits(2);

@@ -169,6 +169,9 @@ impl Cell {
                 let exit = match code.as_str() {
                     "no_process" | "no_service" => Exit::NotFound,
                     "overruled" => Exit::Conflict,
+                    "no_reload_signal" => Exit::Usage,
+                    // Every supervisor of this release knows all that is asked here.
+                    "unknown_request" => return self.older_supervisor(),
                     _ => Exit::Failed,
                 };
                 Failure::new(exit, code, message)
@@ -176,6 +179,11 @@ impl Cell {
             DetachedError::Broken { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => denied(message),
             DetachedError::Broken { .. } => Failure::new(Exit::Failed, "supervisor_lost", message),
         }
+    }
+
+    fn older_supervisor(&self) -> Failure {
+        let message = format!("the supervisor of {} is of an earlier release, which cannot do this", self.name);
+        Failure::new(Exit::Conflict, "foreign_protocol", message)
     }
 
     /// There is none, as it should be or not.

@@ -81,6 +81,10 @@ completed.")]
 start with the cell are started, tasks too."
     )]
     Restart(OrderArgs),
+    /// Tell processes of a cell to read their configuration anew, without stopping them
+    #[command(after_help = "A process is sent its `reload_signal`, and refused if its manifest sets none. Without a \
+process: those that have one and run.")]
+    Reload(OrderArgs),
     /// Check config, folders, bucket, clock and keys
     Doctor,
     /// Look at the config
@@ -98,7 +102,7 @@ enum ConfigVerb {
 const GROUPS: &[(&str, &[&str])] = &[
     ("Work", &["run", "once"]),
     ("Look", &["status", "ps", "logs", "doctor", "config"]),
-    ("Act by hand", &["start", "stop", "restart"]),
+    ("Act by hand", &["start", "stop", "restart", "reload"]),
 ];
 
 fn command() -> clap::Command {
@@ -137,6 +141,7 @@ async fn dispatch(verb: Option<Verb>, context: &Context) -> Result<Exit, Failure
         Some(Verb::Start(args)) => order::run(Order::Start, &args, context).await,
         Some(Verb::Stop(args)) => order::run(Order::Stop, &args, context).await,
         Some(Verb::Restart(args)) => order::run(Order::Restart, &args, context).await,
+        Some(Verb::Reload(args)) => order::run(Order::Reload, &args, context).await,
         Some(Verb::Doctor) => doctor::run(context).await,
         Some(Verb::Config(ConfigVerb::Check)) => check::run(context),
         Some(Verb::Status) => Ok(Exit::Internal),

@@ -1,4 +1,5 @@
-//! `fleetagent start`, `stop` and `restart`: by hand, without the bucket, until the next version or the next boot.
+//! `fleetagent start`, `stop`, `restart` and `reload`: by hand, without the bucket, until the next version or the next
+//! boot.
 
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub(super) enum Order {
     Start,
     Stop,
     Restart,
+    Reload,
 }
 
 /// What came of it for one process.
@@ -45,6 +47,8 @@ enum Did {
     Started,
     Stopped,
     Restarted,
+    /// It was sent its reload signal. What it makes of it only itself can say.
+    Signalled,
     /// It was so already.
     Unchanged,
 }
@@ -104,6 +108,7 @@ async fn carry_out(
             Order::Stop if rests => Ask::Nothing,
             Order::Stop => Ask::Stop,
             Order::Restart => Ask::Restart,
+            Order::Reload => Ask::Reload,
         };
         return Ok(vec![ask_one(cell, process.as_str(), ask).await]);
     }
@@ -120,6 +125,7 @@ async fn carry_out(
             let nothing_runs = ServiceStatus { processes: Default::default(), ..now.clone() };
             Ok(start_all(cell, &orders.service, &nothing_runs, Did::Restarted).await)
         }
+        Order::Reload => reload_all(cell, &orders.service, now).await,
     }
 }
 
@@ -159,12 +165,31 @@ async fn stop_all(
     Ok(outcomes)
 }
 
+/// Tells those that can be told and run. What does not run reads its configuration when it starts.
+async fn reload_all(cell: &Cell, service: &ServiceDef, now: &ServiceStatus) -> Result<Vec<Outcome>, Failure> {
+    if service.processes.values().all(|process| process.reload_signal.is_none()) {
+        let message = format!("no process of cell {} has a reload signal, so it can only be restarted", cell.name);
+        let help = restart_instead(cell.name.as_str());
+        return Err(Failure::new(Exit::Usage, "no_reload_signal", message).help(help));
+    }
+    let asked = service.processes.iter().map(|(name, process)| {
+        let is_told = process.reload_signal.is_some() && runs(now, name);
+        ask_one(cell, name, if is_told { Ask::Reload } else { Ask::Nothing })
+    });
+    Ok(join_all(asked).await)
+}
+
+fn restart_instead(target: &str) -> String {
+    format!("`fleetagent restart {target}` stops it and starts it again")
+}
+
 /// What a supervisor is asked to do with one process.
 enum Ask {
     Nothing,
     Start(Did),
     Stop,
     Restart,
+    Reload,
 }
 
 /// Each has a connection of its own, because a supervisor answers one request after the other.
@@ -175,6 +200,7 @@ async fn ask_one(cell: &Cell, process: &str, ask: Ask) -> Outcome {
             Ask::Start(did) => did,
             Ask::Stop => Did::Stopped,
             Ask::Restart => Did::Restarted,
+            Ask::Reload => Did::Signalled,
         };
         let mut client = cell.connect().await?;
         let done = match ask {
@@ -182,8 +208,13 @@ async fn ask_one(cell: &Cell, process: &str, ask: Ask) -> Outcome {
             Ask::Start(_) => client.start_process(process).await,
             Ask::Stop => client.stop_process(process).await,
             Ask::Restart => client.restart_process(process).await,
+            Ask::Reload => client.reload_process(process).await,
         };
-        done.map(|()| did).map_err(|error| cell.failure(&error))
+        done.map(|()| did).map_err(|error| {
+            let failure = cell.failure(&error);
+            let can_restart = matches!(failure.body().code, "no_reload_signal" | "foreign_protocol");
+            if can_restart { failure.help(restart_instead(&format!("{}/{process}", cell.name))) } else { failure }
+        })
     };
     Outcome { process: process.to_owned(), result: asked.await }
 }
@@ -212,6 +243,7 @@ fn tell(cell: &Cell, mut outcomes: Vec<Outcome>, output: Output) -> Result<Exit,
                 Ok(Did::Started) => Shown::from("started").toned(Tone::Good),
                 Ok(Did::Stopped) => Shown::from("stopped").toned(Tone::Good),
                 Ok(Did::Restarted) => Shown::from("restarted").toned(Tone::Good),
+                Ok(Did::Signalled) => Shown::from("signalled").toned(Tone::Good),
                 Ok(Did::Unchanged) => Shown::from("unchanged").toned(Tone::Faint),
                 Err(failure) => Shown::from(failure.message()).toned(Tone::Bad),
             };

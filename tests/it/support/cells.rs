@@ -56,10 +56,21 @@ impl Node {
 
     /// Starts the supervisor of a cell, which goes on with its orders.
     pub(crate) async fn supervise(&mut self, cell: &str) {
+        self.supervise_with(cell, &[]).await;
+    }
+
+    /// As [`Node::supervise`], with more arguments for the supervisor.
+    pub(crate) async fn supervise_with(&mut self, cell: &str, more: &[&str]) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fleetagent"));
         command.arg("supervise").arg(self.cells()).arg(cell);
         let bound_to = std::process::id().to_string();
-        let child = command.args(["--bound-to", &bound_to]).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = command
+            .args(["--bound-to", &bound_to])
+            .args(more)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         self.supervisors.insert(cell.to_owned(), child);
         wait_for(async || Client::connect(&self.cells(), cell).await.is_ok(), "a supervisor to listen").await;
     }
