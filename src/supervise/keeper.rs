@@ -410,6 +410,8 @@ impl Keeper {
             }
             Phase::Ending(ending) => ending.state(),
             Phase::Backoff { since, until, end, .. } => {
+                // The one that it waits for is counted, and was not made yet.
+                let restarts = restarts.saturating_sub(1);
                 ProcessState::Backoff { since: *since, until: *until, end: end.clone(), restarts }
             }
         }

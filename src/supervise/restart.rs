@@ -39,7 +39,7 @@ pub(super) enum Next {
     Failed,
 }
 
-/// How often a process was started again.
+/// How often a process was started again, with the restart that it waits for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Count {
     /// Since it was told to start.

@@ -196,7 +196,12 @@ async fn a_version_that_does_not_stay_up_is_rolled_back_once() {
     assert_eq!(report.running.unwrap().version.as_str(), "1");
     let error = report.last_error.unwrap();
     assert_eq!(error.code, Code::Unhealthy);
-    assert!(error.message.contains("main was restarted 3 times: it ended with exit code 3"), "{}", error.message);
+    // How often it was by the time that this was seen depends on the machine.
+    let message = &error.message;
+    assert!(
+        message.contains("main was restarted ") && message.contains(" times: it ended with exit code 3"),
+        "{message}"
+    );
     let outcomes = async || bench.outcomes("web").await.len() == 2;
     wait_for(outcomes, "both outcomes").await;
     let endings: Vec<Ending> = bench.outcomes("web").await.iter().map(|outcome| outcome.outcome).collect();

@@ -10,7 +10,7 @@ use crate::model::heartbeat::{self, ProcessReport, RunningState};
 use crate::supervise::detached::{Report, Wanted};
 use crate::supervise::{End, Exit, Kind, ProcessState, ProcessStatus, ServiceDef};
 
-/// What was restarted so often since it was activated is not waited for any longer.
+/// What was restarted so often since it was activated, or is about to be, is not waited for any longer.
 const MOST_RESTARTS: u32 = 3;
 
 /// What is seen of a cell.
@@ -116,10 +116,13 @@ pub(super) fn gate(report: &Report, definition: &ServiceDef, min_healthy: Durati
             return Gate::Failed(format!("{name} {end}"));
         }
         let last_end = || status.last_end.as_ref().map(|end| format!(": it {end}")).unwrap_or_default();
-        if let ProcessState::Running { restarts, .. } | ProcessState::Backoff { restarts, .. } = &status.state
-            && *restarts >= MOST_RESTARTS
-        {
-            return Gate::Failed(format!("{name} was restarted {restarts} times{}", last_end()));
+        let (made, due) = match &status.state {
+            ProcessState::Running { restarts, .. } => (*restarts, 0),
+            ProcessState::Backoff { restarts, .. } => (*restarts, 1),
+            _ => (0, 0),
+        };
+        if made.saturating_add(due) >= MOST_RESTARTS {
+            return Gate::Failed(format!("{name} was restarted {made} times{}", last_end()));
         }
         match (&status.state, status.kind) {
             (ProcessState::Running { since, .. }, Kind::Service) | (ProcessState::Completed { since }, Kind::Task) => {
@@ -213,10 +216,15 @@ mod tests {
             gate_of(&[("main", service, running(0, 3))], 99),
             failed("main was restarted 3 times: it ended with SIGKILL")
         );
-        let soon = ProcessState::Backoff { since: at(0), until: at(1), end, restarts: 1 };
+        let soon = |restarts| ProcessState::Backoff { since: at(0), until: at(1), end: end.clone(), restarts };
         assert_eq!(
-            gate_of(&[("main", service, soon)], 0),
+            gate_of(&[("main", service, soon(1))], 0),
             Gate::Pending("main is backoff: it ended with exit code 3".into())
+        );
+        assert_eq!(
+            gate_of(&[("main", service, soon(2))], 0),
+            failed("main was restarted 2 times: it ended with exit code 3"),
+            "its third restart is only due"
         );
         let done = ProcessState::Completed { since: at(0) };
         assert_eq!(gate_of(&[("main", service, done)], 99), failed("main is a service, and ended with exit code 0"));

@@ -132,6 +132,22 @@ async fn retries_are_counted_until_it_has_failed() {
 }
 
 #[tokio::test]
+async fn a_restart_that_is_only_due_is_not_counted_yet() {
+    let bench = Bench::new();
+    let grows = Restart { delay_ms: 7, backoff: 100.0, ..restart(RestartPolicy::OnFailure, None) };
+    bench.start(ProcessDef { restart: grows, ..sh("echo again; exit 7") }).await.unwrap();
+    // The waits are 7 ms, 700 ms and a minute.
+    let waits_long = |status: &ProcessStatus| match status.state {
+        ProcessState::Backoff { since, until, .. } => (until - since).num_seconds() == 60,
+        _ => false,
+    };
+    let status = bench.until("p", "waiting for a minute", waits_long).await;
+    assert_eq!(bench.said("p"), "again\n".repeat(3));
+    assert!(matches!(status.state, ProcessState::Backoff { restarts: 2, .. }), "{status:?}");
+    bench.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_crashed_process_comes_back_with_the_count_and_the_reason() {
     let bench = Bench::new();
     bench.start(ProcessDef { restart: restart(RestartPolicy::Always, None), ..sh("exec sleep 1000") }).await.unwrap();
