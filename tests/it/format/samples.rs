@@ -1,0 +1,264 @@
+//! The values that the golden documents say.
+
+use std::collections::BTreeMap;
+
+use chrono::DateTime;
+use fleetman::model::content::content_sha256;
+use fleetman::model::heartbeat::{
+    CellReport, Condition, Fault, Heartbeat, HostFacts, Phase, ProcessReport, ProcessState, RunningState, SigningMode,
+    VersionReport, Waiting,
+};
+use fleetman::model::manifest::{Manifest, ManifestFile, Mode, Origin};
+use fleetman::model::process::{Process, ProcessKind, ProcessSpec};
+use fleetman::model::run_spec::{
+    EnvValue, FromFile, Health, Limits, Profile, Restart, RestartPolicy, RunSpec, Stop, StopSignal,
+};
+use fleetman::model::sign::{PinnedKey, PrivateKey, Trust};
+use fleetman::model::trigger::{Action, Target, Trigger, TriggerOptions};
+use fleetman::model::{Code, Epoch, FilePath, Floor, Generation, ObjectPath, Sha256Digest, UserName};
+use ulid::Ulid;
+use uuid::Uuid;
+
+pub(super) fn time(seconds: i64) -> DateTime<chrono::Utc> {
+    DateTime::from_timestamp(1_767_323_045 + seconds, 0).unwrap()
+}
+
+pub(super) fn fleet() -> Uuid {
+    "6f1c2b5e-8d57-4a1e-9a3e-0b6a5d7c9e10".parse().unwrap()
+}
+
+pub(super) fn ulid() -> Ulid {
+    Ulid::from_string("01KDYWXAC0ZZZZZZZZZZZZZZZZ").unwrap()
+}
+
+pub(super) fn alice() -> UserName {
+    "alice".parse().unwrap()
+}
+
+pub(super) fn floor() -> Floor {
+    Floor::new(Epoch::FIRST, Generation::new(7).unwrap())
+}
+
+pub(super) fn key() -> PrivateKey {
+    PrivateKey::from_seed(&[1; 32])
+}
+
+pub(super) fn manifest() -> Manifest {
+    let file = |path: &str, bytes: &[u8], mode, from| ManifestFile {
+        path: FilePath::new(path).unwrap(),
+        size: bytes.len() as u64,
+        sha256: Sha256Digest::of(bytes),
+        mode,
+        from,
+        object: None,
+        offset: None,
+    };
+    let packed = ManifestFile {
+        object: Some(ObjectPath::new("packs/0").unwrap()),
+        offset: Some(4096),
+        ..file("share/words.txt", b"words", Mode::READ, Origin::Deployment)
+    };
+    let mut manifest = Manifest {
+        requires: vec![],
+        fleet: fleet(),
+        node: "n1".parse().unwrap(),
+        cell: "web".parse().unwrap(),
+        version: "1.4.2".parse().unwrap(),
+        manifest: "shop".parse().unwrap(),
+        deployment: Some("20260102-030405-5d1f2a".parse().unwrap()),
+        content_sha256: Sha256Digest::of(b""),
+        created_at: time(0),
+        created_by: alice(),
+        note: Some("raise the pool size".to_owned()),
+        profile: Profile::Process(ProcessSpec::main(RunSpec {
+            command: vec!["bin/shop".to_owned(), "--port".to_owned(), "8080".to_owned()],
+            env: BTreeMap::from([
+                ("POOL".to_owned(), EnvValue::Text("16".to_owned())),
+                (
+                    "TOKEN".to_owned(),
+                    EnvValue::FromFile(FromFile { from_file: "/etc/shop/secrets".into(), key: Some("TOKEN".into()) }),
+                ),
+            ]),
+            user: Some("shop".to_owned()),
+            group: None,
+            working_dir: Some(FilePath::new("share").unwrap()),
+            restart: Restart { max_retries: Some(5), ..Restart::default() },
+            stop: Stop { signal: StopSignal::Term, timeout_ms: 10_000 },
+        })),
+        health: Health::default(),
+        limits: Limits { open_files: Some(4096), memory_bytes: Some(1 << 30), ..Limits::default() },
+        files: vec![
+            file("bin/shop", b"#!/bin/sh\n", Mode::EXECUTE, Origin::Deployment),
+            file("etc/shop.conf", b"port = 8080\n", Mode::READ, Origin::Template),
+            packed,
+        ],
+    };
+    manifest.content_sha256 = content_sha256(&manifest);
+    manifest
+}
+
+/// A version with what only the `process` profile has.
+pub(super) fn manifest_with_processes() -> Manifest {
+    let run = |command: &[&str], restart| RunSpec {
+        command: command.iter().map(|argument| (*argument).to_owned()).collect(),
+        env: BTreeMap::new(),
+        user: Some("shop".to_owned()),
+        group: None,
+        working_dir: None,
+        restart,
+        stop: Stop::default(),
+    };
+    let once = Restart { policy: RestartPolicy::Never, ..Restart::default() };
+    let migrate = Process {
+        kind: ProcessKind::Task,
+        autostart: false,
+        ..Process::service(run(&["/bin/sh", "-c", "bin/shop --migrate | tee log"], once))
+    };
+    let growing = Restart {
+        policy: RestartPolicy::Always,
+        delay_ms: 500,
+        max_retries: Some(9),
+        backoff_percent: 200,
+        max_delay_ms: 30_000,
+        jitter_percent: 20,
+        reset_after_ms: 300_000,
+    };
+    let web = Process {
+        umask: Some("0027".parse().unwrap()),
+        after: ["migrate".parse().unwrap()].into(),
+        reload_signal: Some(StopSignal::Hup),
+        ..Process::service(run(&["bin/shop"], growing))
+    };
+    let processes = [("migrate".parse().unwrap(), migrate), ("web".parse().unwrap(), web)].into();
+    let mut manifest = manifest();
+    manifest.profile = Profile::Process(ProcessSpec { user: Some("shop".to_owned()), group: None, processes });
+    manifest.health = Health { min_healthy_ms: 5_000, deadline_ms: 60_000 };
+    manifest.requires = manifest.features();
+    manifest.content_sha256 = content_sha256(&manifest);
+    manifest
+}
+
+pub(super) fn target() -> Target {
+    let bytes = manifest().render();
+    Target {
+        version: "1.4.2".parse().unwrap(),
+        manifest_sha256: Sha256Digest::of(&bytes),
+        manifest_size: bytes.len() as u64,
+        content_sha256: manifest().content_sha256,
+    }
+}
+
+pub(super) fn trigger(action: Action, options: TriggerOptions) -> Trigger {
+    Trigger {
+        requires: options.names(),
+        fleet: fleet(),
+        node: "n1".parse().unwrap(),
+        cell: "web".parse().unwrap(),
+        generation: floor().generation,
+        action,
+        options,
+        issued_at: time(1),
+        issued_by: alice(),
+        reason: Some("raise the pool size".to_owned()),
+    }
+}
+
+pub(super) fn trust() -> Trust {
+    Trust::Keys(vec![PinnedKey { key: key().public(), epoch: Epoch::FIRST }])
+}
+
+pub(super) fn heartbeat() -> Heartbeat {
+    let version: VersionReport = (&target()).into();
+    let web = CellReport {
+        profile: Some("process".to_owned()),
+        phase: Phase::Waiting,
+        waiting: Some(Waiting { reason: Code::FileMissing, message: "bin/shop".to_owned(), since: time(3) }),
+        seen: Some(floor()),
+        applied: Some(floor()),
+        action: Some("deploy".to_owned()),
+        desired: Some(version.clone()),
+        running: Some(version.clone()),
+        known_good: Some(version),
+        state: RunningState::Running { pid: Some(4321), since: Some(time(2)), restarts: 1 },
+        processes: BTreeMap::new(),
+        attempt: 2,
+        last_error: Some(Fault { code: Code::FileMissing, message: "bin/shop".to_owned(), at: time(3) }),
+        failed_content: vec![Sha256Digest::of(b"bad")],
+        conditions: vec![Condition { code: Code::TriggerStale, message: "generation 6 lies below 7".to_owned() }],
+    };
+    let site = CellReport {
+        profile: Some("deploy".to_owned()),
+        phase: Phase::UpToDate,
+        waiting: None,
+        state: RunningState::NotApplicable,
+        last_error: None,
+        failed_content: vec![],
+        conditions: vec![],
+        ..web.clone()
+    };
+    Heartbeat {
+        node: "n1".parse().unwrap(),
+        fleet: fleet(),
+        agent_version: "0.1.0".to_owned(),
+        instance_id: fleet(),
+        boot_id: Some("0a1b2c3d-0000-4000-8000-000000000000".to_owned()),
+        sequence: 42,
+        started_at: time(0),
+        reported_at: time(60),
+        interval_secs: 60,
+        signing: SigningMode::Signed,
+        host: HostFacts {
+            hostname: "edge-1".to_owned(),
+            os: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+            kernel: "6.1.0".to_owned(),
+            arch: "x86_64".to_owned(),
+            cpus: 2,
+            memory_bytes: 2 << 30,
+            memory_available_bytes: 1 << 30,
+            disk_bytes: 20 << 30,
+            disk_free_bytes: 10 << 30,
+            load_1m: 0.25,
+            addresses: vec!["192.0.2.7".to_owned()],
+        },
+        labels: BTreeMap::from([("region".to_owned(), "eu".to_owned())]),
+        clock_skew_ms: Some(-120),
+        store_error: Some(Fault { code: Code::Unreachable, message: "connection refused".to_owned(), at: time(50) }),
+        conditions: vec![Condition { code: Code::DuplicateNode, message: "another agent is n1".to_owned() }],
+        cells: BTreeMap::from([("site".parse().unwrap(), site), ("web".parse().unwrap(), web)]),
+    }
+}
+
+/// What a heartbeat says of the processes of a cell, and as little as it can of everything else.
+pub(super) fn heartbeat_with_processes() -> Heartbeat {
+    let mut heartbeat = heartbeat();
+    let process = |state| ProcessReport {
+        state,
+        pid: None,
+        since: Some(time(5)),
+        restarts: 0,
+        exit_code: None,
+        exit_signal: None,
+        reason: None,
+    };
+    let processes = [
+        (
+            "cache",
+            ProcessReport { pid: Some(4322), exit_signal: Some(9), restarts: 1, ..process(ProcessState::Running) },
+        ),
+        ("migrate", ProcessReport { exit_code: Some(0), ..process(ProcessState::Completed) }),
+        (
+            "web",
+            ProcessReport {
+                exit_code: Some(1),
+                restarts: 7,
+                reason: Some("started again in 30s".to_owned()),
+                ..process(ProcessState::Backoff)
+            },
+        ),
+    ];
+    let site = heartbeat.cells.remove(&"site".parse().unwrap()).unwrap();
+    let state = RunningState::Failed { reason: "web: exit code 1".to_owned() };
+    let processes = processes.into_iter().map(|(name, process)| (name.parse().unwrap(), process)).collect();
+    let shop = CellReport { profile: Some("process".to_owned()), phase: Phase::Checking, state, processes, ..site };
+    Heartbeat { cells: [("shop".parse().unwrap(), shop)].into(), conditions: vec![], store_error: None, ..heartbeat }
+}
