@@ -6,12 +6,13 @@ use fleetman::model::content::content_sha256;
 use fleetman::model::heartbeat::{Phase, RunningState};
 use fleetman::model::manifest::Mode;
 use fleetman::model::outcome::Ending;
-use fleetman::model::run_spec::{DeploySpec, Profile, Restart, RunSpec, Stop};
+use fleetman::model::run_spec::{DeploySpec, Profile};
 use fleetman::model::trigger::{Action, TriggerOptions};
 use fleetman::model::{Code, ObjectKey, Sha256Digest};
 
 use crate::support::node::{Bench, File, files, packed, target, tree};
 use crate::support::proxy::On;
+use crate::support::stand_in::run;
 
 const ONE: &[File<'static>] = &[("index.html", b"one"), ("css/site.css", b"body{}"), ("empty", b"")];
 const TWO: &[File<'static>] = &[("index.html", b"two"), ("css/site.css", b"body{}"), ("new/deep/file", b"x")];
@@ -226,15 +227,7 @@ async fn a_profile_that_the_agent_is_not_set_up_for_waits() {
     bench.publish("web", "1.0", ONE).await;
     bench.once().await;
     let mut manifest = bench.manifest("web", "2.0", TWO);
-    manifest.profile = Profile::Systemd(RunSpec {
-        command: vec!["./run".to_owned()],
-        env: Default::default(),
-        user: None,
-        group: None,
-        working_dir: None,
-        restart: Restart::default(),
-        stop: Stop::default(),
-    });
+    manifest.profile = Profile::Systemd(run());
     manifest.content_sha256 = content_sha256(&manifest);
     let target = bench.upload(&manifest, TWO).await;
     bench.ask("web", Action::Deploy(target)).await;

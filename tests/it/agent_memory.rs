@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use chrono::DateTime;
 use fleetman::agent::{AgentError, read_status};
 use fleetman::model::document;
-use fleetman::model::heartbeat::{Heartbeat, HostFacts, Phase, SigningMode};
+use fleetman::model::heartbeat::{Heartbeat, Phase};
 use fleetman::model::trigger::{Action, TriggerOptions};
 use fleetman::model::{Code, Generation, ObjectKey};
 use uuid::Uuid;
@@ -17,20 +16,10 @@ fn foreign_heartbeat(bench: &Bench) -> Heartbeat {
     Heartbeat {
         node: bench.node.clone(),
         fleet: bench.fleet,
-        agent_version: "0".to_owned(),
         instance_id: Uuid::from_u128(99),
-        boot_id: None,
         sequence: 1,
-        started_at: DateTime::UNIX_EPOCH,
-        reported_at: DateTime::UNIX_EPOCH,
-        interval_secs: 60,
-        signing: SigningMode::Signed,
-        host: HostFacts::default(),
-        labels: BTreeMap::new(),
-        clock_skew_ms: None,
-        store_error: None,
-        conditions: Vec::new(),
         cells: BTreeMap::new(),
+        ..document::parse(include_bytes!("../golden/heartbeat.json")).unwrap()
     }
 }
 

@@ -1,4 +1,7 @@
 //! A version's run specification in the supervisor's words: pure.
+//!
+//! The two say much the same in types of their own: one is a format of the bucket for ever, the other a library's that
+//! is used without a bucket, and neither is to change with the other.
 
 use std::collections::BTreeMap;
 use std::path::Path;

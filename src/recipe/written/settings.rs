@@ -1,4 +1,7 @@
 //! What each of the types that describe a program may say of it, seen as one.
+//!
+//! They name their fields each for themselves because serde flattens nothing into a type that refuses unknown keys, and
+//! because what each says of a field is what editors show there.
 
 use std::collections::BTreeMap;
 
