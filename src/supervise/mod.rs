@@ -105,7 +105,7 @@
 //!   environment ([`MARK`]) and its output. What does away with all four of them on purpose is found only by the
 //!   supervisor under which it was orphaned, if that [adopts orphans](SupervisorConfig::adopt_orphans), and ends with
 //!   the last process that it can have come from. What runs as another user than a supervisor that is not root is not
-//!   found once it is out of the session and has lost its ancestors.
+//!   found once it is out of the session and has lost its ancestors, and never where `/proc` hides it (`hidepid`).
 //!
 //! # Figures
 //! What `cargo bench --bench supervisor` printed on a machine with 4 cores (AMD EPYC, Linux 6.18, ext4) and other work:

@@ -95,7 +95,8 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
-/// All processes.
+/// All processes that this one may see. Those of other users may be hidden from it (`hidepid`, see `proc(5)`): not
+/// listed, or listed and not shown.
 ///
 /// # Errors
 /// Not all can be seen now. Taken for the whole, what is seen would let something be started twice.
@@ -103,7 +104,10 @@ pub(super) fn all() -> io::Result<Vec<Stat>> {
     let mut all = Vec::new();
     for entry in fs::read_dir("/proc")? {
         if let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
-            all.extend(Stat::read(pid)?);
+            match Stat::read(pid) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                stat => all.extend(stat?),
+            }
         }
     }
     Ok(all)

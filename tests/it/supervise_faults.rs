@@ -216,3 +216,31 @@ async fn without_descriptors_nothing_is_started_twice() {
     assert_eq!(marked(shims.folder.path()), [0; 0]);
     counting.check(&shims.logs("s"), "main");
 }
+
+#[tokio::test]
+async fn where_other_users_processes_are_hidden_a_process_is_stopped_all_the_same() {
+    if !rustix::process::geteuid().is_root() {
+        return skip::<()>("only root can mount and become somebody else").unwrap_or_default();
+    }
+    let shims = Shims::new();
+    let probe = shims.folder.path().join("proc");
+    fs::create_dir(&probe).unwrap();
+    let Some(_probe) = Mount::make(&probe, &["-t", "proc", "-o", "hidepid=1", "proc"]) else { return };
+    fs::create_dir(shims.folder.path().join("s")).unwrap();
+    for folder in [shims.folder.path().to_owned(), shims.folder.path().join("s")] {
+        std::os::unix::fs::chown(folder, Some(65534), Some(65534)).unwrap();
+    }
+    // A mount of its own, which ends with it.
+    let hidden = "mount -t proc -o hidepid=1 proc /proc && exec setpriv --reuid 65534 --regid 65534 --clear-groups \
+                  \"$0\" supervise \"$1\" s";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", hidden, env!("CARGO_BIN_EXE_fleetagent")]).arg(shims.folder.path());
+    let mut supervisor = command.stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    let mut client = shims.client("s").await;
+    client.apply(up("1", ServiceDef::of("web", sh("exec sleep 1000")))).await.unwrap();
+    let pid = status(&client.status().await.unwrap(), "web").unwrap().state.pid().unwrap();
+    client.stop_process("web").await.unwrap();
+    assert!(!lives(pid));
+    client.stop().await.unwrap();
+    assert!(shim::ended(&mut supervisor).await.success());
+}
