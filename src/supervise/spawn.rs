@@ -344,7 +344,9 @@ impl EnvFile {
         let unreadable = |source| EnvFileError::Unreadable { path: path(), source };
         let unusable = |what: String| EnvFileError::Unusable { path: path(), what };
         let mut bytes = Vec::new();
-        let file = fs::File::open(&self.from_file).map_err(unreadable)?;
+        // A pipe would be waited for here until somebody opens its other end.
+        let at_once = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+        let file = File::options().read(true).custom_flags(at_once).open(&self.from_file).map_err(unreadable)?;
         if !file.metadata().map_err(unreadable)?.is_file() {
             return Err(unusable("is not a file".to_owned()));
         }

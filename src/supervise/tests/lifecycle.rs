@@ -70,6 +70,18 @@ async fn the_environment_is_what_the_definition_says_and_the_mark() {
     bench.shutdown().await;
 }
 
+#[test]
+fn a_pipe_in_place_of_a_file_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+    let file = EnvFile { from_file: path.clone(), key: None };
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(file.read().map_err(|error| error.to_string())));
+    let read = receiver.recv_timeout(std::time::Duration::from_secs(10)).expect("an answer at once");
+    assert_eq!(read, Err(format!("{} is not a file", path.display())));
+}
+
 #[tokio::test]
 async fn a_program_starts_where_and_with_what_its_definition_says() {
     let bench = Bench::new();
