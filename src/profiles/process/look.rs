@@ -23,11 +23,11 @@ pub(super) fn observed(report: &Report) -> Observed {
 }
 
 fn state(report: &Report) -> RunningState {
-    if report.wanted == Some(Wanted::Down) {
-        return RunningState::Stopped;
-    }
     if let Some(trouble) = &report.trouble {
         return RunningState::Failed { reason: trouble.clone() };
+    }
+    if report.wanted == Some(Wanted::Down) {
+        return RunningState::Stopped;
     }
     let Some(service) = &report.service else { return RunningState::Starting };
     if let Some((name, end)) = service.processes.iter().find_map(|(name, status)| Some((name, has_failed(status)?))) {
@@ -108,8 +108,7 @@ pub(super) fn gate(report: &Report, definition: &ServiceDef, min_healthy: Durati
     let mut waits = missing.map(|(name, _)| format!("{name} is not taken care of yet"));
     let mut well_since = None;
     for (name, status) in &service.processes {
-        let by_hand = definition.processes.get(name).is_some_and(|process| !process.autostart);
-        if by_hand && matches!(status.state, ProcessState::Stopped { .. }) {
+        if definition.processes.get(name).is_some_and(|process| !process.autostart) {
             continue;
         }
         if let Some(end) = has_failed(status) {
@@ -189,6 +188,10 @@ mod tests {
         let idle = ProcessState::Stopped { since: at(0), exit: None };
         assert_eq!(gate_of(&[("main", service, running(0, 0)), ("by-hand", service, idle.clone())], 10), Gate::Passed);
         assert_eq!(gate_of(&[("main", service, idle)], 100), pending("main is stopped"));
+        for state in [ProcessState::Crashed { since: at(5), end: End::Exited(Exit::Code(1)) }, running(5, 3)] {
+            let asked_for = [("main", service, running(0, 0)), ("by-hand", service, state)];
+            assert_eq!(gate_of(&asked_for, 10), Gate::Passed, "what an operator tries is not the version's to answer");
+        }
         let main = ServiceDef::of("main", ProcessDef::new(Run::command(["true"])));
         let none_yet = gate(&report(&[]), &main, Duration::from_secs(10), at(100));
         assert_eq!(none_yet, pending("main is not taken care of yet"));
@@ -241,6 +244,9 @@ mod tests {
         assert_eq!(state(&[("a", task, ProcessState::Starting { since: at(0) })]), RunningState::Starting);
         let trouble = Report { trouble: Some("no".into()), ..report(&[("main", service, running(0, 0))]) };
         assert_eq!(observed(&trouble).state, RunningState::Failed { reason: "no".into() });
+        let down = |report| Report { wanted: Some(Wanted::Down), ..report };
+        assert_eq!(observed(&down(report(&[("main", service, running(0, 0))]))).state, RunningState::Stopped);
+        assert_eq!(observed(&down(trouble)).state, RunningState::Failed { reason: "no".into() }, "it did not stop");
         let crashed = ProcessState::Crashed { since: at(0), end: End::NotStarted("no".into()) };
         let failed = RunningState::Failed { reason: "a could not be started: no".into() };
         assert_eq!(state(&[("a", task, crashed), ("b", service, running(0, 0))]), failed);
