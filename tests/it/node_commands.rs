@@ -221,6 +221,18 @@ async fn an_order_that_cannot_be_carried_out_says_why() {
     let error = node.place.fleetagent(&["start", "web/waits", "--timeout", "100ms", "-o", "json"]).await;
     assert_eq!(error.exits(7).error()["code"], "timed_out");
 
+    // A whole cell that takes too long to stop is not left to itself without a word.
+    let deaf = shell("trap '' TERM; echo ready; while :; do sleep 0.01; done");
+    node.run("deaf", [("main", deaf)]).await;
+    node.wait_for_log("deaf", "ready").await;
+    let before = node.pid("deaf", "main").await;
+    let error = node.place.fleetagent(&["restart", "deaf", "--timeout", "100ms", "-o", "json"]).await.exits(7).error();
+    let message = "cell deaf is not there yet after 0.1 s, and what still stops is not started again";
+    assert_eq!((error["code"].as_str(), error["message"].as_str()), (Some("timed_out"), Some(message)));
+    assert_eq!(error["help"], "`fleetagent start deaf` starts what does not run");
+    node.place.fleetagent(&["start", "deaf"]).await.exits(0);
+    assert_ne!(node.pid("deaf", "main").await, before);
+
     // One that fails keeps nothing from the others, and each is told.
     let mut client = Client::connect(&node.cells(), "web").await.unwrap();
     client.stop_process("waits").await.unwrap();

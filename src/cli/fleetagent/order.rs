@@ -76,7 +76,7 @@ pub(super) async fn run(order: Order, args: &OrderArgs, context: &Context) -> Re
     let HumanDuration(patience) = args.timeout;
     let outcomes = tokio::select! {
         outcomes = carry_out(order, &cell, &args.target, &orders, &now) => outcomes?,
-        () = context.clock.sleep(patience) => return Err(still_under_way(&cell, patience)),
+        () = context.clock.sleep(patience) => return Err(still_under_way(order, &args.target, patience)),
     };
     let stopped = outcomes.iter().any(|outcome| matches!(outcome.result, Ok(Did::Stopped)));
     let exit = tell(&cell, outcomes, context.output)?;
@@ -88,9 +88,17 @@ pub(super) async fn run(order: Order, args: &OrderArgs, context: &Context) -> Re
     Ok(exit)
 }
 
-fn still_under_way(cell: &Cell, patience: Duration) -> Failure {
-    let message = format!("cell {} is not there yet after {} s, and goes on", cell.name, patience.as_secs_f32());
-    Failure::new(Exit::TimedOut, "timed_out", message).help("`fleetagent ps` says what it waits for")
+/// What a supervisor was asked for goes on. Only a restart of a whole cell is more than one request.
+fn still_under_way(order: Order, target: &Target, patience: Duration) -> Failure {
+    let (cell, secs) = (&target.cell, patience.as_secs_f32());
+    let (what, help) = match (order, &target.process) {
+        (Order::Restart, None) => {
+            ("what still stops is not started again", format!("`fleetagent start {cell}` starts what does not run"))
+        }
+        _ => ("goes on", "`fleetagent ps` says what it waits for".to_owned()),
+    };
+    let message = format!("cell {cell} is not there yet after {secs} s, and {what}");
+    Failure::new(Exit::TimedOut, "timed_out", message).help(help)
 }
 
 async fn carry_out(
