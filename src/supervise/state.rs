@@ -96,7 +96,7 @@ impl ProcessState {
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
         match self {
-            Self::Running { pid, .. } | Self::Stopping { pid, .. } => Some(*pid),
+            Self::Running { pid, .. } | Self::Stopping { pid, .. } => Some(*pid).filter(|pid| *pid > 0),
             _ => None,
         }
     }
@@ -238,6 +238,13 @@ mod tests {
         assert_eq!(End::Exited(Exit::Signal(15)).to_string(), "ended with SIGTERM");
         assert_eq!(End::Exited(Exit::Signal(64)).to_string(), "ended with signal 64");
         assert_eq!(End::NotStarted("no".into()).to_string(), "could not be started: no");
+    }
+
+    #[test]
+    fn what_ended_before_it_was_seen_has_no_process_id() {
+        let since = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let stopping = |pid| ProcessState::Stopping { pid, since, kill_at: since };
+        assert_eq!([stopping(7).pid(), stopping(0).pid()], [Some(7), None]);
     }
 
     #[test]
