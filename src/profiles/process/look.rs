@@ -13,16 +13,21 @@ use crate::supervise::{End, Exit, Kind, ProcessState, ProcessStatus, ServiceDef}
 /// What was restarted so often since it was activated, or is about to be, is not waited for any longer.
 const MOST_RESTARTS: u32 = 3;
 
-/// What is seen of a cell.
-pub(super) fn observed(report: &Report) -> Observed {
+/// What is seen of a cell of this definition.
+pub(super) fn observed(report: &Report, definition: &ServiceDef) -> Observed {
     let processes = report.service.iter().flat_map(|service| &service.processes);
     let named = processes
         .clone()
         .filter_map(|(name, status)| Some((ProcessName::new(name.clone()).ok()?, process_report(status))));
-    Observed { state: state(report), processes: named.collect() }
+    Observed { state: state(report, definition), processes: named.collect() }
 }
 
-fn state(report: &Report) -> RunningState {
+/// Whether it only starts when somebody asks for it: then it is no failure of the cell's that it does not run.
+fn is_by_hand(definition: &ServiceDef, process: &str) -> bool {
+    definition.processes.get(process).is_some_and(|process| !process.autostart)
+}
+
+fn state(report: &Report, definition: &ServiceDef) -> RunningState {
     if let Some(trouble) = &report.trouble {
         return RunningState::Failed { reason: trouble.clone() };
     }
@@ -30,11 +35,13 @@ fn state(report: &Report) -> RunningState {
         return RunningState::Stopped;
     }
     let Some(service) = &report.service else { return RunningState::Starting };
-    if let Some((name, end)) = service.processes.iter().find_map(|(name, status)| Some((name, has_failed(status)?))) {
+    let its_own = || service.processes.iter().filter(|(name, _)| !is_by_hand(definition, name));
+    if let Some((name, end)) = its_own().find_map(|(name, status)| Some((name, has_failed(status)?))) {
         return RunningState::Failed { reason: format!("{name} {end}") };
     }
-    let states = || service.processes.values().map(|status| &status.state);
-    if states().any(|state| matches!(state, ProcessState::Starting { .. } | ProcessState::Backoff { .. })) {
+    let is_coming =
+        |state: &ProcessState| matches!(state, ProcessState::Starting { .. } | ProcessState::Backoff { .. });
+    if its_own().any(|(_, status)| is_coming(&status.state)) {
         return RunningState::Starting;
     }
     let running = service.processes.values().filter_map(|status| match (&status.state, status.kind) {
@@ -108,7 +115,7 @@ pub(super) fn gate(report: &Report, definition: &ServiceDef, min_healthy: Durati
     let mut waits = missing.map(|(name, _)| format!("{name} is not taken care of yet"));
     let mut well_since = None;
     for (name, status) in &service.processes {
-        if definition.processes.get(name).is_some_and(|process| !process.autostart) {
+        if is_by_hand(definition, name) {
             continue;
         }
         if let Some(end) = has_failed(status) {
@@ -170,9 +177,12 @@ mod tests {
         ProcessState::Running { pid: 7, since: at(since), restarts }
     }
 
+    fn definition() -> ServiceDef {
+        ServiceDef::of("by-hand", ProcessDef { autostart: false, ..ProcessDef::new(Run::command(["true"])) })
+    }
+
     fn gate_of(processes: &[(&str, Kind, ProcessState)], now: i64) -> Gate {
-        let by_hand = ProcessDef { autostart: false, ..ProcessDef::new(Run::command(["true"])) };
-        gate(&report(processes), &ServiceDef::of("by-hand", by_hand), Duration::from_secs(10), at(now))
+        gate(&report(processes), &definition(), Duration::from_secs(10), at(now))
     }
 
     #[test]
@@ -236,18 +246,21 @@ mod tests {
     #[test]
     fn a_cell_is_what_its_processes_are() {
         let (service, task) = (Kind::Service, Kind::Task);
-        let state = |processes: &[(&str, Kind, ProcessState)]| observed(&report(processes)).state;
+        let state_of = |report: &Report| observed(report, &definition()).state;
+        let state = |processes: &[(&str, Kind, ProcessState)]| state_of(&report(processes));
         let one = RunningState::Running { pid: Some(7), since: Some(at(3)), restarts: 1 };
         assert_eq!(state(&[("main", service, running(3, 1))]), one);
         let two = RunningState::Running { pid: None, since: Some(at(5)), restarts: 3 };
         assert_eq!(state(&[("a", service, running(3, 1)), ("b", service, running(5, 2))]), two);
         assert_eq!(state(&[("a", task, ProcessState::Starting { since: at(0) })]), RunningState::Starting);
         let trouble = Report { trouble: Some("no".into()), ..report(&[("main", service, running(0, 0))]) };
-        assert_eq!(observed(&trouble).state, RunningState::Failed { reason: "no".into() });
+        assert_eq!(state_of(&trouble), RunningState::Failed { reason: "no".into() });
         let down = |report| Report { wanted: Some(Wanted::Down), ..report };
-        assert_eq!(observed(&down(report(&[("main", service, running(0, 0))]))).state, RunningState::Stopped);
-        assert_eq!(observed(&down(trouble)).state, RunningState::Failed { reason: "no".into() }, "it did not stop");
+        assert_eq!(state_of(&down(report(&[("main", service, running(0, 0))]))), RunningState::Stopped);
+        assert_eq!(state_of(&down(trouble)), RunningState::Failed { reason: "no".into() }, "it did not stop");
         let crashed = ProcessState::Crashed { since: at(0), end: End::NotStarted("no".into()) };
+        let tried = [("by-hand", service, crashed.clone()), ("main", service, running(3, 1))];
+        assert_eq!(state(&tried), one, "what an operator tried and what ended is no failure of the cell's");
         let failed = RunningState::Failed { reason: "a could not be started: no".into() };
         assert_eq!(state(&[("a", task, crashed), ("b", service, running(0, 0))]), failed);
     }

@@ -292,10 +292,15 @@ impl Profile for Process {
 
     fn state<'a>(&'a self, cell: &'a CellName) -> Work<'a, Observed> {
         Box::pin(async {
-            match self.cell(cell).look() {
+            let cell = self.cell(cell);
+            match cell.look() {
                 Seen::Nothing => RunningState::Unknown.into(),
                 Seen::Absent => RunningState::Stopped.into(),
-                Seen::Report(report) => look::observed(&report),
+                Seen::Report(report) => {
+                    // Without them, what is only started by hand is not told from the rest.
+                    let orders = cell.orders().ok().flatten();
+                    look::observed(&report, &orders.map(|orders| orders.service).unwrap_or_default())
+                }
                 Seen::Trouble(reason) => RunningState::Failed { reason }.into(),
             }
         })
