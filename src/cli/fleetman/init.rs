@@ -197,11 +197,13 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::AgentConfig;
-    use crate::model::sign::PrivateKey;
 
+    #[cfg(feature = "agent")]
     #[test]
     fn the_config_for_a_node_is_one_once_it_has_a_name() {
+        use crate::config::AgentConfig;
+        use crate::model::sign::PrivateKey;
+
         let folder = tempfile::tempdir().unwrap();
         let key = PrivateKey::from_seed(&[7; 32]);
         std::fs::write(folder.path().join("k"), key.to_file_text()).unwrap();
