@@ -13,7 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::{ErrorBody, Failure};
 use crate::cli::output::{Output, Rows, Shown, Tone};
 use crate::supervise::detached::Orders;
-use crate::supervise::{Kind, ProcessState, ProcessStatus, ServiceDef, ServiceStatus};
+use crate::supervise::{Kind, ProcessState, ServiceDef, ServiceStatus};
 use crate::yaml::HumanDuration;
 
 #[derive(Debug, Args)]
@@ -76,7 +76,7 @@ pub(super) async fn run(order: Order, args: &OrderArgs, context: &Context) -> Re
     let HumanDuration(patience) = args.timeout;
     let outcomes = tokio::select! {
         outcomes = carry_out(order, &cell, &args.target, &orders, &now) => outcomes?,
-        () = context.clock.sleep(patience) => return Err(still_under_way(order, &args.target, patience)),
+        () = context.clock.sleep(patience) => return Err(still_under_way(&args.target, patience)),
     };
     let stopped = outcomes.iter().any(|outcome| matches!(outcome.result, Ok(Did::Stopped)));
     let exit = tell(&cell, outcomes, context.output)?;
@@ -88,17 +88,10 @@ pub(super) async fn run(order: Order, args: &OrderArgs, context: &Context) -> Re
     Ok(exit)
 }
 
-/// What a supervisor was asked for goes on. Only a restart of a whole cell is more than one request.
-fn still_under_way(order: Order, target: &Target, patience: Duration) -> Failure {
-    let (cell, secs) = (&target.cell, patience.as_secs_f32());
-    let (what, help) = match (order, &target.process) {
-        (Order::Restart, None) => {
-            ("what still stops is not started again", format!("`fleetagent start {cell}` starts what does not run"))
-        }
-        _ => ("goes on", "`fleetagent ps` says what it waits for".to_owned()),
-    };
-    let message = format!("cell {cell} is not there yet after {secs} s, and {what}");
-    Failure::new(Exit::TimedOut, "timed_out", message).help(help)
+/// What a supervisor was asked for goes on.
+fn still_under_way(target: &Target, patience: Duration) -> Failure {
+    let message = format!("cell {} is not there yet after {} s, and goes on", target.cell, patience.as_secs_f32());
+    Failure::new(Exit::TimedOut, "timed_out", message).help("`fleetagent ps` says what it waits for")
 }
 
 async fn carry_out(
@@ -109,30 +102,21 @@ async fn carry_out(
     now: &ServiceStatus,
 ) -> Result<Vec<Outcome>, Failure> {
     if let Some(process) = &target.process {
-        let rests = now.processes.get(process.as_str()).is_some_and(|status| status.state.is_at_rest());
+        let process = process.as_str();
         let ask = match order {
-            Order::Start if runs(now, process.as_str()) => Ask::Nothing,
-            Order::Start => Ask::Start(Did::Started),
-            Order::Stop if rests => Ask::Nothing,
+            Order::Start if runs(now, process) => Ask::Nothing,
+            Order::Start => Ask::Start,
+            Order::Stop if rests(now, process) => Ask::Nothing,
             Order::Stop => Ask::Stop,
             Order::Restart => Ask::Restart,
             Order::Reload => Ask::Reload,
         };
-        return Ok(vec![ask_one(cell, process.as_str(), ask).await]);
+        return Ok(vec![ask_one(cell, process, ask).await]);
     }
     match order {
-        Order::Start => Ok(start_all(cell, &orders.service, now, Did::Started).await),
-        Order::Stop => stop_all(cell, &orders.service, |status| !status.state.is_at_rest(), now).await,
-        Order::Restart => {
-            // A task that has completed is put back too, so that what comes after it waits for it again.
-            let is_back = |status: &ProcessStatus| !matches!(status.state, ProcessState::Stopped { .. });
-            let stopped = stop_all(cell, &orders.service, is_back, now).await?;
-            if stopped.iter().any(|outcome| outcome.result.is_err()) {
-                return Ok(stopped);
-            }
-            let nothing_runs = ServiceStatus { processes: Default::default(), ..now.clone() };
-            Ok(start_all(cell, &orders.service, &nothing_runs, Did::Restarted).await)
-        }
+        Order::Start => Ok(start_all(cell, &orders.service, now).await),
+        Order::Stop => stop_all(cell, &orders.service, now).await,
+        Order::Restart => restart_all(cell, &orders.service, now).await,
         Order::Reload => reload_all(cell, &orders.service, now).await,
     }
 }
@@ -141,36 +125,53 @@ fn runs(now: &ServiceStatus, process: &str) -> bool {
     now.processes.get(process).is_some_and(|status| matches!(status.state, ProcessState::Running { .. }))
 }
 
+fn rests(now: &ServiceStatus, process: &str) -> bool {
+    now.processes.get(process).is_some_and(|status| status.state.is_at_rest())
+}
+
 /// Starts what starts with the cell. Of these each waits by itself for what it comes after.
-async fn start_all(cell: &Cell, service: &ServiceDef, now: &ServiceStatus, did: Did) -> Vec<Outcome> {
+async fn start_all(cell: &Cell, service: &ServiceDef, now: &ServiceStatus) -> Vec<Outcome> {
     let with_cell = service.processes.iter().filter(|(_, process)| process.autostart);
     let asked = with_cell.map(|(name, process)| {
         let state = now.processes.get(name).map(|status| &status.state);
         let is_done = process.kind == Kind::Task && matches!(state, Some(ProcessState::Completed { .. }));
-        let ask = if is_done || runs(now, name) { Ask::Nothing } else { Ask::Start(did) };
+        let ask = if is_done || runs(now, name) { Ask::Nothing } else { Ask::Start };
         ask_one(cell, name, ask)
     });
     join_all(asked).await
 }
 
-/// Stops what `is_meant`, in the reverse of the order of starting. What cannot be stopped keeps nothing else running.
-async fn stop_all(
-    cell: &Cell,
-    service: &ServiceDef,
-    is_meant: impl Fn(&ProcessStatus) -> bool,
-    now: &ServiceStatus,
-) -> Result<Vec<Outcome>, Failure> {
+/// Stops what runs or will, in the reverse of the order of starting. What cannot be stopped keeps nothing else running.
+async fn stop_all(cell: &Cell, service: &ServiceDef, now: &ServiceStatus) -> Result<Vec<Outcome>, Failure> {
     let ranks = service.ranks().map_err(|error| Failure::new(Exit::Internal, "orders", error.to_string()))?;
     let mut outcomes = Vec::new();
     for rank in ranks.iter().rev() {
-        let asked = rank.iter().map(|name| {
-            let ask = if now.processes.get(name).is_some_and(&is_meant) { Ask::Stop } else { Ask::Nothing };
-            ask_one(cell, name, ask)
-        });
+        let asked =
+            rank.iter().map(|name| ask_one(cell, name, if rests(now, name) { Ask::Nothing } else { Ask::Stop }));
         outcomes.extend(join_all(asked).await);
     }
     outcomes.sort_by(|a, b| a.process.cmp(&b.process));
     Ok(outcomes)
+}
+
+/// One request, so that what is stopped is started again whatever becomes of this program.
+async fn restart_all(cell: &Cell, service: &ServiceDef, now: &ServiceStatus) -> Result<Vec<Outcome>, Failure> {
+    let done = cell.connect().await?.restart_service().await;
+    done.map_err(|error| {
+        let failure = cell.failure(&error);
+        let is_foreign = failure.body().code == "foreign_protocol";
+        if is_foreign {
+            failure.help(format!("restart its processes one by one: {}/<process>", cell.name))
+        } else {
+            failure
+        }
+    })?;
+    let outcomes = service.processes.iter().filter_map(|(name, process)| {
+        let did = if process.autostart { Did::Restarted } else { Did::Stopped };
+        let was_touched = process.autostart || !rests(now, name);
+        was_touched.then(|| Outcome { process: name.clone(), result: Ok(did) })
+    });
+    Ok(outcomes.collect())
 }
 
 /// Tells those that can be told and run. What does not run reads its configuration when it starts.
@@ -194,7 +195,7 @@ fn restart_instead(target: &str) -> String {
 /// What a supervisor is asked to do with one process.
 enum Ask {
     Nothing,
-    Start(Did),
+    Start,
     Stop,
     Restart,
     Reload,
@@ -205,7 +206,7 @@ async fn ask_one(cell: &Cell, process: &str, ask: Ask) -> Outcome {
     let asked = async {
         let did = match ask {
             Ask::Nothing => return Ok(Did::Unchanged),
-            Ask::Start(did) => did,
+            Ask::Start => Did::Started,
             Ask::Stop => Did::Stopped,
             Ask::Restart => Did::Restarted,
             Ask::Reload => Did::Signalled,
@@ -213,7 +214,7 @@ async fn ask_one(cell: &Cell, process: &str, ask: Ask) -> Outcome {
         let mut client = cell.connect().await?;
         let done = match ask {
             Ask::Nothing => Ok(()),
-            Ask::Start(_) => client.start_process(process).await,
+            Ask::Start => client.start_process(process).await,
             Ask::Stop => client.stop_process(process).await,
             Ask::Restart => client.restart_process(process).await,
             Ask::Reload => client.reload_process(process).await,

@@ -174,6 +174,15 @@ impl Client {
         self.tell(Ask::Reload { process: process.to_owned() }).await
     }
 
+    /// Stops every process and starts again what starts with its service. Once asked for, it is done whatever becomes
+    /// of the client.
+    ///
+    /// # Errors
+    /// As for [`Client::start_process`]; `unknown_request` by supervisors before version 2 of the protocol.
+    pub async fn restart_service(&mut self) -> Result<(), DetachedError> {
+        self.tell(Ask::RestartAll).await
+    }
+
     /// Ends a process and all that it started with SIGKILL.
     ///
     /// # Errors

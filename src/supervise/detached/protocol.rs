@@ -50,6 +50,7 @@ pub(super) enum Ask {
     Kill { process: String },
     Output { process: String },
     Reload { process: String },
+    RestartAll,
     Watch,
     Follow { process: String },
 }
@@ -58,7 +59,7 @@ impl Ask {
     /// The version of the protocol that brought it.
     pub(super) fn since(&self) -> u32 {
         match self {
-            Self::Reload { .. } | Self::Watch | Self::Follow { .. } => 2,
+            Self::Reload { .. } | Self::RestartAll | Self::Watch | Self::Follow { .. } => 2,
             _ => 1,
         }
     }
@@ -155,6 +156,7 @@ mod tests {
             (Ask::Kill { process: process() }, 1, r#"{"v":1,"do":"kill","process":"web"}"#),
             (Ask::Output { process: process() }, 1, r#"{"v":1,"do":"output","process":"web"}"#),
             (Ask::Reload { process: process() }, 2, r#"{"v":2,"do":"reload","process":"web"}"#),
+            (Ask::RestartAll, 2, r#"{"v":2,"do":"restart_all"}"#),
             (Ask::Watch, 2, r#"{"v":2,"do":"watch"}"#),
             (Ask::Follow { process: process() }, 2, r#"{"v":2,"do":"follow","process":"web"}"#),
         ] {

@@ -386,6 +386,7 @@ impl Shared {
             Ask::Restart { process } => supervisor.restart_process(service, &process).await,
             Ask::Kill { process } => supervisor.kill_process(service, &process).await,
             Ask::Reload { process } => supervisor.reload_process(service, &process).await,
+            Ask::RestartAll => supervisor.restart_service(service).await,
             // These are answered by more than one line.
             Ask::Output { .. } | Ask::Watch | Ask::Follow { .. } => Ok(()),
         };
