@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::definition::InvalidDefinition;
+use super::ownership::OwnershipError;
 
 /// Why a supervisor did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +73,9 @@ pub enum SupervisorError {
         /// The process.
         process: String,
     },
+    /// A folder is not its own alone.
+    #[error(transparent)]
+    Ownership(#[from] OwnershipError),
     /// The supervisor has ended.
     #[error("the supervisor has ended")]
     Ended,

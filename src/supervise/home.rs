@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::{ProcessDef, check_name};
 use super::error::SupervisorError;
+use super::ownership::check_ownership;
 use super::proc;
 use super::restart::Then;
 use super::spawn::Record;
@@ -66,9 +67,12 @@ pub(super) struct Home {
 
 impl Home {
     /// Takes the service; None if another supervisor has it.
-    pub(super) async fn take(folder: &Path, clock: &SharedClock) -> Result<Option<Self>, SupervisorError> {
-        let (run, logs) = (folder.join("run"), folder.join("logs"));
-        make(&run)?;
+    pub(super) async fn take(
+        folder: &Path,
+        service: &str,
+        clock: &SharedClock,
+    ) -> Result<Option<Self>, SupervisorError> {
+        let (run, logs) = (run_folder(folder, service)?, folder.join(service).join("logs"));
         make(&logs)?;
         let Some(lock) = lock(&run.join("lock"), clock).await? else { return Ok(None) };
         let meta = fs::metadata(&run).map_err(at("reading", &run))?;
@@ -179,9 +183,24 @@ fn read_state(path: &Path) -> io::Result<Option<Remembered>> {
     Ok(Some(serde_json::from_slice(&bytes)?))
 }
 
-/// Makes a folder that only its owner can look into, with those above it.
+/// The folder in which supervisors of `service` keep what is theirs, for whoever starts one and has it log there too.
+/// It and those on the way from `folder` on are made if they are not there, for their owner alone.
+///
+/// # Errors
+/// One of them is somebody else's, or others may write to it; or it cannot be made.
+pub fn run_folder(folder: &Path, service: &str) -> Result<PathBuf, SupervisorError> {
+    make(folder)?;
+    let service = folder.join(service);
+    make(&service)?;
+    let run = service.join("run");
+    make(&run)?;
+    Ok(run)
+}
+
+/// Makes a folder that only its owner can look into, with those above it. One that is there may let others look.
 pub(super) fn make(folder: &Path) -> Result<(), SupervisorError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at("making", folder))
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at("making", folder))?;
+    Ok(check_ownership(folder)?)
 }
 
 /// Takes a lock, which is given back when the file is closed; None if another one holds it. A child of one that was
@@ -210,7 +229,33 @@ pub(super) fn at<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Err
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    #[test]
+    fn folders_are_made_for_their_owner_alone_and_none_that_others_write_to_is_taken() {
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("above/folder");
+        let run = run_folder(&folder, "web").unwrap();
+        assert_eq!(run, folder.join("web/run"));
+        let all = [run.clone(), folder.join("web"), folder.clone(), place.path().join("above")];
+        assert_eq!(all.each_ref().map(|path| mode(path)), [0o700; 4]);
+        // What is above is whoever's it is, as /tmp is everybody's.
+        set(&all[3], 0o1777);
+        for path in &all[..3] {
+            set(path, 0o755);
+            run_folder(&folder, "web").unwrap();
+            for open in [0o775, 0o757] {
+                set(path, open);
+                let error = run_folder(&folder, "web").unwrap_err();
+                assert!(error.to_string().ends_with(&format!("; chmod go-w {}", path.display())), "{error}");
+            }
+            set(path, 0o755);
+        }
+    }
 
     #[test]
     fn a_file_is_replaced_whether_or_not_there_was_one() {

@@ -131,6 +131,7 @@ mod error;
 mod home;
 mod keeper;
 mod output;
+mod ownership;
 mod proc;
 mod reaper;
 mod restart;
@@ -146,7 +147,9 @@ pub use definition::{
     SignalName, Stop,
 };
 pub use error::SupervisorError;
+pub use home::run_folder;
 pub use output::{Follow, Last, LogFile, LogFiles, LogLimits, LogSettings, Lost, Piece, RING_BYTES, Snapshot, Tail};
+pub use ownership::{OwnershipError, check_ownership};
 pub use reaper::process_ended;
 pub use spawn::{EnvFileError, keep_descriptors};
 pub use state::{End, Event, Exit, ProcessState, ProcessStatus, ServiceStatus};

@@ -10,7 +10,7 @@ use super::begin::Begin;
 use super::cgroup::Cgroup;
 use super::definition::{ProcessDef, Run, ServiceDef, SignalName, check_name};
 use super::error::SupervisorError;
-use super::home::{Home, at};
+use super::home::{Home, at, make};
 use super::keeper::Command;
 use super::output::{Follow, Output, Snapshot};
 use super::reaper::Reaper;
@@ -77,7 +77,7 @@ impl Supervisor {
     /// # Errors
     /// The folder cannot be made, or the system does not do what the config asks for.
     pub fn open(config: SupervisorConfig, clock: SharedClock) -> Result<Self, SupervisorError> {
-        std::fs::create_dir_all(&config.folder).map_err(at("making", &config.folder))?;
+        make(&config.folder)?;
         let reaper = match config.adopt_orphans {
             true => Reaper::everything().map_err(at("adopting orphans for", &config.folder))?,
             false => Reaper::Own,
@@ -385,9 +385,10 @@ impl Supervisor {
         check_name(name)?;
         definition.check()?;
         self.inner.check_free(&self.inner.services(), name)?;
-        let folder = self.inner.config.folder.join(name);
-        let home = Home::take(&folder, &self.inner.clock).await?;
-        let home = home.ok_or_else(|| SupervisorError::InUse { service: name.to_owned(), folder })?;
+        let folder = &self.inner.config.folder;
+        let home = Home::take(folder, name, &self.inner.clock).await?;
+        let in_use = || SupervisorError::InUse { service: name.to_owned(), folder: folder.join(name) };
+        let home = home.ok_or_else(in_use)?;
         let mut former = home.load();
         let recorded = home.recorded()?;
         let (board, _) = watch::channel(Board::new());

@@ -20,7 +20,7 @@ use super::protocol::{
 };
 use crate::clock::SharedClock;
 use crate::supervise::home::{self, at};
-use crate::supervise::{Piece, Supervisor, SupervisorConfig, SupervisorError, in_full};
+use crate::supervise::{Piece, Supervisor, SupervisorConfig, SupervisorError, in_full, run_folder};
 
 /// The most clients that are served at once; others wait at the door. There must be descriptors left to see what runs.
 const MOST_CLIENTS: usize = 256;
@@ -126,12 +126,11 @@ impl Server {
     /// [`ServerError::AlreadyThere`], or something on the machine does not let it.
     pub async fn open(config: ServerConfig, clock: SharedClock) -> Result<Self, ServerError> {
         let folder = config.folder.join(&config.service);
-        let run = folder.join("run");
         let failed = |doing, path: &Path| {
             let path = path.to_owned();
             move |source| ServerError::Io { doing, path, source }
         };
-        home::make(&run)?;
+        let run = run_folder(&config.folder, &config.service)?;
         let lock = home::lock(&run.join("supervisor.lock"), &clock).await?;
         let lock = lock.ok_or_else(|| ServerError::AlreadyThere { service: config.service.clone() })?;
         let orders = Orders::load(&folder).map_err(failed("reading the orders in", &folder))?;
@@ -458,7 +457,7 @@ fn refused(error: &SupervisorError) -> Answer {
         SupervisorError::NotRunning { .. } => "not_running",
         SupervisorError::NoReloadSignal { .. } => "no_reload_signal",
         SupervisorError::Ended => "ended",
-        SupervisorError::Disk { .. } => "io",
+        SupervisorError::Ownership(_) | SupervisorError::Disk { .. } => "io",
     };
     refusal(code, in_full(error))
 }
