@@ -12,8 +12,6 @@ mod interrupt;
 mod log;
 mod output;
 mod program;
-#[cfg(feature = "agent")]
-mod supervise;
 mod text;
 
 #[cfg(feature = "agent")]

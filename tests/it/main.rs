@@ -35,6 +35,7 @@ mod node_commands;
 mod node_logs;
 mod process_host;
 mod process_profile;
+mod process_supervisor;
 mod quickstart;
 mod real_host;
 mod recipe_errors;

@@ -26,8 +26,9 @@ use self::order::{Order, OrderArgs};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::program::{self, Talk};
-use super::supervise;
 use crate::config::ConfigError;
+use crate::profiles::SUPERVISE;
+use crate::supervise::detached;
 
 /// Runs what a bucket says on this node, and reports back.
 #[derive(Debug, Parser)]
@@ -112,8 +113,10 @@ fn command() -> clap::Command {
 /// Runs `fleetagent` with these arguments, the program's name first.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    if let Some(exit) = supervise::main("fleetagent", &args) {
-        return exit;
+    if let [_, word, rest @ ..] = &args[..]
+        && word == SUPERVISE
+    {
+        return detached::main("fleetagent", rest.iter().cloned());
     }
     let cli: Cli = match program::parse(command(), args.clone()) {
         Ok(cli) => cli,

@@ -42,8 +42,6 @@ use self::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::program::{self, Talk};
-#[cfg(feature = "agent")]
-use super::supervise;
 use crate::config::ConfigError;
 
 /// Deploys services to nodes with an S3 bucket as the only control plane.
@@ -130,8 +128,10 @@ fn command() -> clap::Command {
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     #[cfg(feature = "agent")]
-    if let Some(exit) = supervise::main("fleetman", &args) {
-        return exit;
+    if let [_, word, rest @ ..] = &args[..]
+        && word == crate::profiles::SUPERVISE
+    {
+        return crate::supervise::detached::main("fleetman", rest.iter().cloned());
     }
     let cli: Cli = match program::parse(command(), args) {
         Ok(cli) => cli,

@@ -1,5 +1,6 @@
 //! A cell's supervisor, watched: found, started again when it is gone, and its latest report kept.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -205,13 +206,17 @@ impl Supervisor {
             Err(DetachedError::NotThere { .. }) => {}
             result => return result.map_err(|error| in_full(&error)),
         }
-        let launched = self.launcher.launch(&self.cell).await;
-        launched.map_err(|error| format!("its supervisor cannot be started: {error}"))?;
+        let started = self.launcher.launch(&self.cell).await;
+        let started = started.map_err(|error| format!("its supervisor cannot be started: {error}"))?;
+        let mut failed = pin!(started.failed(&self.clock));
         let give_up_at = self.clock.monotonic() + LISTENS_WITHIN;
         loop {
             match self.find().await {
                 Err(DetachedError::NotThere { .. }) if self.clock.monotonic() < give_up_at => {
-                    self.clock.sleep(TRY_AGAIN).await;
+                    tokio::select! {
+                        () = self.clock.sleep(TRY_AGAIN) => {}
+                        why = &mut failed => return Err(format!("its supervisor cannot run: {why}")),
+                    }
                 }
                 Err(DetachedError::NotThere { .. }) => {
                     let log = self.launcher.log(&self.cell);

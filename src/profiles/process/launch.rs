@@ -8,25 +8,24 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::limits::CellLimits;
+use super::started::Started;
 use super::{ProcessSettings, Program, systemd};
 use crate::clock::SharedClock;
 use crate::model::{CellName, Sha256Digest};
-use crate::supervise::keep_descriptors;
+use crate::store::in_full;
+use crate::supervise::{keep_descriptors, run_folder};
 
-/// The word that makes the agent's program a cell's supervisor.
-pub const SUPERVISE: &str = "supervise";
-
-/// Where in the folder of a cell a supervisor without a unit logs.
-const RUN: &str = "run";
+/// Where among its own things a supervisor without a unit logs.
 const LOG: &str = "supervisor.log";
 
 /// Such a log is begun anew past this.
@@ -71,46 +70,58 @@ impl Launcher {
         self.settings.folder.join(cell.as_str())
     }
 
-    /// Starts the supervisor of `cell`. It may be there already, or fail later on: whoever needs it connects to it.
-    pub(super) async fn launch(&self, cell: &CellName) -> io::Result<()> {
+    /// Starts the supervisor of `cell`. It may be there already: whoever needs it connects to it.
+    pub(super) async fn launch(&self, cell: &CellName) -> io::Result<Started> {
         if self.ending.is_cancelled() {
             return Err(io::Error::other("the agent is ending"));
         }
-        if self.settings.uses_systemd() { self.start_unit(cell).await } else { self.start_child(cell) }
+        // What is written there decides what runs.
+        let run =
+            run_folder(&self.settings.folder, cell.as_str()).map_err(|error| io::Error::other(in_full(&error)))?;
+        let mut supervisor = self.program.supervisor(&self.clock).await;
+        supervisor.arg(&self.settings.folder).arg(cell.as_str());
+        match self.settings.uses_systemd() {
+            true => self.start_unit(cell, &supervisor).await,
+            false => self.start_child(supervisor, run.join(LOG)),
+        }
     }
 
-    fn supervise(&self, cell: &CellName) -> Command {
-        let mut command = Command::new(&self.program.path);
-        command.arg(SUPERVISE).arg(&self.settings.folder).arg(cell.as_str());
-        command
-    }
-
-    fn start_child(&self, cell: &CellName) -> io::Result<()> {
-        let mut command = self.supervise(cell);
+    fn start_child(&self, mut command: Command, path: PathBuf) -> io::Result<Started> {
         if let Some(most) = self.program.open_files {
             command.arg("--open-files").arg(most.to_string());
         }
         if self.settings.with_agent {
             command.arg("--bound-to").arg(std::process::id().to_string());
         }
-        std::fs::create_dir_all(self.folder(cell).join(RUN))?;
-        let path = self.folder(cell).join(RUN).join(LOG);
-        let is_long = std::fs::metadata(&path).is_ok_and(|meta| meta.len() > MOST_LOG);
-        let log = File::options().create(true).append(!is_long).write(true).truncate(is_long).mode(0o600).open(path)?;
+        let length = std::fs::metadata(&path).map_or(0, |meta| meta.len());
+        let is_long = length > MOST_LOG;
+        let log =
+            File::options().create(true).append(!is_long).write(true).truncate(is_long).mode(0o600).open(&path)?;
         // Nothing of the agent's environment, which holds the keys of the bucket.
         command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         keep_descriptors(command.as_std_mut())?;
-        let mut child = command.spawn()?;
-        let ending = self.ending.clone();
-        self.children.spawn(async move {
-            tokio::select! {
-                // So that it is no zombie if it ends before the agent.
-                _ = child.wait() => return,
-                () = ending.cancelled() => terminate(&child),
-            }
-            let _ = child.wait().await;
+        let spawned = command.spawn().map_err(|error| {
+            let program = Path::new(command.as_std().get_program()).display();
+            io::Error::new(error.kind(), format!("running {program}: {error}"))
         });
-        Ok(())
+        let mut child = spawned?;
+        let ending = self.ending.clone();
+        let (tell, ended) = oneshot::channel();
+        self.children.spawn(async move {
+            // It is waited for in any case, so that it is no zombie if it ends before the agent.
+            let status = tokio::select! {
+                status = child.wait() => status,
+                () = ending.cancelled() => {
+                    terminate(&child);
+                    child.wait().await
+                }
+            };
+            if let Ok(status) = status {
+                // Mostly nobody waits for that any more.
+                let _ = tell.send(status);
+            }
+        });
+        Ok(Started::Child { ended, log: path, from: if is_long { 0 } else { length } })
     }
 
     /// Ends the supervisors that are not to outlive the agent, in order, and completes once they are gone.
@@ -122,7 +133,7 @@ impl Launcher {
         }
     }
 
-    async fn start_unit(&self, cell: &CellName) -> io::Result<()> {
+    async fn start_unit(&self, cell: &CellName, supervisor: &Command) -> io::Result<Started> {
         let unit = self.unit(cell);
         let mut arguments: Vec<OsString> = ["--collect", "--unit", &unit].map(OsString::from).into();
         arguments.push(format!("--description=Fleetman cell {cell}").into());
@@ -130,15 +141,34 @@ impl Launcher {
         for property in UNIT.into_iter().chain(limits.iter().map(String::as_str)) {
             arguments.push(format!("--property={property}").into());
         }
-        let supervise = self.supervise(cell);
-        arguments.extend(["--".into(), systemd::word(supervise.as_std().get_program(), true)?.into()]);
-        for argument in supervise.as_std().get_args() {
+        arguments.extend(["--".into(), systemd::word(supervisor.as_std().get_program(), true)?.into()]);
+        for argument in supervisor.as_std().get_args() {
             arguments.push(systemd::word(argument, false)?.into());
         }
         arguments.push("--cgroup".into());
-        let Err(refused) = systemd::run(arguments, &self.clock).await else { return Ok(()) };
+        let started = Started::Unit { name: unit.clone() };
+        let Err(refused) = systemd::run(arguments.clone(), &self.clock).await else { return Ok(started) };
         // The unit may be there: on its way down, or up again after its supervisor was killed.
-        systemd::control(["start", &unit], &self.clock).await.map_err(|_| refused)
+        if systemd::control(["start", &unit], &self.clock).await.is_ok() {
+            return Ok(started);
+        }
+        // Or it is of a program that is not where it was, and systemd would try that for ever.
+        if !self.forget_unit(&unit).await {
+            return Err(refused);
+        }
+        match systemd::run(arguments, &self.clock).await {
+            Ok(()) => Ok(started),
+            Err(refused) => {
+                self.forget_unit(&unit).await;
+                Err(refused)
+            }
+        }
+    }
+
+    /// Lets systemd forget a unit whose supervisor does not run. What ran under that goes on. It says whether it did.
+    async fn forget_unit(&self, unit: &str) -> bool {
+        let main = systemd::main_process(unit, &self.clock).await;
+        main.is_ok_and(|main| main.pid.is_none()) && systemd::control(["stop", unit], &self.clock).await.is_ok()
     }
 
     /// Limits the whole cell, in the unit that it has and in those that it will have.
@@ -152,7 +182,7 @@ impl Launcher {
     pub(super) fn log(&self, cell: &CellName) -> String {
         match self.settings.uses_systemd() {
             true => format!("`journalctl --unit={}`", self.unit(cell)),
-            false => self.folder(cell).join(RUN).join(LOG).display().to_string(),
+            false => self.folder(cell).join("run").join(LOG).display().to_string(),
         }
     }
 

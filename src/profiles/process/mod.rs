@@ -1,4 +1,5 @@
-//! The `process` profile: a cell runs under a supervisor of its own, which is the agent's program in another role.
+//! The `process` profile: a cell runs under a supervisor of its own, a small program that lies beside the agent's, or
+//! else the agent's own in another role.
 //!
 //! ```text
 //! <folder>/<cell>/current                 a link to the current release, switched in one step
@@ -16,6 +17,8 @@ mod launch;
 mod limits;
 mod look;
 mod orders;
+mod program;
+mod started;
 mod systemd;
 
 use std::collections::BTreeMap;
@@ -27,8 +30,8 @@ use std::time::Duration;
 
 use self::cells::{Cell, Seen};
 use self::launch::Launcher;
-pub use self::launch::SUPERVISE;
 use self::limits::CellLimits;
+pub use self::program::{Program, SUPERVISE};
 use crate::agent::{Gate, Observed, Placement, Profile, ProfileError, Start, Work};
 use crate::clock::SharedClock;
 use crate::model::heartbeat::RunningState;
@@ -68,25 +71,6 @@ impl ProcessSettings {
     #[must_use]
     pub fn uses_systemd(&self) -> bool {
         !self.with_agent && systemd::is_at_hand()
-    }
-}
-
-/// The agent's program, which knows how to be a supervisor too.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Program {
-    /// Where it is. After an upgrade another one is there, and the next supervisors are of that.
-    pub path: PathBuf,
-    /// The soft limit of open files that cells begin with; what the agent has itself if absent.
-    pub open_files: Option<u64>,
-}
-
-impl Program {
-    /// The program that runs.
-    ///
-    /// # Errors
-    /// The system does not tell where it is.
-    pub fn current() -> io::Result<Self> {
-        Ok(Self { path: std::env::current_exe()?, open_files: None })
     }
 }
 

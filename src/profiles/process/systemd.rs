@@ -25,7 +25,7 @@ pub(super) fn is_at_hand() -> bool {
 /// # Errors
 /// What it said.
 pub(super) async fn run(arguments: Vec<OsString>, clock: &SharedClock) -> io::Result<()> {
-    ask("systemd-run", arguments, clock).await
+    ask("systemd-run", arguments, clock).await.map(drop)
 }
 
 /// Runs `systemctl` to its end.
@@ -33,10 +33,37 @@ pub(super) async fn run(arguments: Vec<OsString>, clock: &SharedClock) -> io::Re
 /// # Errors
 /// What it said.
 pub(super) async fn control<const N: usize>(arguments: [&str; N], clock: &SharedClock) -> io::Result<()> {
-    ask("systemctl", arguments.map(OsString::from).into(), clock).await
+    ask("systemctl", arguments.map(OsString::from).into(), clock).await.map(drop)
 }
 
-async fn ask(program: &str, arguments: Vec<OsString>, clock: &SharedClock) -> io::Result<()> {
+/// The main process of a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Main {
+    /// None while it does not run.
+    pub(super) pid: Option<u32>,
+    /// How it ended last, unless that was in order: see `Result=` in `org.freedesktop.systemd1(5)`.
+    pub(super) failure: Option<String>,
+}
+
+/// The main process of a unit as it is now; also of a unit that is not there.
+///
+/// # Errors
+/// What `systemctl` said.
+pub(super) async fn main_process(unit: &str, clock: &SharedClock) -> io::Result<Main> {
+    let properties = "--property=MainPID,Result,ExecMainStatus";
+    let said = ask("systemctl", ["show", properties, unit].map(OsString::from).into(), clock).await?;
+    Ok(read_main(&said))
+}
+
+fn read_main(said: &str) -> Main {
+    let value = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    let pid = value("MainPID").and_then(|pid| pid.parse().ok()).filter(|pid| *pid != 0);
+    let failure = value("Result").filter(|result| *result != "success");
+    let status = value("ExecMainStatus").unwrap_or("unknown");
+    Main { pid, failure: failure.map(|result| format!("{result}, status {status}")) }
+}
+
+async fn ask(program: &str, arguments: Vec<OsString>, clock: &SharedClock) -> io::Result<String> {
     let mut command = Command::new(program);
     command.arg("--quiet").arg("--no-ask-password").args(arguments);
     command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
@@ -50,7 +77,7 @@ async fn ask(program: &str, arguments: Vec<OsString>, clock: &SharedClock) -> io
     };
     let output = output.map_err(|error| io::Error::new(error.kind(), format!("running {program}: {error}")))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Err(io::Error::other(format!("{program} ended with {}: {}", output.status, said.trim())))
@@ -77,6 +104,16 @@ mod tests {
     use std::os::unix::ffi::OsStrExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_main_process_that_failed_is_told_by_result_and_status() {
+        let read =
+            |pid, result, status| read_main(&format!("Result={result}\nMainPID={pid}\nExecMainStatus={status}\n"));
+        assert_eq!(read(7, "success", 0), Main { pid: Some(7), failure: None });
+        let failure = Some("exit-code, status 203".to_owned());
+        assert_eq!(read(0, "exit-code", 203), Main { pid: None, failure });
+        assert_eq!(read_main(""), Main { pid: None, failure: None });
+    }
 
     #[test]
     fn what_systemd_would_mistake_is_refused() {

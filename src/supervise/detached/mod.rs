@@ -29,11 +29,15 @@
 //! What is refused is answered with `{"error":{"code":"…","message":"…"}}`. Unknown fields are ignored.
 
 mod client;
+mod log;
 mod orders;
+mod program;
 mod protocol;
 mod server;
 
 pub use client::{Client, DetachedError, Following, Watch};
+pub use log::last_words;
 pub use orders::{Orders, Wanted};
+pub use program::{main, version};
 pub use protocol::{NEWEST, OLDEST, Report};
 pub use server::{Server, ServerConfig, ServerError};
