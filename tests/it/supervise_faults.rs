@@ -109,7 +109,9 @@ async fn a_takeover_that_fails_harms_nothing_and_is_tried_again() {
 #[tokio::test]
 async fn on_a_full_disk_a_process_is_restarted_taken_over_and_halted() {
     let shims = Shims::new();
-    let Some(_disk) = Mount::make(shims.folder.path(), &["-t", "tmpfs", "-o", "size=512k", "tmpfs"]) else { return };
+    let Some(_disk) = Mount::make(shims.folder.path(), &["-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs"]) else {
+        return;
+    };
     let notes = tempfile::tempdir().unwrap();
     let counting = Counting::new(notes.path().to_owned());
     let mut supervisor = shims.start("s", &[]);
@@ -156,7 +158,7 @@ async fn on_a_full_disk_a_process_is_restarted_taken_over_and_halted() {
 async fn on_a_read_only_disk_what_runs_goes_on_and_the_reason_is_told() {
     let shims = Shims::new();
     let folder = shims.folder.path();
-    let Some(_disk) = Mount::make(folder, &["-t", "tmpfs", "tmpfs"]) else { return };
+    let Some(_disk) = Mount::make(folder, &["-t", "tmpfs", "-o", "mode=0700", "tmpfs"]) else { return };
     let remount = |how: &str| {
         let done = std::process::Command::new("mount").args(["-o", how]).arg(folder).status().unwrap();
         assert!(done.success(), "{how}");
