@@ -49,6 +49,14 @@ impl Memory {
         };
         Self { resident: field("Rss:"), proportional: field("Pss:"), private_dirty: field("Private_Dirty:") }
     }
+
+    /// How many times as much as ours theirs is.
+    pub(crate) fn ratio(&self, ours: &Self) -> String {
+        let times = |theirs, ours| theirs as f64 / ours as f64;
+        let proportional = times(self.proportional, ours.proportional);
+        let private_dirty = times(self.private_dirty, ours.private_dirty);
+        format!("{proportional:.1} times that Pss, {private_dirty:.1} times that Private_Dirty")
+    }
 }
 
 impl fmt::Display for Memory {

@@ -15,6 +15,7 @@ mod peers;
 mod support;
 
 use std::num::NonZeroU64;
+use std::path::Path;
 use std::time::Duration;
 
 use fleetman::clock::SystemClock;
@@ -22,7 +23,7 @@ use fleetman::supervise::{Kind, LogFiles, LogLimits, ProcessDef, Restart, Restar
 
 use self::figures::{Memory, Times, ratio};
 use self::mortal::Mortal;
-use self::peers::{Cell, Supervisord, systemd_runs};
+use self::peers::{AGENT, Cell, Supervisord, systemd_runs};
 use self::support::host::Host;
 
 #[tokio::main(flavor = "current_thread")]
@@ -41,7 +42,7 @@ async fn restarts(quick: bool) {
     let mut mortal = Mortal::new(place.path());
     let restart = Restart { policy: RestartPolicy::Always, delay_ms: 0, ..Restart::default() };
     let def = ProcessDef { restart, ..ProcessDef::new(Run::command(mortal.command(place.path()))) };
-    let cell = Cell::start(place.path(), "web").await;
+    let cell = Cell::start(AGENT.as_ref(), place.path(), "web").await;
     cell.run(ServiceDef::of("web", def)).await;
     let ours = Times(mortal.die_often(if quick { 20 } else { 200 }));
     cell.stop().await;
@@ -49,7 +50,7 @@ async fn restarts(quick: bool) {
         println!("a killed process was up again {} times", ours.0.len());
         return;
     }
-    println!("A killed process is up again after\n  fleetagent   {ours}");
+    println!("A killed process is up again after\n  ours         {ours}");
 
     if let Some(host) = Host::boot("bench").await {
         let inside = "/srv/mortal";
@@ -73,33 +74,46 @@ async fn restarts(quick: bool) {
     }
 }
 
-/// What a supervisor takes that has restarted its only process.
+/// What a supervisor takes that has restarted its only process: one alone, and each of ten.
 async fn memory() {
     // Of a program that was just linked the pages in memory are not on the disk yet, and would count as its own.
-    std::fs::File::open(env!("CARGO_BIN_EXE_fleetagent")).unwrap().sync_all().unwrap();
-    println!("Memory of a supervisor of one process, in KiB");
-    for count in [1, 10] {
-        let place = tempfile::tempdir().unwrap();
-        let mut cells = Vec::new();
-        for number in 0..count {
-            let cell = Cell::start(place.path(), &format!("web{number}")).await;
-            cell.run(ServiceDef::of("web", ProcessDef::new(Run::command(["sleep", "1000"])))).await;
-            cell.restart("web").await;
-            cells.push(cell);
-        }
-        println!("  fleetagent, {count:2} of them  {}", Memory::of(cells[0].pid()));
-        for cell in cells {
-            cell.stop().await;
-        }
+    for program in [AGENT, env!("CARGO_BIN_EXE_fleetsupervisor")] {
+        std::fs::File::open(program).unwrap().sync_all().unwrap();
     }
+    // A node that has the agent's program alone.
+    let alone = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let agent_alone = alone.path().join("fleetagent");
+    std::fs::hard_link(AGENT, &agent_alone).unwrap();
     let place = tempfile::tempdir().unwrap();
     let mut mortal = Mortal::new(place.path());
-    if let Some(supervisord) = Supervisord::start(place.path(), &mortal.command(place.path())) {
+    let theirs = Supervisord::start(place.path(), &mortal.command(place.path())).map(|supervisord| {
         mortal.die_often(1);
-        println!("  supervisord             {}", Memory::of(supervisord.pid()));
+        let memory = Memory::of(supervisord.pid());
         supervisord.stop();
-    } else {
-        println!("  supervisord             not measured: it is not in PATH");
+        memory
+    });
+    println!("Memory of a supervisor of one process, in KiB");
+    for (name, program) in [("fleetsupervisor", Path::new(AGENT)), ("fleetagent alone", &agent_alone)] {
+        for count in [1, 10] {
+            let place = tempfile::tempdir().unwrap();
+            let mut cells = Vec::new();
+            for number in 0..count {
+                let cell = Cell::start(program, place.path(), &format!("web{number}")).await;
+                cell.run(ServiceDef::of("web", ProcessDef::new(Run::command(["sleep", "1000"])))).await;
+                cell.restart("web").await;
+                cells.push(cell);
+            }
+            let ours = Memory::of(cells[0].pid());
+            let ratio = theirs.as_ref().map(|theirs| format!(", supervisord {}", theirs.ratio(&ours)));
+            println!("  {name:15}, {count:2} of them  {ours}{}", ratio.unwrap_or_default());
+            for cell in cells {
+                cell.stop().await;
+            }
+        }
+    }
+    match theirs {
+        Some(theirs) => println!("  {:15}              {theirs}", "supervisord"),
+        None => println!("  {:15}              not measured: it is not in PATH", "supervisord"),
     }
 }
 
@@ -111,7 +125,7 @@ async fn output(mib: u64) {
     let def = ProcessDef { kind: Kind::Task, ..ProcessDef::new(Run::Shell(write.clone())) };
     // One file of all of it, as the other one writes.
     let logs = LogLimits { max_file_bytes: NonZeroU64::MAX, ..LogLimits::default() };
-    let cell = Cell::start(place.path(), "web").await;
+    let cell = Cell::start(AGENT.as_ref(), place.path(), "web").await;
     let began = clock.monotonic();
     cell.run(ServiceDef { logs, ..ServiceDef::of("web", def) }).await;
     cell.completed("web").await;
@@ -120,7 +134,7 @@ async fn output(mib: u64) {
     let arrived: u64 = files.files().iter().map(|file| file.bytes).sum();
     assert_eq!(arrived, mib << 20, "all that was written is in the log");
     cell.stop().await;
-    println!("{mib} MiB of output reach their file\n  fleetagent   {}", speed(mib, ours));
+    println!("{mib} MiB of output reach their file\n  ours         {}", speed(mib, ours));
 
     let file = tempfile::NamedTempFile::new_in(place.path()).unwrap();
     let began = clock.monotonic();

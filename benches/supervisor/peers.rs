@@ -10,6 +10,9 @@ use fleetman::supervise::{ProcessState, ServiceDef};
 use super::support::host::Host;
 use super::support::{require_tool, wait_for};
 
+/// What agents start for each cell. It becomes the program beside it, where that is.
+pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_fleetagent");
+
 /// A cell under the supervisor that agents start for it.
 pub(crate) struct Cell {
     folder: PathBuf,
@@ -19,8 +22,8 @@ pub(crate) struct Cell {
 
 impl Cell {
     /// Starts the supervisor, and waits until it listens.
-    pub(crate) async fn start(folder: &Path, name: &str) -> Self {
-        let supervisor = Command::new(env!("CARGO_BIN_EXE_fleetagent"))
+    pub(crate) async fn start(program: &Path, folder: &Path, name: &str) -> Self {
+        let supervisor = Command::new(program)
             .args(["supervise".as_ref(), folder.as_os_str(), name.as_ref()])
             .env_clear()
             .stdin(Stdio::null())

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use deploy::Deploy;
-pub use process::{Process, ProcessSettings, Program, SUPERVISE};
+pub use process::{Process, ProcessSettings, Program, SUPERVISE, supervise};
 
 use crate::agent::{Profile, Profiles};
 use crate::clock::SharedClock;

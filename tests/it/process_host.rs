@@ -37,6 +37,21 @@ async fn start(unit: &str) -> Option<AgentHost> {
     Some(node)
 }
 
+/// Where a package would put both programs.
+const AGENT: &str = "/opt/fleetagent";
+const SUPERVISOR: &str = "/opt/fleetsupervisor";
+
+/// The same with programs of the host's own, which may be replaced.
+async fn start_installed(unit: &str) -> Option<AgentHost> {
+    let node = AgentHost::boot().await?;
+    apply(&node, "{}").await;
+    node.host.copy_in(Path::new(env!("CARGO_BIN_EXE_fleetagent")), AGENT);
+    node.host.copy_in(Path::new(env!("CARGO_BIN_EXE_fleetsupervisor")), SUPERVISOR);
+    let unit = format!("{unit}ExecStart=\nExecStart={AGENT} run --config {HOME}/n1.yaml\n");
+    node.start_agent(&unit, "process: {}\n").await;
+    Some(node)
+}
+
 async fn apply(node: &AgentHost, limits: &str) {
     let manifest = format!(
         "name: site\n\
@@ -159,12 +174,7 @@ async fn a_cell_has_nothing_of_its_agents_unit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cell_outlives_agents_that_are_restarted_killed_and_replaced() {
-    let program = "/opt/fleetagent";
-    let unit = format!("{OWN}ExecStart=\nExecStart={program} run --config {HOME}/n1.yaml\n");
-    let Some(node) = AgentHost::boot().await else { return };
-    apply(&node, "{}").await;
-    node.host.copy_in(Path::new(env!("CARGO_BIN_EXE_fleetagent")), program);
-    node.start_agent(&unit, "process: {}\n").await;
+    let Some(node) = start_installed(OWN).await else { return };
     publish(&node, "r1", SERVICE).await;
     let (service, supervisor) = (main_process(&report(&node).await), supervisor_pid(&node).await);
 
@@ -174,13 +184,16 @@ async fn a_cell_outlives_agents_that_are_restarted_killed_and_replaced() {
         assert_eq!(main_process(&first_report_after(&node, command).await), service, "{command:?}");
     }
 
-    node.host.run(&["cp", program, "/opt/new"]).await.exits(0);
-    node.host.run(&["mv", "/opt/new", program]).await.exits(0);
+    let runs = async |pid: &str| node.host.run(&["readlink", &format!("/proc/{pid}/exe")]).await.exits(0).out;
+    assert_eq!(runs(&supervisor).await, format!("{SUPERVISOR}\n"));
+    for program in [AGENT, SUPERVISOR] {
+        node.host.run(&["cp", program, "/opt/new"]).await.exits(0);
+        node.host.run(&["mv", "/opt/new", program]).await.exits(0);
+    }
     assert_eq!(main_process(&first_report_after(&node, &restart).await), service, "an upgrade");
     assert_eq!(supervisor_pid(&node).await, supervisor);
-    let runs = async |pid: &str| node.host.run(&["readlink", &format!("/proc/{pid}/exe")]).await.exits(0).out;
-    assert_eq!(runs(&supervisor).await, format!("{program} (deleted)\n"));
-    assert_eq!(runs(&node.agent_pid().await).await, format!("{program}\n"));
+    assert_eq!(runs(&supervisor).await, format!("{SUPERVISOR} (deleted)\n"));
+    assert_eq!(runs(&node.agent_pid().await).await, format!("{AGENT}\n"));
     assert_eq!(life(&node).await, "begin r1");
 
     node.host.run(&["systemctl", "stop", "fleetagent"]).await.exits(0);
@@ -226,6 +239,45 @@ async fn a_supervisor_that_is_killed_or_stopped_comes_back() {
     node.host.run(&["systemctl", "stop", &unit]).await.exits(0);
     wait_for(async || life(&node).await == "begin r1 end begin r1", "the cell to be brought up again").await;
     wait_for(async || back(&supervisor).await, "the supervisor to be back").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_supervisor_that_systemd_starts_again_is_of_the_program_that_is_there_then() {
+    let Some(node) = start_installed("").await else { return };
+    publish(&node, "r1", SERVICE).await;
+    let service = main_process(&report(&node).await);
+    node.host.run(&["systemctl", "stop", "fleetagent"]).await.exits(0);
+    node.host.run(&["rm", SUPERVISOR]).await.exits(0);
+    kill(&node, &supervisor_pid(&node).await).await;
+    let program = async || {
+        let pid = supervisor_pid(&node).await;
+        node.host.run(&["readlink", &format!("/proc/{pid}/exe")]).await.out
+    };
+    wait_for(async || program().await == format!("{AGENT}\n"), "a supervisor of the other program").await;
+    let found = first_report_after(&node, &["systemctl", "start", "fleetagent"]).await;
+    assert_eq!(main_process(&found), service);
+    assert_eq!(life(&node).await, "begin r1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unit_that_fails_at_once_is_told_with_its_result_and_tried_again() {
+    let Some(node) = start("").await else { return };
+    publish(&node, "r1", SERVICE).await;
+    node.place.fleetman(&["stop", "n1/web", "-y", "--wait"]).await.exits(0);
+    let lock = format!("{HOME}/n1-state/process/web/run/supervisor.lock");
+    node.host.run(&["rm", &lock]).await.exits(0);
+    node.host.run(&["mkdir", &lock]).await.exits(0);
+    node.place.fleetman(&["publish", "n1/web", "-d", "r1", "--as", "r1", "-y"]).await.exits(0);
+    let waits = async || {
+        let waiting = report(&node).await["waiting"].clone();
+        let message = waiting["message"].as_str().unwrap_or_default();
+        let why = "its supervisor cannot run: its unit failed (exit-code, status 1); `journalctl --unit=fleetman-web-";
+        waiting["reason"] == "io" && message.starts_with(why)
+    };
+    wait_for(waits, "the failure to be told").await;
+    node.host.run(&["rmdir", &lock]).await.exits(0);
+    wait_for(async || report(&node).await["phase"] == "up_to_date", "the cell to be tried once more").await;
+    assert_eq!(life(&node).await, "begin r1 end begin r1");
 }
 
 /// Tells the memory that its cell may use, in bytes, at its begin and its end.

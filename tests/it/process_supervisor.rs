@@ -1,7 +1,7 @@
 //! Which program supervises a cell, and what is told when none can.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,11 +26,12 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
-        let place = tempfile::tempdir().unwrap();
+        // On the disk of the programs, which are large.
+        let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let settings = ProcessSettings { folder: place.path().join("process"), with_agent: true };
         let program = Program { path: place.path().join("bin/fleetagent"), open_files: None };
         fs::create_dir(place.path().join("bin")).unwrap();
-        symlink(env!("CARGO_BIN_EXE_fleetagent"), &program.path).unwrap();
+        fs::hard_link(env!("CARGO_BIN_EXE_fleetagent"), &program.path).unwrap();
         let orders = up("1", ServiceDef::of("main", sh("exec sleep 1000")));
         run_folder(&settings.folder, "web").unwrap();
         fs::write(settings.folder.join("web/orders.json"), serde_json::to_vec(&orders).unwrap()).unwrap();

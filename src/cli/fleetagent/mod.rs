@@ -27,8 +27,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::program::{self, Talk};
 use crate::config::ConfigError;
-use crate::profiles::SUPERVISE;
-use crate::supervise::detached;
+use crate::profiles::{self, SUPERVISE};
 
 /// Runs what a bucket says on this node, and reports back.
 #[derive(Debug, Parser)]
@@ -116,7 +115,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let [_, word, rest @ ..] = &args[..]
         && word == SUPERVISE
     {
-        return detached::main("fleetagent", rest.iter().cloned());
+        return profiles::supervise("fleetagent", rest);
     }
     let cli: Cli = match program::parse(command(), args.clone()) {
         Ok(cli) => cli,

@@ -131,7 +131,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let [_, word, rest @ ..] = &args[..]
         && word == crate::profiles::SUPERVISE
     {
-        return crate::supervise::detached::main("fleetman", rest.iter().cloned());
+        return crate::profiles::supervise("fleetman", rest);
     }
     let cli: Cli = match program::parse(command(), args) {
         Ok(cli) => cli,

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::limits::CellLimits;
 use super::started::Started;
-use super::{ProcessSettings, Program, systemd};
+use super::{ProcessSettings, Program, SUPERVISE, systemd};
 use crate::clock::SharedClock;
 use crate::model::{CellName, Sha256Digest};
 use crate::store::in_full;
@@ -78,8 +78,8 @@ impl Launcher {
         // What is written there decides what runs.
         let run =
             run_folder(&self.settings.folder, cell.as_str()).map_err(|error| io::Error::other(in_full(&error)))?;
-        let mut supervisor = self.program.supervisor(&self.clock).await;
-        supervisor.arg(&self.settings.folder).arg(cell.as_str());
+        let mut supervisor = Command::new(&self.program.path);
+        supervisor.arg(SUPERVISE).arg(&self.settings.folder).arg(cell.as_str());
         match self.settings.uses_systemd() {
             true => self.start_unit(cell, &supervisor).await,
             false => self.start_child(supervisor, run.join(LOG)),
@@ -147,28 +147,10 @@ impl Launcher {
         }
         arguments.push("--cgroup".into());
         let started = Started::Unit { name: unit.clone() };
-        let Err(refused) = systemd::run(arguments.clone(), &self.clock).await else { return Ok(started) };
+        let Err(refused) = systemd::run(arguments, &self.clock).await else { return Ok(started) };
         // The unit may be there: on its way down, or up again after its supervisor was killed.
-        if systemd::control(["start", &unit], &self.clock).await.is_ok() {
-            return Ok(started);
-        }
-        // Or it is of a program that is not where it was, and systemd would try that for ever.
-        if !self.forget_unit(&unit).await {
-            return Err(refused);
-        }
-        match systemd::run(arguments, &self.clock).await {
-            Ok(()) => Ok(started),
-            Err(refused) => {
-                self.forget_unit(&unit).await;
-                Err(refused)
-            }
-        }
-    }
-
-    /// Lets systemd forget a unit whose supervisor does not run. What ran under that goes on. It says whether it did.
-    async fn forget_unit(&self, unit: &str) -> bool {
-        let main = systemd::main_process(unit, &self.clock).await;
-        main.is_ok_and(|main| main.pid.is_none()) && systemd::control(["stop", unit], &self.clock).await.is_ok()
+        systemd::control(["start", &unit], &self.clock).await.map_err(|_| refused)?;
+        Ok(started)
     }
 
     /// Limits the whole cell, in the unit that it has and in those that it will have.

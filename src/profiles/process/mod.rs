@@ -31,7 +31,7 @@ use std::time::Duration;
 use self::cells::{Cell, Seen};
 use self::launch::Launcher;
 use self::limits::CellLimits;
-pub use self::program::{Program, SUPERVISE};
+pub use self::program::{Program, SUPERVISE, supervise};
 use crate::agent::{Gate, Observed, Placement, Profile, ProfileError, Start, Work};
 use crate::clock::SharedClock;
 use crate::model::heartbeat::RunningState;

@@ -1,18 +1,21 @@
 //! The program that a cell's supervisor is.
 //!
-//! There is one a cell for as long as that runs, and of the agent's large program it would use little. So it is the
-//! small program that is made from the same sources, if that lies beside the agent's and is fit; and else the agent's
-//! own, so that this can be copied to a node alone.
+//! There is one a cell for as long as that runs, and of the agent's large program it uses little. So it begins as that,
+//! and becomes the small program that is made from the same sources, if that lies beside it and is fit. Otherwise it
+//! stays what it is: the agent's program can be copied to a node alone. It is decided anew at each start, whoever starts
+//! it: systemd keeps to the command line that a unit was made with, and the small program may come and go.
 
-use std::io;
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, SystemClock};
 use crate::store::in_full;
 use crate::supervise::{OwnershipError, check_ownership, detached, keep_descriptors};
 
@@ -37,19 +40,6 @@ pub struct Program {
     pub open_files: Option<u64>,
 }
 
-/// Why the program beside the agent's is not used.
-#[derive(Debug, thiserror::Error)]
-enum Unfit {
-    #[error("there is none")]
-    Absent,
-    #[error(transparent)]
-    Unsafe(OwnershipError),
-    #[error("it is not of this release: it says {said:?}, expected {expected:?}")]
-    Other { said: String, expected: String },
-    #[error("it cannot be asked for its version: {0}")]
-    Broken(io::Error),
-}
-
 impl Program {
     /// The program that runs.
     ///
@@ -58,28 +48,47 @@ impl Program {
     pub fn current() -> io::Result<Self> {
         Ok(Self { path: std::env::current_exe()?, open_files: None })
     }
-
-    /// A command that starts a supervisor once it has its arguments.
-    pub(super) async fn supervisor(&self, clock: &SharedClock) -> Command {
-        let beside = self.path.with_file_name(SUPERVISOR);
-        match check(&beside, clock).await {
-            Ok(()) => return Command::new(beside),
-            Err(Unfit::Absent) => {}
-            Err(why) => {
-                let why = in_full(&why);
-                tracing::warn!(
-                    program = %beside.display(),
-                    "cells are supervised by the agent's own program, which takes more memory: {why}"
-                );
-            }
-        }
-        let mut command = Command::new(&self.path);
-        command.arg(SUPERVISE);
-        command
-    }
 }
 
-/// Checks that the program at `path` may take the agent's place. It runs with the agent's rights, so nobody may have
+/// Is the supervisor of the cell that `args` name; see [`detached::main`]. `program` is what this one is called.
+#[must_use]
+pub fn supervise(program: &str, args: &[OsString]) -> ExitCode {
+    match become_small(args) {
+        Unfit::Absent => {}
+        why => {
+            // Nobody is left to be told that nobody reads.
+            let _ = writeln!(io::stderr(), "{program}: {SUPERVISOR} beside it is not used: {}", in_full(&why));
+        }
+    }
+    detached::main(program, args.iter().cloned())
+}
+
+/// Why the small program is not used.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error("there is none")]
+    Absent,
+    #[error(transparent)]
+    Unsafe(OwnershipError),
+    #[error("it is not of this release: it says {said:?}, expected {expected:?}")]
+    Other { said: String, expected: String },
+    #[error("it cannot be run: {0}")]
+    Broken(#[from] io::Error),
+}
+
+/// Goes on as the small program, with these arguments. It returns if that cannot be.
+fn become_small(args: &[OsString]) -> Unfit {
+    let become_it = || {
+        let path = std::env::current_exe()?.with_file_name(SUPERVISOR);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(check(&path, &SystemClock::shared()))?;
+        Err(Unfit::Broken(std::process::Command::new(path).args(args).exec()))
+    };
+    let Err(why): Result<std::convert::Infallible, Unfit> = become_it();
+    why
+}
+
+/// Checks that the program at `path` may take this one's place. It gets the agent's rights, so nobody may have
 /// written it who does not have these already.
 async fn check(path: &Path, clock: &SharedClock) -> Result<(), Unfit> {
     check_ownership(path).map_err(|error| match error {
@@ -90,7 +99,7 @@ async fn check(path: &Path, clock: &SharedClock) -> Result<(), Unfit> {
         said = ask(path) => said,
         () = clock.sleep(ANSWERS_WITHIN) => Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer")),
     };
-    let said = said.map_err(Unfit::Broken)?;
+    let said = said?;
     let expected = format!("{SUPERVISOR} {}", detached::version());
     if said == expected { Ok(()) } else { Err(Unfit::Other { said, expected }) }
 }

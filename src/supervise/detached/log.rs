@@ -5,6 +5,7 @@
 use std::fmt::{Debug, Write as _};
 use std::io::{self, Write as _};
 
+use chrono::SecondsFormat;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
@@ -49,7 +50,7 @@ impl Subscriber for Log {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let time = self.clock.now().format("%Y-%m-%dT%H:%M:%S%.3fZ");
+        let time = self.clock.now().to_rfc3339_opts(SecondsFormat::Millis, true);
         let mut line = Line(format!("{time} {}", event.metadata().level()));
         event.record(&mut line);
         line.0.push('\n');
