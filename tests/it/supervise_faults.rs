@@ -189,7 +189,7 @@ async fn on_a_read_only_disk_what_runs_goes_on_and_the_reason_is_told() {
 async fn without_descriptors_nothing_is_started_twice() {
     let shims = Shims::new();
     let counting = Counting::new(shims.folder.path().join("notes"));
-    fs::create_dir_all(shims.run("s")).unwrap();
+    fleetman::supervise::run_folder(shims.folder.path(), "s").unwrap();
     let mut command = Command::new("/bin/sh");
     let few = "ulimit -n 30; exec \"$0\" supervise \"$1\" s 2> \"$1/s/run/supervisor.log\"";
     command.args(["-c", few, env!("CARGO_BIN_EXE_fleetagent")]).arg(shims.folder.path()).env_clear();

@@ -146,7 +146,7 @@ async fn a_supervisor_of_the_previous_version_is_watched_and_followed_all_the_sa
 
 /// A server that says this and nothing else.
 async fn scripted(shims: &Shims, hello: &str) -> Result<Client, DetachedError> {
-    fs::create_dir_all(shims.run("s")).unwrap();
+    fleetman::supervise::run_folder(shims.folder.path(), "s").unwrap();
     let _ = fs::remove_file(socket(shims));
     let listener = UnixListener::bind(socket(shims)).unwrap();
     let answer = async {

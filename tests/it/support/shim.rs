@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -97,7 +98,9 @@ pub(crate) struct Shims {
 
 impl Shims {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        // Nobody else may write there, whatever the umask is.
+        let own = fs::Permissions::from_mode(0o700);
+        Self { folder: tempfile::Builder::new().permissions(own).tempdir().unwrap() }
     }
 
     /// The supervisor of a service. It is killed when what is returned goes; what it supervises is not.
@@ -168,8 +171,7 @@ pub(crate) fn sh(line: &str) -> ProcessDef {
 }
 
 pub(crate) fn start(folder: &Path, service: &str, more: &[&str]) -> Child {
-    let run = folder.join(service).join("run");
-    fs::create_dir_all(&run).unwrap();
+    let run = fleetman::supervise::run_folder(folder, service).unwrap();
     let log = fs::OpenOptions::new().create(true).append(true).open(run.join("supervisor.log")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_fleetagent"));
     command.arg("supervise").arg(folder).arg(service).args(more);
