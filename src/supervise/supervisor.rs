@@ -190,16 +190,21 @@ impl Supervisor {
     /// # Errors
     /// [`SupervisorError::NoService`], or what kept a process from being started.
     pub async fn start_all(&self, service: &str) -> Result<(), SupervisorError> {
+        self.start_each(service, |process| process.after.is_empty()).await
+    }
+
+    /// Starts what starts with its service, and waits for those that `is_awaited`.
+    async fn start_each(&self, service: &str, is_awaited: impl Fn(&ProcessDef) -> bool) -> Result<(), SupervisorError> {
         let service = self.service(service)?;
         let made_of = service.made_of.lock().await.clone();
-        let mut free = Vec::new();
+        let mut awaited = Vec::new();
         for (name, process) in made_of.processes.iter().filter(|(_, process)| process.autostart) {
             let started = service.send(name, Command::Start).await?;
-            if process.after.is_empty() {
-                free.push(started);
+            if is_awaited(process) {
+                awaited.push(started);
             }
         }
-        all(free).await
+        all(awaited).await
     }
 
     /// Stops every process of a service, in the reverse of the order in which they start.
@@ -211,13 +216,14 @@ impl Supervisor {
         self.service(service)?.stop().await
     }
 
-    /// Stops a service and starts it again.
+    /// Stops a service and starts it again, tasks too. It takes until each process was started, also those that come
+    /// after others.
     ///
     /// # Errors
     /// As for [`Supervisor::stop_service`] and [`Supervisor::start_all`].
     pub async fn restart_service(&self, service: &str) -> Result<(), SupervisorError> {
         self.stop_service(service).await?;
-        self.start_all(service).await
+        self.start_each(service, |_| true).await
     }
 
     /// Ends every process of a service with SIGKILL, at once.
