@@ -66,9 +66,10 @@ impl Container {
         children(Pid::from_raw(i32::try_from(self.unshare.id()?).ok()?)?).first().copied()
     }
 
-    /// The child of PID 1 that was started with this word.
+    /// The child of PID 1 that has this word in its command line, or is the program of that name.
     fn child(&self, word: &str) -> Option<Pid> {
-        children(self.init()?).into_iter().find(|pid| words(*pid).iter().any(|other| other == word))
+        let is_meant = |other: &String| Path::new(other).file_name().is_some_and(|name| name == word);
+        children(self.init()?).into_iter().find(|pid| words(*pid).iter().any(is_meant))
     }
 
     fn agent(&self) -> Option<Pid> {
@@ -76,7 +77,7 @@ impl Container {
     }
 
     fn supervisor(&self) -> Option<Pid> {
-        self.child("supervise")
+        self.child("fleetsupervisor")
     }
 
     fn orphan(&self) -> Option<Pid> {
