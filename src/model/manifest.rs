@@ -13,7 +13,8 @@ use super::document::{self, Document, DocumentError};
 use super::name::{CellName, DeploymentName, ManifestName, NodeName, UserName, VersionName};
 use super::path::{FilePath, ObjectPath, check_together};
 use super::process::ProcessError;
-use super::run_spec::{Health, Limits, Profile};
+use super::run_spec::{EnvValue, Health, Limits, Profile};
+use super::systemd::SystemdError;
 
 /// A version of a cell, whole: what is on the node when it runs, and how it is run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +182,9 @@ pub enum ManifestError {
     /// Processes that cannot be run together.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// What no unit can be.
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
     /// One file is larger than a version may hold.
     #[error("{path} has {size} bytes, more than the {} that a file may have", ManifestFile::MAX_BYTES)]
     FileTooLarge {
@@ -212,13 +216,25 @@ impl Manifest {
     pub const MAX_FILES: usize = 20_000;
 
     /// Features that `requires` may name.
-    pub const FEATURES: [&'static str; 2] = ["processes", "health"];
+    pub const FEATURES: [&'static str; 4] = ["processes", "health", "systemd", "credentials"];
 
     /// The features that it uses, for `requires`: an agent that would read past one of them must not deploy it.
     #[must_use]
     pub fn features(&self) -> Vec<String> {
-        let processes = matches!(&self.profile, Profile::Process(spec) if !spec.is_plain());
-        let used = [("processes", processes), ("health", !is_default(&self.health))];
+        let (mut processes, mut systemd) = (false, false);
+        match &self.profile {
+            Profile::Process(spec) | Profile::Supervisor(spec) => processes = !spec.is_plain(),
+            Profile::Systemd(spec) => systemd = !spec.is_plain(),
+            Profile::Deploy(_) => {}
+        }
+        let mut values = self.profile.runs().into_iter().flat_map(|run| run.env.values());
+        let credentials = values.any(|value| matches!(value, EnvValue::Credential(_)));
+        let used = [
+            ("processes", processes),
+            ("health", !is_default(&self.health)),
+            ("systemd", systemd),
+            ("credentials", credentials),
+        ];
         used.into_iter().filter(|(_, used)| *used).map(|(feature, _)| feature.to_owned()).collect()
     }
 
@@ -253,8 +269,10 @@ impl Manifest {
             }
             self.object_of(file).map_err(|error| problem(error.to_string()))?;
         }
-        if let Profile::Process(spec) = &self.profile {
-            spec.check()?;
+        match &self.profile {
+            Profile::Process(spec) | Profile::Supervisor(spec) => spec.check()?,
+            Profile::Systemd(spec) => spec.check()?,
+            Profile::Deploy(_) => {}
         }
         let computed = content_sha256(self);
         if computed == self.content_sha256 {

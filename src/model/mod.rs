@@ -41,6 +41,7 @@ pub mod path;
 pub mod process;
 pub mod run_spec;
 pub mod sign;
+pub mod systemd;
 pub mod trigger;
 
 pub use cell_id::CellId;
@@ -48,5 +49,7 @@ pub use code::Code;
 pub use digest::{Content16, Sha256Digest};
 pub use generation::{Epoch, Floor, Generation};
 pub use keys::{ObjectKey, Prefix};
-pub use name::{CellName, DeploymentName, ManifestName, NodeName, ProcessName, UserName, VersionName};
+pub use name::{
+    CellName, CredentialName, DeploymentName, ManifestName, NodeName, ProcessName, UnitName, UserName, VersionName,
+};
 pub use path::{FilePath, ObjectPath};

@@ -71,6 +71,22 @@ fn check_version(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// The part of `systemd.unit(5)` that needs no escapes.
+fn check_unit(text: &str) -> Result<(), &'static str> {
+    const KINDS: [&str; 11] =
+        ["automount", "device", "mount", "path", "scope", "service", "slice", "socket", "swap", "target", "timer"];
+    if text.len() > 255 {
+        return Err("it is longer than 255 characters");
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":_.@-".contains(&byte)) {
+        return Err("only letters, digits and ':', '_', '.', '@', '-' are allowed");
+    }
+    match text.rsplit_once('.') {
+        Some((name, kind)) if !name.is_empty() && KINDS.contains(&kind) => Ok(()),
+        _ => Err("it must end in the kind of unit, such as .service or .target"),
+    }
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $check:ident) => {
         $(#[$doc])*
@@ -145,6 +161,15 @@ name!(
     DeploymentName, "deployment name", check_version
 );
 
+name!(
+    /// A secret that systemd keeps for services; see `systemd.exec(5)` on credentials.
+    CredentialName, "credential name", check_version
+);
+name!(
+    /// A unit of systemd.
+    UnitName, "unit name", check_unit
+);
+
 impl ProcessName {
     /// The only process of a cell whose manifest names none.
     #[must_use]
@@ -184,6 +209,17 @@ mod tests {
         ] {
             assert_eq!(VersionName::new(text).unwrap_err().rule, rule, "{text:?}");
         }
+        for (text, rule) in [
+            ("", "it must end in the kind of unit, such as .service or .target"),
+            ("postgresql", "it must end in the kind of unit, such as .service or .target"),
+            (".service", "it must end in the kind of unit, such as .service or .target"),
+            ("a b.service", "only letters, digits and ':', '_', '.', '@', '-' are allowed"),
+            ("a\n.service", "only letters, digits and ':', '_', '.', '@', '-' are allowed"),
+            ("%n.service", "only letters, digits and ':', '_', '.', '@', '-' are allowed"),
+        ] {
+            assert_eq!(UnitName::new(text).unwrap_err().rule, rule, "{text:?}");
+        }
+        assert!(UnitName::new("postgresql@14-main.service").is_ok());
         assert!(VersionName::new("a".repeat(129)).is_err());
         assert!(VersionName::new("1.4.2+build_7-rc.1").is_ok());
     }

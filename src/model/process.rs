@@ -1,4 +1,4 @@
-//! The processes of a cell under the `process` profile.
+//! The processes of a cell under the `process` and `supervisor` profiles.
 //!
 //! A cell with one plain service is written flat, as every other profile writes its program. Anything more is written
 //! as a map of processes, and the manifest then [requires](super::manifest::Manifest::features) `processes`, so that
@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use super::manifest::{Mode, is_default};
 use super::name::ProcessName;
-use super::run_spec::{RestartPolicy, RunSpec, StopSignal};
+use super::run_spec::{EnvValue, RestartPolicy, RunSpec, StopSignal};
 
-/// What the built-in supervisor runs.
+/// What the built-in supervisor runs, or supervisord.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(into = "Form")]
 pub struct ProcessSpec {
@@ -97,6 +97,14 @@ pub enum ProcessError {
         /// Each starts after the next; the last is the first again.
         circle: Vec<ProcessName>,
     },
+    /// A credential, which only systemd has.
+    #[error("process {process}: only systemd gives credentials, as {variable} asks for; use from_file instead")]
+    Credential {
+        /// The process.
+        process: ProcessName,
+        /// The variable that is to have it.
+        variable: String,
+    },
     /// A task that is to be restarted.
     #[error("process {process} is a task, which runs once; its restart policy must be never")]
     RestartedTask {
@@ -160,6 +168,10 @@ impl ProcessSpec {
             }
             if process.run.command.is_empty() {
                 return Err(ProcessError::NoCommand { process: name.clone() });
+            }
+            let credential = process.run.env.iter().find(|(_, value)| matches!(value, EnvValue::Credential(_)));
+            if let Some((variable, _)) = credential {
+                return Err(ProcessError::Credential { process: name.clone(), variable: variable.clone() });
             }
             if process.kind == ProcessKind::Task && process.run.restart.policy != RestartPolicy::Never {
                 return Err(ProcessError::RestartedTask { process: name.clone() });
@@ -315,6 +327,9 @@ mod tests {
             refused(json!({"a": task})),
             "process a is a task, which runs once; its restart policy must be never"
         );
+        let secret = process(json!({"env": {"A": {"credential": "a"}}}));
+        let expected = "process a: only systemd gives credentials, as A asks for; use from_file instead";
+        assert_eq!(refused(json!({"a": secret})), expected);
         assert_eq!(spec(json!({"a": process(json!({"type": "task"}))})).check(), Ok(()));
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::name::CredentialName;
 use super::process::ProcessSpec;
+use super::systemd::SystemdSpec;
 
 /// How a cell is run on its node, by the name of the profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,9 +17,9 @@ pub enum Profile {
     /// The built-in process supervisor.
     Process(ProcessSpec),
     /// A systemd service.
-    Systemd(RunSpec),
-    /// A program of supervisord.
-    Supervisor(RunSpec),
+    Systemd(SystemdSpec),
+    /// Programs of supervisord.
+    Supervisor(ProcessSpec),
 }
 
 impl Profile {
@@ -40,8 +42,10 @@ impl Profile {
     pub fn runs(&self) -> Vec<&RunSpec> {
         match self {
             Self::Deploy(_) => Vec::new(),
-            Self::Process(spec) => spec.processes.values().map(|process| &process.run).collect(),
-            Self::Systemd(run) | Self::Supervisor(run) => vec![run],
+            Self::Process(spec) | Self::Supervisor(spec) => {
+                spec.processes.values().map(|process| &process.run).collect()
+            }
+            Self::Systemd(spec) => spec.rendered().map(|unit| &unit.run).into_iter().collect(),
         }
     }
 
@@ -50,8 +54,8 @@ impl Profile {
     pub fn owner(&self) -> (Option<&str>, Option<&str>) {
         match self {
             Self::Deploy(spec) => (spec.user.as_deref(), spec.group.as_deref()),
-            Self::Process(spec) => (spec.user.as_deref(), spec.group.as_deref()),
-            Self::Systemd(run) | Self::Supervisor(run) => (run.user.as_deref(), run.group.as_deref()),
+            Self::Process(spec) | Self::Supervisor(spec) => (spec.user.as_deref(), spec.group.as_deref()),
+            Self::Systemd(spec) => spec.owner(),
         }
     }
 }
@@ -98,6 +102,16 @@ pub enum EnvValue {
     Text(String),
     /// The value is read on the node when the program starts; it is never in the bucket.
     FromFile(FromFile),
+    /// The path of a file that holds a secret of the node, which systemd shows to the service alone.
+    Credential(FromCredential),
+}
+
+/// A credential of systemd; only the `systemd` profile knows them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FromCredential {
+    /// Its name in the node's credential store, such as `/etc/credstore`.
+    pub credential: CredentialName,
 }
 
 /// A secret that lies on the node.

@@ -7,6 +7,7 @@ use fleetman::model::heartbeat::{Phase, RunningState};
 use fleetman::model::manifest::Mode;
 use fleetman::model::outcome::Ending;
 use fleetman::model::run_spec::{DeploySpec, Profile};
+use fleetman::model::systemd::SystemdSpec;
 use fleetman::model::trigger::{Action, TriggerOptions};
 use fleetman::model::{Code, ObjectKey, Sha256Digest};
 
@@ -227,7 +228,7 @@ async fn a_profile_that_the_agent_is_not_set_up_for_waits() {
     bench.publish("web", "1.0", ONE).await;
     bench.once().await;
     let mut manifest = bench.manifest("web", "2.0", TWO);
-    manifest.profile = Profile::Systemd(run());
+    manifest.profile = Profile::Systemd(SystemdSpec::plain(run()));
     manifest.content_sha256 = content_sha256(&manifest);
     let target = bench.upload(&manifest, TWO).await;
     bench.ask("web", Action::Deploy(target)).await;

@@ -66,14 +66,16 @@ fn env(env: &BTreeMap<String, run_spec::EnvValue>, start: &Start<'_>) -> BTreeMa
         ("FLEETMAN_DATA_DIR", start.data.display().to_string()),
     ];
     let own = own.into_iter().map(|(name, value)| (name.to_owned(), EnvValue::Text(value)));
-    let given = env.iter().map(|(name, value)| {
+    let given = env.iter().filter_map(|(name, value)| {
         let value = match value {
             run_spec::EnvValue::Text(text) => EnvValue::Text(text.clone()),
             run_spec::EnvValue::FromFile(file) => {
                 EnvValue::File(EnvFile { from_file: (&file.from_file).into(), key: file.key.clone() })
             }
+            // No manifest has one here: it would have been refused when it was read.
+            run_spec::EnvValue::Credential(_) => return None,
         };
-        (name.clone(), value)
+        Some((name.clone(), value))
     });
     given.chain(own).collect()
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ResolvedFile;
 use super::run::{Layer, Place, last};
 use crate::model::process::{self, ProcessKind, ProcessSpec};
+use crate::model::systemd::SystemdSpec;
 use crate::model::{ProcessName, run_spec};
 use crate::recipe::Written;
 use crate::recipe::render::Context;
@@ -35,11 +36,13 @@ impl<'a> Runs<'a> {
             Profile::Process(spec) => {
                 self.processes([own("process", spec.settings()), cells], spec).map(run_spec::Profile::Process)
             }
-            Profile::Systemd(run) => {
-                self.plain([own("systemd", run.settings()), cells]).map(run_spec::Profile::Systemd)
-            }
+            Profile::Systemd(run) => self
+                .plain([own("systemd", run.settings()), cells])
+                .map(SystemdSpec::plain)
+                .map(run_spec::Profile::Systemd),
             Profile::Supervisor(run) => {
-                self.plain([own("supervisor", run.settings()), cells]).map(run_spec::Profile::Supervisor)
+                let run = self.plain([own("supervisor", run.settings()), cells]);
+                run.map(ProcessSpec::main).map(run_spec::Profile::Supervisor)
             }
         }
     }
