@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::model::heartbeat::{ProcessReport, RunningState};
+use crate::model::heartbeat::{Condition, ProcessReport, RunningState};
 use crate::model::manifest::Manifest;
 use crate::model::{CellName, Code, Floor, ProcessName};
 
@@ -98,11 +98,13 @@ pub struct Observed {
     pub state: RunningState,
     /// Its processes, if the profile tells them apart.
     pub processes: BTreeMap<ProcessName, ProcessReport>,
+    /// What is on the host otherwise than the profile put it there, until somebody acts.
+    pub conditions: Vec<Condition>,
 }
 
 impl From<RunningState> for Observed {
     fn from(state: RunningState) -> Self {
-        Self { state, processes: BTreeMap::new() }
+        Self { state, processes: BTreeMap::new(), conditions: Vec::new() }
     }
 }
 
@@ -133,6 +135,12 @@ impl Activation {
     #[must_use]
     pub fn new(at: Floor, attempt: u32) -> Self {
         Self { at, attempt, restores: false }
+    }
+
+    /// The trigger that asked for it.
+    #[must_use]
+    pub fn at(self) -> Floor {
+        self.at
     }
 
     /// Of the last known good version, after this one failed.

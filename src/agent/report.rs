@@ -10,9 +10,12 @@ use crate::model::Code;
 use crate::model::heartbeat::{CellReport, Condition, Fault, Phase, RunningState, VersionReport, Waiting};
 use crate::model::process::ProcessSpec;
 
+/// More than a profile has kinds of.
+const MOST_CONDITIONS: usize = 8;
+
 /// What the heartbeat says of a cell of which its profile sees `observed`.
 pub(super) fn report(cell: &Cell, observed: Observed) -> CellReport {
-    let Observed { state, processes } = bounded(observed);
+    let Observed { state, processes, conditions: on_host } = bounded(observed);
     let kept = &cell.state;
     let (phase, waiting) = phase(cell);
     let placed = |placed: &Option<Placed>| placed.as_ref().map(|placed| VersionReport::from(&placed.target));
@@ -23,6 +26,7 @@ pub(super) fn report(cell: &Cell, observed: Observed) -> CellReport {
         .map(|fault| Condition { code: fault.code, message: fault.message.clone() })
         .chain(cell.mind.conditions.iter().map(|(code, message)| Condition { code: *code, message: message.clone() }))
         .collect();
+    conditions.extend(on_host);
     let stuck = kept.verdict.as_ref().filter(|verdict| verdict.aftermath == Aftermath::Stuck);
     conditions.extend(stuck.map(|verdict| Condition {
         code: Code::NeedsOperator,
@@ -54,13 +58,15 @@ pub(super) fn report(cell: &Cell, observed: Observed) -> CellReport {
 
 /// As much as a heartbeat takes, whatever a profile says.
 fn bounded(observed: Observed) -> Observed {
-    let Observed { mut state, processes } = observed;
+    let Observed { mut state, processes, mut conditions } = observed;
     if let RunningState::Failed { reason } = &mut state {
         *reason = plain(reason);
     }
     let mut processes: BTreeMap<_, _> = processes.into_iter().take(ProcessSpec::MOST_PROCESSES).collect();
     processes.values_mut().filter_map(|process| process.reason.as_mut()).for_each(|reason| *reason = plain(reason));
-    Observed { state, processes }
+    conditions.truncate(MOST_CONDITIONS);
+    conditions.iter_mut().for_each(|condition| condition.message = plain(&condition.message));
+    Observed { state, processes, conditions }
 }
 
 fn profile(cell: &Cell) -> Option<String> {

@@ -70,6 +70,7 @@ codes! {
     Orphaned = "orphaned", "a cell is deployed here, but nothing in the bucket asks for it";
     UnitNotOwned = "unit_not_owned", "something on the host has the cell's name, but not our marker";
     UnitDrift = "unit_drift", "what we installed on the host was changed by hand";
+    UnitExtended = "unit_extended", "drop-ins on the host change how the cell's unit runs";
     Inconsistent = "inconsistent", "what is on the host is not what the state says";
     NeedsOperator = "needs_operator", "the agent has done what it may do; a person must look";
 }

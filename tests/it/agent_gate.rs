@@ -258,7 +258,11 @@ async fn a_change_of_state_is_told_at_once_and_never_more_than_a_heartbeat_takes
     };
     let name = |at: usize| ProcessName::new(format!("p{at}")).unwrap();
     let processes: BTreeMap<_, _> = (0..100).map(|at| (name(at), process.clone())).collect();
-    node.profile.observe(Observed { state: RunningState::Failed { reason: "x".repeat(100_000) }, processes });
+    node.profile.observe(Observed {
+        state: RunningState::Failed { reason: "x".repeat(100_000) },
+        processes,
+        conditions: Vec::new(),
+    });
     // The next heartbeat by the clock is a minute away.
     let told = async || !of(&node.bench.heartbeat().await.unwrap(), "app").processes.is_empty();
     wait_for(told, "the processes to be told").await;

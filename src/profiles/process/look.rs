@@ -19,7 +19,7 @@ pub(super) fn observed(report: &Report, definition: &ServiceDef) -> Observed {
     let named = processes
         .clone()
         .filter_map(|(name, status)| Some((ProcessName::new(name.clone()).ok()?, process_report(status))));
-    Observed { state: state(report, definition), processes: named.collect() }
+    Observed { processes: named.collect(), ..state(report, definition).into() }
 }
 
 /// Whether it only starts when somebody asks for it: then it is no failure of the cell's that it does not run.
