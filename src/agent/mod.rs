@@ -58,6 +58,8 @@ mod users;
 pub use disk::DiskError;
 pub use error::AgentError;
 pub use node::{Agent, Status, read_status};
-pub use profile::{Activation, Gate, Observed, Placement, Profile, ProfileError, Profiles, Start, Work};
+pub use profile::{
+    Activation, Gate, Mark, NotAnActivation, Observed, Placement, Profile, ProfileError, Profiles, Start, Work,
+};
 pub use settings::AgentSettings;
 pub use steps::Steps;

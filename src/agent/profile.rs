@@ -5,11 +5,12 @@ use std::fmt;
 use std::future::{Future, pending, ready};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::model::heartbeat::{Condition, ProcessReport, RunningState};
 use crate::model::manifest::Manifest;
-use crate::model::{CellName, Code, Floor, ProcessName};
+use crate::model::{CellName, Code, Epoch, Floor, Generation, ProcessName, VersionName};
 
 /// What a profile promises to do.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -89,6 +90,26 @@ pub trait Profile: fmt::Debug + Send + Sync {
     /// # Errors
     /// The host could not be looked at.
     fn cells(&self) -> std::io::Result<Vec<CellName>>;
+
+    /// What [`Profile::activate`] put on the host for `cell`, by its marker; `None` if nothing there is ours. It may
+    /// stand although link and releases are gone, and is then still to be stopped and removed. Cheap: asked with each
+    /// report for every cell that [`Profile::cells`] names.
+    ///
+    /// # Errors
+    /// The host could not be looked at.
+    fn mark(&self, _cell: &CellName) -> std::io::Result<Option<Mark>> {
+        Ok(None)
+    }
+}
+
+/// What the marker on the host says that was brought up last, as far as it says so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The version.
+    pub version: Option<VersionName>,
+    /// Which bringing up it was. From it an agent that lost its state sees that what runs is what is wanted, and that
+    /// it must not go back (I5).
+    pub activation: Option<Activation>,
 }
 
 /// What a profile sees of a cell.
@@ -147,6 +168,29 @@ impl Activation {
     #[must_use]
     pub fn restoring(self) -> Self {
         Self { restores: true, ..self }
+    }
+}
+
+/// A text is not an activation's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} names no activation: expected <epoch>-<generation>-<attempt>, and -restore if it goes back")]
+pub struct NotAnActivation(String);
+
+impl FromStr for Activation {
+    type Err = NotAnActivation;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read = || {
+            let (numbers, restores) = text.strip_suffix("-restore").map_or((text, false), |numbers| (numbers, true));
+            let mut numbers = numbers.split('-');
+            let epoch = Epoch::new(numbers.next()?.parse().ok()?).ok()?;
+            let generation = Generation::new(numbers.next()?.parse().ok()?).ok()?;
+            let attempt = numbers.next()?.parse().ok()?;
+            let at = Floor::new(epoch, generation);
+            numbers.next().is_none().then_some(Self { at, attempt, restores })
+        };
+        // Only the one text that it is written as.
+        read().filter(|read| read.to_string() == text).ok_or_else(|| NotAnActivation(text.to_owned()))
     }
 }
 
@@ -250,6 +294,24 @@ impl Profiles {
     pub async fn close(&self) {
         for profile in self.iter() {
             profile.close().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_activation_is_read_as_it_is_written() {
+        let first = Activation::new(Floor::new(Epoch::new(2).unwrap(), Generation::new(17).unwrap()), 3);
+        for (activation, text) in [(first, "2-17-3"), (first.restoring(), "2-17-3-restore")] {
+            assert_eq!(activation.to_string(), text);
+            assert_eq!(text.parse(), Ok(activation));
+        }
+        for text in ["", "2-17", "2-17-3-", "2-17-3-again", "2-17-3-1", "02-17-3", "+2-17-3", "0-17-3", "2-17--restore"]
+        {
+            assert!(text.parse::<Activation>().is_err(), "{text}");
         }
     }
 }
