@@ -196,5 +196,17 @@ fn file_at<'a>(files: &'a [ManifestFile], path: &FilePath) -> Option<&'a Manifes
 
 /// Whether a new version of this profile means a new process.
 fn restarts(profile: &Profile) -> bool {
-    !profile.runs().is_empty()
+    !matches!(profile, Profile::Deploy(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_run_is_restarted_by_a_new_version() {
+        let profile = |json| serde_json::from_value(json).unwrap();
+        assert!(!restarts(&profile(serde_json::json!({"kind": "deploy"}))));
+        assert!(restarts(&profile(serde_json::json!({"kind": "systemd", "unit_file": "etc/web.service"}))));
+    }
 }
