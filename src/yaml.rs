@@ -109,6 +109,12 @@ impl Document {
         self.root.entry(key).is_some()
     }
 
+    /// Whether something is written at `field`.
+    #[must_use]
+    pub fn has(&self, field: &Field) -> bool {
+        self.root.walk(&field.0).is_ok()
+    }
+
     /// The typed value.
     ///
     /// # Errors

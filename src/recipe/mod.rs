@@ -9,6 +9,7 @@
 //! `cell: <node>/<cell>`. There is no envelope around either, so what `apply` takes is byte for byte what the bucket
 //! keeps and what an editor checks against the [`schema`].
 
+mod clash;
 pub mod either;
 mod pause;
 pub mod render;

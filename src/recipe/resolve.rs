@@ -3,6 +3,7 @@
 mod files;
 mod profile;
 mod run;
+mod unit;
 
 use std::collections::BTreeMap;
 

@@ -34,8 +34,8 @@ fn of<T: JsonSchema>() -> Value {
     schema
 }
 
-/// Takes `null` out of every type, because a key may be left out but never be null; and the line breaks of source files
-/// out of descriptions.
+/// Takes `null` out of every type and choice, because a key may be left out but never be null; and the line breaks of
+/// source files out of descriptions.
 fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
@@ -48,6 +48,9 @@ fn tidy(schema: &mut Value) {
                     let only = only.clone();
                     object.insert("type".to_owned(), only);
                 }
+            }
+            if let Some(Value::Array(choices)) = object.get_mut("enum") {
+                choices.retain(|choice| !choice.is_null());
             }
             if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
                 choices.retain(|choice| choice.get("type").is_none_or(|name| name != "null"));

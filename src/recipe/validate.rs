@@ -2,6 +2,7 @@
 //! [`resolve`](super::resolve) to say.
 
 mod processes;
+pub(super) mod units;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -45,6 +46,18 @@ impl Checker<'_> {
     fn path(&mut self, field: &Field, text: &str) {
         if let Err(error) = FilePath::new(text) {
             self.value(field, error.to_string(), None);
+        }
+    }
+
+    /// A path on the node.
+    fn absolute_path(&mut self, field: &Field, path: &str) {
+        match path.strip_prefix('/').map(FilePath::new) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => self.value(field, error.to_string(), None),
+            None => {
+                let help = "begin it with `/`: it lies on the node";
+                self.value(field, format!("`{path}` is not an absolute path"), Some(help));
+            }
         }
     }
 
@@ -111,24 +124,13 @@ impl Checker<'_> {
             match value {
                 EnvValue::Text(text) => self.text(&field, text, vars),
                 EnvValue::FromFile(file) => {
-                    let path = file.from_file.strip_prefix('/').map(FilePath::new);
-                    match path {
-                        Some(Ok(_)) => {}
-                        Some(Err(error)) => self.value(&field.key("from_file"), error.to_string(), None),
-                        None => {
-                            let message = format!("`{}` is not an absolute path", file.from_file);
-                            self.value(
-                                &field.key("from_file"),
-                                message,
-                                Some("begin it with `/`: it lies on the node"),
-                            );
-                        }
-                    }
+                    self.absolute_path(&field.key("from_file"), &file.from_file);
                     if let Some(key) = file.key.as_ref().filter(|key| !is_identifier(key)) {
                         let help = "use letters, digits and `_`: it stands before `=` in the file";
                         self.value(&field.key("key"), format!("`{key}` cannot be a key"), Some(help));
                     }
                 }
+                EnvValue::Credential(_) => {}
             }
         }
     }
@@ -245,9 +247,9 @@ impl Check for Recipe {
                 checker.user(&field.key("deploy").key("user"), owner.user.as_ref());
                 checker.user(&field.key("deploy").key("group"), owner.group.as_ref());
             }
-            Profile::Process(spec) => checker.processes(&field.key("process"), spec, &vars),
-            Profile::Systemd(run) => checker.settings(&field.key("systemd"), run.settings(), Some(&vars)),
-            Profile::Supervisor(run) => checker.settings(&field.key("supervisor"), run.settings(), Some(&vars)),
+            Profile::Process(spec) => checker.processes(&field, "process", spec, &vars),
+            Profile::Systemd(unit) => checker.unit(&field.key("systemd"), unit, &vars),
+            Profile::Supervisor(spec) => checker.processes(&field, "supervisor", spec, &vars),
         }
         if let Some(health) = health {
             match profile {
@@ -258,7 +260,26 @@ impl Check for Recipe {
                 _ => checker.health(*health),
             }
         }
-        checker.limits(&root.key("limits"), limits);
+        let field = root.key("limits");
+        checker.limits(&field, limits);
+        for key in limits.keys() {
+            if let Some((message, help)) = unlimited(profile, key) {
+                checker.key(&field.key(key), message, Some(help));
+            }
+        }
+    }
+}
+
+/// Why a profile cannot set a limit, and what to do about it.
+pub(super) fn unlimited(profile: &Profile, key: &str) -> Option<(&'static str, &'static str)> {
+    match profile {
+        Profile::Systemd(unit) if unit.unit_file.is_some() => {
+            Some(("a unit file of the version sets its limits itself", "write it into the unit file"))
+        }
+        Profile::Supervisor(_) if Limits::OF_CELLS.contains(&key) => {
+            Some(("supervisord cannot limit a whole cell", "remove it; the profile `systemd` can"))
+        }
+        _ => None,
     }
 }
 
@@ -270,6 +291,7 @@ impl Check for Binding {
         checker.var_names(vars);
         let field = root.key("overrides");
         checker.settings(&field, overrides.settings(), None);
+        checker.hardening(&field.key("hardening"), &overrides.hardening);
         checker.limits(&field.key("limits"), &overrides.limits);
         for (name, process) in &overrides.processes {
             checker.settings(&field.key("processes").key(name.as_str()), process.settings(), None);

@@ -2,12 +2,17 @@
 //!
 //! A refusal's first line says what is wrong; what follows it is the help that [`yaml`] shows.
 
+mod calendar;
+mod capability;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
+pub use self::calendar::Calendar;
+pub use self::capability::Capability;
 use crate::model::manifest::Mode;
 use crate::model::run_spec::StopSignal;
 use crate::yaml::quantity::quantities;
@@ -347,6 +352,13 @@ inline_schema!(Signal, "Signal", {
     "pattern": "^(SIG)?(TERM|INT|QUIT|HUP|USR1|USR2|KILL)$",
     "examples": ["TERM"],
 });
+inline_schema!(Calendar, "Calendar", {
+    "type": "string",
+    "minLength": 3,
+    "maxLength": 200,
+    "examples": ["daily", "*-*-* 03:00", "Mon..Fri 08:30"],
+});
+inline_schema!(Capability, "Capability", {"type": "string", "enum": Capability::names().collect::<Vec<_>>()});
 inline_schema!(VarValue, "VarValue", {
     "type": ["string", "integer", "boolean", "array"],
     "items": {"type": ["string", "integer", "boolean"]},
@@ -359,6 +371,30 @@ inline_schema!(Scalar, "Scalar", {"type": ["string", "number", "boolean"]});
 /// A name of [`model`](crate::model).
 pub(super) struct Name;
 inline_schema!(Name, "Name", {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"});
+
+/// One of [`ServiceType`](crate::model::systemd::ServiceType).
+pub(super) struct ServiceTypeText;
+inline_schema!(ServiceTypeText, "ServiceType", {"type": "string", "enum": ["exec", "simple", "notify", "oneshot"]});
+
+/// One of [`ProtectSystem`](crate::model::systemd::ProtectSystem).
+pub(super) struct ProtectSystemText;
+inline_schema!(ProtectSystemText, "ProtectSystem", {"type": "string", "enum": ["no", "yes", "full", "strict"]});
+
+/// One of [`ProtectHome`](crate::model::systemd::ProtectHome).
+pub(super) struct ProtectHomeText;
+inline_schema!(ProtectHomeText, "ProtectHome", {"type": "string", "enum": ["no", "yes", "read-only", "tmpfs"]});
+
+/// A [`UnitName`](crate::model::UnitName).
+pub(super) struct UnitText;
+inline_schema!(UnitText, "Unit", {
+    "type": "string",
+    "pattern": "^[A-Za-z0-9:_.@-]+\\.(automount|device|mount|path|scope|service|slice|socket|swap|target|timer)$",
+    "examples": ["postgresql.service", "network-online.target"],
+});
+
+/// A [`CredentialName`](crate::model::CredentialName).
+pub(super) struct CredentialText;
+inline_schema!(CredentialText, "Credential", {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$"});
 
 /// A [`CellId`](crate::model::CellId).
 pub(super) struct CellText;

@@ -3,6 +3,7 @@
 
 mod process;
 mod settings;
+mod systemd;
 
 use std::collections::BTreeMap;
 
@@ -11,8 +12,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::process::{Process, ProcessKind, ProcessOverrides, ProcessRestart, Processes};
-pub(super) use self::settings::Settings;
-use super::either::{EnvValue, VarDeclaration};
+pub(super) use self::settings::{Settings, unknown_to};
+pub use self::systemd::{Hardening, Unit};
+use super::either::{EnvValue, Schedule, VarDeclaration};
 use super::value::{CellText, HumanBytes, Name, Scalar, Signal, Time, Umask, VarValue, WrittenMode};
 use crate::model::{CellId, ManifestName, ProcessName, run_spec};
 use crate::yaml::HumanDuration;
@@ -76,9 +78,21 @@ pub enum Profile {
     /// The built-in process supervisor.
     Process(Processes),
     /// A systemd service.
-    Systemd(Run),
-    /// A program of supervisord.
-    Supervisor(Run),
+    Systemd(Box<Unit>),
+    /// Programs of supervisord. It starts all at once and waits a second longer before each restart, so `after`,
+    /// `reload_signal` and the waits of `restart` are not for it.
+    Supervisor(Processes),
+}
+
+impl Profile {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Deploy(_) => "deploy",
+            Self::Process(_) => "process",
+            Self::Systemd(_) => "systemd",
+            Self::Supervisor(_) => "supervisor",
+        }
+    }
 }
 
 /// Who owns the cell's data.
@@ -91,33 +105,6 @@ pub struct Owner {
     /// Group of the cell's data folder; the user's own if left out.
     #[schemars(with = "Option<Scalar>")]
     pub group: Option<String>,
-}
-
-/// A program and the conditions under which it runs.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Run {
-    /// The program and its arguments, each one item; never a shell line. A program without a leading `/` is one of
-    /// the version's files. Templates may be used.
-    #[schemars(with = "Vec<Scalar>", length(min = 1))]
-    pub command: Vec<String>,
-    /// The environment. A value is text, in which templates may be used, or a file on the node.
-    #[serde(default)]
-    pub env: BTreeMap<String, EnvValue>,
-    /// The user that it runs as; the agent's own if left out.
-    #[schemars(with = "Option<Scalar>")]
-    pub user: Option<String>,
-    /// The group that it runs as; the user's own if left out.
-    #[schemars(with = "Option<Scalar>")]
-    pub group: Option<String>,
-    /// Where it starts, relative to the version's files; their top folder if left out.
-    pub working_dir: Option<String>,
-    /// What happens when it ends.
-    #[serde(default)]
-    pub restart: Restart,
-    /// How it is ended.
-    #[serde(default)]
-    pub stop: Stop,
 }
 
 /// What happens when a program ends.
@@ -234,7 +221,7 @@ pub struct Overrides {
     /// The whole command.
     #[schemars(with = "Option<Vec<Scalar>>", length(min = 1))]
     pub command: Option<Vec<String>>,
-    /// A shell line in place of the command; only for the `process` profile.
+    /// A shell line in place of the command; only for the `process` and `supervisor` profiles.
     #[schemars(with = "Option<Scalar>")]
     pub shell: Option<String>,
     /// Variables of the environment, added to those of the manifest or in place of them.
@@ -248,7 +235,7 @@ pub struct Overrides {
     pub group: Option<String>,
     /// The folder that the program starts in.
     pub working_dir: Option<String>,
-    /// The umask; only for the `process` profile.
+    /// The umask; only for the `process` and `supervisor` profiles.
     pub umask: Option<Umask>,
     /// What happens when the program ends, setting by setting.
     #[serde(default)]
@@ -262,6 +249,11 @@ pub struct Overrides {
     #[serde(default)]
     #[schemars(with = "BTreeMap<Name, ProcessOverrides>")]
     pub processes: BTreeMap<ProcessName, ProcessOverrides>,
+    /// When it runs; only for the `systemd` profile.
+    pub schedule: Option<Schedule>,
+    /// What it is kept from, setting by setting; only for the `systemd` profile.
+    #[serde(default)]
+    pub hardening: Hardening,
     /// Limits, one by one.
     #[serde(default)]
     pub limits: Limits,

@@ -101,7 +101,8 @@ impl Node {
         self.place_of(way)
     }
 
-    fn walk(&self, way: &[Step]) -> Result<&Self, &Self> {
+    /// The value at the end of the way, or the last one that exists on it.
+    pub(super) fn walk(&self, way: &[Step]) -> Result<&Self, &Self> {
         let Some((step, rest)) = way.split_first() else { return Ok(self) };
         let next = match (step, &self.kind) {
             (Step::Key(key), _) => self.entry(key).map(|entry| &entry.value),

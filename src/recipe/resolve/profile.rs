@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ResolvedFile;
 use super::run::{Layer, Place, last};
 use crate::model::process::{self, ProcessKind, ProcessSpec};
-use crate::model::systemd::SystemdSpec;
 use crate::model::{ProcessName, run_spec};
 use crate::recipe::Written;
 use crate::recipe::render::Context;
-use crate::recipe::written::{Binding, Owner, Process, Processes, Profile, Recipe, Settings};
+use crate::recipe::validate::unlimited;
+use crate::recipe::written::{Binding, Owner, Process, Processes, Profile, Recipe, Settings, unknown_to};
 use crate::yaml::{self, Field, YamlError};
 
 /// Puts the two documents' settings together and renders what may hold templates.
@@ -25,24 +25,24 @@ impl<'a> Runs<'a> {
     /// `None` if there is an error.
     pub(super) fn profile(mut self) -> Option<run_spec::Profile> {
         let (recipe, binding) = (self.recipe, self.binding);
-        let own = |profile: &str, settings| {
-            let field = Field::root().key("profile").key(profile);
+        let own = |settings| {
+            let field = Field::root().key("profile").key(recipe.profile.name());
             Layer { place: Place { document: &recipe.document, field }, settings }
         };
         let place = Place { document: &binding.document, field: Field::root().key("overrides") };
         let cells = Layer { place, settings: binding.overrides.settings() };
+        let unlimited = binding.overrides.limits.keys().filter_map(|key| Some((key, unlimited(&recipe.profile, key)?)));
+        for (key, (message, help)) in unlimited {
+            self.refuse_key(&cells.place.key("limits").key(key), message, help);
+        }
         match &recipe.profile {
             Profile::Deploy(owner) => Some(run_spec::Profile::Deploy(self.deploy(owner, &cells))),
             Profile::Process(spec) => {
-                self.processes([own("process", spec.settings()), cells], spec).map(run_spec::Profile::Process)
+                self.processes([own(spec.settings()), cells], spec).map(run_spec::Profile::Process)
             }
-            Profile::Systemd(run) => self
-                .plain([own("systemd", run.settings()), cells])
-                .map(SystemdSpec::plain)
-                .map(run_spec::Profile::Systemd),
-            Profile::Supervisor(run) => {
-                let run = self.plain([own("supervisor", run.settings()), cells]);
-                run.map(ProcessSpec::main).map(run_spec::Profile::Supervisor)
+            Profile::Systemd(unit) => self.unit([own(unit.settings()), cells], unit).map(run_spec::Profile::Systemd),
+            Profile::Supervisor(spec) => {
+                self.processes([own(spec.settings()), cells], spec).map(run_spec::Profile::Supervisor)
             }
         }
     }
@@ -57,31 +57,22 @@ impl<'a> Runs<'a> {
         }
     }
 
-    /// Under another supervisor than the built-in one.
-    fn plain(&mut self, layers: [Layer<'a>; 2]) -> Option<run_spec::RunSpec> {
-        let [_, cells] = &layers;
-        let taken = ["command", "env", "user", "group", "working_dir", "restart", "stop"];
-        self.refuse_settings(&cells.place, &taken, "does not have the profile `process`, which alone knows this");
-        for key in cells.settings.restart.beyond_plain() {
-            let message = format!("only the profile `process` knows `{key}`");
-            self.refuse_key(&cells.place.key("restart").key(key), &message, "remove it");
-        }
-        self.refuse_processes(&cells.place);
-        self.run(&layers, ProcessKind::Service)
-    }
-
     fn processes(&mut self, layers: [Layer<'a>; 2], spec: &'a Processes) -> Option<ProcessSpec> {
         let [_, cells] = &layers;
+        let overrides = &self.binding.overrides;
         let Some(written) = &spec.processes else {
+            self.refuse_unknown(&cells.place, overrides.ways());
             self.refuse_processes(&cells.place);
             let main = self.process(&layers, ProcessKind::Service)?;
             let (user, group) = (main.run.user.clone(), main.run.group.clone());
             return Some(ProcessSpec { user, group, processes: BTreeMap::from([(ProcessName::main(), main)]) });
         };
         let why = "names its processes; set it for one of them, in `overrides.processes.<name>`";
-        self.refuse_settings(&cells.place, &Settings::SHARED, why);
-        self.refuse_unknown(&cells.place, written);
-        let overrides = &self.binding.overrides.processes;
+        let of_units = overrides.of_units().map(|key| vec![key]);
+        self.refuse_unknown(&cells.place, of_units);
+        let taken = [&Settings::SHARED[..], &overrides.of_units().collect::<Vec<_>>()].concat();
+        self.refuse_settings(&cells.place, &taken, why);
+        self.refuse_unknown_processes(&cells.place, written);
         let mut processes = BTreeMap::new();
         for (name, process) in written {
             let below = |layer: &Layer<'a>, settings| {
@@ -90,7 +81,11 @@ impl<'a> Runs<'a> {
             };
             let [own, cells] = &layers;
             let mut layers = vec![own.shared(), cells.shared(), below(own, process.settings())];
-            layers.extend(overrides.get(name).map(|different| below(cells, different.settings())));
+            if let Some(different) = overrides.processes.get(name) {
+                let layer = below(cells, different.settings());
+                self.refuse_unknown(&layer.place, layer.settings.ways());
+                layers.push(layer);
+            }
             let kind = process.kind.map(ProcessKind::from).unwrap_or_default();
             if let Some(resolved) = self.process(&layers, kind) {
                 let (after, autostart) = (process.after.iter().cloned().collect(), process.autostart.unwrap_or(true));
@@ -115,20 +110,33 @@ impl<'a> Runs<'a> {
     }
 
     /// Refuses what the cell has different and its manifest cannot take: all settings but the ones `taken`.
-    fn refuse_settings(&mut self, cells: &Place<'a>, taken: &[&str], why: &str) {
-        for key in self.binding.overrides.settings().keys().filter(|key| !taken.contains(key)) {
+    pub(super) fn refuse_settings(&mut self, cells: &Place<'a>, taken: &[&str], why: &str) {
+        for key in self.binding.overrides.keys().filter(|key| !taken.contains(key)) {
             self.refuse_key(&cells.key(key), &format!("the manifest `{}` {why}", self.recipe.name), "remove it");
         }
     }
 
-    fn refuse_processes(&mut self, cells: &Place<'a>) {
+    /// Refuses what only other profiles know.
+    pub(super) fn refuse_unknown(&mut self, cells: &Place<'a>, ways: impl Iterator<Item = Vec<&'static str>>) {
+        let (manifest, profile) = (&self.recipe.name, self.recipe.profile.name());
+        for way in ways {
+            if let (Some(help), Some(key)) = (unknown_to(profile, &way), way.last()) {
+                let place = way.iter().fold(cells.clone(), |place, key| place.key(key));
+                let message =
+                    format!("the manifest `{manifest}` has the profile `{profile}`, which does not know `{key}`");
+                self.refuse_key(&place, &message, &help);
+            }
+        }
+    }
+
+    pub(super) fn refuse_processes(&mut self, cells: &Place<'a>) {
         if !self.binding.overrides.processes.is_empty() {
             let message = format!("the manifest `{}` does not name processes", self.recipe.name);
             self.refuse_key(&cells.key("processes"), &message, "set it in `overrides` itself, or remove it");
         }
     }
 
-    fn refuse_unknown(&mut self, cells: &Place<'a>, written: &BTreeMap<ProcessName, Process>) {
+    fn refuse_unknown_processes(&mut self, cells: &Place<'a>, written: &BTreeMap<ProcessName, Process>) {
         for name in self.binding.overrides.processes.keys().filter(|name| !written.contains_key(*name)) {
             let near = yaml::nearest(name.as_str(), written.keys().map(ProcessName::as_str));
             let help = near.map_or_else(|| "remove it".to_owned(), |near| format!("did you mean `{near}`?"));

@@ -6,9 +6,9 @@ use super::files::{listed, near_misses};
 use super::profile::Runs;
 use crate::model::process::ProcessKind;
 use crate::model::{FilePath, run_spec};
-use crate::recipe::either::{EnvValue, FromFile};
+use crate::recipe::either::{EnvValue, FromCredential, FromFile};
 use crate::recipe::render;
-use crate::recipe::written::{Limits, Settings};
+use crate::recipe::written::{Limits, Settings, unknown_to};
 use crate::yaml::{self, Field, HumanDuration};
 
 /// Where in which document something stands.
@@ -131,7 +131,7 @@ impl<'a> Runs<'a> {
         self.errors.push(place.document.error_at_key(&place.field, message, Some(help)));
     }
 
-    fn refuse(&mut self, place: &Place<'_>, message: &str, help: &str) {
+    pub(super) fn refuse(&mut self, place: &Place<'_>, message: &str, help: &str) {
         self.errors.push(place.document.error(&place.field, message, Some(help)));
     }
 
@@ -153,13 +153,21 @@ impl<'a> Runs<'a> {
                 self.refuse(place, &message, "give it the mode \"0755\" in `files`");
             }
             None => {
-                let paths: BTreeSet<&FilePath> = self.files.iter().map(|file| &file.path).collect();
-                let help = match near_misses(program, &paths).as_slice() {
-                    [] => format!("begin a program of the node itself with `/`, as in /usr/bin/{program}"),
-                    near => format!("near it: {}", listed(near.iter().copied())),
+                let help = match self.near(program) {
+                    Some(near) => near,
+                    None => format!("begin a program of the node itself with `/`, as in /usr/bin/{program}"),
                 };
                 self.refuse(place, &format!("the version has no file `{program}` to execute"), &help);
             }
+        }
+    }
+
+    /// Files of the version that may have been meant.
+    pub(super) fn near(&self, path: &str) -> Option<String> {
+        let paths: BTreeSet<&FilePath> = self.files.iter().map(|file| &file.path).collect();
+        match near_misses(path, &paths).as_slice() {
+            [] => None,
+            near => Some(format!("near it: {}", listed(near.iter().copied()))),
         }
     }
 
@@ -178,6 +186,15 @@ impl<'a> Runs<'a> {
             EnvValue::Text(text) => run_spec::EnvValue::Text(self.text(place, text)),
             EnvValue::FromFile(FromFile { from_file, key }) => {
                 run_spec::EnvValue::FromFile(run_spec::FromFile { from_file: from_file.clone(), key: key.clone() })
+            }
+            EnvValue::Credential(FromCredential { credential }) => {
+                if let Some(help) = unknown_to(self.recipe.profile.name(), &["credential"]) {
+                    let (manifest, profile) = (&self.recipe.name, self.recipe.profile.name());
+                    let message =
+                        format!("the manifest `{manifest}` has the profile `{profile}`, which has no credentials");
+                    self.refuse_key(&place.key("credential"), &message, &help);
+                }
+                run_spec::EnvValue::Credential(run_spec::FromCredential { credential: credential.clone() })
             }
         }
     }

@@ -1,3 +1,6 @@
+mod supervisor;
+mod systemd;
+
 use super::*;
 use crate::model::process::{Process, ProcessKind, ProcessSpec};
 use crate::model::{ProcessName, Sha256Digest};
@@ -323,17 +326,45 @@ fn what_a_cell_cannot_have_different_is_refused_at_its_place() {
             "processes: {main: {user: u}}",
             "c.yaml:3:13: overrides.processes: the manifest `web` does not name processes (set it in",
         ),
-        (systemd, "shell: x", "c.yaml:3:13: overrides.shell: the manifest `web` does not have the profile `process`"),
+        (
+            systemd,
+            "shell: x",
+            "c.yaml:3:13: overrides.shell: the manifest `web` has the profile `systemd`, which does not know `shell` (remove it; only the profiles `process` and `supervisor` know it)",
+        ),
         (
             systemd,
             "umask: \"0022\"",
-            "c.yaml:3:13: overrides.umask: the manifest `web` does not have the profile `process`",
+            "c.yaml:3:13: overrides.umask: the manifest `web` has the profile `systemd`, which does not know `umask`",
         ),
-        (systemd, "reload_signal: HUP", "c.yaml:3:13: overrides.reload_signal: the manifest `web` does not have"),
+        (
+            systemd,
+            "reload_signal: HUP",
+            "c.yaml:3:13: overrides.reload_signal: the manifest `web` has the profile `systemd`, which does not know `reload_signal` (remove it; only the profile `process` knows it)",
+        ),
         (
             systemd,
             "restart: {backoff: 2}",
-            "c.yaml:3:23: overrides.restart.backoff: only the profile `process` knows `backoff`",
+            "c.yaml:3:23: overrides.restart.backoff: the manifest `web` has the profile `systemd`, which does not know `backoff`",
+        ),
+        (
+            main,
+            "schedule: daily",
+            "c.yaml:3:13: overrides.schedule: the manifest `web` has the profile `process`, which does not know `schedule` (remove it; only the profile `systemd` knows it)",
+        ),
+        (
+            SHOP,
+            "hardening: {private_tmp: true}",
+            "c.yaml:3:13: overrides.hardening: the manifest `web` has the profile `process`, which does not know `hardening`",
+        ),
+        (
+            main,
+            "env: {A: {credential: a}}",
+            "c.yaml:3:23: overrides.env.A.credential: the manifest `web` has the profile `process`, which has no credentials (use `from_file: <path>`; only the profile `systemd` knows it)",
+        ),
+        (
+            DEPLOY,
+            "hardening: {private_tmp: true}",
+            "c.yaml:3:13: overrides.hardening: the manifest `web` has the profile `deploy`, which runs nothing",
         ),
         (
             systemd,

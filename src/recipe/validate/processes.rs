@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Checker, Vars};
 use crate::model::ProcessName;
 use crate::model::process::{ProcessSpec, circle};
-use crate::recipe::written::{Process, ProcessKind, Processes, RestartPolicy, Settings};
+use crate::recipe::either::EnvValue;
+use crate::recipe::written::{Process, ProcessKind, Processes, RestartPolicy, Settings, unknown_to};
 use crate::yaml::{self, Field};
 
 impl Checker<'_> {
@@ -37,9 +38,12 @@ impl Checker<'_> {
         self.text(field, line, vars);
     }
 
-    pub(super) fn processes(&mut self, field: &Field, spec: &Processes, vars: &Vars<'_>) {
+    /// What `profile`, which stands at `field`, runs.
+    pub(super) fn processes(&mut self, field: &Field, profile: &str, spec: &Processes, vars: &Vars<'_>) {
+        let field = &field.key(profile);
         let settings = spec.settings();
         self.settings(field, settings, Some(vars));
+        self.unknown(field, profile, settings);
         let Some(processes) = &spec.processes else {
             if spec.command.is_none() && spec.shell.is_none() {
                 let help = "add `command: [bin/server]`, `shell: …` or `processes: {…}`";
@@ -58,9 +62,30 @@ impl Checker<'_> {
             self.key(&field, message, None);
         }
         for (name, process) in processes {
-            self.process(&field.key(name.as_str()), process, vars);
+            let field = field.key(name.as_str());
+            self.process(&field, process, vars);
+            self.unknown(&field, profile, process.settings());
+            if let Some(help) = unknown_to(profile, &["after"]).filter(|_| !process.after.is_empty()) {
+                self.key(&field.key("after"), format!("the profile `{profile}` does not know `after`"), Some(&help));
+            }
         }
         self.order(&field, processes);
+    }
+
+    /// Refuses what `profile` does not know.
+    fn unknown(&mut self, field: &Field, profile: &str, settings: Settings<'_>) {
+        for way in settings.ways() {
+            if let (Some(help), Some(key)) = (unknown_to(profile, &way), way.last()) {
+                let field = way.iter().fold(field.clone(), |field, key| field.key(*key));
+                self.key(&field, format!("the profile `{profile}` does not know `{key}`"), Some(&help));
+            }
+        }
+        let env = settings.env.into_iter().flatten();
+        for (name, _) in env.filter(|(_, value)| matches!(value, EnvValue::Credential(_))) {
+            let field = field.key("env").key(name).key("credential");
+            let help = unknown_to(profile, &["credential"]);
+            self.key(&field, format!("the profile `{profile}` has no credentials"), help.as_deref());
+        }
     }
 
     fn process(&mut self, field: &Field, process: &Process, vars: &Vars<'_>) {

@@ -1,17 +1,18 @@
-//! The `process` profile as people write it: one program, or several processes by name.
+//! The `process` and `supervisor` profiles as people write them: one program, or several processes by name.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::settings::set;
 use super::{RestartPolicy, Stop};
 use crate::model::{ProcessName, process};
 use crate::recipe::either::EnvValue;
 use crate::recipe::value::{Factor, Name, Scalar, Share, Signal, Umask};
 use crate::yaml::HumanDuration;
 
-/// What the built-in supervisor runs: a `command` or a `shell` line, or `processes`, each with one of its own.
+/// What the built-in supervisor runs, or supervisord: a `command` or a `shell` line, or `processes`, each with one of its own.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
@@ -139,16 +140,19 @@ pub struct ProcessRestart {
 }
 
 impl ProcessRestart {
-    /// The keys of what only the `process` profile knows, as far as they are set.
-    pub(in crate::recipe) fn beyond_plain(&self) -> impl Iterator<Item = &'static str> {
-        let Self { policy: _, delay: _, max_retries: _, backoff, max_delay, jitter, reset_after } = self;
+    /// The keys of what is set.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let Self { policy, delay, max_retries, backoff, max_delay, jitter, reset_after } = self;
         let keys = [
+            ("policy", policy.is_some()),
+            ("delay", delay.is_some()),
+            ("max_retries", max_retries.is_some()),
             ("backoff", backoff.is_some()),
             ("max_delay", max_delay.is_some()),
             ("jitter", jitter.is_some()),
             ("reset_after", reset_after.is_some()),
         ];
-        keys.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key)
+        set(keys)
     }
 }
 
