@@ -10,6 +10,7 @@ use std::time::Duration;
 use fleetman::model::deployment::DeploymentFile;
 use fleetman::model::manifest::Mode;
 use fleetman::model::run_spec::Profile;
+use fleetman::model::systemd::{Hardening, ServiceType};
 use fleetman::model::{FilePath, Sha256Digest};
 use fleetman::recipe::{self, Parsed, schema};
 use serde_json::{Value, json};
@@ -120,6 +121,21 @@ fn the_examples_with_cells_become_versions() {
     let web = &spec.processes[&"web".parse().unwrap()];
     assert_eq!((web.run.command.last().map(String::as_str), web.run.stop.timeout_ms), (Some("9090"), 120_000));
     assert_eq!((web.run.env.len(), shop.health.deadline_ms), (2, 180_000));
+
+    let worker = resolved("systemd.yaml", "systemd-cell.yaml", &[("bin/worker", 0o644), ("lib/a.so", 0o644)]);
+    let Profile::Systemd(spec) = &worker.profile else { panic!("{:?}", worker.profile) };
+    assert_eq!(spec.check(), Ok(()));
+    let unit = spec.rendered().unwrap();
+    assert_eq!((unit.kind, unit.run.restart.delay_ms), (ServiceType::Notify, 30_000));
+    let Hardening { private_tmp, read_write_paths, .. } = &unit.hardening;
+    assert_eq!((*private_tmp, read_write_paths.len(), worker.limits.tasks), (Some(true), 1, Some(64)));
+
+    let bot = resolved("supervisor.yaml", "supervisor-cell.yaml", &[("bot.py", 0o644)]);
+    let Profile::Supervisor(spec) = &bot.profile else { panic!("{:?}", bot.profile) };
+    assert_eq!(spec.check(), Ok(()));
+    let programs: Vec<(usize, bool)> =
+        spec.processes.values().map(|process| (process.run.env.len(), process.autostart)).collect();
+    assert_eq!(programs, [(3, true), (2, false)]);
 }
 
 /// The language server that editors use, as `yaml-language-server` on the path.

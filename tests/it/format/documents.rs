@@ -15,8 +15,8 @@ use fleetman::model::trigger::{Action, Trigger, TriggerOptions};
 use fleetman::model::{Code, Epoch, FilePath, Sha256Digest};
 
 use super::samples::{
-    alice, fleet, floor, heartbeat, heartbeat_with_processes, key, manifest, manifest_with_processes, target, time,
-    trigger, trust, ulid,
+    alice, fleet, floor, heartbeat, heartbeat_with_processes, key, manifest, manifest_with_group,
+    manifest_with_processes, manifest_with_unit, manifest_with_unit_file, target, time, trigger, trust, ulid,
 };
 use super::{root, updating};
 
@@ -39,12 +39,16 @@ fn golden_document<T: Document + PartialEq + std::fmt::Debug>(name: &str, value:
 
 #[test]
 fn unsigned_documents_stay_readable() {
-    let manifest = manifest();
-    golden("manifest.json", &manifest.render());
-    assert_eq!(Manifest::parse(&manifest.render()).unwrap(), manifest);
-    let manifest = manifest_with_processes();
-    golden("manifest-processes.json", &manifest.render());
-    assert_eq!(Manifest::parse(&manifest.render()).unwrap(), manifest);
+    for (name, manifest) in [
+        ("manifest.json", manifest()),
+        ("manifest-processes.json", manifest_with_processes()),
+        ("manifest-systemd.json", manifest_with_unit()),
+        ("manifest-unit-file.json", manifest_with_unit_file()),
+        ("manifest-supervisor.json", manifest_with_group()),
+    ] {
+        golden(name, &manifest.render());
+        assert_eq!(Manifest::parse(&manifest.render()).unwrap(), manifest, "{name}");
+    }
     golden_document("fleet.json", &Fleet { fleet: fleet(), layout: Fleet::LAYOUT, created_at: time(0) });
     golden_document(
         "store.json",

@@ -11,9 +11,12 @@ use fleetman::model::heartbeat::{
 use fleetman::model::manifest::{Manifest, ManifestFile, Mode, Origin};
 use fleetman::model::process::{Process, ProcessKind, ProcessSpec};
 use fleetman::model::run_spec::{
-    EnvValue, FromFile, Health, Limits, Profile, Restart, RestartPolicy, RunSpec, Stop, StopSignal,
+    EnvValue, FromCredential, FromFile, Health, Limits, Profile, Restart, RestartPolicy, RunSpec, Stop, StopSignal,
 };
 use fleetman::model::sign::{PinnedKey, PrivateKey, Trust};
+use fleetman::model::systemd::{
+    Hardening, OwnUnit, ProtectHome, ProtectSystem, Schedule, ServiceType, SystemdSpec, UnitSpec,
+};
 use fleetman::model::trigger::{Action, Target, Trigger, TriggerOptions};
 use fleetman::model::{Code, Epoch, FilePath, Floor, Generation, ObjectPath, Sha256Digest, UserName};
 use ulid::Ulid;
@@ -133,6 +136,88 @@ pub(super) fn manifest_with_processes() -> Manifest {
     let mut manifest = manifest();
     manifest.profile = Profile::Process(ProcessSpec { user: Some("shop".to_owned()), group: None, processes });
     manifest.health = Health { min_healthy_ms: 5_000, deadline_ms: 60_000 };
+    manifest.requires = manifest.features();
+    manifest.content_sha256 = content_sha256(&manifest);
+    manifest
+}
+
+/// A version that systemd runs, with everything that can be said of a unit.
+pub(super) fn manifest_with_unit() -> Manifest {
+    let run = RunSpec {
+        command: vec!["bin/shop".to_owned(), "--sweep".to_owned()],
+        env: BTreeMap::from([(
+            "TOKEN".to_owned(),
+            EnvValue::Credential(FromCredential { credential: "shop.token".parse().unwrap() }),
+        )]),
+        user: Some("shop".to_owned()),
+        group: None,
+        working_dir: None,
+        restart: Restart { policy: RestartPolicy::Never, ..Restart::default() },
+        stop: Stop::default(),
+    };
+    let capabilities = || ["CAP_NET_BIND_SERVICE".parse().unwrap()].into();
+    let hardening = Hardening {
+        no_new_privileges: Some(true),
+        protect_system: Some(ProtectSystem::Strict),
+        protect_home: Some(ProtectHome::ReadOnly),
+        private_tmp: Some(true),
+        private_devices: Some(true),
+        private_network: Some(false),
+        dynamic_user: Some(false),
+        protect_kernel_tunables: Some(true),
+        protect_kernel_modules: Some(true),
+        protect_control_groups: Some(true),
+        restrict_suid_sgid: Some(true),
+        restrict_realtime: Some(true),
+        lock_personality: Some(true),
+        memory_deny_write_execute: Some(true),
+        capabilities: Some(capabilities()),
+        ambient_capabilities: capabilities(),
+        read_write_paths: ["/srv/shop".to_owned()].into(),
+        state_directory: Some("shop".parse().unwrap()),
+    };
+    let unit = UnitSpec {
+        run,
+        description: Some("Sweeps the shop".to_owned()),
+        kind: ServiceType::Oneshot,
+        after: ["network-online.target".parse().unwrap()].into(),
+        requires: ["postgresql.service".parse().unwrap()].into(),
+        schedule: Some(Schedule { on_calendar: "*-*-* 03:00".to_owned(), persistent: true, random_delay_ms: 300_000 }),
+        hardening,
+    };
+    with_profile(manifest(), Profile::Systemd(SystemdSpec::Rendered(Box::new(unit))))
+}
+
+/// A version that brings its own unit file.
+pub(super) fn manifest_with_unit_file() -> Manifest {
+    let unit_file = FilePath::new("etc/shop.service").unwrap();
+    let mut manifest = manifest();
+    manifest.files[1].path = unit_file.clone();
+    let own = OwnUnit { unit_file, user: Some("shop".to_owned()), group: None };
+    with_profile(manifest, Profile::Systemd(SystemdSpec::Own(own)))
+}
+
+/// A version with a group of supervisord's.
+pub(super) fn manifest_with_group() -> Manifest {
+    let mut manifest = manifest_with_processes();
+    let Profile::Process(mut spec) = manifest.profile else { panic!("{:?}", manifest.profile) };
+    for process in spec.processes.values_mut() {
+        // What supervisord does not know.
+        process.after.clear();
+        process.reload_signal = None;
+        process.run.restart = Restart {
+            policy: process.run.restart.policy,
+            max_retries: process.run.restart.max_retries,
+            ..Restart::default()
+        };
+    }
+    manifest.profile = Profile::Supervisor(spec);
+    manifest.content_sha256 = content_sha256(&manifest);
+    manifest
+}
+
+fn with_profile(mut manifest: Manifest, profile: Profile) -> Manifest {
+    manifest.profile = profile;
     manifest.requires = manifest.features();
     manifest.content_sha256 = content_sha256(&manifest);
     manifest
