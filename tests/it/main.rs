@@ -28,6 +28,7 @@ mod embedded_crash;
 mod embedded_objects;
 mod end_to_end;
 mod fault_proxy;
+mod fleet_hosts;
 mod foreign_clients;
 mod format;
 mod layering;

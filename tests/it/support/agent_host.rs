@@ -24,19 +24,25 @@ impl AgentHost {
     /// Starts the agent, now and at every boot. It may write nothing but its own folder. Its unit has `settings` too,
     /// and its config `config`.
     pub(crate) async fn start_agent(&self, settings: &str, config: &str) {
-        let usual = self.place.agent_config("n1").await;
+        Self::install_agent(&self.host, &self.place, settings, config).await;
+    }
+
+    /// The same for a host of a larger fleet; its node has the host's name.
+    pub(crate) async fn install_agent(host: &Host, place: &Workplace, settings: &str, config: &str) {
+        let node = host.name();
+        let usual = place.agent_config(node).await;
         let usual = std::fs::read_to_string(usual).unwrap();
-        self.host.write(&format!("{HOME}/n1.yaml"), &format!("{usual}{config}"));
-        self.host.write(
+        host.write(&format!("{HOME}/{node}.yaml"), &format!("{usual}{config}"));
+        host.write(
             "/etc/systemd/system/fleetagent.service",
             &format!(
                 "[Unit]\nAfter=network.target\n\
-                 [Service]\nType=exec\nExecStart={FLEETAGENT} run --config {HOME}/n1.yaml\nRestart=on-failure\n\
+                 [Service]\nType=exec\nExecStart={FLEETAGENT} run --config {HOME}/{node}.yaml\nRestart=on-failure\n\
                  ProtectSystem=strict\nPrivateTmp=yes\nReadWritePaths={HOME}\nLimitNOFILE=2048\n{settings}\
                  [Install]\nWantedBy=multi-user.target\n"
             ),
         );
-        self.host.run(&["systemctl", "enable", "--now", "fleetagent"]).await.exits(0);
+        host.run(&["systemctl", "enable", "--now", "fleetagent"]).await.exits(0);
     }
 
     /// Uploads the folder of a release of `site`, and deploys it to the cell `web`.

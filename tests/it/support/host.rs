@@ -148,6 +148,10 @@ impl Host {
         self.wait_off().await;
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Shuts the host down in order. The disk stays.
     pub(crate) async fn stop(&mut self) {
         self.run(&["systemctl", "poweroff"]).await.exits(0);
