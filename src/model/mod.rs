@@ -39,6 +39,7 @@ pub mod name;
 pub mod outcome;
 pub mod path;
 pub mod process;
+pub mod rights;
 pub mod run_spec;
 pub mod sign;
 pub mod systemd;
