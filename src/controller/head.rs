@@ -10,7 +10,7 @@ use crate::model::heartbeat::Heartbeat;
 use crate::model::index::Index;
 use crate::model::keys::Folder;
 use crate::model::sign::{SignError, Trust, Verified, verify};
-use crate::model::trigger::Trigger;
+use crate::model::trigger::{Action, Trigger};
 use crate::model::{CellId, Epoch, Floor, Generation, ObjectKey, document};
 use crate::store::{Depth, ETag};
 
@@ -61,10 +61,17 @@ impl Head {
         self.newest.as_ref().map(floor)
     }
 
-    /// Whether a copy of the newest trigger is missing.
+    /// Whether a copy of the newest trigger is missing. A removal needs no place in the index, from which the cells of a
+    /// node that was taken out of the fleet are gone; an older trigger that stands there is one that lags.
     pub(super) fn lags(&self) -> bool {
         let at = self.at();
-        self.copied < at || self.indexed < at
+        let is_cleared = self.indexed.is_none() && self.is_removed();
+        self.copied < at || (self.indexed < at && !is_cleared)
+    }
+
+    /// Whether the newest trigger says to remove the cell.
+    pub(super) fn is_removed(&self) -> bool {
+        self.newest.as_ref().is_some_and(|newest| newest.action == Action::Remove)
     }
 
     /// The place of the next claim.
