@@ -179,6 +179,11 @@ impl Failure {
         }
     }
 
+    /// Whether the store found another digest in what it got than it was told.
+    pub(super) fn is_of_digest(&self) -> bool {
+        matches!(self.code.as_str(), "BadDigest" | "InvalidDigest")
+    }
+
     /// Whether the same request may succeed when sent again.
     pub(super) fn is_transient(&self) -> bool {
         matches!(self.kind, Kind::Throttled | Kind::Down(_) | Kind::Busy)

@@ -17,6 +17,7 @@ mod download;
 mod error;
 mod kind;
 mod list;
+mod probe;
 mod read;
 mod remove;
 mod settings;

@@ -75,7 +75,8 @@ pub enum Credentials {
 
 impl Credentials {
     /// Where they are looked for, in words.
-    pub(super) fn places(&self) -> String {
+    #[must_use]
+    pub fn places(&self) -> String {
         match self {
             Self::Static { .. } => "the config".to_owned(),
             Self::Chain { profile: Some(profile) } => {

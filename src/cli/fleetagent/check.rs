@@ -9,6 +9,8 @@ use uuid::Uuid;
 use super::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::output::{Output, Tone};
+use crate::cli::text;
 use crate::config::AgentConfig;
 use crate::model::NodeName;
 use crate::model::sign::Trust;
@@ -22,6 +24,9 @@ struct Checked<'a> {
     bucket: &'a str,
     prefix: &'a str,
     endpoint: Option<&'a str>,
+    region: Option<&'a str>,
+    /// Where the keys for the bucket come from.
+    credentials: String,
     trusted_keys: Vec<String>,
     state_folder: &'a Path,
     poll_interval_ms: u128,
@@ -29,6 +34,7 @@ struct Checked<'a> {
     full_scan_interval_ms: u128,
     keep_versions: usize,
     labels: &'a BTreeMap<String, String>,
+    profiles: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deploy_folder: Option<&'a Path>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,6 +50,8 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
         bucket: &config.store.bucket,
         prefix: config.store.prefix.as_str(),
         endpoint: config.store.endpoint.as_deref(),
+        region: config.store.region.as_deref(),
+        credentials: config.store.credentials.places(),
         trusted_keys: trusted(&config),
         state_folder: &config.state_folder,
         poll_interval_ms: config.poll_interval.as_millis(),
@@ -51,13 +59,36 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
         full_scan_interval_ms: config.full_scan_interval.as_millis(),
         keep_versions: config.keep_versions,
         labels: &config.labels,
+        profiles: context.profiles(&config)?,
         deploy_folder: config.profiles.deploy.as_ref().map(|deploy| deploy.target_folder.as_path()),
         process_folder: config.profiles.process.as_ref().map(|process| process.folder.as_path()),
     };
-    context.output.show(&checked, |_| {
-        format!("{} can be used: node {} of fleet {}", checked.file.display(), checked.node, checked.fleet)
-    })?;
+    context.output.show(&checked, |output| table(&checked, output))?;
     Ok(Exit::Ok)
+}
+
+/// What whoever sets up a node compares with what it was meant to be.
+fn table(checked: &Checked<'_>, output: Output) -> String {
+    let list = |items: &[String]| items.iter().map(|item| format!("\n  {}", text::line(item))).collect::<String>();
+    let address = [checked.bucket, checked.prefix].join("/");
+    let profiles = match checked.profiles.as_slice() {
+        [] => output.paint(Tone::Warn, "none: every cell waits"),
+        profiles => profiles.join(", "),
+    };
+    let believed = match checked.trusted_keys.as_slice() {
+        [] => output.paint(Tone::Bad, "everybody: signatures are off, whoever can write to the bucket can deploy here"),
+        keys => list(keys),
+    };
+    format!(
+        "{} can be used: node {} of fleet {}\nbucket: s3://{} at {}, keys from {}\nprofiles: {profiles}\nbelieved: {}",
+        checked.file.display(),
+        checked.node,
+        checked.fleet,
+        text::line(address.trim_end_matches('/')),
+        text::line(checked.endpoint.unwrap_or("AWS")),
+        text::line(&checked.credentials),
+        believed.trim_start_matches(' ')
+    )
 }
 
 /// The keys that are believed; none where signatures are off.

@@ -41,11 +41,20 @@ impl Context {
         Ok(AgentConfig::parse(&ConfigFile::read(&self.find_config()?)?)?)
     }
 
+    /// The names of the profiles that the node is set up for.
+    pub(super) fn profiles(&self, config: &AgentConfig) -> Result<Vec<&'static str>, Failure> {
+        let profiles = config.profiles.profiles(&this_program()?, &self.clock);
+        Ok(profiles.iter().map(|profile| profile.name()).collect())
+    }
+
     /// The agent, with its state folder taken. Its cells begin with this limit of open files.
     pub(super) async fn agent(&self, open_files: Option<u64>) -> Result<Agent, Failure> {
-        let program = Program::current().map_err(|error| Failure::local("finding this program", &error))?;
-        Ok(self.config()?.open(&Program { open_files, ..program }, self.clock.clone()).await?)
+        Ok(self.config()?.open(&Program { open_files, ..this_program()? }, self.clock.clone()).await?)
     }
+}
+
+fn this_program() -> Result<Program, Failure> {
+    Program::current().map_err(|error| Failure::local("finding this program", &error))
 }
 
 impl From<AgentError> for Failure {

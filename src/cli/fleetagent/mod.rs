@@ -1,5 +1,6 @@
 //! `fleetagent`: the command line of the daemon on a node.
 
+mod bucket;
 mod cells;
 mod check;
 mod context;
@@ -85,7 +86,7 @@ start with the cell are started, tasks too."
     #[command(after_help = "A process is sent its `reload_signal`, and refused if its manifest sets none. Without a \
 process: those that have one and run.")]
     Reload(OrderArgs),
-    /// Check config, folders, bucket, clock and keys
+    /// Check config, folders, profiles, rights in the bucket, keys and clock
     Doctor,
     /// Look at the config
     #[command(subcommand)]
