@@ -65,7 +65,12 @@ impl<'a> Batch<'a> {
         let question =
             if cells.len() == 1 { "Go ahead?".to_owned() } else { format!("Go ahead with {} cells?", cells.len()) };
         ask::confirm(&question, yes)?;
-        Ok(Self { context, cells, interrupted })
+        Ok(Self::agreed(context, cells, interrupted))
+    }
+
+    /// The same where it was listed and asked for already.
+    pub(super) fn agreed(context: &'a Context, cells: Vec<CellId>, interrupted: CancellationToken) -> Self {
+        Self { context, cells, interrupted }
     }
 
     /// Does `work` to each cell. A failure does not keep it from the others.

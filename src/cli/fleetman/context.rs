@@ -86,9 +86,13 @@ impl Context {
 
     /// A controller for verbs that only look, which need no signing key.
     pub(super) async fn looker(&self) -> Result<Controller, Failure> {
-        let config = self.config()?;
-        let bucket = self.chosen(&config)?;
-        self.connect(&config, bucket, Signer::Unsigned).await
+        self.looker_of(&self.config()?).await
+    }
+
+    /// The same with a config whose warnings were told.
+    pub(super) async fn looker_of(&self, config: &ControllerConfig) -> Result<Controller, Failure> {
+        let bucket = self.chosen(config)?;
+        self.connect(config, bucket, Signer::Unsigned).await
     }
 
     async fn connect(

@@ -9,12 +9,12 @@ use uuid::Uuid;
 use super::applied::Written;
 use super::context::Context;
 use super::keygen;
+use super::node::config::{Own, Profile, agent_config, quoted};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::input;
-use crate::config::{ConfigFile, ControllerConfig, FleetBucket};
+use crate::config::{ConfigFile, ControllerConfig};
 use crate::entropy;
-use crate::model::sign::{PinnedKey, Trust};
 
 /// No secret key is longer.
 const MAX_SECRET_BYTES: usize = 4096;
@@ -80,17 +80,6 @@ enum Access {
     Chain,
 }
 
-#[derive(Template)]
-#[template(path = "init_agent.yaml", escape = "none")]
-struct AgentTemplate<'a> {
-    fleet: Uuid,
-    bucket: String,
-    prefix: Option<String>,
-    endpoint: Option<String>,
-    region: Option<String>,
-    trusted_keys: &'a [PinnedKey],
-}
-
 pub(super) async fn run(args: InitArgs, context: &Context) -> Result<Exit, Failure> {
     let path = match (&args.url, context.find_config()) {
         (None, found) => found
@@ -109,8 +98,9 @@ pub(super) async fn run(args: InitArgs, context: &Context) -> Result<Exit, Failu
     context
         .output
         .say("\nThe config for a node, to be completed and saved there as /etc/fleetman/agent_config.yaml:\n");
-    context.output.data(&agent_config(bucket)?)?;
-    context.output.say("\nNext: fleetman doctor");
+    let own = Own { node: None, keys: None, profiles: &Profile::USUAL };
+    context.output.data(&agent_config(bucket, &own)?)?;
+    context.output.say("\nNext: fleetman doctor, and fleetman node add <node>");
     Ok(Exit::Ok)
 }
 
@@ -162,80 +152,4 @@ fn from_config(file: &Path, config: &Path) -> String {
     let path =
         if same_folder { file.to_owned() } else { std::path::absolute(file).unwrap_or_else(|_| file.to_owned()) };
     quoted(&path.display().to_string())
-}
-
-/// The config of a node of this fleet, without what only the node knows.
-fn agent_config(bucket: &FleetBucket) -> Result<String, Failure> {
-    let trusted = match bucket.trust()? {
-        Trust::Keys(keys) => keys,
-        Trust::Unsigned => Vec::new(),
-    };
-    let store = &bucket.store;
-    let template = AgentTemplate {
-        fleet: bucket.fleet,
-        bucket: quoted(&store.bucket),
-        prefix: (!store.prefix.as_str().is_empty()).then(|| quoted(store.prefix.as_str())),
-        endpoint: store.endpoint.as_deref().map(quoted),
-        region: store.region.as_deref().map(quoted),
-        trusted_keys: &trusted,
-    };
-    template.render().map_err(|error| Failure::new(Exit::Internal, "template", error.to_string()))
-}
-
-/// `text` as YAML, in quotes unless it is as plain as can be.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    let word = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(plain);
-    // A JSON string is a YAML string.
-    if word && !matches!(text, "true" | "false" | "null") {
-        text.to_owned()
-    } else {
-        serde_json::Value::from(text).to_string()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[cfg(feature = "agent")]
-    #[test]
-    fn the_config_for_a_node_is_one_once_it_has_a_name() {
-        use crate::config::AgentConfig;
-        use crate::model::sign::PrivateKey;
-
-        let folder = tempfile::tempdir().unwrap();
-        let key = PrivateKey::from_seed(&[7; 32]);
-        std::fs::write(folder.path().join("k"), key.to_file_text()).unwrap();
-        for signing in ["signing: unsigned", "signing_key_file: k\n    signing_key_epoch: 2"] {
-            let text = format!(
-                "buckets:\n  - name: a\n    fleet: {}\n    bucket: b\n    prefix: \"007\"\n    region: eu\n    \
-                 endpoint: http://127.0.0.1:1\n    {signing}\n",
-                Uuid::nil()
-            );
-            let file = ConfigFile::written(&folder.path().join("c.yaml"), text);
-            let bucket = ControllerConfig::parse(&file).unwrap().buckets.remove(0);
-            let text = agent_config(&bucket).unwrap().replace("CHANGE-ME", "n1");
-            let agent = AgentConfig::parse(&ConfigFile::written(&folder.path().join("a.yaml"), text)).unwrap();
-            assert_eq!(agent.trust, bucket.trust().unwrap());
-            assert_eq!(
-                (agent.fleet, agent.store.prefix, agent.store.endpoint),
-                (bucket.fleet, bucket.store.prefix, bucket.store.endpoint)
-            );
-        }
-    }
-
-    #[test]
-    fn what_yaml_would_take_for_something_else_is_quoted() {
-        for (text, yaml) in [
-            ("eu-west-1", "eu-west-1"),
-            ("007", "\"007\""),
-            ("true", "\"true\""),
-            ("a: b", "\"a: b\""),
-            ("", "\"\""),
-            ("a\"\n", "\"a\\\"\\n\""),
-        ] {
-            assert_eq!(quoted(text), yaml);
-        }
-    }
 }

@@ -18,6 +18,7 @@ mod halt;
 mod history;
 mod init;
 mod keygen;
+mod node;
 mod order;
 mod overrides;
 mod pause;
@@ -78,6 +79,9 @@ enum Verb {
     ServeFolder(quickstart::ServeFolderArgs),
     Init(init::InitArgs),
     Keygen(keygen::KeygenArgs),
+    /// Take a node into the fleet or out of it
+    #[command(subcommand)]
+    Node(node::NodeVerb),
     Doctor(doctor::DoctorArgs),
     Serve(serve::ServeArgs),
 
@@ -112,7 +116,7 @@ enum Verb {
 
 /// The verbs as `--help` shows them, by what they are for.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Start", &["quickstart", "init", "keygen", "doctor", "serve"]),
+    ("Start", &["quickstart", "init", "keygen", "node", "doctor", "serve"]),
     ("Say what is wanted", &["apply", "validate", "override", "pause", "resume", "schema"]),
     ("Ship", &["upload", "plan", "publish", "redeploy", "rollback", "stop", "remove", "delete", "gc"]),
     ("Look", &["status", "get", "describe", "history", "bucket"]),
@@ -156,6 +160,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::ServeFolder(args) => quickstart::serve_folder(args, context).await,
         Verb::Init(args) => init::run(args, context).await,
         Verb::Keygen(args) => keygen::run(&args, context),
+        Verb::Node(verb) => node::run(verb, context).await,
         Verb::Doctor(args) => doctor::run(args, context).await,
         Verb::Serve(args) => serve::run(args, context).await,
         Verb::Apply(args) => apply::apply(args, context).await,

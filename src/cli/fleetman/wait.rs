@@ -42,6 +42,11 @@ pub(super) struct Ended {
 }
 
 impl WaitArgs {
+    /// For a verb that waits without being told to.
+    pub(super) fn always(timeout: Option<HumanDuration>) -> Self {
+        Self { wait: true, timeout }
+    }
+
     pub(super) fn is_wanted(&self) -> bool {
         self.wait
     }

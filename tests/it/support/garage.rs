@@ -86,6 +86,15 @@ impl Garage {
         }
     }
 
+    /// Runs a command line of the program, as an administrator would, and gives what it says.
+    pub(crate) async fn run(&self, line: &str) -> String {
+        let mut command = Command::new(&self.program);
+        command.arg("-c").arg(self.folder.path().join("garage.toml")).args(line.split(' ').skip(1));
+        let ran = command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
+        assert!(ran.status.success(), "{line}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap()
+    }
+
     pub(crate) fn endpoint(&self) -> String {
         self.endpoint.clone()
     }

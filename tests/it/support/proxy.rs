@@ -28,6 +28,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::policy::{Asked, Policy};
 use super::{BUCKET, client, wait_for};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -183,6 +184,9 @@ struct State {
     /// Writes that the store carried out.
     writes: usize,
     stop_after: Option<usize>,
+    policy: Option<Policy>,
+    /// What the policy did not allow.
+    denied: Vec<Asked>,
 }
 
 /// A proxy in front of an S3 endpoint.
@@ -222,6 +226,22 @@ impl FaultProxy {
     /// Adds a rule. Of several that strike one request every delay counts, and of the rest the first.
     pub(crate) fn inject(&self, rule: Rule) {
         self.state(|state| state.rules.push(rule));
+    }
+
+    /// From now on lets through only what `policy` allows, as if every client had the keys that it belongs to. Like AWS it
+    /// answers 403 to an absent object where the keys may not list the whole bucket.
+    pub(crate) fn authorize(&self, policy: Policy) {
+        self.state(|state| state.policy = Some(policy));
+    }
+
+    /// What the policy did not allow so far.
+    pub(crate) fn denied(&self) -> Vec<Asked> {
+        self.state(|state| state.denied.clone())
+    }
+
+    /// The part of the policy that nobody made use of so far, as "<action> on <pattern>".
+    pub(crate) fn unused_rights(&self) -> Vec<String> {
+        self.state(|state| state.policy.as_ref().unwrap().unused())
     }
 
     /// Forgets all rules and limits; the log stays.
@@ -323,7 +343,10 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         state.log.push(seen.clone());
         (state.log.len() - 1, faults, stopped)
     };
-    let answer = if stopped {
+    let verdict = judge(&shared, &seen, request.headers());
+    let answer = if let Verdict::Denied = verdict {
+        strike(&shared, request, &seen, Some(Fault::status(403))).await
+    } else if stopped {
         let fault = Fault::Error { status: 400, code: "StoppedByTest" };
         strike(&shared, request, &seen, Some(fault)).await
     } else {
@@ -335,12 +358,41 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         let fault = faults.into_iter().find(|fault| !matches!(fault, Fault::Delay(_)));
         strike(&shared, request, &seen, fault).await
     };
+    let answer = match answer {
+        Ok(answer) if verdict == Verdict::Blind && answer.status() == 404 => Ok(error(403, "AccessDenied")),
+        answer => answer,
+    };
     let mut state = shared.state.lock().unwrap();
     // The log may have been cleared meanwhile.
     if let Some(entry) = state.log.get_mut(index) {
         entry.status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
     }
     answer
+}
+
+/// What the policy says of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Allowed,
+    /// Allowed, but not to know whether the object is there.
+    Blind,
+    Denied,
+}
+
+fn judge(shared: &Shared, seen: &Seen, headers: &http::HeaderMap) -> Verdict {
+    let mut state = shared.state.lock().unwrap();
+    let Some(policy) = state.policy.as_mut() else { return Verdict::Allowed };
+    let asked = Asked::of(seen, headers);
+    let refused = asked.into_iter().find(|asked| !policy.allows(asked));
+    let may_look_anywhere = policy.allows(&Asked::any_list());
+    match refused {
+        Some(refused) => {
+            state.denied.push(refused);
+            Verdict::Denied
+        }
+        None if may_look_anywhere => Verdict::Allowed,
+        None => Verdict::Blind,
+    }
 }
 
 async fn strike(
