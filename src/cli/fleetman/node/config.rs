@@ -50,7 +50,7 @@ struct Section {
 }
 
 #[derive(Template)]
-#[template(path = "agent_config.yaml", escape = "none")]
+#[template(path = "node_config.yaml", escape = "none")]
 struct AgentTemplate<'a> {
     node: &'a str,
     fleet: Uuid,
