@@ -9,16 +9,17 @@ use tokio::task::{self, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
-use super::decide::{Action, Cell, OnHost, Seen};
+use super::decide::{Action, Cell, OnHost, Seen, View};
 use super::disk::apart;
 use super::home::CellHome;
 use super::narrate::narrate;
 use super::perform::{Performer, under_way};
-use super::place::{Plot, look};
+use super::place::Plot;
 use super::profile::{Profile, Work};
 use super::report::report;
 use super::stage::{Staged, Staging};
 use super::state::{AttemptKey, CellState, StateError};
+use super::survey::view;
 use super::trouble::{Cure, Trouble};
 use crate::model::heartbeat::{CellReport, RunningState};
 use crate::model::{CellName, Code};
@@ -31,8 +32,8 @@ const INBOX: usize = 64;
 pub(super) enum Message {
     /// Something was seen.
     Seen(Seen),
-    /// Look at the host and compare.
-    Compare,
+    /// Look at the host and compare. Nothing is put right by a state that is not `sure` to be the newest.
+    Compare { sure: bool },
     /// Answer once there is nothing left to do for now.
     Settle(oneshot::Sender<()>),
 }
@@ -59,21 +60,23 @@ impl Handle {
         stop: CancellationToken,
     ) -> Result<Self, StateError> {
         let (shared, cell) = (Arc::clone(context), name.clone());
-        let (home, state, current) = apart(move || {
+        let (home, state, view) = apart(move || {
             let home = shared.home.cell(&cell)?;
             let state = CellState::load(&home.folder, &shared.identity, &cell)?;
             sweep(&shared, &cell, &state)?;
-            let current = host_view(&shared, &cell, &state)?;
-            Ok::<_, StateError>((home, state, current))
+            let view = view(&shared, &cell, &state)?;
+            Ok::<_, StateError>((home, state, view))
         })
         .await?;
         let mut cell = Cell { state, ..Cell::default() };
         let saved = cell.state.render();
-        let current = match &current {
-            OnHost::Release(release) => Some(release.clone()),
+        let current = match view.linked {
+            OnHost::Release(release) => Some(release),
             OnHost::Nothing | OnHost::Foreign(_) => None,
         };
-        cell.observe(Seen::Started { current }, context.now(), context.patience);
+        let started = Seen::Started { current, up: view.up };
+        narrate(name, &cell, &started, context.now());
+        cell.observe(started, context.now(), context.patience);
         let (inbox, receiver) = mpsc::channel(INBOX);
         let (sender, report) = watch::channel(report(&cell, RunningState::Unknown.into()));
         let resuming = resume(context, name, &cell);
@@ -110,20 +113,6 @@ fn sweep(context: &Context, cell: &CellName, state: &CellState) -> Result<(), St
         }
     }
     Ok(())
-}
-
-/// What the host has in the place where the cell should be.
-fn host_view(context: &Context, cell: &CellName, state: &CellState) -> Result<OnHost, super::disk::DiskError> {
-    let expected = state.placed.as_ref().map(|placed| placed.profile.as_str());
-    let expected = expected.or_else(|| state.journal.iter().find_map(|attempt| attempt.profile.as_deref()));
-    let mut found = OnHost::Nothing;
-    for profile in context.profiles.iter().filter(|profile| expected.is_none_or(|name| name == profile.name())) {
-        match look(profile.placement(cell), &context.owner(cell), &context.steps)? {
-            OnHost::Nothing => {}
-            other => found = other,
-        }
-    }
-    Ok(found)
 }
 
 /// Brings up what should run of the cell, if something should.
@@ -196,10 +185,14 @@ impl Task {
         match message {
             Message::Seen(seen) => self.observe(seen),
             Message::Settle(sender) => self.settled.push(sender),
-            Message::Compare => {
+            Message::Compare { sure } => {
+                self.observe(Seen::Sure(sure));
                 let (context, name, state) = (Arc::clone(&self.context), self.name.clone(), self.cell.state.clone());
-                match apart(move || host_view(&context, &name, &state)).await {
-                    Ok(view) => self.observe(Seen::Host(view)),
+                match apart(move || view(&context, &name, &state)).await {
+                    Ok(View { linked, others, .. }) => {
+                        self.observe(Seen::Host(linked));
+                        self.observe(Seen::Others(others));
+                    }
                     Err(error) if error.is_killed() => return None,
                     Err(error) => {
                         let Trouble { code, message, .. } = Trouble::from(error);
@@ -267,6 +260,10 @@ impl Task {
             Action::Stage(key) => self.begin_staging(key).await,
             Action::Cancel(key) => self.cancel(key).await,
             Action::Look => self.performer.look().await,
+            Action::ClearOthers => match &self.cell.state.placed {
+                Some(placed) => vec![Seen::OthersCleared(self.performer.clear_others(&placed.profile).await)],
+                None => vec![Seen::OthersCleared(Ok(()))],
+            },
             Action::Do(deed, key) => match self.cell.attempt(key) {
                 Some(attempt) => vec![self.performer.perform(&self.cell, attempt, deed).await],
                 None => Vec::new(),
@@ -277,7 +274,9 @@ impl Task {
             self.take(message).await?;
         }
         for seen in seen {
-            if let Seen::StepFailed { trouble, .. } | Seen::StagingFailed { trouble, .. } = &seen
+            if let Seen::StepFailed { trouble, .. }
+            | Seen::StagingFailed { trouble, .. }
+            | Seen::OthersCleared(Err(trouble)) = &seen
                 && trouble.cure == Cure::Killed
             {
                 return None;

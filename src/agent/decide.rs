@@ -8,12 +8,14 @@
 mod events;
 mod reconcile;
 mod results;
+mod taken_off;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-pub(super) use events::{Action, Deed, Now, OnHost, Place, Seen};
+pub(super) use events::{Action, Deed, Now, OnHost, Place, Seen, View};
 
+use super::profile::Activation;
 use super::state::{
     Aftermath, Attempt, AttemptKey, CellState, Effort, Failed, Heard, Placed, Standing, Step, Verdict, Wish, floor_of,
 };
@@ -55,6 +57,12 @@ pub(super) struct Mind {
     pub(super) refused: BTreeMap<Place, Fault>,
     /// What else stays wrong.
     pub(super) conditions: BTreeMap<Code, String>,
+    /// What was brought up last before the agent started, as the host says.
+    pub(super) up: Option<Activation>,
+    /// The state here may be older than what this node has done: nothing is put right by it.
+    pub(super) unsure: bool,
+    /// Other profiles have something of the cell, which is to go.
+    pub(super) clear_others: bool,
     /// Why new deployments are not begun.
     pub(super) held: Option<String>,
     /// The index lags behind: the trigger itself is to be read.
@@ -97,7 +105,10 @@ impl Cell {
     /// Takes in what was seen.
     pub(super) fn observe(&mut self, seen: Seen, now: Now, patience: Patience) {
         match seen {
-            Seen::Started { current } => self.started(current.as_deref(), now),
+            Seen::Started { current, up } => {
+                self.started(current.as_deref(), now);
+                self.found_up(up, now);
+            }
             Seen::Trigger { wish, place } => self.take_trigger(wish, place, now),
             Seen::Refused { place, trouble } => self.refuse(place, trouble.fault(now.wall)),
             Seen::NothingAt(place) => {
@@ -111,7 +122,19 @@ impl Cell {
             }
             Seen::Heard(floor) => self.hear(floor, now),
             Seen::Held(why) => self.mind.held = why,
+            Seen::Sure(sure) => {
+                self.mind.unsure = !sure;
+                self.mind.clear_others &= sure;
+            }
             Seen::Host(on_host) => self.compare(on_host, now),
+            Seen::Others(others) => self.compare_others(others, now),
+            Seen::OthersCleared(result) => {
+                // What is left is found again by the next look at the host.
+                self.mind.clear_others = false;
+                if let Err(trouble) = result {
+                    self.state.last_error = Some(trouble.fault(now.wall));
+                }
+            }
             Seen::Looked => self.mind.look = false,
             Seen::StagingBegan { key } => {
                 self.mind.staging.insert(key);
@@ -185,6 +208,9 @@ impl Cell {
             if self.mind.held.is_none() || !matches!(action, Action::Stage(_) | Action::Do(Deed::Switch, _)) {
                 return Some(action);
             }
+        }
+        if self.mind.clear_others {
+            return Some(Action::ClearOthers);
         }
         self.mind.look.then_some(Action::Look)
     }
@@ -261,6 +287,7 @@ impl Cell {
         }
         self.mind.refused.remove(&place);
         self.mind.conditions.remove(&Code::TriggerMissing);
+        self.mind.conditions.remove(&Code::FloorRebuilt);
     }
 
     fn accept(&mut self, wish: Wish, now: Now) {
@@ -269,6 +296,7 @@ impl Cell {
         self.state.wish = Some(wish);
         self.state.attempts = 0;
         self.state.verdict = None;
+        self.mind.clear_others = false;
     }
 
     /// A floor that only the bucket knows of: what is owed is what stands there, and nothing below it any more.
@@ -280,6 +308,7 @@ impl Cell {
         self.state.wish = None;
         self.state.attempts = 0;
         self.state.verdict = None;
+        self.mind.clear_others = false;
         self.supersede(|_| true, now);
     }
 
@@ -342,6 +371,7 @@ impl Cell {
         };
         let under_way = self.open().find(goes_on).map(|attempt| attempt.key);
         self.supersede(|attempt| Some(attempt.key) != under_way, now);
+        self.take_over(floor);
         self.begin(wish, floor, Step::Fetching, None, now);
     }
 
@@ -354,6 +384,8 @@ impl Cell {
     }
 
     fn begin(&mut self, wish: &Wish, at: Floor, step: Step, repairs: Option<Fault>, now: Now) {
+        // Where the cell stands is the attempt's to say from now on.
+        self.mind.clear_others = false;
         self.state.attempts += 1;
         let key = AttemptKey { at, number: self.state.attempts };
         let (wish, started_at, effort) = (wish.clone(), now.wall, Effort::default());

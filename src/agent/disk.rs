@@ -29,6 +29,12 @@ impl DiskError {
         Self { doing, path, source }
     }
 
+    /// Whether whom the agent runs as may not do it.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.source.kind() == io::ErrorKind::PermissionDenied
+    }
+
     /// Whether there was no room left.
     pub(super) fn is_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -97,6 +97,11 @@ impl Home {
         Ok(CellHome { folder, manifests, outbox })
     }
 
+    /// The folder of a cell; None if nothing is kept of it.
+    pub(super) fn known_cell(&self, cell: &CellName) -> Result<Option<Folder>, DiskError> {
+        self.cells.child(cell.as_str())
+    }
+
     /// Where the cells' data folders are.
     pub(super) fn data(&self) -> &Folder {
         &self.data
@@ -104,21 +109,46 @@ impl Home {
 
     /// Who lives here, moving in if nobody does.
     pub(super) fn resident(&self, node: &NodeName, fleet: Uuid) -> Result<Resident, AgentError> {
-        let invalid = |problem| AgentError::StateInvalid { path: self.root.path().join(AGENT), problem };
         let Some(bytes) = self.root.read(AGENT, Resident::MAX_BYTES)? else {
-            let instance_id = entropy::uuid().map_err(|error| invalid(error.to_string()))?;
+            let instance_id = entropy::uuid().map_err(|error| self.invalid(error.to_string()))?;
             let resident = Resident { node: node.clone(), fleet, instance_id, settled_in: false };
             self.register(&resident)?;
             return Ok(resident);
         };
-        let resident: Resident = document::parse(&bytes).map_err(|error| invalid(in_full(&error)))?;
+        let resident: Resident = document::parse(&bytes).map_err(|error| self.invalid(in_full(&error)))?;
         if (&resident.node, resident.fleet) == (node, fleet) {
             return Ok(resident);
         }
-        Err(invalid(format!(
+        Err(self.invalid(format!(
             "it belongs to node {} of fleet {}, and this agent is node {node} of fleet {fleet}",
             resident.node, resident.fleet
         )))
+    }
+
+    fn invalid(&self, problem: String) -> AgentError {
+        AgentError::StateInvalid { path: self.root.path().join(AGENT), problem }
+    }
+
+    /// Whether nobody else is known to live here. Who cannot be told is taken for nobody: whatever is touched bears our
+    /// marker.
+    pub(super) fn check_resident(&self, node: &NodeName, fleet: Uuid) -> Result<(), AgentError> {
+        match self.known_resident()? {
+            Some(_) => self.resident(node, fleet).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    fn known_resident(&self) -> Result<Option<Resident>, DiskError> {
+        let bytes = self.root.read(AGENT, Resident::MAX_BYTES)?;
+        Ok(bytes.and_then(|bytes| document::parse(&bytes).ok()))
+    }
+
+    /// Makes the next agent ask the bucket for its floors before it obeys anything.
+    pub(super) fn forget_floors(&self) -> Result<(), DiskError> {
+        match self.known_resident()? {
+            Some(resident) => self.register(&Resident { settled_in: false, ..resident }),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn register(&self, resident: &Resident) -> Result<(), DiskError> {

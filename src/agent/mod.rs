@@ -6,8 +6,10 @@
 //! observe  reads index, triggers and history, and verifies them
 //! cell     one task a cell: takes in, writes down, acts
 //! decide   a cell's state + what was seen -> its next state, and what to do next
+//! survey   what of a cell is on the host with our marker; of a cell that nothing is known of, `orphans` tells
 //! stage    manifest and files -> a whole release beside the others
 //! perform  switch, bring up, watch, put back, stop, remove; and the outcome, which `outbox` sends
+//! reset    takes cells off the host by hand, while no agent runs
 //! ```
 //!
 //! `decide` does nothing and knows no clock; everything that it says is written to the cell's state file, and synced,
@@ -40,18 +42,21 @@ mod host;
 mod narrate;
 mod node;
 mod observe;
+mod orphans;
 mod outbox;
 mod perform;
 mod place;
 mod profile;
 mod release;
 mod report;
+mod reset;
 mod reuse;
 mod round;
 mod settings;
 mod stage;
 mod state;
 mod steps;
+mod survey;
 mod trouble;
 mod users;
 
@@ -61,5 +66,6 @@ pub use node::{Agent, Status, read_status};
 pub use profile::{
     Activation, Gate, Mark, NotAnActivation, Observed, Placement, Profile, ProfileError, Profiles, Start, Work,
 };
+pub use reset::{Reset, ResetError, ResetOptions, ResetReport, ResetSettings};
 pub use settings::AgentSettings;
 pub use steps::Steps;

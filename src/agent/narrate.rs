@@ -3,7 +3,7 @@
 use super::decide::{Cell, Now, Seen};
 use super::state::{AttemptKey, Step};
 use super::trouble::Trouble;
-use crate::model::CellName;
+use crate::model::{CellName, Code};
 
 /// Tells what `seen` means for the cell, which has not taken it in yet.
 pub(super) fn narrate(name: &CellName, cell: &Cell, seen: &Seen, now: Now) {
@@ -34,6 +34,13 @@ pub(super) fn narrate(name: &CellName, cell: &Cell, seen: &Seen, now: Now) {
         Seen::Removed { key } => told(key, "the cell is removed"),
         Seen::StagingFailed { key, trouble } | Seen::StepFailed { key, trouble } => warned(key, trouble),
         Seen::Refused { trouble, .. } => tracing::warn!(cell = %name, code = %trouble.code, "{}", trouble.message),
+        Seen::Started { up: Some(up), .. } if cell.state.floor.as_ref().is_none_or(|floor| floor.at < up.at()) => {
+            tracing::warn!(cell = %name, code = %Code::FloorRebuilt, generation = %up.at(), "the host runs what the state knows nothing of; nothing older is accepted");
+        }
+        Seen::OthersCleared(Ok(())) => tracing::info!(cell = %name, "what other profiles had of the cell is gone"),
+        Seen::OthersCleared(Err(Trouble { code, message, .. })) => {
+            tracing::warn!(cell = %name, %code, "what other profiles have of the cell is still there: {message}");
+        }
         Seen::Held(Some(why)) => tracing::warn!(cell = %name, "deployments are held: {why}"),
         _ => {}
     }

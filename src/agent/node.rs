@@ -264,7 +264,7 @@ impl Agent {
     pub async fn poll_once(&mut self) -> Result<Heartbeat, AgentError> {
         let refused = self.read_bucket(true).await?;
         for handle in self.cells.values() {
-            handle.tell(Message::Compare).await;
+            handle.tell(Message::Compare { sure: self.is_sure() }).await;
         }
         self.settle().await;
         self.check_parts()?;

@@ -16,7 +16,9 @@ use super::profile::{Activation, Gate, Profile, Start};
 use super::release::{Look, difference};
 use super::stage::kept_manifest;
 use super::state::{Attempt, AttemptKey, CellState, Placed, Standing, Step, release_name};
+use super::survey::{Holding, holdings};
 use super::trouble::{Cure, Trouble};
+use super::users;
 use crate::model::document::{self, Document as _};
 use crate::model::heartbeat::VersionReport;
 use crate::model::manifest::Manifest;
@@ -114,7 +116,7 @@ impl Performer {
             Deed::Switch => {
                 let (target, manifest) = self.manifest_of(attempt).await?;
                 let profile = self.profile(manifest.profile.name())?;
-                self.stop_others(profile.name()).await?;
+                self.stop_others(state, profile.name()).await?;
                 self.switch(&profile, release_name(&target)).await?;
                 log.line(format!("the link points at {}", release_name(&target)));
                 Ok(Seen::Switched { key })
@@ -133,7 +135,7 @@ impl Performer {
             }
             Deed::Stop => {
                 self.check_placed(state)?;
-                for (profile, _) in self.ours().await? {
+                for Holding { profile, .. } in self.ours().await? {
                     profile.stop(&self.cell).await?;
                 }
                 log.line("stopped; the files stay");
@@ -188,25 +190,28 @@ impl Performer {
         })
     }
 
-    /// The places on the host that are ours, and the profiles that they are for.
-    async fn ours(&self) -> Result<Vec<(Arc<dyn Profile>, Plot)>, DiskError> {
+    /// What is on the host of the cell that is ours.
+    async fn ours(&self) -> Result<Vec<Holding>, DiskError> {
         let (context, cell) = (Arc::clone(&self.context), self.cell.clone());
-        apart(move || {
-            let mut ours = Vec::new();
-            for profile in context.profiles.iter() {
-                let plot = Plot::find(profile.placement(&cell), &context.owner(&cell), &context.steps)?;
-                ours.extend(plot.map(|plot| (Arc::clone(profile), plot)));
-            }
-            Ok(ours)
-        })
-        .await
+        apart(move || holdings(&context.profiles, &context.owner(&cell), &context.steps)).await
     }
 
     /// A cell runs under one profile: before another one takes over, what it ran under is stopped.
-    async fn stop_others(&self, profile: &str) -> Result<(), Trouble> {
-        for (other, _) in self.ours().await? {
+    async fn stop_others(&self, state: &CellState, profile: &str) -> Result<(), Trouble> {
+        self.check_placed(state)?;
+        for Holding { profile: other, .. } in self.ours().await? {
             if other.name() != profile {
                 other.stop(&self.cell).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops and clears what other profiles than this one have of the cell.
+    pub(super) async fn clear_others(&self, profile: &str) -> Result<(), Trouble> {
+        for holding in self.ours().await? {
+            if holding.profile.name() != profile {
+                holding.clear(&self.cell).await?;
             }
         }
         Ok(())
@@ -218,7 +223,8 @@ impl Performer {
             .await
     }
 
-    /// Brings up what the link points at, and then clears what other profiles had of the cell.
+    /// Brings up what the link points at. What another profile had of the cell stays until this is known to be good:
+    /// it may be what there is to go back to.
     async fn activate(
         &self,
         target: &Target,
@@ -228,17 +234,22 @@ impl Performer {
     ) -> Result<(), Trouble> {
         let profile = self.profile(manifest.profile.name())?;
         let (release, data) = (self.release_path(&profile, target), self.data_path());
-        profile
-            .activate(Start { cell: &self.cell, manifest, release: &release, data: &data, force, activation })
-            .await?;
-        for (other, plot) in self.ours().await? {
-            if other.name() != profile.name() {
-                other.stop(&self.cell).await?;
-                other.remove(&self.cell).await?;
-                apart(move || plot.clear()).await?;
-            }
-        }
-        Ok(())
+        self.give_data(manifest).await?;
+        let start = Start { cell: &self.cell, manifest, release: &release, data: &data, force, activation };
+        Ok(profile.activate(start).await?)
+    }
+
+    /// Makes the cell's data folder, and makes it theirs as whom the version runs. Only now, because until the switch it
+    /// is another version's, and anew with each, because what is gone back to may run as somebody else.
+    async fn give_data(&self, manifest: &Manifest) -> Result<(), Trouble> {
+        let (user, group) = manifest.profile.owner();
+        let owner = users::owner(user, group)?;
+        let (context, cell) = (Arc::clone(&self.context), self.cell.clone());
+        let given = apart(move || {
+            let data = context.home.data().child_made(cell.as_str(), 0o750)?;
+            owner.map_or(Ok(()), |(user, group)| data.give_to(user, group))
+        });
+        Ok(given.await?)
     }
 
     fn release_path(&self, profile: &Arc<dyn Profile>, target: &Target) -> PathBuf {
@@ -259,6 +270,7 @@ impl Performer {
         let start = Start { cell: &self.cell, manifest: &manifest, release: &release, data: &data, force, activation };
         match profile.check(start).await {
             Gate::Passed => {
+                self.clear_others(profile.name()).await?;
                 log.line("it is good, and what to go back to from now on");
                 Ok(Seen::Passed { key })
             }
@@ -291,18 +303,17 @@ impl Performer {
         if let Some(what) = damage.await.map_err(Trouble::from)? {
             return Err(lost(format!("release {} cannot be gone back to: {what}", placed.release())));
         }
-        self.stop_others(profile.name()).await?;
+        self.stop_others(state, profile.name()).await?;
         self.switch(&profile, placed.release()).await?;
         self.activate(&placed.target, &manifest, false, activation).await?;
+        self.clear_others(profile.name()).await?;
         Ok(placed)
     }
 
     async fn remove(&self, state: &CellState, purge_data: bool) -> Result<(), Trouble> {
         self.check_placed(state)?;
-        for (profile, plot) in self.ours().await? {
-            profile.stop(&self.cell).await?;
-            profile.remove(&self.cell).await?;
-            apart(move || plot.clear()).await?;
+        for holding in self.ours().await? {
+            holding.clear(&self.cell).await?;
         }
         let (context, cell, home) = (Arc::clone(&self.context), self.cell.clone(), self.home.clone());
         Ok(apart(move || {
@@ -369,7 +380,7 @@ impl Performer {
         let ours = self.ours().await?;
         apart(move || {
             let mut there = keep.clone();
-            for (_, plot) in ours {
+            for plot in ours.into_iter().filter_map(|holding| holding.plot) {
                 plot.tidy(&keep, &under_way, &order, extra)?;
                 there.extend(plot.releases.names()?);
             }

@@ -81,15 +81,25 @@ impl Plot {
 
     /// The place, if it is there and is `owner`'s; what stands in the link's place does not matter.
     pub(super) fn find(placement: Placement, owner: &Owner, steps: &Steps) -> Result<Option<Self>, DiskError> {
-        let Some(folder) = Folder::open_existing(&placement.folder, steps)? else { return Ok(None) };
-        let releases = match folder.below(placement.releases.iter().map(String::as_str)) {
-            Ok(Some(releases)) => releases,
-            Ok(None) => return Ok(None),
-            Err(error) if error.is_in_the_way() => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let Some((folder, releases)) = Self::folders(&placement, steps)? else { return Ok(None) };
         let ours = matches!(marker(&releases)?, Some(Ok(found)) if found == *owner);
         Ok(ours.then_some(Self { folder, releases, placement }))
+    }
+
+    /// Whether there are releases in the place that are not [found](Self::find) to be ours.
+    pub(super) fn is_others(placement: &Placement, steps: &Steps) -> Result<bool, DiskError> {
+        let Some((_, releases)) = Self::folders(placement, steps)? else { return Ok(false) };
+        Ok(!releases.names()?.is_empty())
+    }
+
+    /// The folder of the link and that of the releases, where both are.
+    fn folders(placement: &Placement, steps: &Steps) -> Result<Option<(Folder, Folder)>, DiskError> {
+        let Some(folder) = Folder::open_existing(&placement.folder, steps)? else { return Ok(None) };
+        match folder.below(placement.releases.iter().map(String::as_str)) {
+            Ok(releases) => Ok(releases.map(|releases| (folder, releases))),
+            Err(error) if error.is_in_the_way() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What is in the link's place.

@@ -164,6 +164,12 @@ impl Activation {
         self.at
     }
 
+    /// Which attempt at the trigger it was, if it was of the attempt's own version.
+    #[must_use]
+    pub fn attempt(self) -> Option<u32> {
+        (!self.restores).then_some(self.attempt)
+    }
+
     /// Of the last known good version, after this one failed.
     #[must_use]
     pub fn restoring(self) -> Self {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::decide::Cell;
 use super::profile::Observed;
-use super::state::{Aftermath, Attempt, Placed, Standing, Step};
+use super::state::{Aftermath, Attempt, Placed, Standing, Step, Verdict};
 use super::trouble::plain;
 use crate::model::Code;
 use crate::model::heartbeat::{CellReport, Condition, Fault, Phase, RunningState, VersionReport, Waiting};
@@ -32,6 +32,9 @@ pub(super) fn report(cell: &Cell, observed: Observed) -> CellReport {
         code: Code::NeedsOperator,
         message: format!("nothing that is known to be good runs: {}", verdict.fault.message),
     }));
+    let reset = kept.verdict.as_ref().filter(|verdict| verdict.fault.code == Code::Reset);
+    conditions
+        .extend(reset.map(|Verdict { fault, .. }| Condition { code: fault.code, message: fault.message.clone() }));
     let unsupported = kept.wish.as_ref().and_then(|wish| wish.unsupported());
     conditions.extend(unsupported.map(|feature| Condition {
         code: Code::Unsupported,
@@ -57,7 +60,7 @@ pub(super) fn report(cell: &Cell, observed: Observed) -> CellReport {
 }
 
 /// As much as a heartbeat takes, whatever a profile says.
-fn bounded(observed: Observed) -> Observed {
+pub(super) fn bounded(observed: Observed) -> Observed {
     let Observed { mut state, processes, mut conditions } = observed;
     if let RunningState::Failed { reason } = &mut state {
         *reason = plain(reason);
@@ -86,7 +89,7 @@ fn phase(cell: &Cell) -> (Phase, Option<Waiting>) {
     }
     if let Some(verdict) = &kept.verdict {
         let phase = match verdict.fault.code {
-            Code::Unsupported => Phase::Held,
+            Code::Unsupported | Code::Reset => Phase::Held,
             _ if verdict.aftermath == Aftermath::RolledBack => Phase::RolledBack,
             _ => Phase::Failed,
         };

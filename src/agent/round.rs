@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::cell::Message;
-use super::decide::{OnHost, Place, Seen};
+use super::decide::{Place, Seen};
 use super::disk::{DiskError, apart};
 use super::error::AgentError;
 use super::heartbeat::{self, Heart, Pulse};
 use super::home::{Resident, STATUS};
 use super::node::{Agent, Chore, Memory};
 use super::observe::{self, IndexReading, Reading};
-use super::place::Plot;
 use super::report::waits_for;
 use super::trouble::{Trouble, plain, store_code};
 use crate::model::heartbeat::{CellReport, Condition, Fault, Heartbeat, Phase, RunningState};
@@ -99,6 +98,11 @@ impl Agent {
         }
     }
 
+    /// Whether no other state of this node is known to be, or may be, newer than the one here.
+    pub(super) fn is_sure(&self) -> bool {
+        matches!(self.memory, Memory::Kept | Memory::Rebuilt { .. })
+    }
+
     fn is_of_this_fleet(&self, heartbeat: &Heartbeat) -> bool {
         heartbeat.fleet == self.context.identity.fleet
     }
@@ -163,7 +167,7 @@ impl Agent {
     }
 
     /// What the disk refuses is reported and tried again: what runs does not depend on it.
-    fn bear<T>(&mut self, chore: Chore, result: Result<T, DiskError>) -> Option<T> {
+    pub(super) fn bear<T>(&mut self, chore: Chore, result: Result<T, DiskError>) -> Option<T> {
         match result {
             Ok(value) => {
                 self.disk_faults.remove(&chore);
@@ -210,7 +214,7 @@ impl Agent {
     /// it. With `look` it looks whether the last heartbeat was really ours.
     pub(super) async fn beat(&mut self, look: bool) -> bool {
         for handle in self.cells.values() {
-            handle.tell(Message::Compare).await;
+            handle.tell(Message::Compare { sure: self.is_sure() }).await;
         }
         self.beat_once(look).await.1.is_ok()
     }
@@ -219,8 +223,7 @@ impl Agent {
     pub(super) async fn beat_once(&mut self, look: bool) -> (Heartbeat, Result<(), AgentError>) {
         let mut refused = None;
         if look {
-            let orphans = self.find_orphans().await;
-            self.orphans = self.bear(Chore::FindOrphans, orphans).unwrap_or_default();
+            self.find_orphans().await;
             match Heart::read(&self.context).await {
                 Ok(found) => {
                     if self.heart.recognise(found.as_ref()) {
@@ -301,45 +304,6 @@ impl Agent {
         Pulse { cells, conditions, store_error }
     }
 
-    /// Looks for cells that are on the host with our marker and of which nothing is known.
-    async fn find_orphans(&self) -> Result<BTreeMap<CellName, CellReport>, DiskError> {
-        let context = Arc::clone(&self.context);
-        let known: Vec<CellName> = self.cells.keys().chain(self.unusable.keys()).cloned().collect();
-        let found = apart(move || {
-            let mut found = Vec::new();
-            for profile in context.profiles.iter() {
-                let names = match profile.cells() {
-                    Ok(names) => names,
-                    Err(error) => {
-                        let message = plain(&error.to_string());
-                        tracing::warn!(profile = profile.name(), "the host cannot be looked at: {message}");
-                        continue;
-                    }
-                };
-                for name in names.into_iter().filter(|name| !known.contains(name)) {
-                    let plot = Plot::find(profile.placement(&name), &context.owner(&name), &context.steps)?;
-                    if let Some(linked) = plot.map(|plot| plot.linked()).transpose()? {
-                        found.push((name, profile.name(), linked));
-                    }
-                }
-            }
-            Ok::<_, DiskError>(found)
-        })
-        .await?;
-        let now = self.context.clock.now();
-        let orphans = found.into_iter().map(|(name, profile, linked)| {
-            let what = match linked {
-                OnHost::Release(release) => format!("release {release}"),
-                OnHost::Nothing | OnHost::Foreign(_) => "releases".to_owned(),
-            };
-            let message = format!("{what} of this cell is here, and no trigger asks for it; it is left alone");
-            let fault = Fault { code: Code::Orphaned, message, at: now };
-            let report = bare_report(Phase::Inconsistent, &fault);
-            (name, CellReport { profile: Some(profile.to_owned()), last_error: None, ..report })
-        });
-        Ok(orphans.collect())
-    }
-
     fn store_fault(&self, error: &StoreError, known: Option<&Fault>) -> Fault {
         let trouble = Trouble::passing(store_code(error), error);
         tracing::warn!(code = %trouble.code, "the bucket cannot be read: {}", trouble.message);
@@ -379,7 +343,7 @@ impl From<AgentError> for Refusal {
 }
 
 /// A report of a cell of which nothing is known but what is wrong with it.
-fn bare_report(phase: Phase, fault: &Fault) -> CellReport {
+pub(super) fn bare_report(phase: Phase, fault: &Fault) -> CellReport {
     CellReport {
         profile: None,
         phase,

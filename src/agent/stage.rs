@@ -134,7 +134,7 @@ impl Staging {
         Ok(manifest)
     }
 
-    /// Takes the cell's place on the host and prepares its data folder.
+    /// Takes the cell's place on the host.
     async fn claim(&self, manifest: &Arc<Manifest>) -> Result<Plot, Trouble> {
         let (context, cell, manifest) = (Arc::clone(&self.context), self.cell.clone(), Arc::clone(manifest));
         apart(move || {
@@ -144,14 +144,10 @@ impl Staging {
                 return Err(Trouble::new(Code::ProfileUnavailable, message, Cure::Time));
             };
             let (user, group) = manifest.profile.owner();
-            let owner = users::owner(user, group)?;
+            users::owner(user, group)?;
             // Whom a program is to run as is found missing before anything is stopped for it.
             for run in manifest.profile.runs() {
                 users::owner(run.user.as_deref(), run.group.as_deref())?;
-            }
-            let data = context.home.data().child_made(cell.as_str(), 0o750)?;
-            if let Some((user, group)) = owner {
-                data.give_to(user, group)?;
             }
             Plot::claim(profile.placement(&cell), &context.owner(&cell), &context.steps)
         })

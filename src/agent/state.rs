@@ -238,6 +238,9 @@ impl<W> CellState<W> {
 /// The name of the file in the cell's own folder.
 const FILE: &str = "state.json";
 
+/// The name of one that could not be read.
+const DAMAGED: &str = "state.json.damaged";
+
 /// Why a cell's state cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StateError {
@@ -281,6 +284,11 @@ impl CellState {
     /// Makes `rendered` the state that a crash leaves.
     pub(super) fn save(folder: &Folder, rendered: &[u8]) -> Result<(), DiskError> {
         folder.write(FILE, rendered)
+    }
+
+    /// Takes away a state that cannot be read, and keeps it for whoever wants to look.
+    pub(super) fn set_aside(folder: &Folder) -> Result<(), DiskError> {
+        folder.set_aside(FILE, DAMAGED)
     }
 }
 

@@ -10,7 +10,8 @@ use uuid::Uuid;
 use super::access::{Signing, TrustedKey, with_access};
 use super::error::ConfigError;
 use super::file::ConfigFile;
-use crate::agent::{Agent, AgentError, AgentSettings};
+use super::user;
+use crate::agent::{Agent, AgentError, AgentSettings, Profiles, Reset, ResetSettings};
 use crate::clock::SharedClock;
 use crate::model::NodeName;
 use crate::model::sign::{PinnedKey, Trust};
@@ -106,11 +107,33 @@ impl AgentConfig {
         };
         Agent::open(settings, clock).await
     }
+
+    /// What takes this node's cells off the host, with the state folder taken. `program` is what the agent is.
+    ///
+    /// # Errors
+    /// See [`Reset::open`].
+    pub async fn reset(self, program: &Program, clock: SharedClock) -> Result<(Reset, Profiles), AgentError> {
+        let profiles = self.profiles.profiles(program, &clock);
+        let settings = ResetSettings {
+            node: self.node,
+            fleet: self.fleet,
+            trust: self.trust,
+            state_folder: self.state_folder,
+            profiles: profiles.clone(),
+        };
+        Ok((Reset::open(settings, clock).await?, profiles))
+    }
 }
 
 impl AgentConfig {
-    /// Where the state is kept unless the config says otherwise.
+    /// Where root's agent keeps its state unless the config says otherwise.
     pub const STATE_FOLDER: &'static str = "/var/lib/fleetagent";
+
+    /// Where the state is kept unless the config says otherwise: of an ordinary user, `$XDG_STATE_HOME/fleetagent`.
+    fn default_state_folder() -> PathBuf {
+        let own = user::state_home().filter(|_| !user::is_root()).map(|home| home.join("fleetagent"));
+        own.unwrap_or_else(|| Self::STATE_FOLDER.into())
+    }
 
     /// Checks the text of `file`.
     ///
@@ -170,7 +193,7 @@ impl AgentConfig {
             }
         }
         let bucket = written.bucket.access();
-        let state_folder = file.resolve(written.state_folder.unwrap_or_else(|| Self::STATE_FOLDER.into()));
+        let state_folder = file.resolve(written.state_folder.unwrap_or_else(Self::default_state_folder));
         let process = written.process.map(|process| ProcessSettings {
             folder: process.folder.map_or_else(|| state_folder.join("process"), |folder| file.resolve(folder)),
             with_agent: process.with_agent.unwrap_or(false),

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
+use super::user;
 use crate::yaml;
 
 /// The name of the controller's config file, in the current folder and in `/etc/fleetman`.
@@ -17,15 +18,22 @@ pub const AGENT_FILE: &str = "agent_config.yaml";
 /// Where configs of a machine are.
 const SYSTEM_FOLDER: &str = "/etc/fleetman";
 
-/// The path of the config file: `named` if there is one, else the first that exists of `./<name>` and
-/// `/etc/fleetman/<name>`.
+/// The folder of an ordinary user's configs, below the folder of all its configs.
+const USER_FOLDER: &str = "fleetman";
+
+/// The path of the config file: `named` if there is one, else the first that exists of `./<name>`, for an ordinary user
+/// `$XDG_CONFIG_HOME/fleetman/<name>`, and `/etc/fleetman/<name>`.
 ///
 /// # Errors
 /// [`ConfigError::Absent`] naming every place that was looked at. A file that exists and cannot be read is found.
 pub fn find(named: Option<&Path>, name: &str) -> Result<PathBuf, ConfigError> {
     let candidates = match named {
         Some(path) => vec![path.to_owned()],
-        None => vec![Path::new(".").join(name), Path::new(SYSTEM_FOLDER).join(name)],
+        None => {
+            let own = user::config_home().map(|home| home.join(USER_FOLDER));
+            let folders = [Some(".".into()), own, Some(SYSTEM_FOLDER.into())];
+            folders.into_iter().flatten().map(|folder: PathBuf| folder.join(name)).collect()
+        }
     };
     let is_there = |path: &&PathBuf| !matches!(path.symlink_metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound);
     match candidates.iter().find(is_there) {

@@ -11,6 +11,7 @@ mod agent;
 mod controller;
 mod error;
 mod file;
+mod user;
 
 #[cfg(feature = "agent")]
 pub use agent::AgentConfig;
@@ -18,6 +19,7 @@ pub use agent::AgentConfig;
 pub use controller::{ControllerConfig, FleetBucket, Keys};
 pub use error::ConfigError;
 pub use file::{AGENT_FILE, CONTROLLER_FILE, ConfigFile, find};
+pub use user::state_home;
 
 #[cfg(test)]
 mod tests;

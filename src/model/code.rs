@@ -49,6 +49,7 @@ codes! {
     FileTampered = "file_tampered", "a file in the bucket is not the one that the manifest names";
     SecretMissing = "secret_missing", "a value that is to be read on the node is not there";
     UserUnknown = "user_unknown", "the node has no user or group of the name that the manifest gives";
+    UserDenied = "user_denied", "the agent is not root, and so cannot run a cell as the user or group of the manifest";
     LimitUnavailable = "limit_unavailable", "the node has nothing to enforce a limit with that the manifest sets";
     FailedBefore = "failed_before", "this content failed here before; a trigger with retry tries it again";
     ProfileUnavailable = "profile_unavailable", "the agent is not set up for this profile";
@@ -61,6 +62,7 @@ codes! {
     StoreError = "store_error", "the store answered with an error that has no name here";
     ActivationFailed = "activation_failed", "the profile could not bring the version up";
     Unhealthy = "unhealthy", "the version came up, but not well enough or not in time";
+    Reset = "reset", "a person took the cell off the node, and holds it until a newer trigger asks for it";
     Interrupted = "interrupted", "the attempt was ended by a newer trigger or by the agent's end";
     StateInvalid = "state_invalid", "the agent's state on disk cannot be read; nothing is touched";
     FloorRebuilt = "floor_rebuilt", "the agent had no state, or an old one, and took its floor from the bucket";

@@ -146,6 +146,12 @@ impl Step {
 pub(super) fn launch(launch: Launch<'_>) -> Result<Pid, String> {
     let Launch { def, mark, output, record, door } = launch;
     let account = Account::find(def.user.as_deref(), def.group.as_deref()).map_err(|error| in_full(&error))?;
+    // Whoever is not root may run something as itself, and may not even choose the groups that it has already.
+    let is_itself = |account: &Account| {
+        let own = (rustix::process::geteuid(), rustix::process::getegid());
+        !own.0.is_root() && (account.uid, account.gid) == (own.0.as_raw(), own.1.as_raw())
+    };
+    let account = account.filter(|account| !is_itself(account));
     let env = environment(&def.env)?;
     let words = def.run.words();
     let Some((program, arguments)) = words.split_first() else { return Err("it has no command".to_owned()) };

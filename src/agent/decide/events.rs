@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::super::profile::Activation;
 use super::super::state::{AttemptKey, Effort, Placed, Wish};
 use super::super::trouble::Trouble;
 use crate::model::Floor;
@@ -19,9 +20,10 @@ pub(in super::super) enum Place {
 /// What was seen.
 #[derive(Debug, Clone)]
 pub(in super::super) enum Seen {
-    /// The agent starts; the host's link points at this release.
+    /// The agent starts; the host's link points at this release, and this was brought up last.
     Started {
         current: Option<String>,
+        up: Option<Activation>,
     },
     /// A verified trigger for this cell.
     Trigger {
@@ -41,8 +43,14 @@ pub(in super::super) enum Seen {
     Heard(Floor),
     /// The node must not begin deployments, or may again.
     Held(Option<String>),
+    /// Whether the state here is known to be the newest that there was.
+    Sure(bool),
     /// What the host has in the cell's place.
     Host(OnHost),
+    /// These profiles have something of the cell as well.
+    Others(Vec<String>),
+    /// Whether what they had is gone.
+    OthersCleared(Result<(), Trouble>),
     /// The trigger itself was read, as was asked for.
     Looked,
     StagingBegan {
@@ -114,6 +122,16 @@ pub(in super::super) enum OnHost {
     Foreign(String),
 }
 
+/// What of a cell is on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct View {
+    pub(in super::super) linked: OnHost,
+    /// Further profiles that have something of it.
+    pub(in super::super) others: Vec<String>,
+    /// What was brought up last, as the host's markers say.
+    pub(in super::super) up: Option<Activation>,
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Action {
@@ -123,6 +141,8 @@ pub(in super::super) enum Action {
     Cancel(AttemptKey),
     /// Read the cell's trigger.
     Look,
+    /// Stop and clear what other profiles have of the cell than the one that it is placed under.
+    ClearOthers,
     /// Do this, and nothing else meanwhile.
     Do(Deed, AttemptKey),
 }

@@ -1,8 +1,8 @@
 //! What follows from what is found: at the start, and on the host.
 
 use super::{
-    Aftermath, Attempt, AttemptKey, Cell, Code, Cure, Fault, MOST_RESUMES, Now, OnHost, Standing, Step, Trouble,
-    placed_by,
+    Activation, Aftermath, Asked, Attempt, AttemptKey, Cell, Code, Cure, Fault, Floor, MOST_RESUMES, Now, OnHost,
+    Standing, Step, Trouble, placed_by,
 };
 
 impl Cell {
@@ -46,6 +46,28 @@ impl Cell {
         }
     }
 
+    /// What the host's markers say was brought up last may be newer than the state, as after a restore from a backup:
+    /// then nothing older is accepted any more (I5).
+    pub(super) fn found_up(&mut self, up: Option<Activation>, now: Now) {
+        self.mind.up = up;
+        let Some(at) = up.map(Activation::at) else { return };
+        if self.state.floor.as_ref().is_none_or(|known| known.at < at) {
+            let message =
+                format!("the host runs what generation {at} brought up, which the agent's state knows nothing of");
+            self.mind.conditions.insert(Code::FloorRebuilt, message);
+            self.hear(at, now);
+        }
+    }
+
+    /// Counts the attempts at the trigger of `floor` on from the one that the host runs already: what is wanted is then
+    /// found to be up, and not started once more (I6).
+    pub(super) fn take_over(&mut self, floor: Floor) {
+        let up = self.mind.up.take_if(|up| up.at() == floor).and_then(Activation::attempt);
+        if let Some(before) = up.and_then(|up| up.checked_sub(1)) {
+            self.state.attempts = self.state.attempts.max(before);
+        }
+    }
+
     /// Compares what the host has with what is remembered. What was changed by hand is put right, unless it is not
     /// ours (I7).
     pub(super) fn compare(&mut self, on_host: OnHost, now: Now) {
@@ -62,6 +84,7 @@ impl Cell {
             self.state.placed = Some(good.clone());
         }
         let (placed, conditions) = (self.state.placed.clone(), &mut self.mind.conditions);
+        let removes = self.state.wish.as_ref().is_some_and(|wish| wish.action == Asked::Remove);
         let message = match (self.state.standing, placed, on_host) {
             (Standing::Deployed | Standing::Stopped, Some(placed), OnHost::Release(release)) => {
                 if release == placed.release() {
@@ -80,19 +103,69 @@ impl Cell {
                 conditions.insert(Code::Orphaned, format!("{release} is deployed here, and no trigger asks for it"));
                 return;
             }
+            (Standing::Removed, None, OnHost::Release(release)) if removes => {
+                format!("{release} is deployed here, and the cell was removed")
+            }
             _ => return,
         };
         conditions.insert(Code::Inconsistent, message.clone());
         let fault = Fault { code: Code::Inconsistent, message, at: now.wall };
-        if self.state.standing == Standing::Deployed {
+        if matches!(self.state.standing, Standing::Deployed | Standing::Removed) {
             self.state.last_error = Some(fault.clone());
             self.repair(fault, now);
         }
     }
 
+    /// A cell stands under one profile. What further ones have of it is what a crash or an older state left there.
+    pub(super) fn compare_others(&mut self, mut others: Vec<String>, now: Now) {
+        self.mind.clear_others = false;
+        let state = &self.state;
+        // What there is to go back to may stand under another one.
+        others.retain(|name| state.known_good.as_ref().is_none_or(|good| good.profile != *name));
+        if others.is_empty() || self.open().next().is_some() {
+            return;
+        }
+        let others = others.join(" and ");
+        let is_stuck = state.verdict.as_ref().is_some_and(|verdict| verdict.aftermath == Aftermath::Stuck);
+        let is_settled = state.wish.is_some() && self.owed().is_none() && !is_stuck && !self.mind.unsure;
+        let (code, message) = match (&state.placed, &state.wish) {
+            (Some(placed), _) => {
+                let message =
+                    format!("it stands under the {others} profile, too, and not only under {}", placed.profile);
+                (Code::Inconsistent, message)
+            }
+            (None, None) => {
+                (Code::Orphaned, format!("it stands under the {others} profile, and no trigger asks for it"))
+            }
+            (None, Some(_)) if state.standing == Standing::Removed => {
+                (Code::Inconsistent, format!("it stands under the {others} profile, and was removed"))
+            }
+            (None, Some(_)) => return,
+        };
+        self.mind.conditions.entry(code).or_insert_with(|| message.clone());
+        let fault = Fault { code, message, at: now.wall };
+        match (is_settled, &state.placed) {
+            (true, Some(_)) => {
+                self.state.last_error = Some(fault);
+                self.mind.clear_others = true;
+            }
+            (true, None) => self.repair(fault, now),
+            (false, _) => {}
+        }
+    }
+
     fn repair(&mut self, fault: Fault, now: Now) {
+        if self.mind.unsure {
+            return;
+        }
         let (Some(wish), Some(heard)) = (self.state.wish.clone(), self.state.floor.clone()) else { return };
         if wish.unsupported().is_some() {
+            return;
+        }
+        if wish.action == Asked::Remove {
+            if self.state.standing == Standing::Removed {
+                self.begin(&wish, heard.at, Step::Removing, Some(fault), now);
+            }
             return;
         }
         let placed = self.state.placed.as_ref();

@@ -1,4 +1,5 @@
 mod gate;
+mod standing;
 
 use std::sync::{Arc, Mutex};
 
@@ -149,6 +150,10 @@ impl Walk {
                 }
             }
             Action::Do(Deed::Restore | Deed::Activate | Deed::Check, _) => assert!(supported && asked.is_some()),
+            Action::ClearOthers => {
+                assert!(supported && self.cell.owed().is_none(), "what may be wanted is cleared");
+                assert!(!self.cell.mind.unsure && self.cell.state.placed.is_some());
+            }
             Action::Cancel(_) | Action::Do(Deed::Write, _) | Action::Look => {}
         }
         Some(action)
@@ -165,6 +170,7 @@ impl Walk {
             (Action::Stage(key), _) => Seen::StagingBegan { key },
             (Action::Cancel(key), _) => Seen::StagingGivenUp { key },
             (Action::Look, _) => Seen::Looked,
+            (Action::ClearOthers, trouble) => Seen::OthersCleared(trouble.map_or(Ok(()), Err)),
             (Action::Do(Deed::Write, key), _) => {
                 *self.written.entry(key).or_default() += 1;
                 Seen::Written { key }
@@ -249,9 +255,11 @@ enum Event {
     Heard(u64),
     Held(bool),
     Host(u8),
+    Others(bool),
+    Sure(bool),
     Act(Luck),
     Pass(u64),
-    Restart { switched: bool },
+    Restart { switched: bool, up: Option<u32> },
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -275,9 +283,11 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (1..8_u64).prop_map(Event::Heard),
         1 => any::<bool>().prop_map(Event::Held),
         1 => (0..5_u8).prop_map(Event::Host),
+        1 => any::<bool>().prop_map(Event::Others),
+        1 => any::<bool>().prop_map(Event::Sure),
         12 => luck.prop_map(Event::Act),
         2 => (0..400_u64).prop_map(Event::Pass),
-        1 => any::<bool>().prop_map(|switched| Event::Restart { switched }),
+        1 => (any::<bool>(), prop::option::of(1..4_u32)).prop_map(|(switched, up)| Event::Restart { switched, up }),
     ]
 }
 
@@ -301,11 +311,16 @@ fn happen(walk: &mut Walk, event: Event) {
                 (_, Some(release)) => OnHost::Release(release),
             }));
         }
+        Event::Others(is_known_good) => {
+            let good = walk.cell.state.known_good.as_ref().filter(|_| is_known_good);
+            walk.see(Seen::Others(vec![good.map_or("process", |good| &good.profile).to_owned()]));
+        }
+        Event::Sure(sure) => walk.see(Seen::Sure(sure)),
         Event::Act(luck) => {
             walk.act(luck);
         }
         Event::Pass(seconds) => walk.seconds += seconds,
-        Event::Restart { switched } => {
+        Event::Restart { switched, up } => {
             // Only the state outlives it, and the link, which may be one step ahead of the journal.
             let state = walk.cell.state.clone();
             // Whatever was whole before has to be found whole again.
@@ -313,7 +328,14 @@ fn happen(walk: &mut Walk, event: Event) {
             let attempted = state.journal.iter().find(|attempt| attempt.step == Step::Switching).and_then(placed_by);
             let linked = attempted.filter(|_| switched).or(state.placed.clone());
             walk.cell = Cell { state, ..Cell::default() };
-            walk.see(Seen::Started { current: linked.map(|placed| placed.release()) });
+            // What it runs is of the newest trigger, or the next, which the state may know nothing of.
+            let at = walk.cell.state.floor.as_ref().map(|floor| floor.at);
+            let up = up.zip(at).map(|(attempt, at)| {
+                let next = Generation::new(at.generation.get() + 1).unwrap();
+                let at = if attempt == 3 { Floor::new(at.epoch, next) } else { at };
+                Activation::new(at, attempt)
+            });
+            walk.see(Seen::Started { current: linked.map(|placed| placed.release()), up });
         }
     }
 }
@@ -430,7 +452,7 @@ fn an_attempt_that_the_agent_does_not_survive_is_given_up() {
         }
         let current = walk.cell.state.placed.as_ref().map(Placed::release);
         walk.cell = Cell { state: walk.cell.state.clone(), ..Cell::default() };
-        walk.see(Seen::Started { current });
+        walk.see(Seen::Started { current, up: None });
     }
     assert_eq!(walk.placed().unwrap(), "v0");
     assert!(walk.cell.state.verdict.as_ref().is_some_and(|verdict| verdict.aftermath == Aftermath::RolledBack));
@@ -473,7 +495,7 @@ fn what_an_older_agent_did_not_understand_is_tried_by_a_newer_one() {
     walk.run();
     assert_eq!(walk.placed().unwrap(), "v0");
     walk.cell = Cell { state: walk.cell.state.clone(), ..Cell::default() };
-    walk.see(Seen::Started { current: walk.cell.state.placed.as_ref().map(Placed::release) });
+    walk.see(Seen::Started { current: walk.cell.state.placed.as_ref().map(Placed::release), up: None });
     walk.run();
     assert_eq!(walk.placed().unwrap(), "v1");
 }

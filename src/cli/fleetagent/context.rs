@@ -65,6 +65,7 @@ impl From<AgentError> for Failure {
             AgentError::AlreadyRunning { .. } => Self::new(Exit::Conflict, "already_running", message),
             AgentError::NeverRan { .. } => Self::new(Exit::NotFound, "never_ran", message),
             AgentError::StateInvalid { .. } => Self::new(Exit::Internal, "state_invalid", message),
+            AgentError::Disk(error) if error.is_denied() => Self::new(Exit::Denied, "denied", message),
             _ => Self::new(Exit::Internal, "agent", message),
         }
     }

@@ -11,6 +11,7 @@ mod init;
 mod logs;
 mod order;
 mod ps;
+mod reset;
 mod run;
 mod status;
 mod strand;
@@ -24,6 +25,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use self::context::Context;
 use self::logs::LogsArgs;
 use self::order::{Order, OrderArgs};
+use self::reset::ResetArgs;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::program::{self, Talk};
@@ -44,7 +46,7 @@ struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 struct Global {
-    /// The config file [default: ./agent_config.yaml, then /etc/fleetman/agent_config.yaml]
+    /// The config file [default: ./agent_config.yaml, ~/.config/fleetman/agent_config.yaml unless root, /etc/fleetman/agent_config.yaml]
     #[arg(short, long, global = true, value_name = "FILE", env = "FLEETAGENT_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -86,6 +88,14 @@ start with the cell are started, tasks too."
     #[command(after_help = "A process is sent its `reload_signal`, and refused if its manifest sets none. Without a \
 process: those that have one and run.")]
     Reload(OrderArgs),
+    /// Stop cells and take all of them off this node, without the bucket and while no agent runs
+    #[command(after_help = "Examples:
+  fleetagent reset --cell web
+  fleetagent reset --all --purge-data -y
+
+Also for cells that no trigger asks for (orphaned). What the agent accepted last stays known: an older trigger is not \
+obeyed afterwards either. The bucket is not told: what it asks for the agent deploys again, unless it is held.")]
+    Reset(ResetArgs),
     /// Check config, folders, profiles, rights in the bucket, keys and clock
     Doctor,
     /// Look at the config
@@ -103,7 +113,7 @@ enum ConfigVerb {
 const GROUPS: &[(&str, &[&str])] = &[
     ("Work", &["run", "once"]),
     ("Look", &["status", "ps", "logs", "doctor", "config"]),
-    ("Act by hand", &["start", "stop", "restart", "reload"]),
+    ("Act by hand", &["start", "stop", "restart", "reload", "reset"]),
 ];
 
 fn command() -> clap::Command {
@@ -145,6 +155,7 @@ async fn dispatch(verb: Option<Verb>, context: &Context) -> Result<Exit, Failure
         Some(Verb::Stop(args)) => order::run(Order::Stop, &args, context).await,
         Some(Verb::Restart(args)) => order::run(Order::Restart, &args, context).await,
         Some(Verb::Reload(args)) => order::run(Order::Reload, &args, context).await,
+        Some(Verb::Reset(args)) => reset::run(&args, context).await,
         Some(Verb::Doctor) => doctor::run(context).await,
         Some(Verb::Config(ConfigVerb::Check)) => check::run(context),
         Some(Verb::Status) => Ok(Exit::Internal),

@@ -59,7 +59,7 @@ struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 struct Global {
-    /// The config file [default: ./controller_config.yaml, then /etc/fleetman/controller_config.yaml]
+    /// The config file [default: ./controller_config.yaml, ~/.config/fleetman/controller_config.yaml unless root, /etc/fleetman/controller_config.yaml]
     #[arg(short, long, global = true, value_name = "FILE", env = "FLEETMAN_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     /// Which bucket of the config [default: the first]

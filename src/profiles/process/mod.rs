@@ -32,7 +32,7 @@ use self::cells::{Cell, Seen};
 use self::launch::Launcher;
 use self::limits::CellLimits;
 pub use self::program::{Program, SUPERVISE, supervise};
-use crate::agent::{Gate, Observed, Placement, Profile, ProfileError, Start, Work};
+use crate::agent::{Gate, Mark, Observed, Placement, Profile, ProfileError, Start, Work};
 use crate::clock::SharedClock;
 use crate::model::heartbeat::RunningState;
 use crate::model::{CellName, Code};
@@ -301,6 +301,12 @@ impl Profile for Process {
 
     fn cells(&self) -> io::Result<Vec<CellName>> {
         self.launcher.settings.cells()
+    }
+
+    fn mark(&self, cell: &CellName) -> io::Result<Option<Mark>> {
+        let orders = Orders::load(&self.launcher.folder(cell))?;
+        // Orders of another author name no activation.
+        Ok(orders.map(|orders| Mark { version: None, activation: orders.id.parse().ok() }))
     }
 }
 

@@ -22,7 +22,7 @@ impl Walk {
 
     fn restart(&mut self, current: Option<String>) {
         self.cell = Cell { state: self.cell.state.clone(), ..Cell::default() };
-        self.see(Seen::Started { current });
+        self.see(Seen::Started { current, up: None });
     }
 
     fn linked(&self) -> Option<String> {

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::ports;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::config;
 use crate::entropy;
 use crate::model::sign::{PrivateKey, PublicKey};
 use crate::model::{CellId, CellName, NodeName};
@@ -242,8 +243,7 @@ fn local(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Fai
 
 /// `$XDG_STATE_HOME/fleetman/quickstart`, or the same below `~/.local/state`.
 fn default_folder() -> Result<PathBuf, Failure> {
-    let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
+    let state = config::state_home();
     let state = state.ok_or_else(|| Failure::usage("HOME is not set").help("--folder says where to keep the state"))?;
     Ok(state.join("fleetman/quickstart"))
 }
