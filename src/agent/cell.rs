@@ -108,8 +108,9 @@ impl Handle {
 /// Removes what an earlier run of the agent left unfinished, but for what goes on now.
 fn sweep(context: &Context, cell: &CellName, state: &CellState) -> Result<(), StateError> {
     for profile in context.profiles.iter() {
-        if let Some(plot) = Plot::find(profile.placement(cell), &context.owner(cell), &context.steps)? {
-            plot.tidy(&BTreeSet::new(), &under_way(state), &[], usize::MAX)?;
+        match Plot::find(profile.placement(cell), &context.owner(cell), &context.steps)? {
+            Some(plot) => plot.tidy(&BTreeSet::new(), &under_way(state), &[], usize::MAX)?,
+            None => Plot::sweep_husk(&profile.placement(cell), &context.steps)?,
         }
     }
     Ok(())

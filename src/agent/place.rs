@@ -174,12 +174,26 @@ impl Plot {
             }
         }
         self.releases.remove_file(MARKER)?;
-        if let Some((name, parents)) = self.placement.releases.split_last()
-            && let Some(parent) = self.folder.below(parents.iter().map(String::as_str))?
-        {
-            parent.remove_tree(name)?;
+        Self::remove_husk(&self.placement, self.folder)
+    }
+
+    /// Removes the empty folders that a crash has left of a place that was being cleared: without the marker they are
+    /// [found](Self::find) no more.
+    pub(super) fn sweep_husk(placement: &Placement, steps: &Steps) -> Result<(), DiskError> {
+        Folder::open_existing(&placement.folder, steps)?.map_or(Ok(()), |folder| Self::remove_husk(placement, folder))
+    }
+
+    fn remove_husk(placement: &Placement, folder: Folder) -> Result<(), DiskError> {
+        for most in (1..=placement.releases.len()).rev() {
+            match folder.below(placement.releases.iter().take(most).map(String::as_str)) {
+                Ok(Some(husk)) => husk.remove_if_empty()?,
+                Ok(None) => {}
+                // What is in the way is not ours.
+                Err(error) if error.is_in_the_way() => {}
+                Err(error) => return Err(error),
+            }
         }
-        if self.placement.is_own { self.folder.remove_if_empty() } else { Ok(()) }
+        if placement.is_own { folder.remove_if_empty() } else { Ok(()) }
     }
 }
 

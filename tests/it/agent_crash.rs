@@ -1,50 +1,27 @@
 //! An agent that is killed between any two steps leaves one whole version current, and the next one finishes the
 //! work once (I4, I5).
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use fleetman::agent::{Agent, Steps};
+use fleetman::agent::Agent;
 use fleetman::clock::SystemClock;
 use fleetman::model::ObjectKey;
 use fleetman::model::outcome::Ending;
 use fleetman::model::trigger::{Action, Target};
-use futures_util::{StreamExt as _, stream};
 
 use crate::support::node::{Bench, File, files, tree};
+use crate::support::walk::{Life, walk};
 
 const ONE: &[File<'static>] = &[("index.html", b"one"), ("d/same", b"same"), ("gone", b"1")];
 const TWO: &[File<'static>] = &[("index.html", b"two"), ("d/same", b"same"), ("e/new", b"2")];
 
 /// Runs an agent that dies before its `survive`-th effect from now on. True if it lived to the end.
 async fn run_until(bench: &Bench, survive: usize) -> bool {
-    let left = Arc::new(AtomicUsize::new(survive));
-    let counter = Arc::clone(&left);
     let mut settings = bench.settings().await;
-    settings.steps = Steps::new(move |_| {
-        let alive = counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
-        if alive { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    });
+    settings.steps = Life::of(survive).steps();
     let Ok(mut agent) = Agent::open(settings, SystemClock::shared()).await else { return false };
     // A task that died tells nobody why, as a killed process would not.
     let lived = agent.poll_once().await.is_ok();
     agent.close().await;
     lived
-}
-
-/// Walks every boundary: `one` lets an agent die after so many effects, checks what is left and what becomes of it,
-/// and says whether the agent lived to the end. Several boundaries at once, because most of it is waiting.
-async fn walk(one: impl AsyncFn(usize) -> bool) {
-    let one = &one;
-    let mut tries = std::pin::pin!(stream::iter(0..500).map(async |survive| (survive, one(survive).await)).buffered(8));
-    while let Some((survive, lived)) = tries.next().await {
-        if lived {
-            assert!(survive > 15, "an attempt has more steps than that: {survive}");
-            return;
-        }
-    }
-    panic!("the walk does not end");
 }
 
 /// A node on which version 1.0 of `web` runs.

@@ -8,16 +8,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use fleetman::agent::{
-    Activation, Agent, AgentSettings, Gate, Observed, Placement, Profile, ProfileError, Profiles, Start, Steps, Work,
+    Activation, Agent, AgentSettings, Gate, Mark, Observed, Placement, Profile, ProfileError, Profiles, Start, Steps,
+    Work,
 };
 use fleetman::clock::SystemClock;
-use fleetman::model::CellName;
 use fleetman::model::content::content_sha256;
-use fleetman::model::heartbeat::{CellReport, RunningState};
+use fleetman::model::heartbeat::{CellReport, Condition, RunningState};
 use fleetman::model::manifest::Manifest;
 use fleetman::model::process::ProcessSpec;
 use fleetman::model::run_spec::{self, Restart, RunSpec, Stop};
 use fleetman::model::trigger::{Action, Target};
+use fleetman::model::{CellName, VersionName};
 use tokio::sync::{Notify, Semaphore};
 
 use super::node::{Bench, of};
@@ -25,6 +26,7 @@ use super::node::{Bench, of};
 /// Runs nothing, and remembers what it was asked.
 #[derive(Debug)]
 pub(crate) struct StandIn {
+    name: &'static str,
     pub(crate) folder: PathBuf,
     told: Mutex<Told>,
     changed: Notify,
@@ -45,18 +47,25 @@ pub(crate) struct Told {
     running: Option<(String, Activation)>,
     /// Said in place of what follows from all that.
     observed: Option<Observed>,
+    /// What it finds wrong on the host.
+    pub(crate) conditions: Vec<Condition>,
     pub(crate) checks: usize,
     pub(crate) resumed: usize,
 }
 
 impl StandIn {
-    fn new(folder: PathBuf) -> Self {
+    fn new(name: &'static str, folder: PathBuf) -> Self {
         let (told, changed) = (Mutex::default(), Notify::new());
-        Self { folder, told, changed, resuming: Semaphore::new(Semaphore::MAX_PERMITS) }
+        Self { name, folder, told, changed, resuming: Semaphore::new(Semaphore::MAX_PERMITS) }
     }
 
     pub(crate) fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap()
+    }
+
+    /// The version that it runs.
+    pub(crate) fn runs(&self) -> Option<String> {
+        self.told().running.as_ref().map(|(version, _)| version.clone())
     }
 
     /// What it was asked to do since the last time.
@@ -101,7 +110,7 @@ impl StandIn {
 
 impl Profile for StandIn {
     fn name(&self) -> &'static str {
-        "process"
+        self.name
     }
 
     fn placement(&self, cell: &CellName) -> Placement {
@@ -178,27 +187,41 @@ impl Profile for StandIn {
         Box::pin(self.changed.notified())
     }
 
+    fn conditions<'a>(&'a self, _cell: &'a CellName) -> Work<'a, Vec<Condition>> {
+        Box::pin(std::future::ready(self.told().conditions.clone()))
+    }
+
     fn cells(&self) -> std::io::Result<Vec<CellName>> {
-        Ok(Vec::new())
+        let is_there = self.runs().is_some() || self.folder.join("app").exists();
+        Ok(is_there.then(|| CellName::new("app").unwrap()).into_iter().collect())
+    }
+
+    fn mark(&self, _cell: &CellName) -> std::io::Result<Option<Mark>> {
+        let mark = |(version, activation): &(String, Activation)| Mark {
+            version: Some(VersionName::new(version.clone()).unwrap()),
+            activation: Some(*activation),
+        };
+        Ok(self.told().running.as_ref().map(mark))
     }
 }
 
-/// A node whose cell `app` is run by the stand-in.
+/// A node whose cell `app` is run by the stand-in, or by another one.
 pub(crate) struct Node {
     pub(crate) bench: Bench,
     pub(crate) profile: Arc<StandIn>,
+    pub(crate) other: Arc<StandIn>,
 }
 
 impl Node {
     pub(crate) async fn start() -> Self {
         let bench = Bench::start().await;
-        let folder = bench.home.path().join("run");
-        Self { profile: Arc::new(StandIn::new(folder)), bench }
+        let stand_in = |name| Arc::new(StandIn::new(name, bench.home.path().join("run").join(name)));
+        Self { profile: stand_in("process"), other: stand_in("supervisor"), bench }
     }
 
     pub(crate) fn profiles(&self) -> Profiles {
         let mut profiles: Vec<Arc<dyn Profile>> = self.bench.profiles().iter().cloned().collect();
-        profiles.push(Arc::clone(&self.profile) as Arc<dyn Profile>);
+        profiles.extend([&self.profile, &self.other].map(|it| Arc::clone(it) as Arc<dyn Profile>));
         Profiles::new(profiles)
     }
 
@@ -231,6 +254,14 @@ impl Node {
     /// Publishes a version that is run; what it is does not depend on its name.
     pub(crate) async fn publish(&mut self, version: &str) -> Target {
         self.publish_with(version, |_| {}).await
+    }
+
+    /// The same, run by the other stand-in.
+    pub(crate) async fn publish_other(&mut self, version: &str) -> Target {
+        let other = |manifest: &mut Manifest| {
+            manifest.profile = run_spec::Profile::Supervisor(ProcessSpec::main(run()));
+        };
+        self.publish_with(version, other).await
     }
 
     pub(crate) async fn publish_with(&mut self, version: &str, change: impl FnOnce(&mut Manifest)) -> Target {
