@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::cli::Workplace;
 use crate::support::node::tree;
+use crate::support::wait_for;
 
 /// A process that is content to be there, and files beside it.
 const MANIFESTS: &str = "\
@@ -118,9 +119,12 @@ async fn a_cell_is_stopped_and_removed_and_comes_back_when_the_agent_is_there_ag
         "held": false, "damaged_state": null});
     assert_eq!(told, json!([report]));
     assert!(!data.exists());
-    node.once().await;
+    let is_back = async || {
+        node.once().await;
+        node.phase("web").await == "up_to_date"
+    };
+    wait_for(is_back, "the cell to be deployed again").await;
     assert!(node.runs().await);
-    assert_eq!(node.phase("web").await, "up_to_date");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,7 +153,7 @@ async fn a_running_agent_a_strange_cell_and_a_damaged_state_are_told_apart() {
     let node = Node::running().await;
     let mut agent = node.place.start_fleetagent(&["run"]);
     let runs = async || node.place.fleetagent(&["status"]).await.code == 0;
-    crate::support::wait_for(runs, "the agent to hold its state folder").await;
+    wait_for(runs, "the agent to hold its state folder").await;
     let error = node.place.fleetagent(&["reset", "--all", "-y", "-o", "json"]).await.exits(3).error();
     assert_eq!(error["code"], "already_running");
     assert!(error["help"].as_str().unwrap().contains("systemctl stop fleetagent"), "{error}");

@@ -65,7 +65,10 @@ impl From<AgentError> for Failure {
             AgentError::AlreadyRunning { .. } => Self::new(Exit::Conflict, "already_running", message),
             AgentError::NeverRan { .. } => Self::new(Exit::NotFound, "never_ran", message),
             AgentError::StateInvalid { .. } => Self::new(Exit::Internal, "state_invalid", message),
-            AgentError::Disk(error) if error.is_denied() => Self::new(Exit::Denied, "denied", message),
+            AgentError::Disk(error) if error.is_denied() => {
+                let help = "run it as the user whom the folder belongs to, or name another folder in the config";
+                Self::new(Exit::Denied, "denied", message).help(help)
+            }
             _ => Self::new(Exit::Internal, "agent", message),
         }
     }
