@@ -140,7 +140,7 @@ fn tell(outcomes: &[Outcome], output: Output) -> Result<(), Failure> {
     output.show(&told, |output| {
         let mut rows = Rows::new(output, &["cell", "result"]);
         for Outcome { cell, result } in outcomes {
-            rows.row([cell.into(), result.as_ref().map_or_else(|error| told_failed(error), told_done)]);
+            rows.row([cell.into(), result.as_ref().map_or_else(told_failed, told_done)]);
         }
         rows.render()
     })
