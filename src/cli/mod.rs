@@ -1,7 +1,6 @@
 //! The command line: what both programs share, and the programs.
 #![allow(rustdoc::invalid_html_tags, reason = "what stands at arguments is their help, and says <node>/<cell>")]
 
-#[cfg(feature = "controller")]
 mod ask;
 mod exit;
 mod failure;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use fleetman::model::heartbeat::{CellReport, Condition, Phase, RunningState};
+use fleetman::model::heartbeat::{CellReport, Phase, RunningState};
 use fleetman::model::outcome::Ending;
 use fleetman::model::trigger::Action;
 use fleetman::model::{Code, ObjectKey};
@@ -164,18 +164,6 @@ async fn what_comes_back_of_a_removed_cell_is_removed_again() {
     assert_eq!(codes(&node.once().await), []);
     let outcome = node.bench.outcomes("app").await.pop().unwrap();
     assert_eq!((outcome.attempt, outcome.outcome, outcome.code), (2, Ending::Succeeded, None));
-}
-
-#[tokio::test]
-async fn what_a_profile_finds_wrong_on_the_host_is_told_as_long_as_it_is_so() {
-    let node = running().await;
-    let drift = Condition { code: Code::UnitDrift, message: "edited\nby hand".to_owned() };
-    node.profile.told().conditions.push(drift);
-    let report = node.once().await;
-    assert_eq!((report.phase, codes(&report)), (Phase::UpToDate, vec![Code::UnitDrift]));
-    assert!(!report.conditions[0].message.contains('\n'));
-    node.profile.told().conditions.clear();
-    assert_eq!(codes(&node.once().await), []);
 }
 
 #[tokio::test]

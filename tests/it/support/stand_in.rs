@@ -13,7 +13,7 @@ use fleetman::agent::{
 };
 use fleetman::clock::SystemClock;
 use fleetman::model::content::content_sha256;
-use fleetman::model::heartbeat::{CellReport, Condition, RunningState};
+use fleetman::model::heartbeat::{CellReport, RunningState};
 use fleetman::model::manifest::Manifest;
 use fleetman::model::process::ProcessSpec;
 use fleetman::model::run_spec::{self, Restart, RunSpec, Stop};
@@ -47,8 +47,6 @@ pub(crate) struct Told {
     running: Option<(String, Activation)>,
     /// Said in place of what follows from all that.
     observed: Option<Observed>,
-    /// What it finds wrong on the host.
-    pub(crate) conditions: Vec<Condition>,
     pub(crate) checks: usize,
     pub(crate) resumed: usize,
 }
@@ -185,10 +183,6 @@ impl Profile for StandIn {
 
     fn changed<'a>(&'a self, _cell: &'a CellName) -> Work<'a, ()> {
         Box::pin(self.changed.notified())
-    }
-
-    fn conditions<'a>(&'a self, _cell: &'a CellName) -> Work<'a, Vec<Condition>> {
-        Box::pin(std::future::ready(self.told().conditions.clone()))
     }
 
     fn cells(&self) -> std::io::Result<Vec<CellName>> {
