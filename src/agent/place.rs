@@ -186,14 +186,15 @@ impl Plot {
     fn remove_husk(placement: &Placement, folder: Folder) -> Result<(), DiskError> {
         for most in (1..=placement.releases.len()).rev() {
             match folder.below(placement.releases.iter().take(most).map(String::as_str)) {
-                Ok(Some(husk)) => husk.remove_if_empty()?,
-                Ok(None) => {}
+                // What others may write to is nobody's alone.
+                Ok(Some(husk)) if husk.is_own()? => husk.remove_if_empty()?,
+                Ok(_) => {}
                 // What is in the way is not ours.
                 Err(error) if error.is_in_the_way() => {}
                 Err(error) => return Err(error),
             }
         }
-        if placement.is_own { folder.remove_if_empty() } else { Ok(()) }
+        if placement.is_own && folder.is_own()? { folder.remove_if_empty() } else { Ok(()) }
     }
 }
 

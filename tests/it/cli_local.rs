@@ -39,7 +39,7 @@ async fn every_verb_has_a_help() {
     }
     assert!(found.contains(&vec!["bucket".to_owned(), "cat".to_owned()]), "{found:?}");
     assert!(found.len() > 35, "{found:?}");
-    assert_eq!(verbs(&place, "fleetagent", &[]).await.len(), 13);
+    assert_eq!(verbs(&place, "fleetagent", &[]).await.len(), 14);
 }
 
 #[tokio::test(flavor = "multi_thread")]

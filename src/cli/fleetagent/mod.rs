@@ -88,7 +88,7 @@ start with the cell are started, tasks too."
     #[command(after_help = "A process is sent its `reload_signal`, and refused if its manifest sets none. Without a \
 process: those that have one and run.")]
     Reload(OrderArgs),
-    /// Stop cells and take all of them off this node, without the bucket and while no agent runs
+    /// Stop and remove cells on this node, without the bucket
     #[command(after_help = "Examples:
   fleetagent reset --cell web
   fleetagent reset --all --purge-data -y
