@@ -127,15 +127,18 @@
 
 mod begin;
 mod cgroup;
+mod conditions;
 mod definition;
 pub mod detached;
 mod error;
 mod home;
+mod identity;
 mod keeper;
 mod output;
 mod ownership;
 mod proc;
 mod reaper;
+mod replace;
 mod restart;
 mod service;
 mod spawn;
@@ -150,9 +153,11 @@ pub use definition::{
 };
 pub use error::SupervisorError;
 pub use home::run_folder;
+pub use identity::Identity;
 pub use output::{Follow, Last, LogFile, LogFiles, LogLimits, LogSettings, Lost, Piece, RING_BYTES, Snapshot, Tail};
 pub use ownership::{OwnershipError, check_ownership};
 pub use reaper::process_ended;
+pub use replace::become_process;
 pub use spawn::{EnvFileError, keep_descriptors};
 pub use state::{End, Event, Exit, ProcessState, ProcessStatus, ServiceStatus};
 pub use supervisor::{ProcessOutput, Supervisor, SupervisorConfig};

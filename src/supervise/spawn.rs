@@ -10,9 +10,10 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::process::{Gid, Pid, Resource, Rlimit, Uid};
+use rustix::process::Pid;
 
 use super::MARK;
+use super::conditions::{Conditions, Step, give_output};
 use super::definition::{EnvFile, EnvValue, ProcessDef};
 use super::proc::Stat;
 use super::users::Account;
@@ -89,56 +90,6 @@ impl Record {
     }
 }
 
-/// What a child does before it becomes the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Step {
-    Session = b's',
-    Record = b'r',
-    Cgroup = b'c',
-    OpenFiles = b'n',
-    Core = b'k',
-    Groups = b'g',
-    Group = b'h',
-    User = b'u',
-    Folder = b'd',
-    Exec = b'x',
-}
-
-impl Step {
-    const ALL: [Self; 10] = [
-        Self::Session,
-        Self::Record,
-        Self::Cgroup,
-        Self::OpenFiles,
-        Self::Core,
-        Self::Groups,
-        Self::Group,
-        Self::User,
-        Self::Folder,
-        Self::Exec,
-    ];
-
-    fn doing(self, def: &ProcessDef) -> String {
-        match self {
-            Self::Session => "making a session".to_owned(),
-            Self::Record => "writing down its process id".to_owned(),
-            Self::Cgroup => "entering its control group".to_owned(),
-            Self::OpenFiles => "setting the limit of open files".to_owned(),
-            Self::Core => "setting the limit of core dumps".to_owned(),
-            Self::Groups | Self::Group | Self::User => {
-                let user = def.user.as_deref().unwrap_or("its own user");
-                format!("becoming {user} (only root can become somebody else)")
-            }
-            Self::Folder => {
-                let folder = def.working_dir.as_deref().unwrap_or(Path::new("/"));
-                format!("entering the working folder {}", folder.display())
-            }
-            Self::Exec => format!("executing {}", def.run.words().first().unwrap_or(&"")),
-        }
-    }
-}
-
 /// Starts the program and returns its id. It is the leader of a session of its own; its standard input is `/dev/null`.
 ///
 /// # Errors
@@ -155,12 +106,7 @@ pub(super) fn launch(launch: Launch<'_>) -> Result<Pid, String> {
     let env = environment(&def.env)?;
     let words = def.run.words();
     let Some((program, arguments)) = words.split_first() else { return Err("it has no command".to_owned()) };
-    if let Some(account) = &account {
-        // A program that opens `/dev/stderr` opens the pipe anew, as itself. Who is not root cannot give it away, and
-        // fails to become somebody else below.
-        let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
-        rustix::fs::fchown(&output, Some(uid), Some(gid)).ok();
-    }
+    give_output(&output, account.as_ref());
     let share = |error: io::Error| format!("passing it its output: {error}");
     let errors = output.try_clone().map_err(share)?;
     record.clear().map_err(|error| format!("clearing its record: {error}"))?;
@@ -168,20 +114,9 @@ pub(super) fn launch(launch: Launch<'_>) -> Result<Pid, String> {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(env).env(MARK, mark);
     command.stdin(Stdio::null()).stdout(output).stderr(errors);
-    let folder = def.working_dir.clone().unwrap_or_else(|| "/".into());
-    let folder = std::ffi::CString::new(folder.into_os_string().into_encoded_bytes())
-        .map_err(|_| "a NUL byte in the working folder".to_owned())?;
+    let conditions = Conditions::of(def, account)?;
     let (record_fd, door_fd) = (record.file.as_raw_fd(), door.as_ref().map(|door| door.as_raw_fd()));
-    let become_ = Becoming {
-        record: record_fd,
-        door: door_fd,
-        open_files: def.limits.open_files,
-        core_bytes: def.limits.core_bytes,
-        umask: def.umask,
-        ids: account.as_ref().map(|account| (Uid::from_raw(account.uid), Gid::from_raw(account.gid))),
-        groups: account.map(|account| account.groups.into_iter().map(Gid::from_raw).collect()).unwrap_or_default(),
-        folder,
-    };
+    let become_ = Becoming { record: record_fd, door: door_fd, conditions };
     keep_descriptors(&mut command)
         .map_err(|error| format!("listing the descriptors that it must not have: {error}"))?;
     #[expect(unsafe_code, reason = "the standard library has no safe way to prepare a child")]
@@ -232,7 +167,7 @@ pub fn keep_descriptors(command: &mut Command) -> io::Result<()> {
     Ok(())
 }
 
-fn explain(error: &io::Error) -> String {
+pub(super) fn explain(error: &io::Error) -> String {
     match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
         Some(rustix::io::Errno::TOOBIG) => {
             "the arguments and the environment are too large; a single one may have 128 KiB, all together a quarter of \
@@ -248,12 +183,7 @@ fn explain(error: &io::Error) -> String {
 struct Becoming {
     record: RawFd,
     door: Option<RawFd>,
-    open_files: Option<u64>,
-    core_bytes: Option<u64>,
-    umask: Option<u32>,
-    ids: Option<(Uid, Gid)>,
-    groups: Vec<Gid>,
-    folder: std::ffi::CString,
+    conditions: Conditions,
 }
 
 impl Becoming {
@@ -275,39 +205,14 @@ impl Becoming {
             at(Step::Cgroup)?;
             rustix::io::write(door, b"0")?;
         }
-        let limit = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
-        if let Some(most) = self.open_files {
-            at(Step::OpenFiles)?;
-            rustix::process::setrlimit(Resource::Nofile, limit(most))?;
-        }
-        if let Some(most) = self.core_bytes {
-            at(Step::Core)?;
-            rustix::process::setrlimit(Resource::Core, limit(most))?;
-        }
-        if let Some(mask) = self.umask {
-            rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
-        }
-        if let Some((uid, gid)) = self.ids {
-            let mine = (rustix::process::geteuid(), rustix::process::getegid()) == (uid, gid);
-            // Who is this user already may not be allowed to set its groups, and need not.
-            if !mine || uid.is_root() {
-                at(Step::Groups)?;
-                rustix::thread::set_thread_groups(&self.groups)?;
-                at(Step::Group)?;
-                rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-                at(Step::User)?;
-                rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-            }
-        }
-        at(Step::Folder)?;
-        rustix::process::chdir(self.folder.as_c_str())?;
+        self.conditions.take_on(|step| Ok(at(step)?))?;
         at(Step::Exec)?;
         Ok(())
     }
 }
 
 /// The environment with the values that lie in files.
-fn environment(env: &BTreeMap<String, EnvValue>) -> Result<BTreeMap<&str, String>, String> {
+pub(super) fn environment(env: &BTreeMap<String, EnvValue>) -> Result<BTreeMap<&str, String>, String> {
     env.iter().map(|(name, value)| Ok((name.as_str(), read_value(name, value)?))).collect()
 }
 

@@ -131,6 +131,8 @@ pub enum Exit {
     Code(i32),
     /// By this signal.
     Signal(i32),
+    /// By a signal; which one only its supervisor knows, and does not say.
+    SomeSignal,
     /// Only the supervisor that started it could have seen how, and that was gone.
     Unknown,
 }
@@ -143,6 +145,7 @@ impl fmt::Display for Exit {
                 Some(name) => write!(f, "{name}"),
                 None => write!(f, "signal {number}"),
             },
+            Self::SomeSignal => f.write_str("a signal"),
             Self::Unknown => f.write_str("an unknown exit code, as the supervisor that started it was gone"),
         }
     }
