@@ -2,6 +2,8 @@
 #![allow(rustdoc::invalid_html_tags, reason = "what stands at arguments is their help, and says <node>/<cell>")]
 
 mod ask;
+#[cfg(feature = "agent")]
+mod exec;
 mod exit;
 mod failure;
 mod findings;

@@ -15,7 +15,7 @@ use crate::agent::{Agent, AgentError, AgentSettings, Profiles, Reset, ResetSetti
 use crate::clock::SharedClock;
 use crate::model::NodeName;
 use crate::model::sign::{PinnedKey, Trust};
-use crate::profiles::{DeploySettings, ProcessSettings, ProfileSettings, Program};
+use crate::profiles::{DeploySettings, ProcessSettings, ProfileSettings, Program, SupervisorSettings};
 use crate::store::Store;
 use crate::store::StoreSettings;
 use crate::yaml::{self, Field, HumanDuration};
@@ -67,6 +67,7 @@ pub(super) struct Written {
     labels: BTreeMap<String, String>,
     deploy: Option<WrittenDeploy>,
     process: Option<WrittenProcess>,
+    supervisor: Option<WrittenSupervisor>,
 }
 
 with_access! {
@@ -87,6 +88,16 @@ pub(super) struct WrittenDeploy {
 pub(super) struct WrittenProcess {
     folder: Option<PathBuf>,
     with_agent: Option<bool>,
+}
+
+/// Settings of the profile `supervisor`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenSupervisor {
+    conf_d_folder: Option<PathBuf>,
+    config_file: Option<PathBuf>,
+    socket: Option<PathBuf>,
+    folder: Option<PathBuf>,
 }
 
 impl AgentConfig {
@@ -198,6 +209,23 @@ impl AgentConfig {
             folder: process.folder.map_or_else(|| state_folder.join("process"), |folder| file.resolve(folder)),
             with_agent: process.with_agent.unwrap_or(false),
         });
+        let supervisor = written.supervisor.map(|supervisor| {
+            let path = |given: Option<PathBuf>, default: &str| file.resolve(given.unwrap_or_else(|| default.into()));
+            let folder = supervisor.folder;
+            let settings = SupervisorSettings {
+                conf_d_folder: path(supervisor.conf_d_folder, "/etc/supervisor/conf.d"),
+                config_file: path(supervisor.config_file, "/etc/supervisor/supervisord.conf"),
+                socket: path(supervisor.socket, "/run/supervisor.sock"),
+                folder: folder.map_or_else(|| state_folder.join("supervisor"), |folder| file.resolve(folder)),
+            };
+            if !SupervisorSettings::takes(&settings.folder) {
+                let help = "an absolute path of letters, digits and ._+-@, because supervisord gives others a meaning";
+                let message = format!("supervisord cannot be given the path {}", settings.folder.display());
+                return Err(fault(&root.key("supervisor"), &message, help));
+            }
+            Ok(settings)
+        });
+        let supervisor = supervisor.transpose()?;
         Ok(Self {
             node: written.node,
             fleet: written.fleet,
@@ -214,6 +242,7 @@ impl AgentConfig {
                     .deploy
                     .map(|deploy| DeploySettings { target_folder: file.resolve(deploy.target_folder) }),
                 process,
+                supervisor,
             },
             warnings: file.warning(bucket.holds_secrets()).into_iter().collect(),
         })

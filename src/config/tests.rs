@@ -112,6 +112,7 @@ fn the_examples_are_taken_and_show_every_field() {
         fields::<agent::WrittenBucket>(),
         fields::<agent::WrittenDeploy>(),
         fields::<agent::WrittenProcess>(),
+        fields::<agent::WrittenSupervisor>(),
         fields::<TrustedKey>(),
         fields::<ProxyLogin>(),
     ];
@@ -131,6 +132,7 @@ fn the_agents_example_shows_the_defaults() {
     assert_eq!(example.full_scan_interval, bare.full_scan_interval);
     assert_eq!(example.keep_versions, bare.keep_versions);
     assert_eq!(bare.profiles, ProfileSettings::default(), "a node offers what its owner wants");
+    assert_eq!(example.profiles.supervisor, agent(&one_node("supervisor: {}\n")).unwrap().profiles.supervisor);
     assert_eq!(example.profiles.process, agent(&one_node("process: {}\n")).unwrap().profiles.process);
 }
 
@@ -196,6 +198,8 @@ fn what_makes_no_sense_is_refused_at_its_place() {
         ("labels: {a: \"b,c\"}\n", "6:13 labels.a: this cannot be a label"),
         ("systemd: {}\n", "6:1 systemd: unknown key `systemd`"),
         ("process: {with_agent: maybe}\n", "6:23 process.with_agent: expected true or false, found text"),
+        ("supervisor: {port: 9001}\n", "6:14 supervisor.port: unknown key `port`"),
+        ("supervisor: {folder: /a b}\n", "6:13 supervisor: supervisord cannot be given the path /a b"),
         ("process: {path: /srv}\n", "6:11 process.path: unknown key `path`"),
     ] {
         assert_eq!(refusal(agent(&one_node(more)).unwrap_err()), expected, "{more}");

@@ -73,6 +73,8 @@ codes! {
     UnitNotOwned = "unit_not_owned", "something on the host has the cell's name, but not our marker";
     UnitDrift = "unit_drift", "what we installed on the host was changed by hand";
     UnitExtended = "unit_extended", "drop-ins on the host change how the cell's unit runs";
+    SupervisorUnavailable = "supervisor_unavailable", "supervisord does not run on the host, or does not answer";
+    SupervisorConfBroken = "supervisor_conf_broken", "supervisord cannot read its configuration, because of a file that is not ours";
     Inconsistent = "inconsistent", "what is on the host is not what the state says";
     NeedsOperator = "needs_operator", "the agent has done what it may do; a person must look";
 }

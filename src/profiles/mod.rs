@@ -1,13 +1,17 @@
 //! How a cell is run: the implementations of the agent's [`Profile`].
 
+mod definition;
 mod deploy;
+mod look;
 mod process;
+mod supervisor;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use deploy::Deploy;
 pub use process::{Process, ProcessSettings, Program, SUPERVISE, supervise};
+pub use supervisor::{EXEC, Supervisor, SupervisorProbe, SupervisorSettings, become_process_of};
 
 use crate::agent::{Profile, Profiles};
 use crate::clock::SharedClock;
@@ -19,6 +23,8 @@ pub struct ProfileSettings {
     pub deploy: Option<DeploySettings>,
     /// Processes under a supervisor of our own.
     pub process: Option<ProcessSettings>,
+    /// Programs of the host's supervisord.
+    pub supervisor: Option<SupervisorSettings>,
 }
 
 /// How the `deploy` profile is set up on a node.
@@ -38,6 +44,9 @@ impl ProfileSettings {
         }
         if let Some(process) = &self.process {
             profiles.push(Arc::new(Process::new(process.clone(), program.clone(), clock.clone())));
+        }
+        if let Some(supervisor) = &self.supervisor {
+            profiles.push(Arc::new(Supervisor::new(supervisor.clone(), program.clone(), clock.clone())));
         }
         Profiles::new(profiles)
     }

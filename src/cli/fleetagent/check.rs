@@ -39,6 +39,8 @@ struct Checked<'a> {
     deploy_folder: Option<&'a Path>,
     #[serde(skip_serializing_if = "Option::is_none")]
     process_folder: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    supervisor_folder: Option<&'a Path>,
 }
 
 pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
@@ -62,6 +64,7 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
         profiles: context.profiles(&config)?,
         deploy_folder: config.profiles.deploy.as_ref().map(|deploy| deploy.target_folder.as_path()),
         process_folder: config.profiles.process.as_ref().map(|process| process.folder.as_path()),
+        supervisor_folder: config.profiles.supervisor.as_ref().map(|supervisor| supervisor.folder.as_path()),
     };
     context.output.show(&checked, |output| table(&checked, output))?;
     Ok(Exit::Ok)

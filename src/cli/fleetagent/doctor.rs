@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 
 use super::context::Context;
-use super::{bucket, host};
+use super::{bucket, host, supervisord};
 use crate::agent::{self, AgentError};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -33,6 +33,11 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
                 found.push(finding);
                 // Nothing else makes sense of a folder that cannot be.
                 found.extend(if can_be_made { host::look(process) } else { Vec::new() });
+            }
+            if let Some(supervisor) = &config.profiles.supervisor {
+                found.push(folder("supervisor_folder", &supervisor.folder));
+                found.push(folder("supervisor_conf_d", &supervisor.conf_d_folder));
+                found.extend(supervisord::look(supervisor, context.clock.clone()).await);
             }
             match Store::connect(config.store.clone(), context.clock.clone()).await {
                 Err(error) => found.push(findings::of("bucket", Err(error.into()))),

@@ -15,6 +15,7 @@ mod reset;
 mod run;
 mod status;
 mod strand;
+mod supervisord;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use self::context::Context;
 use self::logs::LogsArgs;
 use self::order::{Order, OrderArgs};
 use self::reset::ResetArgs;
+use super::exec;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::program::{self, Talk};
@@ -123,6 +125,9 @@ fn command() -> clap::Command {
 /// Runs `fleetagent` with these arguments, the program's name first.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(exit) = exec::main(&args) {
+        return exit;
+    }
     if let [_, word, rest @ ..] = &args[..]
         && word == SUPERVISE
     {

@@ -10,8 +10,9 @@ use tokio::task::JoinHandle;
 use super::launch::Launcher;
 use crate::clock::SharedClock;
 use crate::model::CellName;
+use crate::profiles::look::Seen;
 use crate::store::in_full;
-use crate::supervise::detached::{Client, DetachedError, Orders, Report, Wanted};
+use crate::supervise::detached::{Client, DetachedError, Orders, Wanted};
 
 /// How long a supervisor that was started may take until it listens.
 const LISTENS_WITHIN: Duration = Duration::from_secs(20);
@@ -24,19 +25,6 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 
 /// A supervisor that stayed so long is none of those.
 const STAYED: Duration = Duration::from_secs(10);
-
-/// What is known of a cell's supervisor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// Nothing yet.
-    Nothing,
-    /// None is there, and none should be.
-    Absent,
-    /// What it said last.
-    Report(Box<Report>),
-    /// There should be one, and it cannot be spoken to.
-    Trouble(String),
-}
 
 /// A cell whose supervisor is watched from [`Cell::begin`] on until this is dropped.
 #[derive(Debug)]

@@ -15,8 +15,6 @@
 mod cells;
 mod launch;
 mod limits;
-mod look;
-mod orders;
 mod program;
 mod started;
 mod systemd;
@@ -28,17 +26,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use self::cells::{Cell, Seen};
+use self::cells::Cell;
 use self::launch::Launcher;
 use self::limits::CellLimits;
 pub use self::program::{Program, SUPERVISE, supervise};
+use super::definition::{self, check_secrets, stops_within};
 use crate::agent::{Gate, Mark, Observed, Placement, Profile, ProfileError, Start, Work};
 use crate::clock::SharedClock;
-use crate::model::heartbeat::RunningState;
+use crate::model::run_spec;
 use crate::model::{CellName, Code};
 use crate::store::in_full;
 use crate::supervise::detached::{DetachedError, Orders, Wanted};
-use crate::supervise::{EnvValue, ServiceDef};
 
 const LINK: &str = "current";
 const RELEASES: &str = "releases";
@@ -97,7 +95,7 @@ impl Process {
     }
 
     async fn bring_up(&self, start: Start<'_>) -> Result<(), ProfileError> {
-        let Some(orders) = orders::orders(&start) else {
+        let Some(orders) = orders(&start) else {
             return Err(ProfileError::Version("its manifest is for another profile".to_owned()));
         };
         orders.service.check().map_err(|error| ProfileError::Version(error.to_string()))?;
@@ -200,23 +198,10 @@ impl Process {
     }
 }
 
-/// The longest that the processes of a service may take to end, one rank after the other.
-fn stops_within(service: &ServiceDef) -> Duration {
-    service.processes.values().map(|process| Duration::from_millis(process.stop.timeout_ms)).sum()
-}
-
-/// Secrets must be on the node before anything is stopped for a version, and may be put there at any time.
-fn check_secrets(service: &ServiceDef) -> Result<(), ProfileError> {
-    for (name, process) in &service.processes {
-        for (variable, value) in &process.env {
-            if let EnvValue::File(file) = value {
-                let problem =
-                    |error| waiting(Code::SecretMissing, format!("{variable} of {name}: {}", in_full(&error)));
-                file.read().map_err(problem)?;
-            }
-        }
-    }
-    Ok(())
+/// What the supervisor of a cell is to do; None for a manifest of another profile.
+fn orders(start: &Start<'_>) -> Option<Orders> {
+    let run_spec::Profile::Process(spec) = &start.manifest.profile else { return None };
+    Some(Orders { id: start.activation.to_string(), wanted: Wanted::Up, service: definition::service(spec, start) })
 }
 
 fn waiting(code: Code, message: String) -> ProfileError {
@@ -252,17 +237,9 @@ impl Profile for Process {
         Box::pin(async move {
             let cell = self.cell(start.cell);
             cell.begin();
-            match cell.look() {
-                Seen::Nothing => Gate::Pending("its supervisor has not answered yet".to_owned()),
-                Seen::Trouble(why) => Gate::Pending(why),
-                Seen::Absent => Gate::NotStarted,
-                Seen::Report(report) if report.orders != Some(start.activation.to_string()) => Gate::NotStarted,
-                Seen::Report(report) => {
-                    let Some(orders) = orders::orders(&start) else { return Gate::NotStarted };
-                    let min_healthy = Duration::from_millis(start.manifest.health.min_healthy_ms);
-                    look::gate(&report, &orders.service, min_healthy, self.clock.now())
-                }
-            }
+            let Some(orders) = orders(&start) else { return Gate::NotStarted };
+            let min_healthy = Duration::from_millis(start.manifest.health.min_healthy_ms);
+            cell.look().gate(&orders.id, &orders.service, min_healthy, self.clock.now())
         })
     }
 
@@ -277,16 +254,8 @@ impl Profile for Process {
     fn state<'a>(&'a self, cell: &'a CellName) -> Work<'a, Observed> {
         Box::pin(async {
             let cell = self.cell(cell);
-            match cell.look() {
-                Seen::Nothing => RunningState::Unknown.into(),
-                Seen::Absent => RunningState::Stopped.into(),
-                Seen::Report(report) => {
-                    // Without them, what is only started by hand is not told from the rest.
-                    let orders = cell.orders().ok().flatten();
-                    look::observed(&report, &orders.map(|orders| orders.service).unwrap_or_default())
-                }
-                Seen::Trouble(reason) => RunningState::Failed { reason }.into(),
-            }
+            // Without them, what is only started by hand is not told from the rest.
+            cell.look().observed(|| cell.orders().ok().flatten().map(|orders| orders.service).unwrap_or_default())
         })
     }
 
@@ -311,7 +280,7 @@ impl Profile for Process {
 }
 
 /// The cells that have releases below `folder`.
-fn cells_in(folder: &Path) -> io::Result<Vec<CellName>> {
+pub(super) fn cells_in(folder: &Path) -> io::Result<Vec<CellName>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -92,7 +92,7 @@ impl Bench {
 
     pub(crate) fn profiles(&self) -> Profiles {
         let deploy = Some(DeploySettings { target_folder: self.target() });
-        ProfileSettings { deploy, process: None }.profiles(&agents_program(), &SystemClock::shared())
+        ProfileSettings { deploy, ..ProfileSettings::default() }.profiles(&agents_program(), &SystemClock::shared())
     }
 
     /// Where cells under the process profile are.
@@ -104,7 +104,7 @@ impl Bench {
     pub(crate) fn profiles_with_process(&self) -> Profiles {
         let deploy = Some(DeploySettings { target_folder: self.target() });
         let process = Some(ProcessSettings { folder: self.processes(), with_agent: true });
-        ProfileSettings { deploy, process }.profiles(&agents_program(), &SystemClock::shared())
+        ProfileSettings { deploy, process, ..ProfileSettings::default() }.profiles(&agents_program(), &SystemClock::shared())
     }
 
     pub(crate) fn trust(&self) -> Trust {

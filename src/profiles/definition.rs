@@ -5,22 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
-use crate::agent::Start;
+use crate::agent::{ProfileError, Start};
+use crate::model::Code;
 use crate::model::manifest::Manifest;
-use crate::model::process::{Process, ProcessKind};
-use crate::model::run_spec::{self, Profile};
-use crate::supervise::detached::{Orders, Wanted};
+use crate::model::process::{Process, ProcessKind, ProcessSpec};
+use crate::model::run_spec;
+use crate::store::in_full;
 use crate::supervise::{
     EnvFile, EnvValue, Kind, Limits, LogLimits, ProcessDef, Restart, RestartPolicy, Run, ServiceDef, SignalName, Stop,
 };
 
-/// What the supervisor of a cell is to do; None for a manifest of another profile.
-pub(super) fn orders(start: &Start<'_>) -> Option<Orders> {
-    let Profile::Process(spec) = &start.manifest.profile else { return None };
+/// The processes of `spec`, ready to be started.
+pub(super) fn service(spec: &ProcessSpec, start: &Start<'_>) -> ServiceDef {
     let processes = spec.processes.iter().map(|(name, process)| (name.to_string(), process_def(process, start)));
-    let service = ServiceDef { processes: processes.collect(), logs: LogLimits::default() };
-    Some(Orders { id: start.activation.to_string(), wanted: Wanted::Up, service })
+    ServiceDef { processes: processes.collect(), logs: LogLimits::default() }
 }
 
 fn process_def(process: &Process, start: &Start<'_>) -> ProcessDef {
@@ -112,4 +112,24 @@ fn signal(signal: run_spec::StopSignal) -> SignalName {
         run_spec::StopSignal::Usr2 => SignalName::Usr2,
         run_spec::StopSignal::Kill => SignalName::Kill,
     }
+}
+
+/// Secrets must be on the node before anything is stopped for a version, and may be put there at any time.
+pub(super) fn check_secrets(service: &ServiceDef) -> Result<(), ProfileError> {
+    for (name, process) in &service.processes {
+        for (variable, value) in &process.env {
+            if let EnvValue::File(file) = value {
+                file.read().map_err(|error| ProfileError::Waiting {
+                    code: Code::SecretMissing,
+                    message: format!("{variable} of {name}: {}", in_full(&error)),
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The longest that the processes of a service may take to end, one after the other.
+pub(super) fn stops_within(service: &ServiceDef) -> Duration {
+    service.processes.values().map(|process| Duration::from_millis(process.stop.timeout_ms)).sum()
 }

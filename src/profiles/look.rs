@@ -13,8 +13,49 @@ use crate::supervise::{End, Exit, Kind, ProcessState, ProcessStatus, ServiceDef}
 /// What was restarted so often since it was activated, or is about to be, is not waited for any longer.
 const MOST_RESTARTS: u32 = 3;
 
-/// What is seen of a cell of this definition.
-pub(super) fn observed(report: &Report, definition: &ServiceDef) -> Observed {
+/// What is known of a cell's supervisor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Nothing yet.
+    Nothing,
+    /// None is there, and none should be.
+    Absent,
+    /// What it said last.
+    Report(Box<Report>),
+    /// There should be one, and it cannot be spoken to.
+    Trouble(String),
+}
+
+impl Seen {
+    /// The cell of this definition, as heartbeats tell of it.
+    pub(super) fn observed(self, definition: impl FnOnce() -> ServiceDef) -> Observed {
+        match self {
+            Self::Nothing => RunningState::Unknown.into(),
+            Self::Absent => RunningState::Stopped.into(),
+            Self::Report(report) => observed(&report, &definition()),
+            Self::Trouble(reason) => RunningState::Failed { reason }.into(),
+        }
+    }
+
+    /// Whether the activation of this name, by this definition, is good.
+    pub(super) fn gate(
+        &self,
+        activation: &str,
+        definition: &ServiceDef,
+        min_healthy: Duration,
+        now: DateTime<Utc>,
+    ) -> Gate {
+        match self {
+            Self::Nothing => Gate::Pending("its supervisor has not answered yet".to_owned()),
+            Self::Trouble(why) => Gate::Pending(why.clone()),
+            Self::Absent => Gate::NotStarted,
+            Self::Report(report) if report.orders.as_deref() != Some(activation) => Gate::NotStarted,
+            Self::Report(report) => gate(report, definition, min_healthy, now),
+        }
+    }
+}
+
+fn observed(report: &Report, definition: &ServiceDef) -> Observed {
     let processes = report.service.iter().flat_map(|service| &service.processes);
     let named = processes
         .clone()
@@ -103,7 +144,7 @@ fn process_report(status: &ProcessStatus) -> ProcessReport {
 
 /// Whether every service runs and every task has completed, without a restart for `min_healthy`. Processes that do not
 /// start with the cell do not count.
-pub(super) fn gate(report: &Report, definition: &ServiceDef, min_healthy: Duration, now: DateTime<Utc>) -> Gate {
+fn gate(report: &Report, definition: &ServiceDef, min_healthy: Duration, now: DateTime<Utc>) -> Gate {
     if let Some(trouble) = &report.trouble {
         return Gate::Pending(trouble.clone());
     }

@@ -1,0 +1,239 @@
+//! The `supervisor` profile: a cell is a program or a group of programs of the host's own supervisord.
+//!
+//! ```text
+//! <conf_d_folder>/fleetman-<cell>.conf             tells supervisord of the cell, as long as it is to run
+//! <folder>/<cell>/current                          a link to the current release, switched in one step
+//! <folder>/<cell>/releases/<release>/              the releases
+//! <folder>/<cell>/activations/<activation>/        what the cell's processes are; see [`shim`]
+//! <folder>/<cell>/run/                             what the shim tells of its starts
+//! <folder>/<cell>/logs/<process>.log               what the processes say, and `.1`, `.2`, …
+//! ```
+//! The cell's file names an activation, and that names the release itself and not `current`: putting the file in place
+//! is what commits, and whatever supervisord starts is one whole version (I4). No two activations have the same file, so
+//! supervisord itself tells whether it runs what the file says, also after a crash of either side.
+//!
+//! Nobody but supervisord runs the programs: they go on, are restarted and start at boot without an agent.
+
+mod conf;
+mod install;
+mod look;
+mod rpc;
+mod shim;
+mod stanza;
+mod watch;
+mod xml;
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+pub use self::install::SupervisorProbe;
+use self::rpc::Supervisord;
+use self::shim::ShimHome;
+pub use self::shim::{EXEC, become_process_of};
+use self::stanza::Found;
+use self::watch::{Known, Watch};
+use super::definition;
+use super::process::{Program, cells_in};
+use crate::agent::{Gate, Mark, Observed, Placement, Profile, ProfileError, Start, Work};
+use crate::clock::SharedClock;
+use crate::model::heartbeat::Condition;
+use crate::model::{CellName, Code, VersionName, run_spec};
+
+const LINK: &str = "current";
+const RELEASES: &str = "releases";
+const LOGS: &str = "logs";
+
+/// How long an agent that starts waits for word of a cell before it goes on without.
+const KNOWN_WITHIN: Duration = Duration::from_secs(1);
+
+/// supervisord counts whole seconds, so what it says began may have begun so much later.
+const COARSE: TimeDelta = TimeDelta::seconds(1);
+
+/// How the `supervisor` profile is set up on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SupervisorSettings {
+    /// The folder whose files supervisord includes.
+    pub conf_d_folder: PathBuf,
+    /// supervisord's main file.
+    pub config_file: PathBuf,
+    /// The Unix socket that supervisord listens on.
+    pub socket: PathBuf,
+    /// The folder in which every cell has its own.
+    pub folder: PathBuf,
+}
+
+impl SupervisorSettings {
+    /// Whether supervisord can be given paths below this one.
+    #[must_use]
+    pub fn takes(path: &std::path::Path) -> bool {
+        stanza::is_harmless(path)
+    }
+}
+
+/// Where the parts of a cell are.
+#[derive(Debug, Clone)]
+struct Places(SupervisorSettings);
+
+impl Places {
+    fn folder(&self, cell: &CellName) -> PathBuf {
+        self.0.folder.join(cell.as_str())
+    }
+
+    fn shim(&self, cell: &CellName) -> ShimHome {
+        ShimHome::new(&self.folder(cell))
+    }
+
+    fn logs(&self, cell: &CellName) -> PathBuf {
+        self.folder(cell).join(LOGS)
+    }
+
+    /// The cell's file among supervisord's.
+    fn conf(&self, cell: &CellName) -> PathBuf {
+        self.0.conf_d_folder.join(stanza::file_name(cell))
+    }
+
+    fn found(&self, cell: &CellName) -> io::Result<Found> {
+        Found::at(&self.conf(cell), cell, &self.folder(cell))
+    }
+}
+
+/// Cells that supervisord runs.
+#[derive(Debug)]
+pub struct Supervisor {
+    places: Places,
+    program: Program,
+    clock: SharedClock,
+    supervisord: Arc<Supervisord>,
+    watch: Watch,
+    /// Held from before a file is put in place until supervisord has read it, so that it is known whose fault it is if
+    /// it cannot.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Supervisor {
+    /// Cells of this supervisord.
+    #[must_use]
+    pub fn new(settings: SupervisorSettings, program: Program, clock: SharedClock) -> Self {
+        let supervisord = Arc::new(Supervisord::new(settings.socket.clone(), clock.clone()));
+        let places = Places(settings);
+        let watch = Watch::new(places.clone(), Arc::clone(&supervisord), clock.clone());
+        Self { places, program, clock, supervisord, watch, turn: tokio::sync::Mutex::default() }
+    }
+
+    fn gate(&self, start: &Start<'_>) -> Gate {
+        let run_spec::Profile::Supervisor(spec) = &start.manifest.profile else { return Gate::NotStarted };
+        let activation = start.activation.to_string();
+        match self.places.found(start.cell) {
+            Ok(Found::Ours { activation: found, .. }) if found == activation => {}
+            Err(error) => return Gate::Pending(format!("reading {}: {error}", self.places.conf(start.cell).display())),
+            Ok(_) => return Gate::NotStarted,
+        }
+        self.watch.hurry();
+        let min_healthy = Duration::from_millis(start.manifest.health.min_healthy_ms);
+        let service = definition::service(spec, start);
+        self.watch.look(start.cell).seen.gate(&activation, &service, min_healthy, self.clock.now() - COARSE)
+    }
+
+    fn clear(&self, cell: &CellName) -> Result<(), ProfileError> {
+        self.watch.forget(cell);
+        let removed = || {
+            let shim = self.places.shim(cell);
+            shim.forget_activations(None)?;
+            shim.forget_runs()?;
+            match fs::remove_dir_all(self.places.logs(cell)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            }
+        };
+        let folder = self.places.folder(cell);
+        removed().map_err(|error| waiting(Code::Io, format!("removing from {}: {error}", folder.display())))
+    }
+}
+
+fn waiting(code: Code, message: String) -> ProfileError {
+    ProfileError::Waiting { code, message }
+}
+
+impl Profile for Supervisor {
+    fn name(&self) -> &'static str {
+        "supervisor"
+    }
+
+    fn placement(&self, cell: &CellName) -> Placement {
+        let folder = self.places.folder(cell);
+        Placement { folder, link: LINK.to_owned(), releases: vec![RELEASES.to_owned()], is_own: true }
+    }
+
+    /// supervisord starts by itself what should run; all that is left is to look.
+    fn resume<'a>(&'a self, cell: &'a CellName) -> Work<'a, ()> {
+        Box::pin(async {
+            tokio::select! {
+                () = self.watch.refresh(cell) => {}
+                () = self.clock.sleep(KNOWN_WITHIN) => {}
+            }
+        })
+    }
+
+    fn activate<'a>(&'a self, start: Start<'a>) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(self.bring_up(start))
+    }
+
+    fn check<'a>(&'a self, start: Start<'a>) -> Work<'a, Gate> {
+        Box::pin(async move { self.gate(&start) })
+    }
+
+    fn stop<'a>(&'a self, cell: &'a CellName) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(self.take_down(cell))
+    }
+
+    fn remove<'a>(&'a self, cell: &'a CellName) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(async { self.clear(cell) })
+    }
+
+    fn state<'a>(&'a self, cell: &'a CellName) -> Work<'a, Observed> {
+        Box::pin(async {
+            let Known { seen, is_edited } = self.watch.look(cell);
+            let edited = is_edited.then(|| Condition {
+                code: Code::UnitDrift,
+                message: format!("{} was changed by hand", self.places.conf(cell).display()),
+            });
+            let observed = seen.observed(|| self.watch.definition(cell));
+            Observed { conditions: edited.into_iter().collect(), ..observed }
+        })
+    }
+
+    fn changed<'a>(&'a self, cell: &'a CellName) -> Work<'a, ()> {
+        Box::pin(self.watch.changed(cell))
+    }
+
+    fn mark(&self, cell: &CellName) -> io::Result<Option<Mark>> {
+        let Found::Ours { version, activation, .. } = self.places.found(cell)? else { return Ok(None) };
+        Ok(Some(Mark { version: VersionName::new(version).ok(), activation: activation.parse().ok() }))
+    }
+
+    fn close(&self) -> Work<'_, ()> {
+        Box::pin(async { self.watch.end() })
+    }
+
+    fn cells(&self) -> io::Result<Vec<CellName>> {
+        let mut cells = cells_in(&self.places.0.folder)?;
+        let entries = match fs::read_dir(&self.places.0.conf_d_folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(cells),
+            entries => entries?,
+        };
+        for entry in entries {
+            let name = entry?.file_name();
+            let name = name.to_str().and_then(|name| name.strip_prefix("fleetman-")?.strip_suffix(".conf"));
+            let Some(cell) = name.and_then(|name| CellName::new(name).ok()) else { continue };
+            if !cells.contains(&cell) && matches!(self.places.found(&cell)?, Found::Ours { .. }) {
+                cells.push(cell);
+            }
+        }
+        Ok(cells)
+    }
+}
