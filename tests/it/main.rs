@@ -59,5 +59,7 @@ mod supervise_kills;
 mod supervise_protocol;
 mod supervise_stubborn;
 mod supervise_takeover;
+mod supervisor_host;
+mod supervisor_profile;
 mod support;
 mod web_api;

@@ -15,6 +15,7 @@ pub(crate) mod running;
 pub(crate) mod scripted;
 pub(crate) mod shim;
 pub(crate) mod stand_in;
+pub(crate) mod supervisord;
 pub(crate) mod walk;
 
 use std::net::{Ipv4Addr, SocketAddr};

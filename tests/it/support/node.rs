@@ -104,7 +104,8 @@ impl Bench {
     pub(crate) fn profiles_with_process(&self) -> Profiles {
         let deploy = Some(DeploySettings { target_folder: self.target() });
         let process = Some(ProcessSettings { folder: self.processes(), with_agent: true });
-        ProfileSettings { deploy, process, ..ProfileSettings::default() }.profiles(&agents_program(), &SystemClock::shared())
+        ProfileSettings { deploy, process, ..ProfileSettings::default() }
+            .profiles(&agents_program(), &SystemClock::shared())
     }
 
     pub(crate) fn trust(&self) -> Trust {
