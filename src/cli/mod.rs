@@ -14,6 +14,8 @@ mod log;
 mod output;
 mod program;
 mod text;
+#[cfg(feature = "agent")]
+mod write_env;
 
 #[cfg(feature = "agent")]
 pub mod fleetagent;

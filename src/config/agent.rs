@@ -15,7 +15,9 @@ use crate::agent::{Agent, AgentError, AgentSettings, Profiles, Reset, ResetSetti
 use crate::clock::SharedClock;
 use crate::model::NodeName;
 use crate::model::sign::{PinnedKey, Trust};
-use crate::profiles::{DeploySettings, ProcessSettings, ProfileSettings, Program, SupervisorSettings};
+use crate::profiles::{
+    DeploySettings, ProcessSettings, ProfileSettings, Program, Scope, SupervisorSettings, SystemdSettings,
+};
 use crate::store::Store;
 use crate::store::StoreSettings;
 use crate::yaml::{self, Field, HumanDuration};
@@ -68,6 +70,7 @@ pub(super) struct Written {
     deploy: Option<WrittenDeploy>,
     process: Option<WrittenProcess>,
     supervisor: Option<WrittenSupervisor>,
+    systemd: Option<WrittenSystemd>,
 }
 
 with_access! {
@@ -98,6 +101,15 @@ pub(super) struct WrittenSupervisor {
     config_file: Option<PathBuf>,
     socket: Option<PathBuf>,
     folder: Option<PathBuf>,
+}
+
+/// Settings of the profile `systemd`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenSystemd {
+    service_folder: Option<PathBuf>,
+    folder: Option<PathBuf>,
+    scope: Option<Scope>,
 }
 
 impl AgentConfig {
@@ -226,6 +238,20 @@ impl AgentConfig {
             Ok(settings)
         });
         let supervisor = supervisor.transpose()?;
+        let systemd = written.systemd.map(|systemd| {
+            let scope = systemd.scope.unwrap_or_default();
+            SystemdSettings {
+                service_folder: systemd.service_folder.map_or_else(|| scope.service_folder(), |it| file.resolve(it)),
+                folder: systemd.folder.map_or_else(|| state_folder.join("systemd"), |it| file.resolve(it)),
+                scope,
+            }
+        });
+        if let Some(systemd) = &systemd
+            && let Err(problem) = SystemdSettings::check_folder(&systemd.folder)
+        {
+            let message = format!("systemd can run nothing in {:?}: {problem}", systemd.folder);
+            return Err(fault(&root.key("systemd"), &message, "give it a plain folder"));
+        }
         Ok(Self {
             node: written.node,
             fleet: written.fleet,
@@ -243,6 +269,7 @@ impl AgentConfig {
                     .map(|deploy| DeploySettings { target_folder: file.resolve(deploy.target_folder) }),
                 process,
                 supervisor,
+                systemd,
             },
             warnings: file.warning(bucket.holds_secrets()).into_iter().collect(),
         })

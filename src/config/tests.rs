@@ -12,7 +12,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use super::access::{ProxyLogin, TrustedKey};
 use super::*;
 use crate::model::sign::{PrivateKey, Signer, Trust};
-use crate::profiles::ProfileSettings;
+use crate::profiles::{ProfileSettings, Scope};
 use crate::store::{Credentials, ProxySettings};
 
 const FLEET: &str = "00000000-0000-4000-8000-000000000001";
@@ -113,6 +113,7 @@ fn the_examples_are_taken_and_show_every_field() {
         fields::<agent::WrittenDeploy>(),
         fields::<agent::WrittenProcess>(),
         fields::<agent::WrittenSupervisor>(),
+        fields::<agent::WrittenSystemd>(),
         fields::<TrustedKey>(),
         fields::<ProxyLogin>(),
     ];
@@ -134,6 +135,7 @@ fn the_agents_example_shows_the_defaults() {
     assert_eq!(bare.profiles, ProfileSettings::default(), "a node offers what its owner wants");
     assert_eq!(example.profiles.supervisor, agent(&one_node("supervisor: {}\n")).unwrap().profiles.supervisor);
     assert_eq!(example.profiles.process, agent(&one_node("process: {}\n")).unwrap().profiles.process);
+    assert_eq!(example.profiles.systemd, agent(&one_node("systemd: {}\n")).unwrap().profiles.systemd);
 }
 
 #[test]
@@ -196,7 +198,12 @@ fn what_makes_no_sense_is_refused_at_its_place() {
         ("full_scan_interval: 1s\n", "6:21 full_scan_interval: this interval is out of range"),
         ("keep_versions: 101\n", "6:16 keep_versions: more than 100 versions are never kept"),
         ("labels: {a: \"b,c\"}\n", "6:13 labels.a: this cannot be a label"),
-        ("systemd: {}\n", "6:1 systemd: unknown key `systemd`"),
+        ("system: {}\n", "6:1 system: unknown key `system`"),
+        ("systemd: {scope: host}\n", "6:18 systemd.scope: unknown choice `host`"),
+        (
+            "systemd: {folder: '/a$b'}\n",
+            "6:10 systemd: systemd can run nothing in \"/a$b\": it has a control character, a quote, `\\` or `$` in it, or a blank at an end",
+        ),
         ("process: {with_agent: maybe}\n", "6:23 process.with_agent: expected true or false, found text"),
         ("supervisor: {port: 9001}\n", "6:14 supervisor.port: unknown key `port`"),
         ("supervisor: {folder: /a b}\n", "6:13 supervisor: supervisord cannot be given the path /a b"),
@@ -241,6 +248,18 @@ fn settings_are_what_the_file_says() {
     };
     assert_eq!(process("state_folder: s\nprocess: {}\n"), (folder.path().join("s/process"), false));
     assert_eq!(process("process: {folder: cells, with_agent: true}\n"), (folder.path().join("cells"), true));
+
+    let systemd = |more: &str| {
+        let text = one_node(&format!("state_folder: s\nsystemd: {more}\n"));
+        AgentConfig::parse(&file(folder.path(), &text)).unwrap().profiles.systemd.unwrap()
+    };
+    let usual = systemd("{}");
+    assert_eq!((usual.scope, usual.service_folder), (Scope::System, "/etc/systemd/system".into()));
+    assert_eq!(usual.folder, folder.path().join("s/systemd"));
+    let given = systemd("{scope: user, service_folder: units, folder: cells}");
+    assert_eq!((given.scope, given.service_folder), (Scope::User, folder.path().join("units")));
+    assert_eq!(given.folder, folder.path().join("cells"));
+    assert!(systemd("{scope: user}").service_folder.ends_with("systemd/user"));
 }
 
 #[test]

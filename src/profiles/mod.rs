@@ -5,16 +5,21 @@ mod deploy;
 mod look;
 mod process;
 mod supervisor;
+mod systemd;
 
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use deploy::Deploy;
 pub use process::{Process, ProcessSettings, Program, SUPERVISE, supervise};
 pub use supervisor::{EXEC, Supervisor, SupervisorProbe, SupervisorSettings, become_process_of};
+pub use systemd::{Scope, SecretsError, Systemd, SystemdSettings, WRITE_ENV, write_env};
 
 use crate::agent::{Profile, Profiles};
 use crate::clock::SharedClock;
+use crate::model::CellName;
 
 /// Which profiles a node offers; a cell of any other waits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +30,8 @@ pub struct ProfileSettings {
     pub process: Option<ProcessSettings>,
     /// Programs of the host's supervisord.
     pub supervisor: Option<SupervisorSettings>,
+    /// Services of systemd.
+    pub systemd: Option<SystemdSettings>,
 }
 
 /// How the `deploy` profile is set up on a node.
@@ -48,6 +55,25 @@ impl ProfileSettings {
         if let Some(supervisor) = &self.supervisor {
             profiles.push(Arc::new(Supervisor::new(supervisor.clone(), program.clone(), clock.clone())));
         }
+        if let Some(systemd) = &self.systemd {
+            profiles.push(Arc::new(Systemd::new(systemd.clone(), program.clone(), clock.clone())));
+        }
         Profiles::new(profiles)
     }
+}
+
+/// The cells that have a folder of `releases` in theirs below `folder`.
+fn cells_in(folder: &Path, releases: &str) -> io::Result<Vec<CellName>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut cells = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().into_string().ok().and_then(|name| CellName::new(name).ok());
+        cells.extend(name.filter(|_| entry.path().join(releases).is_dir()));
+    }
+    Ok(cells)
 }

@@ -62,4 +62,5 @@ mod supervise_takeover;
 mod supervisor_host;
 mod supervisor_profile;
 mod support;
+mod systemd_host;
 mod web_api;

@@ -39,6 +39,11 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
                 found.push(folder("supervisor_conf_d", &supervisor.conf_d_folder));
                 found.extend(supervisord::look(supervisor, context.clock.clone()).await);
             }
+            if let Some(systemd) = &config.profiles.systemd {
+                found.push(folder("systemd_folder", &systemd.folder));
+                found.push(folder("systemd_service_folder", &systemd.service_folder));
+                found.extend(host::look_at_systemd(systemd, &context.clock).await);
+            }
             match Store::connect(config.store.clone(), context.clock.clone()).await {
                 Err(error) => found.push(findings::of("bucket", Err(error.into()))),
                 Ok(store) => found.extend(bucket::look(&store, &config, context).await),

@@ -1,4 +1,4 @@
-//! What the `process` profile needs of a host, looked at for `fleetagent doctor`.
+//! What profiles need of a host, looked at for `fleetagent doctor`.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -9,13 +9,14 @@ use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, access, flock, mkfif
 
 use crate::cli::failure::Failure;
 use crate::cli::findings;
+use crate::clock::SharedClock;
 use crate::model::fleet::Finding;
-use crate::profiles::ProcessSettings;
+use crate::profiles::{ProcessSettings, Scope, SystemdSettings};
 
 /// Where systemd shows what it can limit.
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 
-/// What there is to say of the host beside whether `settings.folder` can be written to.
+/// What there is to say of the host for the `process` profile beside whether `settings.folder` can be written to.
 pub(super) fn look(settings: &ProcessSettings) -> Vec<Finding> {
     vec![files(&settings.folder), users(&settings.folder), supervisors(settings), limits(settings)]
 }
@@ -122,6 +123,56 @@ fn can_limit(root: &Path) -> bool {
     }
 }
 
+/// What there is to say of the host for the `systemd` profile beside whether its folders can be written to.
+pub(super) async fn look_at_systemd(settings: &SystemdSettings, clock: &SharedClock) -> Vec<Finding> {
+    const CHECK: &str = "systemd_manager";
+    let folders = match settings.unit_folders(clock).await {
+        Ok(folders) => folders,
+        Err(why) => {
+            let help = match settings.scope {
+                Scope::System => "the profile needs a host whose PID 1 is systemd, with dbus: apt-get install dbus",
+                Scope::User => "the user's manager and bus must run: apt-get install dbus-user-session, then log in",
+            };
+            return vec![findings::of(CHECK, Err(Failure::usage(why).help(help)))];
+        }
+    };
+    let mut found = Vec::new();
+    let (folder, is_root) = (&settings.service_folder, rustix::process::geteuid().is_root());
+    found.push(match () {
+        () if !folders.contains(folder) => {
+            let failure = Failure::usage(format!("systemd does not look for units in {}", folder.display()));
+            findings::of(CHECK, Err(failure.help("see: systemctl show --property=UnitPath")))
+        }
+        () if settings.scope == Scope::System && !is_root => {
+            let failure = Failure::usage("only root may change units of the system");
+            findings::of(CHECK, Err(failure.help("run the agent as root, or give systemd `scope: user` in the config")))
+        }
+        () => findings::of(CHECK, Ok("it answers and finds the cells' units".to_owned())),
+    });
+    if settings.scope == Scope::User {
+        found.push(lingering(Path::new("/etc/passwd"), Path::new("/var/lib/systemd/linger")));
+    }
+    found
+}
+
+/// Whether this user's manager runs without a login; see `loginctl(1)`.
+fn lingering(passwd: &Path, linger: &Path) -> Finding {
+    const CHECK: &str = "systemd_lingering";
+    let own = rustix::process::geteuid().as_raw().to_string();
+    let passwd = fs::read_to_string(passwd).unwrap_or_default();
+    let name = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, uid) = (fields.next()?, fields.nth(1)?);
+        (uid == own).then(|| name.to_owned())
+    });
+    let name = name.unwrap_or(own);
+    if linger.join(&name).exists() {
+        return findings::of(CHECK, Ok(format!("{name} lingers, so cells run without a login")));
+    }
+    let message = format!("cells end when {name} logs out, and do not start with the host: {name} does not linger");
+    findings::warning(CHECK, message, Some(format!("loginctl enable-linger {name}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +200,19 @@ mod tests {
         assert_eq!(closed(&inner.join("cells")).unwrap(), Some((outer.as_path(), 0o710)));
         set(&outer, 0o711);
         assert_eq!(closed(&inner.join("cells")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_user_who_does_not_linger_is_told_what_that_means() {
+        let home = tempfile::tempdir().unwrap();
+        let (passwd, linger) = (home.path().join("passwd"), home.path().join("linger"));
+        let own = rustix::process::geteuid().as_raw();
+        fs::write(&passwd, format!("other:x:4242:1::/:/bin/sh\nme:x:{own}:1::/:/bin/sh\n")).unwrap();
+        let finding = lingering(&passwd, &linger);
+        assert_eq!((finding.verdict, finding.help.as_deref()), (Verdict::Warning, Some("loginctl enable-linger me")));
+        fs::create_dir(&linger).unwrap();
+        fs::write(linger.join("me"), "").unwrap();
+        assert_eq!(lingering(&passwd, &linger).verdict, Verdict::Ok);
     }
 
     #[test]

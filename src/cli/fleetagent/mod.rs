@@ -31,6 +31,7 @@ use super::exec;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::program::{self, Talk};
+use super::write_env;
 use crate::config::ConfigError;
 use crate::profiles::{self, SUPERVISE};
 
@@ -132,6 +133,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         && word == SUPERVISE
     {
         return profiles::supervise("fleetagent", rest);
+    }
+    if let Some(exit) = write_env::main(&args) {
+        return exit;
     }
     let cli: Cli = match program::parse(command(), args.clone()) {
         Ok(cli) => cli,

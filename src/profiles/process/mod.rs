@@ -22,7 +22,7 @@ mod systemd;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ use self::cells::Cell;
 use self::launch::Launcher;
 use self::limits::CellLimits;
 pub use self::program::{Program, SUPERVISE, supervise};
+use super::cells_in;
 use super::definition::{self, check_secrets, stops_within};
 use crate::agent::{Gate, Mark, Observed, Placement, Profile, ProfileError, Start, Work};
 use crate::clock::SharedClock;
@@ -62,7 +63,7 @@ impl ProcessSettings {
     /// # Errors
     /// The folder cannot be read. One that is not there yet has no cells, which is no error.
     pub fn cells(&self) -> io::Result<Vec<CellName>> {
-        cells_in(&self.folder)
+        cells_in(&self.folder, RELEASES)
     }
 
     /// Whether cells' supervisors become units of systemd on this host, and not children of the agent.
@@ -277,20 +278,4 @@ impl Profile for Process {
         // Orders of another author name no activation.
         Ok(orders.map(|orders| Mark { version: None, activation: orders.id.parse().ok() }))
     }
-}
-
-/// The cells that have releases below `folder`.
-pub(super) fn cells_in(folder: &Path) -> io::Result<Vec<CellName>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut cells = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name().into_string().ok().and_then(|name| CellName::new(name).ok());
-        cells.extend(name.filter(|_| entry.path().join(RELEASES).is_dir()));
-    }
-    Ok(cells)
 }

@@ -38,7 +38,7 @@ pub use self::shim::{EXEC, become_process_of};
 use self::stanza::Found;
 use self::watch::{Known, Watch};
 use super::definition;
-use super::process::{Program, cells_in};
+use super::{Program, cells_in};
 use crate::agent::{Gate, Mark, Observed, Placement, Profile, ProfileError, Start, Work};
 use crate::clock::SharedClock;
 use crate::model::heartbeat::Condition;
@@ -221,7 +221,7 @@ impl Profile for Supervisor {
     }
 
     fn cells(&self) -> io::Result<Vec<CellName>> {
-        let mut cells = cells_in(&self.places.0.folder)?;
+        let mut cells = cells_in(&self.places.0.folder, RELEASES)?;
         let entries = match fs::read_dir(&self.places.0.conf_d_folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(cells),
             entries => entries?,

@@ -1,0 +1,342 @@
+//! The `systemd` profile: a cell is a service of systemd, which runs and restarts it, with or without an agent.
+//!
+//! ```text
+//! <folder>/<cell>/current                     a link to the current release, switched in one step
+//! <folder>/<cell>/releases/<release>/         the releases
+//! <folder>/<cell>/begun.json                  which bringing up has begun
+//! <service_folder>/fleetman-<cell>.service    the unit, with a marker of ours
+//! <service_folder>/fleetman-<cell>.timer      for what runs by schedule
+//! ```
+//! The unit names the release's own folder, not the link: the rename that puts the unit in its place is what decides
+//! which version the host starts, after any crash (I4).
+
+mod bus;
+mod escape;
+mod install;
+mod look;
+mod owned;
+mod render;
+mod secrets;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use self::bus::{Bus, BusError, JobEnd};
+use self::look::{File, Look};
+pub use self::secrets::{SecretsError, WRITE_ENV, write_env};
+use self::watch::{Cell, Seen, Site};
+use super::{Program, cells_in};
+use crate::agent::{Gate, Mark, Observed, Placement, Profile, ProfileError, Start, Work};
+use crate::clock::SharedClock;
+use crate::model::heartbeat::{Condition, RunningState};
+use crate::model::{CellName, Code};
+
+const LINK: &str = "current";
+const RELEASES: &str = "releases";
+
+/// What the names of all our units begin with.
+const UNITS: &str = "fleetman-";
+
+/// What a job may take beyond the time that a unit has to stop.
+const SLACK: Duration = Duration::from_secs(30);
+
+/// Whose manager runs the cells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// The system's, which is PID 1.
+    #[default]
+    System,
+    /// That of the agent's own user.
+    User,
+}
+
+impl Scope {
+    /// What cells start with.
+    fn target(self) -> &'static str {
+        match self {
+            Self::System => "multi-user.target",
+            Self::User => "default.target",
+        }
+    }
+
+    /// Where an administrator, or a user, keeps units.
+    #[must_use]
+    pub fn service_folder(self) -> PathBuf {
+        match self {
+            Self::System => "/etc/systemd/system".into(),
+            Self::User => {
+                let var = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+                let config = var("XDG_CONFIG_HOME").or_else(|| Some(var("HOME")?.join(".config")));
+                config.unwrap_or_else(|| "/root/.config".into()).join("systemd/user")
+            }
+        }
+    }
+}
+
+/// How the `systemd` profile is set up on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemdSettings {
+    /// Where units are put.
+    pub service_folder: PathBuf,
+    /// The folder in which every cell has its own.
+    pub folder: PathBuf,
+    /// Whose manager runs them.
+    pub scope: Scope,
+}
+
+impl SystemdSettings {
+    /// Asks the manager in which folders it looks for units.
+    ///
+    /// # Errors
+    /// Why it does not answer.
+    pub async fn unit_folders(&self, clock: &SharedClock) -> Result<Vec<PathBuf>, String> {
+        Bus::new(self.scope, clock.clone()).unit_folders().await.map_err(|error| error.to_string())
+    }
+
+    /// What is wrong with `folder` as the folder of releases, which stand in units.
+    ///
+    /// # Errors
+    /// Why systemd would run no program in it.
+    pub fn check_folder(folder: &Path) -> Result<(), &'static str> {
+        let text = folder.to_str().ok_or("it is not UTF-8")?;
+        if text.trim() != text || text.contains(|c: char| c.is_control() || "$\"'\\".contains(c)) {
+            return Err("it has a control character, a quote, `\\` or `$` in it, or a blank at an end");
+        }
+        Ok(())
+    }
+}
+
+/// Cells that are services of systemd.
+#[derive(Debug)]
+pub struct Systemd {
+    settings: SystemdSettings,
+    program: Program,
+    clock: SharedClock,
+    bus: Arc<Bus>,
+    cells: Mutex<BTreeMap<CellName, Arc<Cell>>>,
+    /// Held while units are changed: systemd reads all of them at once.
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl Systemd {
+    /// Cells below a folder, which is made when there is one.
+    #[must_use]
+    pub fn new(settings: SystemdSettings, program: Program, clock: SharedClock) -> Self {
+        let bus = Arc::new(Bus::new(settings.scope, clock.clone()));
+        Self { settings, program, clock, bus, cells: Mutex::default(), changing: tokio::sync::Mutex::default() }
+    }
+
+    fn cell(&self, cell: &CellName) -> Arc<Cell> {
+        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = cells.entry(cell.clone());
+        let site = || Site::new(cell, &self.settings.folder, &self.settings.service_folder);
+        Arc::clone(known.or_insert_with(|| Arc::new(Cell::new(site(), &self.bus, &self.clock))))
+    }
+
+    /// Has a unit stopped, in as much time as it has for that.
+    async fn stop_unit(&self, unit: &str, patience: Duration) -> Result<(), ProfileError> {
+        match self.bus.stop(unit, patience + SLACK).await? {
+            JobEnd::Result(result) if ["done", "collected"].contains(&result.as_str()) => Ok(()),
+            JobEnd::Result(result) => Err(waiting(Code::Io, format!("stopping {unit} ended as {result}"))),
+            JobEnd::Going => Err(waiting(
+                Code::Io,
+                format!("{unit} is still being stopped after {} s", (patience + SLACK).as_secs()),
+            )),
+        }
+    }
+
+    async fn take_down(&self, name: &CellName) -> Result<(), ProfileError> {
+        let cell = self.cell(name);
+        let look = cell.look().await?;
+        if !self.may_touch(&look) {
+            return Ok(());
+        }
+        let names = &cell.site.names;
+        self.bus.disable(&[&names.service, &names.timer]).await?;
+        cell.site.forget().map_err(|error| disk("removing", &cell.site.folder, &error))?;
+        if look.timer.as_ref().is_some_and(look::Unit::is_up) {
+            self.stop_unit(&names.timer, Duration::ZERO).await?;
+        }
+        // Asked once more: a timer may have started it until now.
+        if cell.look().await?.service.is_up() {
+            self.stop_unit(&names.service, look.service.stops_within).await?;
+        }
+        for unit in [&names.service, &names.timer] {
+            self.bus.reset_failed(unit).await?;
+        }
+        // What the host starts with no longer asks for it only then.
+        let _turn = self.changing.lock().await;
+        self.bus.reload().await?;
+        cell.look().await?;
+        Ok(())
+    }
+
+    /// Whether what runs under the cell's name is ours (I7).
+    fn may_touch(&self, look: &Look) -> bool {
+        match look.file {
+            File::Whole(_) | File::Edited(..) => true,
+            File::Foreign(_) => false,
+            // What was brought up is still ours when its file is gone.
+            File::Missing => {
+                look.begun.is_some()
+                    && look.service.file.as_ref().is_none_or(|path| path.starts_with(&self.settings.service_folder))
+            }
+        }
+    }
+
+    async fn clear(&self, name: &CellName) -> Result<(), ProfileError> {
+        let cell = self.cell(name);
+        let (site, names) = (&cell.site, &cell.site.names);
+        let _turn = self.changing.lock().await;
+        let mut is_changed = false;
+        for path in [&site.timer, &site.service] {
+            let found = site.look(path).map_err(|error| disk("looking at", path, &error))?;
+            if matches!(found, owned::InPlace::Ours(_)) {
+                if path == &site.timer {
+                    self.bus.clean(&names.timer).await?;
+                }
+                self.bus.disable(&[if path == &site.timer { &names.timer } else { &names.service }]).await?;
+                owned::remove(path).map_err(|error| disk("removing", path, &error))?;
+                is_changed = true;
+            }
+        }
+        site.forget().map_err(|error| disk("removing", &site.folder, &error))?;
+        if is_changed || cell.look().await?.service.needs_reload {
+            self.bus.reload().await?;
+        }
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        Ok(())
+    }
+}
+
+impl From<BusError> for ProfileError {
+    fn from(error: BusError) -> Self {
+        waiting(Code::Io, error.to_string())
+    }
+}
+
+fn waiting(code: Code, message: String) -> ProfileError {
+    ProfileError::Waiting { code, message }
+}
+
+/// What the disk refused.
+fn disk(doing: &str, path: &Path, error: &io::Error) -> ProfileError {
+    let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    waiting(if is_full { Code::DiskFull } else { Code::Io }, format!("{doing} {}: {error}", path.display()))
+}
+
+impl Profile for Systemd {
+    fn name(&self) -> &'static str {
+        "systemd"
+    }
+
+    fn placement(&self, cell: &CellName) -> Placement {
+        let folder = self.settings.folder.join(cell.as_str());
+        Placement { folder, link: LINK.to_owned(), releases: vec![RELEASES.to_owned()], is_own: true }
+    }
+
+    /// Nothing needs to be brought up: systemd has done that. But it is watched from now on.
+    fn resume<'a>(&'a self, cell: &'a CellName) -> Work<'a, ()> {
+        Box::pin(async {
+            let cell = self.cell(cell);
+            cell.begin();
+            // A failure is for `state` to tell.
+            let _ = cell.look().await;
+        })
+    }
+
+    fn activate<'a>(&'a self, start: Start<'a>) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(self.bring_up(start))
+    }
+
+    fn check<'a>(&'a self, start: Start<'a>) -> Work<'a, Gate> {
+        Box::pin(async move {
+            let cell = self.cell(start.cell);
+            cell.begin();
+            match cell.known() {
+                Seen::Nothing => Gate::Pending("systemd has not answered yet".to_owned()),
+                Seen::Trouble(why) => Gate::Pending(why),
+                Seen::Look(look) => {
+                    let min_healthy = Duration::from_millis(start.manifest.health.min_healthy_ms);
+                    look::gate(&look, &start.activation.to_string(), min_healthy, self.clock.now())
+                }
+            }
+        })
+    }
+
+    fn stop<'a>(&'a self, cell: &'a CellName) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(self.take_down(cell))
+    }
+
+    fn remove<'a>(&'a self, cell: &'a CellName) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(self.clear(cell))
+    }
+
+    fn state<'a>(&'a self, cell: &'a CellName) -> Work<'a, Observed> {
+        Box::pin(async {
+            let cell = self.cell(cell);
+            cell.begin();
+            match cell.known() {
+                Seen::Nothing => RunningState::Unknown.into(),
+                Seen::Look(look) => look.observed(),
+                Seen::Trouble(message) => {
+                    let conditions = vec![Condition { code: Code::Io, message }];
+                    Observed { conditions, ..RunningState::Unknown.into() }
+                }
+            }
+        })
+    }
+
+    fn changed<'a>(&'a self, cell: &'a CellName) -> Work<'a, ()> {
+        let cell = self.cell(cell);
+        Box::pin(async move { cell.changed().await })
+    }
+
+    fn cells(&self) -> io::Result<Vec<CellName>> {
+        let mut cells = cells_in(&self.settings.folder, RELEASES)?;
+        for cell in self.marked()? {
+            if !cells.contains(&cell) {
+                cells.push(cell);
+            }
+        }
+        Ok(cells)
+    }
+
+    fn mark(&self, cell: &CellName) -> io::Result<Option<Mark>> {
+        let site = &self.cell(cell).site;
+        for path in [&site.service, &site.timer] {
+            if let owned::InPlace::Ours(ours) = site.look(path)? {
+                let (version, activation) = (ours.marker.version.parse().ok(), ours.marker.activation.parse().ok());
+                return Ok(Some(Mark { version, activation }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Systemd {
+    /// The cells that have a unit with our marker.
+    fn marked(&self) -> io::Result<Vec<CellName>> {
+        let entries = match std::fs::read_dir(&self.settings.service_folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut cells = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name().into_string().unwrap_or_default();
+            let cell = name.strip_prefix(UNITS).and_then(|name| name.strip_suffix(".service"));
+            let Some(cell) = cell.and_then(|cell| CellName::new(cell).ok()) else { continue };
+            let site = Site::new(&cell, &self.settings.folder, &self.settings.service_folder);
+            if matches!(site.look(&site.service), Ok(owned::InPlace::Ours(_))) {
+                cells.push(cell);
+            }
+        }
+        Ok(cells)
+    }
+}
