@@ -461,3 +461,42 @@ async fn every_setting_is_one_of_the_unit() {
         .out;
     assert_eq!(left, "");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordinary_user_has_cells_under_a_manager_of_its_own() {
+    let Some(node) = AgentHost::boot().await else { return };
+    let shell = async |line: &str| node.host.run(&["sh", "-euc", line]).await.exits(0).out;
+    shell(&format!(
+        "useradd --create-home --uid 1234 bob; loginctl enable-linger bob; mkdir -p {HOME}; chown bob {HOME}"
+    ))
+    .await;
+    wait_for(async || node.host.run(&["test", "-S", "/run/user/1234/bus"]).await.code == 0, "the user's bus").await;
+    let spec = "command: [/bin/sh, -c, 'exec sleep 1000'], stop: {timeout: 2s}";
+    recipe(&node, spec).await;
+    let unit = "User=bob\nEnvironment=XDG_RUNTIME_DIR=/run/user/1234 HOME=/home/bob\nReadWritePaths=/home/bob\n";
+    node.start_agent(unit, "systemd: {scope: user}\n").await;
+    publish(&node, "r1").await;
+    let ours = "runuser -u bob -- env XDG_RUNTIME_DIR=/run/user/1234 systemctl --user";
+    let shown = shell(&format!("{ours} show fleetman-web -p ActiveState -p UnitFileState -p FragmentPath")).await;
+    assert_eq!(
+        shown.lines().collect::<std::collections::BTreeSet<_>>(),
+        [
+            "ActiveState=active",
+            "FragmentPath=/home/bob/.config/systemd/user/fleetman-web.service",
+            "UnitFileState=enabled"
+        ]
+        .into()
+    );
+
+    // What only the system's manager has is refused, and what runs goes on.
+    recipe(&node, &format!("{spec}, hardening: {{dynamic_user: true}}")).await;
+    ask(&node, "r2", &[]).await;
+    wait_for(async || report(&node).await["phase"] == "rolled_back", "it to be refused").await;
+    let said = report(&node).await;
+    assert!(
+        said["last_error"]["message"].to_string().contains("hardening.dynamic_user needs the system's manager"),
+        "{said}"
+    );
+    node.place.fleetman(&["remove", "n1/web", "-y", "--wait"]).await.exits(0);
+    assert_eq!(shell("find /home/bob /run/user/1234 -name '*fleetman-web*' 2>/dev/null || true").await, "");
+}
