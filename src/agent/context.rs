@@ -1,10 +1,13 @@
 //! What all cells of an agent share.
 
+use std::sync::Arc;
+
 use tokio::sync::{Notify, Semaphore};
 
 use super::belief::Identity;
 use super::decide::{Now, Patience};
 use super::home::Home;
+use super::onlooker::Onlooker;
 use super::place::Owner;
 use super::profile::Profiles;
 use super::steps::Steps;
@@ -18,6 +21,7 @@ pub(super) struct Context {
     pub(super) identity: Identity,
     pub(super) store: Store,
     pub(super) clock: SharedClock,
+    pub(super) onlooker: Arc<dyn Onlooker>,
     pub(super) steps: Steps,
     pub(super) profiles: Profiles,
     pub(super) home: Home,

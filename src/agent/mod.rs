@@ -42,6 +42,7 @@ mod host;
 mod narrate;
 mod node;
 mod observe;
+mod onlooker;
 mod orphans;
 mod outbox;
 mod perform;
@@ -63,6 +64,7 @@ mod users;
 pub use disk::DiskError;
 pub use error::AgentError;
 pub use node::{Agent, Status, read_status};
+pub use onlooker::{Onlooker, Rest};
 pub use profile::{
     Activation, Gate, Mark, NotAnActivation, Observed, Placement, Profile, ProfileError, Profiles, Start, Work,
 };

@@ -17,6 +17,7 @@ use super::disk::{apart, read_whole};
 use super::error::AgentError;
 use super::heartbeat::Heart;
 use super::home::{self, Home, Resident, STATUS};
+use super::onlooker::Rest;
 use super::outbox::Sent;
 use super::profile::Profiles;
 use super::settings::AgentSettings;
@@ -25,7 +26,7 @@ use super::trouble::{Cure, Trouble, plain};
 use crate::clock::SharedClock;
 use crate::entropy;
 use crate::model::document::{self, Document as _};
-use crate::model::heartbeat::{CellReport, Condition, Fault, Heartbeat};
+use crate::model::heartbeat::{CellReport, Condition, Fault, Heartbeat, Phase};
 use crate::model::{CellName, Code};
 use crate::store::{ETag, in_full};
 
@@ -105,7 +106,7 @@ impl Agent {
     /// # Errors
     /// [`AgentError::AlreadyRunning`], [`AgentError::StateInvalid`] or [`AgentError::Disk`].
     pub async fn open(settings: AgentSettings, clock: SharedClock) -> Result<Self, AgentError> {
-        let AgentSettings { node, fleet, trust, store, state_folder, profiles, labels, steps, .. } = settings;
+        let AgentSettings { node, fleet, trust, store, state_folder, profiles, labels, onlooker, steps, .. } = settings;
         let (wanted, asked) = (node.clone(), steps.clone());
         let (home, resident, last) = apart(move || {
             let home = Home::take(&state_folder, &asked)?;
@@ -124,6 +125,7 @@ impl Agent {
             identity: Identity { fleet, node, trust },
             store,
             clock,
+            onlooker,
             steps,
             profiles,
             home,
@@ -244,9 +246,11 @@ impl Agent {
                 let next = if sent { self.timing.heartbeat } else { backoff(self.timing.poll, beats_failed) };
                 beat_at = began + next.max(BETWEEN_BEATS);
             }
-            let next = poll_at.min(beat_at).saturating_sub(clock.monotonic());
+            let next_look = poll_at.saturating_sub(clock.monotonic());
+            context.onlooker.rest(&self.rest(next_look));
+            let next = next_look.min(beat_at.saturating_sub(clock.monotonic()));
             tokio::select! {
-                () = clock.sleep(next) => {}
+                () = clock.sleep(next.min(context.onlooker.patience())) => {}
                 () = context.changed.notified() => {
                     if beats_failed == 0 {
                         beat_at = beat_at.min(began + BETWEEN_BEATS);
@@ -254,6 +258,18 @@ impl Agent {
                 }
             }
             self.check_parts()?;
+            context.onlooker.step();
+        }
+    }
+
+    fn rest(&self, next_look: Duration) -> Rest {
+        let phases = self.cells.values().map(|handle| handle.report.borrow().phase);
+        let phases: Vec<Phase> = phases.filter(|phase| *phase != Phase::Removed).collect();
+        Rest {
+            cells: phases.len() + self.unusable.len(),
+            up_to_date: phases.iter().filter(|phase| matches!(phase, Phase::UpToDate | Phase::Stopped)).count(),
+            has_bucket: self.poll_error.is_none(),
+            next_look,
         }
     }
 

@@ -137,6 +137,7 @@ pub(super) async fn scan(context: &Arc<Context>, floors: &BTreeMap<CellName, Opt
             }
             Err(error) => reading.error = reading.error.take().or(Some(error)),
         }
+        context.onlooker.step();
     }
     drop(scans);
     reading

@@ -245,12 +245,14 @@ impl Agent {
             return (heartbeat, Err(AgentError::Report { message }));
         }
         let sent = self.heart.send(&self.context, &rendered).await;
+        self.context.onlooker.step();
         let mut trouble = sent.err();
         let names: Vec<CellName> = self.cells.keys().cloned().collect();
         for name in names {
             // One that is not let in is not let in for the next cell either.
             if trouble.is_none() {
                 trouble = self.sent.send(&self.context, &name).await.err();
+                self.context.onlooker.step();
             }
         }
         if let (None, Some(Refusal::Store(error))) = (&trouble, refused) {

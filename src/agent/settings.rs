@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::onlooker::{Nobody, Onlooker};
 use super::profile::Profiles;
 use super::steps::Steps;
 use crate::model::NodeName;
@@ -41,6 +43,8 @@ pub struct AgentSettings {
     pub parallel_downloads: usize,
     /// What must stay free on a file system when a release is written to it.
     pub reserve_bytes: u64,
+    /// Who is told how it gets on.
+    pub onlooker: Arc<dyn Onlooker>,
     /// Tests only: what is asked between any two effects on the disk.
     pub steps: Steps,
 }
@@ -70,6 +74,7 @@ impl AgentSettings {
             keep_versions: 3,
             parallel_downloads: 8,
             reserve_bytes: 64 << 20,
+            onlooker: Arc::new(Nobody),
             steps: Steps::default(),
         }
     }
