@@ -11,29 +11,36 @@ pub(super) fn narrate(name: &CellName, cell: &Cell, seen: &Seen, now: Now) {
         let target = cell.attempt(*key).and_then(|attempt| attempt.wish.action.target());
         target.map(|target| target.version.to_string()).unwrap_or_default()
     };
-    let told = |key: &AttemptKey, what: &str| {
-        tracing::info!(cell = %name, version = %version(key), generation = %key.at, "{what}");
+    let told = |key: &AttemptKey, event: &str, what: &str| {
+        tracing::info!(event, cell = %name, version = %version(key), generation = %key.at, "{what}");
     };
     let warned = |key: &AttemptKey, Trouble { code, message, .. }: &Trouble| {
         let step = cell.attempt(*key).map(|attempt| step_name(&attempt.step)).unwrap_or_default();
-        tracing::warn!(cell = %name, version = %version(key), generation = %key.at, %code, step, "{message}");
+        tracing::warn!(event = "version_failed", cell = %name, version = %version(key), generation = %key.at, %code, step, "{message}");
     };
     match seen {
-        Seen::Staged { key, .. } => told(key, "the release is on the node, whole and verified"),
-        Seen::Switched { key } => told(key, "the link points at the release"),
-        Seen::Activated { key } => told(key, "the version is up"),
-        Seen::Passed { key } => told(key, "the version is good"),
-        Seen::NotStarted { key } => told(key, "something else runs; the version is brought up once more"),
+        Seen::Staged { key, .. } => told(key, "version_staged", "the release is on the node, whole and verified"),
+        Seen::Switched { key } => told(key, "version_switched", "the link points at the release"),
+        Seen::Activated { key } => told(key, "version_up", "the version is up"),
+        Seen::Passed { key } => told(key, "version_good", "the version is good"),
+        Seen::NotStarted { key } => {
+            told(key, "version_not_started", "something else runs; the version is brought up once more")
+        }
         Seen::Pending { key, missing, deadline } => {
             if let Some(trouble) = cell.overdue(*key, missing, *deadline, now) {
                 warned(key, &trouble);
             }
         }
-        Seen::Restored { key, .. } => told(key, "the last known good release is back"),
-        Seen::Stopped { key } => told(key, "the cell is stopped"),
-        Seen::Removed { key } => told(key, "the cell is removed"),
+        Seen::Restored { key, .. } => told(key, "rolled_back", "the last known good release is back"),
+        Seen::Stopped { key } => told(key, "cell_stopped", "the cell is stopped"),
+        Seen::Removed { key } => told(key, "cell_removed", "the cell is removed"),
         Seen::StagingFailed { key, trouble } | Seen::StepFailed { key, trouble } => warned(key, trouble),
-        Seen::Refused { trouble, .. } => tracing::warn!(cell = %name, code = %trouble.code, "{}", trouble.message),
+        Seen::Refused { trouble, .. } => {
+            tracing::warn!(event = "trigger_refused", cell = %name, code = %trouble.code, "{}", trouble.message)
+        }
+        Seen::Held(Some(why)) => {
+            tracing::warn!(event = "deployments_held", cell = %name, "deployments are held: {why}")
+        }
         Seen::Started { up: Some(up), .. } if cell.state.floor.as_ref().is_none_or(|floor| floor.at < up.at()) => {
             tracing::warn!(cell = %name, code = %Code::FloorRebuilt, generation = %up.at(), "the host runs what the state knows nothing of; nothing older is accepted");
         }
@@ -41,7 +48,6 @@ pub(super) fn narrate(name: &CellName, cell: &Cell, seen: &Seen, now: Now) {
         Seen::OthersCleared(Err(Trouble { code, message, .. })) => {
             tracing::warn!(cell = %name, %code, "what other profiles have of the cell is still there: {message}");
         }
-        Seen::Held(Some(why)) => tracing::warn!(cell = %name, "deployments are held: {why}"),
         _ => {}
     }
 }

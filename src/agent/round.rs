@@ -308,7 +308,7 @@ impl Agent {
 
     fn store_fault(&self, error: &StoreError, known: Option<&Fault>) -> Fault {
         let trouble = Trouble::passing(store_code(error), error);
-        tracing::warn!(code = %trouble.code, "the bucket cannot be read: {}", trouble.message);
+        tracing::warn!(event = "bucket_unreadable", code = %trouble.code, "the bucket cannot be read: {}", trouble.message);
         self.fault(&trouble, known)
     }
 

@@ -10,7 +10,9 @@ mod findings;
 #[cfg(feature = "controller")]
 mod input;
 mod interrupt;
+mod journal;
 mod log;
+mod notify;
 mod output;
 mod program;
 mod text;

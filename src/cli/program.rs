@@ -35,9 +35,9 @@ impl Talk {
         Output::new(self.output)
     }
 
-    /// Begins to log, from the level `usual` on unless more is asked for.
-    pub(super) fn log(&self, usual: &str) {
-        log::init(self.log_format, usual, self.verbose);
+    /// Begins to log for `program`, from the level `usual` on unless more is asked for.
+    pub(super) fn log(&self, program: &'static str, usual: &str) {
+        log::init(program, self.log_format, usual, self.verbose);
     }
 }
 

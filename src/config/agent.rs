@@ -11,15 +11,14 @@ use super::access::{Signing, TrustedKey, with_access};
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::user;
-use crate::agent::{Agent, AgentError, AgentSettings, Profiles, Reset, ResetSettings};
+use crate::agent::{AgentError, AgentSettings, Profiles, Reset, ResetSettings};
 use crate::clock::SharedClock;
 use crate::model::NodeName;
 use crate::model::sign::{PinnedKey, Trust};
 use crate::profiles::{
     DeploySettings, ProcessSettings, ProfileSettings, Program, Scope, SupervisorSettings, SystemdSettings,
 };
-use crate::store::Store;
-use crate::store::StoreSettings;
+use crate::store::{Store, StoreError, StoreSettings};
 use crate::yaml::{self, Field, HumanDuration};
 
 /// What `fleetagent` works with.
@@ -113,22 +112,21 @@ pub(super) struct WrittenSystemd {
 }
 
 impl AgentConfig {
-    /// The agent that this config describes, with its state folder taken. `program` is what it is.
+    /// What the agent that this config describes is to be. `program` is what it is.
     ///
     /// # Errors
-    /// See [`Agent::open`](crate::agent::Agent::open).
-    pub async fn open(self, program: &Program, clock: SharedClock) -> Result<Agent, AgentError> {
+    /// The settings of its bucket cannot be used.
+    pub async fn settings(self, program: &Program, clock: SharedClock) -> Result<AgentSettings, StoreError> {
         let store = Store::connect(self.store, clock.clone()).await?;
         let profiles = self.profiles.profiles(program, &clock);
-        let settings = AgentSettings {
+        Ok(AgentSettings {
             labels: self.labels,
             poll_interval: self.poll_interval,
             heartbeat_interval: self.heartbeat_interval,
             full_scan_interval: self.full_scan_interval,
             keep_versions: self.keep_versions,
             ..AgentSettings::new(self.node, self.fleet, self.trust, store, self.state_folder, profiles)
-        };
-        Agent::open(settings, clock).await
+        })
     }
 
     /// What takes this node's cells off the host, with the state folder taken. `program` is what the agent is.

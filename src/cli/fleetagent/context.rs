@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::agent::{Agent, AgentError};
+use crate::agent::{AgentError, AgentSettings};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
@@ -47,9 +47,9 @@ impl Context {
         Ok(profiles.iter().map(|profile| profile.name()).collect())
     }
 
-    /// The agent, with its state folder taken. Its cells begin with this limit of open files.
-    pub(super) async fn agent(&self, open_files: Option<u64>) -> Result<Agent, Failure> {
-        Ok(self.config()?.open(&Program { open_files, ..this_program()? }, self.clock.clone()).await?)
+    /// What the agent is to be. Its cells begin with this limit of open files.
+    pub(super) async fn settings(&self, open_files: Option<u64>) -> Result<AgentSettings, Failure> {
+        Ok(self.config()?.settings(&Program { open_files, ..this_program()? }, self.clock.clone()).await?)
     }
 }
 

@@ -119,7 +119,9 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Act by hand", &["start", "stop", "restart", "reload", "reset"]),
 ];
 
-fn command() -> clap::Command {
+/// The command line as clap knows it, with the help that groups verbs.
+#[must_use]
+pub fn command() -> clap::Command {
     program::grouped(Cli::command(), GROUPS)
 }
 
@@ -142,7 +144,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(exit) => return exit,
     };
     let output = cli.global.talk.output();
-    cli.global.talk.log("info");
+    cli.global.talk.log("fleetagent", "info");
     let context = Context::new(cli.global.config, output);
     match cli.verb {
         // Service managers give its exit codes a meaning of their own.

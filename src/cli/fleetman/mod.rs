@@ -124,7 +124,8 @@ const GROUPS: &[(&str, &[&str])] = &[
 ];
 
 /// The command line as clap knows it, with the help that groups verbs.
-fn command() -> clap::Command {
+#[must_use]
+pub fn command() -> clap::Command {
     program::grouped(Cli::command(), GROUPS)
 }
 
@@ -142,7 +143,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(exit) => return exit,
     };
     let output = cli.global.talk.output();
-    cli.global.talk.log("warn");
+    cli.global.talk.log("fleetman", "warn");
     program::run(output, async {
         let context = Context::new(cli.global, output);
         match cli.verb {

@@ -1,15 +1,20 @@
 //! `fleetman serve`
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::Args;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::interrupt;
+use crate::cli::notify::Manager;
+use crate::clock::Clock;
 use crate::web;
 
 /// Serve the read API over HTTP, until Ctrl-C or SIGTERM.
@@ -45,9 +50,51 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Result<Exit, Fail
         _ => Failure::local(format!("listening on {address}"), &error),
     })?;
     let local = listener.local_addr().unwrap_or(address);
-    context.output.say(&format!("Serving {} on http://{local}", controller.store().describe()));
-    web::serve(controller, context.clock.clone(), listener, args.insecure_http, ended)
-        .await
-        .map_err(|error| Failure::local(format!("serving on {local}"), &error))?;
+    let serving = format!("Serving {} on http://{local}", controller.store().describe());
+    context.output.say(&serving);
+    let manager = Manager::of_this_process(context.clock.clone());
+    manager.ready(&serving);
+    let asked_to_end = ended.clone();
+    let served = web::serve(controller, context.clock.clone(), listener, args.insecure_http, ended);
+    tokio::pin!(served);
+    let served = tokio::select! {
+        served = &mut served => served,
+        () = asked_to_end.cancelled() => {
+            manager.stopping();
+            served.await
+        }
+        never = watch(&manager, local, &*context.clock) => match never {},
+    };
+    served.map_err(|error| Failure::local(format!("serving on {local}"), &error))?;
     Ok(Exit::Ok)
+}
+
+/// Tells the service manager that the server gets on, as long as it answers.
+async fn watch(manager: &Manager, local: SocketAddr, clock: &dyn Clock) -> Infallible {
+    let Some(every) = manager.patience() else { return pending().await };
+    loop {
+        let answers = tokio::select! {
+            answers = answers(local) => answers.unwrap_or(false),
+            () = clock.sleep(every) => false,
+        };
+        if answers {
+            manager.alive();
+        }
+        clock.sleep(every / 2).await;
+    }
+}
+
+/// Whether the server at `local`, which is this one, takes a connection and answers that all is well.
+async fn answers(local: SocketAddr) -> io::Result<bool> {
+    let ip = match local.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let mut connection = TcpStream::connect((ip, local.port())).await?;
+    connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+    const GOOD: &[u8] = b"HTTP/1.1 200 ";
+    let mut begin = [0; GOOD.len()];
+    connection.read_exact(&mut begin).await?;
+    Ok(begin == GOOD)
 }

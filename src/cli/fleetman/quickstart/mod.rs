@@ -22,6 +22,7 @@ use self::home::{BUCKET, CELLS, Home, MANIFEST, Ports};
 use self::site::Listening;
 pub(super) use self::site::{ServeFolderArgs, serve as serve_folder};
 use super::context::Context;
+use crate::agent::Agent;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::interrupt;
@@ -127,7 +128,8 @@ impl Running {
         let mut agents = Vec::new();
         for cell in Home::cells() {
             let config = AgentConfig::parse(&ConfigFile::read(&home.agent_config(&cell.node))?)?;
-            agents.push(config.open(&program, context.clock.clone()).await?);
+            let settings = config.settings(&program, context.clock.clone()).await?;
+            agents.push(Agent::open(settings, context.clock.clone()).await?);
         }
         // Only now that nothing fails any more, because what they start has to be ended in order.
         for agent in agents {
