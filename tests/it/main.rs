@@ -41,6 +41,8 @@ mod node_logs;
 mod node_reset;
 mod node_rm;
 mod node_user;
+mod package_host;
+mod package_service;
 mod process_host;
 mod process_profile;
 mod process_supervisor;

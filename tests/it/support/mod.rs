@@ -9,6 +9,7 @@ pub(crate) mod fleet;
 pub(crate) mod garage;
 pub(crate) mod host;
 pub(crate) mod node;
+pub(crate) mod package_host;
 pub(crate) mod policy;
 pub(crate) mod proxy;
 pub(crate) mod running;

@@ -1,0 +1,91 @@
+//! What the installed services tell systemd and its journal.
+
+use serde_json::Value;
+
+use crate::support::cli::page;
+use crate::support::package_host::PackageHost;
+
+/// A watchdog for people who have no time.
+async fn hurry(node: &PackageHost, unit: &str) {
+    node.host
+        .write(&format!("/etc/systemd/system/{unit}.service.d/hurry.conf"), "[Service]\nWatchdogSec=3\nRestartSec=0\n");
+}
+
+/// Stops the process of a unit without ending it, and waits for systemd to notice.
+async fn hang(node: &PackageHost, unit: &str) {
+    let hung = node.property(unit, "MainPID").await;
+    node.host.run(&["sh", "-c", "kill -STOP \"$0\"", &hung]).await.exits(0);
+    node.wait_property(unit, "MainPID", |pid| pid != hung && pid != "0").await;
+    node.wait_property(unit, "ActiveState", |state| state == "active").await;
+    assert!(!node.is_alive(&hung).await);
+    let logged = node.host.journal(unit).await;
+    assert!(logged.contains("Watchdog timeout"), "{logged}");
+}
+
+/// The entries of the journal that these fields are in.
+async fn entries(node: &PackageHost, fields: &[&str]) -> Vec<Value> {
+    let command = [&["journalctl", "--no-pager", "--output=json"], fields].concat();
+    let lines = node.host.run(&command).await.out;
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_says_how_it_gets_on_and_is_started_again_when_it_hangs() {
+    let Some(node) = PackageHost::boot().await else { return };
+    hurry(&node, "fleetagent").await;
+    node.configure_agent().await;
+    node.install("fleetagent", 1).await.exits(0);
+    node.wait_property("fleetagent", "StatusText", |text| text == "no cells; next look in 1 s").await;
+    node.publish("r1", "exec sleep 1000\n").await;
+    node.wait_property("fleetagent", "StatusText", |text| text == "1 of 1 cell up to date; next look in 1 s").await;
+    let (cell, agent) = (node.service_pid().await, node.property("fleetagent", "MainPID").await);
+
+    // A look at the bucket each minute is enough for the agent, not for the watchdog.
+    let fed_at = node.property("fleetagent", "WatchdogTimestampMonotonic").await;
+    node.wait_property("fleetagent", "WatchdogTimestampMonotonic", |at| at != fed_at).await;
+    hang(&node, "fleetagent").await;
+    assert_eq!(node.service_pid().await, cell);
+
+    let good = entries(&node, &["FLEET_CELL=web", "FLEET_EVENT=version_good"]).await;
+    let [good] = &good[..] else { panic!("{good:?}") };
+    for (field, value) in [
+        ("FLEET_VERSION", "r1"),
+        ("FLEET_GENERATION", "1-1"),
+        ("SYSLOG_IDENTIFIER", "fleetagent"),
+        ("PRIORITY", "6"),
+        ("_PID", &agent),
+        ("_SYSTEMD_UNIT", "fleetagent.service"),
+        ("_TRANSPORT", "journal"),
+    ] {
+        assert_eq!(good[field], value, "{field} of {good}");
+    }
+    assert!(good["MESSAGE"].as_str().unwrap().starts_with("the version is good cell=web version=r1 "), "{good}");
+    let same = entries(&node, &[&format!("MESSAGE_ID={}", good["MESSAGE_ID"].as_str().unwrap())]).await;
+    assert_eq!(same.len(), 1);
+    assert_eq!(entries(&node, &["FLEET_EVENT=agent_started", "_SYSTEMD_UNIT=fleetagent.service"]).await.len(), 2);
+
+    node.place.fleetman(&["stop", "n1/web", "-y", "--wait"]).await.exits(0);
+    assert_eq!(entries(&node, &["FLEET_CELL=web", "FLEET_EVENT=cell_stopped"]).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_serves_as_its_own_user_and_is_started_again_when_it_hangs() {
+    let Some(node) = PackageHost::boot().await else { return };
+    hurry(&node, "fleetman").await;
+    let config = std::fs::read_to_string(node.place.path().join("controller_config.yaml")).unwrap();
+    let key = std::fs::read_to_string(node.place.path().join("signing.key")).unwrap();
+    node.host.write("/etc/fleetman/controller_config.yaml", &format!("{config}listen: 127.0.0.1:0\n"));
+    node.host.write("/etc/fleetman/signing.key", &key);
+    node.install("fleetman", 1).await.exits(0);
+    assert_eq!(node.property("fleetman", "ActiveState").await, "active", "{}", node.host.journal("fleetman").await);
+    let mode = ["stat", "--format=%a %U %G", "/etc/fleetman/controller_config.yaml"];
+    assert_eq!(node.host.run(&mode).await.exits(0).out, "640 root fleetman\n");
+    let pid = node.property("fleetman", "MainPID").await;
+    assert_eq!(node.host.run(&["stat", "--format=%U", &format!("/proc/{pid}")]).await.exits(0).out, "fleetman\n");
+
+    hang(&node, "fleetman").await;
+    let status = node.property("fleetman", "StatusText").await;
+    let (_, url) = status.split_once(" on ").unwrap();
+    let (head, _) = page(&format!("{url}/healthz")).await.unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+}
