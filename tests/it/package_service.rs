@@ -50,7 +50,7 @@ async fn an_agent_says_how_it_gets_on_and_is_started_again_when_it_hangs() {
     let [good] = &good[..] else { panic!("{good:?}") };
     for (field, value) in [
         ("FLEET_VERSION", "r1"),
-        ("FLEET_GENERATION", "1-1"),
+        ("FLEET_GENERATION", "1"),
         ("SYSLOG_IDENTIFIER", "fleetagent"),
         ("PRIORITY", "6"),
         ("_PID", &agent),
