@@ -33,8 +33,9 @@ async fn entries(node: &PackageHost, fields: &[&str]) -> Vec<Value> {
 async fn an_agent_says_how_it_gets_on_and_is_started_again_when_it_hangs() {
     let Some(node) = PackageHost::boot().await else { return };
     hurry(&node, "fleetagent").await;
-    node.configure_agent().await;
     node.install("fleetagent", 1).await.exits(0);
+    node.configure_agent().await;
+    node.host.run(&["systemctl", "start", "fleetagent"]).await.exits(0);
     node.wait_property("fleetagent", "StatusText", |text| text == "no cells; next look in 1 s").await;
     node.publish("r1", "exec sleep 1000\n").await;
     node.wait_property("fleetagent", "StatusText", |text| text == "1 of 1 cell up to date; next look in 1 s").await;
@@ -73,12 +74,16 @@ async fn a_controller_serves_as_its_own_user_and_is_started_again_when_it_hangs(
     let Some(node) = PackageHost::boot().await else { return };
     hurry(&node, "fleetman").await;
     let config = std::fs::read_to_string(node.place.path().join("controller_config.yaml")).unwrap();
-    let key = std::fs::read_to_string(node.place.path().join("signing.key")).unwrap();
-    node.host.write("/etc/fleetman/controller_config.yaml", &format!("{config}listen: 127.0.0.1:0\n"));
-    node.host.write("/etc/fleetman/signing.key", &key);
+    let of_agent = std::fs::read_to_string(node.place.agent_config("n1").await).unwrap();
+    let key = of_agent.lines().find(|line| line.contains("ed25519:")).unwrap().trim();
+    // Who only looks has no use for the key that publishes.
+    let config = config.replace("signing_key_file: signing.key", &format!("trusted_keys: [{{{}}}]", &key[2..]));
+    let path = "/etc/fleetman/controller_config.yaml";
+    node.host.write(path, &format!("{config}listen: 127.0.0.1:0\n"));
+    node.host.run(&["chmod", "600", path]).await.exits(0);
     node.install("fleetman", 1).await.exits(0);
     assert_eq!(node.property("fleetman", "ActiveState").await, "active", "{}", node.host.journal("fleetman").await);
-    let mode = ["stat", "--format=%a %U %G", "/etc/fleetman/controller_config.yaml"];
+    let mode = ["stat", "--format=%a %U %G", path];
     assert_eq!(node.host.run(&mode).await.exits(0).out, "640 root fleetman\n");
     let pid = node.property("fleetman", "MainPID").await;
     assert_eq!(node.host.run(&["stat", "--format=%U", &format!("/proc/{pid}")]).await.exits(0).out, "fleetman\n");
