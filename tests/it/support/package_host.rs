@@ -58,6 +58,16 @@ impl PackageHost {
         self.host.write(CONFIG, &format!("{}process: {{}}\n", begin.replace("state_folder: n1-state\n", "")));
     }
 
+    /// Replaces these parts of the agent's config.
+    pub(crate) fn reconfigure_agent(&self, changes: &[(&str, &str)]) {
+        let mut config = self.host.read(CONFIG).unwrap();
+        for (part, instead) in changes {
+            assert!(config.contains(part), "{part}: {config}");
+            config = config.replace(part, instead);
+        }
+        self.host.write(CONFIG, &config);
+    }
+
     /// Deploys what `serve` says to the process cell `n1/web`.
     pub(crate) async fn publish(&self, release: &str, serve: &str) {
         self.place.write("site.yaml", CELL);
