@@ -60,6 +60,7 @@ impl Manager {
     }
 
     /// What the service is at, for people.
+    #[cfg(feature = "agent")]
     pub(super) fn status(&self, status: &str) {
         if let Some(line) = self.new_status(status) {
             self.tell(&line);
