@@ -101,3 +101,32 @@ async fn a_controller_serves_as_its_own_user_and_is_started_again_when_it_hangs(
     let (head, _) = page(&format!("{url}/healthz")).await.unwrap();
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordinary_user_has_an_agent_whose_cell_outlives_it() {
+    let Some(node) = PackageHost::boot().await else { return };
+    node.install("fleetagent", 1).await.exits(0);
+    node.host.run(&["useradd", "--create-home", "--uid", "2000", "op"]).await.exits(0);
+    node.host
+        .write("/home/op/.config/fleetman/agent_config.yaml", &node.agent_config("state_folder: /home/op/fleet").await);
+    node.host.run(&["chown", "--recursive", "op:op", "/home/op"]).await.exits(0);
+    node.host.run(&["loginctl", "enable-linger", "op"]).await.exits(0);
+    node.wait_property("user@2000", "ActiveState", |state| state == "active").await;
+    let user = ["runuser", "--user", "op", "--", "env", "XDG_RUNTIME_DIR=/run/user/2000"];
+    let systemctl = async |words: &[&str]| {
+        let command = [&user[..], &["systemctl", "--user"], words].concat();
+        node.host.run(&command).await.exits(0).out
+    };
+    systemctl(&["enable", "--now", "fleetagent"]).await;
+    node.publish("r1", "echo $$ >/home/op/pid; exec sleep 1000\n").await;
+    let cell = node.host.read("/home/op/pid").unwrap();
+    assert_eq!(node.host.run(&["stat", "--format=%U", &format!("/proc/{}", cell.trim())]).await.exits(0).out, "op\n");
+
+    let restart = [&user[..], &["systemctl", "--user", "restart", "fleetagent"]].concat();
+    node.heartbeat_after(&restart).await;
+    let well = "StatusText=1 of 1 cell up to date; next look in 1 s\n";
+    let is_well = async || systemctl(&["show", "--property=StatusText", "fleetagent"]).await == well;
+    wait_for(is_well, "the agent to say that all is well").await;
+    assert!(node.is_alive(cell.trim()).await);
+    assert_eq!(node.host.read("/home/op/pid").unwrap(), cell, "it was not started again");
+}

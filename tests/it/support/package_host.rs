@@ -53,9 +53,14 @@ impl PackageHost {
 
     /// Gives the node a config with the `process` profile, and everything else as usual.
     pub(crate) async fn configure_agent(&self) {
+        self.host.write(CONFIG, &self.agent_config("").await);
+    }
+
+    /// Such a config, with another line in it.
+    pub(crate) async fn agent_config(&self, line: &str) -> String {
         let config = std::fs::read_to_string(self.place.agent_config("n1").await).unwrap();
         let (begin, _) = config.split_once("deploy:").unwrap();
-        self.host.write(CONFIG, &format!("{}process: {{}}\n", begin.replace("state_folder: n1-state\n", "")));
+        format!("{}process: {{}}\n{line}\n", begin.replace("state_folder: n1-state\n", ""))
     }
 
     /// Replaces these parts of the agent's config.
