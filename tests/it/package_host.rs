@@ -102,6 +102,8 @@ async fn an_installed_agent_comes_and_goes_and_its_cell_stays() {
     assert_eq!(node.property("fleetagent", "ActiveState").await, "active");
     assert_ne!(node.property("fleetagent", "MainPID").await, agent);
     assert_eq!(node.service_pid().await, cell, "an upgrade");
+    let supervisors = node.host.run(&["sh", "-c", "readlink /proc/[0-9]*/exe | grep supervisor"]).await.exits(0).out;
+    assert!(supervisors.starts_with("/usr/bin/fleetsupervisor"), "{supervisors}");
 
     node.publish("r2", &service()).await;
     assert_unbound(&node, "r2").await;
