@@ -6,13 +6,18 @@ use crate::support::wait_for;
 /// Looks whether the service is bound by what binds the agent, tells, and goes on.
 const SERVICE: &str = r#"
 for folder in /srv /tmp; do echo "$FLEETMAN_VERSION" >"$folder/written"; done
-perl -e '$! = 0; my $at = syscall(MMAP, 0, 4096, 7, 34, -1, 0); print $at == -1 ? "$!" : "mapped"' >/srv/mapped
+perl -e 'MAP' >/srv/mapped
 exec sleep 1000
 "#;
 
+/// Maps memory that is writable and executable, in Perl, which every Debian has; says whether it may.
+fn map() -> String {
+    let mmap = if cfg!(target_arch = "x86_64") { 9 } else { 222 };
+    format!("print syscall({mmap}, 0, 4096, 7, 34, -1, 0) == -1 ? $! : \"mapped\"")
+}
+
 fn service() -> String {
-    let mmap = if cfg!(target_arch = "x86_64") { "9" } else { "222" };
-    SERVICE.replace("MMAP", mmap)
+    SERVICE.replace("MAP", &map())
 }
 
 async fn assert_unbound(node: &PackageHost, version: &str) {
@@ -89,6 +94,9 @@ async fn an_installed_agent_comes_and_goes_and_its_cell_stays() {
     assert_eq!(node.host.run(&["stat", "--format=%a", CONFIG]).await.exits(0).out, "600\n", "it holds keys");
     assert_eq!(node.host.run(&["stat", "--format=%a", "/var/lib/fleetagent"]).await.exits(0).out, "711\n");
 
+    let bound = ["systemd-run", "--quiet", "--wait", "--pipe", "--property=MemoryDenyWriteExecute=yes", "perl", "-e"];
+    let map = map();
+    assert_eq!(node.host.run(&[&bound[..], &[&map]].concat()).await.exits(0).out, "Operation not permitted");
     node.publish("r1", &service()).await;
     assert_unbound(&node, "r1").await;
     let cell = node.service_pid().await;
