@@ -170,13 +170,13 @@ fn is_of(told: &Value, version: &str) -> bool {
 }
 
 /// What is on a host outside of the agent's own folder and of logs: files with owners, permissions and content, units,
-/// programs and processes.
+/// programs and processes. The folder of transient units is systemd's own, which keeps it once it had one.
 async fn picture(host: &Host) -> String {
     let look = r#"
         cd /
         find etc home opt root srv usr var run/systemd/system run/systemd/transient run/fleetman tmp -xdev \
             \( -path srv/fleetagent -o -path var/log -o -path 'var/tmp/systemd-private-*' -o -path 'tmp/systemd-private-*' \
-            -o -path var/lib/systemd/random-seed \) -prune -o -printf '%M %U %G %p %l\n' 2>/dev/null | sort
+            -o -path var/lib/systemd/random-seed \) -prune -o ! -path run/systemd/transient -printf '%M %U %G %p %l\n' 2>/dev/null | sort
         find etc srv opt run/fleetman -xdev -path srv/fleetagent -prune -o -type f -exec sha256sum {} + 2>/dev/null | sort
         systemctl list-unit-files --no-legend --plain
         systemctl list-units --all --no-legend --plain 'fleetman*'

@@ -130,7 +130,6 @@ async fn an_installed_agent_comes_and_goes_and_its_cell_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "`fleetagent reset` is not there yet"]
 async fn a_purge_forgets_nothing_before_every_cell_is_gone() {
     let Some(node) = PackageHost::boot().await else { return };
     node.configure_agent().await;

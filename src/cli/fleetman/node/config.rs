@@ -154,6 +154,9 @@ mod tests {
             let keys = Some(("id: 1", "s3cr3t \"\\"));
             let agent = parse(&Own { node: Some(&node), keys, profiles: &[Profile::Process] });
             assert!(agent.profiles.deploy.is_none() && agent.profiles.process.is_some());
+            let all = parse(&Own { node: Some(&node), keys: None, profiles: Profile::value_variants() }).profiles;
+            assert!(all.deploy.is_some() && all.process.is_some());
+            assert!(all.systemd.is_some() && all.supervisor.is_some());
             let Credentials::Static { access_key, secret_key, .. } = agent.store.credentials else { panic!("no keys") };
             assert_eq!((access_key.as_str(), secret_key.expose()), ("id: 1", "s3cr3t \"\\"));
         }
