@@ -137,6 +137,9 @@ async fn rounds(folder: PathBuf, service: String, rounds: usize, mut dice: Dice)
         }
         holder.see_to_it().await;
     }
+    // Orders that were being carried out when a supervisor was killed are carried out anew by the next, which ends what
+    // it finds. This waits for that.
+    shim::client(&folder, &service).await.apply(orders).await.unwrap();
     let last = calm(&folder, &service, &counting).await;
     assert!(killed > 0 && counting.lives().len() > 1);
     none_stays_a_zombie(&[last.supervisor]).await;
