@@ -74,9 +74,9 @@ async fn an_unknown_field_of_a_config_is_shown_at_its_place() {
     let error = place.fleetman(&["-o", "json", "bucket", "ls"]).await.exits(2).error();
     assert_eq!(error["code"], "config_invalid");
 
-    place.write("agent_config.yaml", "node: n1\nsystemd: {}\n");
+    place.write("agent_config.yaml", "node: n1\nsytemd: {}\n");
     let ran = place.fleetagent(&["config", "check"]).await.exits(2);
-    assert!(ran.err.contains("./agent_config.yaml:2:1 (systemd)"), "{}", ran.err);
+    assert!(ran.err.contains("./agent_config.yaml:2:1 (sytemd)"), "{}", ran.err);
     // A node that is set up wrongly must not look as if it were not set up.
     place.fleetagent(&[]).await.exits(2);
 }
