@@ -355,6 +355,29 @@ async fn what_is_not_ours_is_left_alone_and_what_is_in_the_way_is_waited_for() {
     assert_eq!(pid(&node).await, running);
     is_deployed(&node, "r7").await;
 
+    // A unit whose marker somebody has cut out is nobody's to stop, and nobody says that it was stopped.
+    let running = pid(&node).await;
+    let ours = node.host.read(FILE).unwrap();
+    node.host.write(FILE, ours.split("\n[X-Fleetman]").next().unwrap());
+    shell("systemctl daemon-reload").await;
+    node.place.fleetman(&["stop", "n1/web", "-y"]).await.exits(0);
+    waits_for(&node, "unit_not_owned", "it is left alone, and may run").await;
+    assert_eq!(pid(&node).await, running);
+    // A timer for our service is its owner's.
+    node.host.write(FILE, &ours);
+    node.host.write(
+        "/etc/systemd/system/fleetman-web.timer",
+        "[Timer]\nOnCalendar=2040-01-01\n[Install]\nWantedBy=timers.target\n",
+    );
+    shell("systemctl daemon-reload; systemctl enable --now fleetman-web.timer").await;
+    wait_for(async || report(&node).await["phase"] == "stopped", "the cell to be stopped").await;
+    assert_eq!(node.property(UNIT, "ActiveState").await, "inactive");
+    for (property, value) in [("ActiveState", "active"), ("UnitFileState", "enabled")] {
+        assert_eq!(node.property("fleetman-web.timer", property).await, value);
+    }
+    shell("systemctl disable --now fleetman-web.timer; rm /etc/systemd/system/fleetman-web.timer; systemctl daemon-reload").await;
+    publish(&node, "r8").await;
+
     // Removed, it leaves what is not ours.
     node.place.fleetman(&["remove", "n1/web", "-y", "--wait"]).await.exits(0);
     assert_eq!(node.host.read(FILE), None);

@@ -172,7 +172,7 @@ impl Supervisor {
     fn withdraw(&self, cell: &CellName, before: Option<&[u8]>) {
         let withdrawn = match before {
             Some(before) => replace(&self.places.0.conf_d_folder, &stanza::file_name(cell), before, MODE),
-            None => fs::remove_file(self.places.conf(cell)),
+            None => remove_for_good(&self.places.conf(cell)),
         };
         if let Err(error) = withdrawn {
             tracing::error!(%cell, %error, "supervisord's folder is not as it was before");
@@ -210,7 +210,7 @@ impl Supervisor {
         let patience = self.patience(cell);
         if let Found::Ours { .. } = found {
             // First of all, so that no supervisord that starts from now on brings it up again.
-            fs::remove_file(&path).map_err(|error| disk(&format!("removing {shown}"), &error))?;
+            remove_for_good(&path).map_err(|error| disk(&format!("removing {shown}"), &error))?;
         }
         let new = self.places.0.conf_d_folder.join(new_name(&stanza::file_name(cell)));
         match fs::remove_file(&new) {
@@ -339,4 +339,10 @@ impl SupervisorSettings {
         };
         SupervisorProbe { processes: processes.map(|all| all.len()).map_err(|error| in_full(&error)), includes, broken }
     }
+}
+
+/// Removes a file so that no crash of the host brings it back.
+fn remove_for_good(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
 }

@@ -212,8 +212,10 @@ impl Profile for Supervisor {
     }
 
     fn mark(&self, cell: &CellName) -> io::Result<Option<Mark>> {
-        let Found::Ours { version, activation, .. } = self.places.found(cell)? else { return Ok(None) };
-        Ok(Some(Mark { version: VersionName::new(version).ok(), activation: activation.parse().ok() }))
+        let Found::Ours { version, activation, is_edited } = self.places.found(cell)? else { return Ok(None) };
+        // What anybody may have written raises no floor.
+        let activation = activation.parse().ok().filter(|_| !is_edited);
+        Ok(Some(Mark { version: VersionName::new(version).ok(), activation }))
     }
 
     fn close(&self) -> Work<'_, ()> {

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use self::bus::{Bus, BusError, JobEnd};
 use self::look::{File, Look};
+use self::owned::InPlace;
 pub use self::secrets::{SecretsError, WRITE_ENV, write_env};
 use self::watch::{Cell, Seen, Site};
 use super::{Program, cells_in};
@@ -152,23 +153,37 @@ impl Systemd {
 
     async fn take_down(&self, name: &CellName) -> Result<(), ProfileError> {
         let cell = self.cell(name);
+        let (site, names) = (&cell.site, &cell.site.names);
+        let found = |path| site.look(path).map_err(|error| disk("reading", path, &error));
+        let service = found(&site.service)?;
         let look = cell.look().await?;
+        if let (InPlace::Foreign(what), Some(_)) = (&service, &look.begun) {
+            let message = format!("{what}, though it was put there for this cell; it is left alone, and may run");
+            return Err(waiting(Code::UnitNotOwned, message));
+        }
         if !self.may_touch(&look) {
             return Ok(());
         }
-        let names = &cell.site.names;
-        self.bus.disable(&[&names.service, &names.timer]).await?;
-        cell.site.forget().map_err(|error| disk("removing", &cell.site.folder, &error))?;
-        if look.timer.as_ref().is_some_and(look::Unit::is_up) {
+        let has_timer = match found(&site.timer)? {
+            InPlace::Ours(_) => true,
+            InPlace::Nothing => look.begun.as_ref().is_some_and(|begun| begun.is_scheduled),
+            InPlace::Foreign(_) => false,
+        };
+        let units: Vec<&str> =
+            [&names.service].into_iter().chain(has_timer.then_some(&names.timer)).map(|it| &**it).collect();
+        self.bus.disable(&units).await?;
+        if has_timer && look.timer.as_ref().is_some_and(look::Unit::is_up) {
             self.stop_unit(&names.timer, Duration::ZERO).await?;
         }
         // Asked once more: a timer may have started it until now.
         if cell.look().await?.service.is_up() {
             self.stop_unit(&names.service, look.service.stops_within).await?;
         }
-        for unit in [&names.service, &names.timer] {
+        for unit in units {
             self.bus.reset_failed(unit).await?;
         }
+        // Only now: where the unit's file is gone nothing else tells that it is ours to stop.
+        site.forget().map_err(|error| disk("removing", &site.folder, &error))?;
         // What the host starts with no longer asks for it only then.
         let _turn = self.changing.lock().await;
         self.bus.reload().await?;
@@ -196,7 +211,7 @@ impl Systemd {
         let mut is_changed = false;
         for path in [&site.timer, &site.service] {
             let found = site.look(path).map_err(|error| disk("looking at", path, &error))?;
-            if matches!(found, owned::InPlace::Ours(_)) {
+            if matches!(found, InPlace::Ours(_)) {
                 if path == &site.timer {
                     self.bus.clean(&names.timer).await?;
                 }
@@ -310,9 +325,10 @@ impl Profile for Systemd {
     fn mark(&self, cell: &CellName) -> io::Result<Option<Mark>> {
         let site = &self.cell(cell).site;
         for path in [&site.service, &site.timer] {
-            if let owned::InPlace::Ours(ours) = site.look(path)? {
-                let (version, activation) = (ours.marker.version.parse().ok(), ours.marker.activation.parse().ok());
-                return Ok(Some(Mark { version, activation }));
+            if let InPlace::Ours(ours) = site.look(path)? {
+                // What anybody may have written raises no floor.
+                let activation = ours.marker.activation.parse().ok().filter(|_| !ours.is_edited);
+                return Ok(Some(Mark { version: ours.marker.version.parse().ok(), activation }));
             }
         }
         Ok(None)
@@ -333,7 +349,7 @@ impl Systemd {
             let cell = name.strip_prefix(UNITS).and_then(|name| name.strip_suffix(".service"));
             let Some(cell) = cell.and_then(|cell| CellName::new(cell).ok()) else { continue };
             let site = Site::new(&cell, &self.settings.folder, &self.settings.service_folder);
-            if matches!(site.look(&site.service), Ok(owned::InPlace::Ours(_))) {
+            if matches!(site.look(&site.service), Ok(InPlace::Ours(_))) {
                 cells.push(cell);
             }
         }

@@ -10,6 +10,9 @@ use crate::model::{CellName, Sha256Digest};
 /// A longer file is none of ours.
 const MOST_BYTES: u64 = 4 << 20;
 
+/// The most that a unit may have before it is sealed: there is room for the longest marker.
+pub(super) const MOST_UNSEALED: usize = 4_000_000;
+
 /// systemd passes over sections whose name begins so.
 const SECTION: &str = "[X-Fleetman]";
 

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use super::escape::{LONGEST_LINE, Unwritable, argument, assignment, path_word, program, rest_of_line};
+use super::owned::MOST_UNSEALED;
 use super::secrets::{self, WRITE_ENV};
 use super::{Scope, UNITS};
 use crate::agent::Start;
@@ -99,6 +100,9 @@ pub(super) fn units(spec: &UnitSpec, start: &Start<'_>, scope: Scope, agent: &Pa
 }
 
 fn checked_text(lines: Lines) -> Result<Vec<u8>, Unwritable> {
+    if lines.0.len() > MOST_UNSEALED {
+        return Err(Unwritable::new("the unit", "would be longer than 4 MB, and then nobody's"));
+    }
     match lines.0.lines().find(|line| line.len() > LONGEST_LINE) {
         None => Ok(format!("{HEAD}{}", lines.0).into_bytes()),
         Some(line) => {
@@ -152,6 +156,10 @@ fn checked_name<'a>(field: &'static str, name: Option<&'a str>) -> Result<Option
 
 fn execute(spec: &UnitSpec, start: &Start<'_>, agent: &Path, lines: &mut Lines) -> Result<(), Unwritable> {
     let files = files_of(&spec.run.env);
+    if let Some(name) = spec.run.env.keys().find(|name| !files.is_empty() && steers_loader(name)) {
+        let problem = "would steer the program that reads from_file values as root; set it in a script of the release";
+        return Err(Unwritable::new(format!("env.{name}"), problem));
+    }
     let secrets = (!files.is_empty()).then(|| -> Result<_, Unwritable> {
         let agent = program(&agent.to_string_lossy()).map_err(|it| Unwritable::new("the path of fleetagent", it))?;
         let told = argument(&secrets::told(&files)).map_err(|it| Unwritable::new("env", it))?;
@@ -180,6 +188,12 @@ fn execute(spec: &UnitSpec, start: &Start<'_>, agent: &Path, lines: &mut Lines) 
     let working_dir = rest_of_line(&working_dir.to_string_lossy());
     lines.set("WorkingDirectory", working_dir.map_err(|problem| Unwritable::new("working_dir", problem))?);
     Ok(())
+}
+
+/// Whether a variable has any program load code or data from elsewhere, as `ld.so(8)` and the C library's own pages
+/// tell. systemd gives a unit's environment to its privileged commands too.
+fn steers_loader(name: &str) -> bool {
+    name.starts_with("LD_") || ["GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH", "NLSPATH"].contains(&name)
 }
 
 /// A program without a leading `/` is one of the version's files. It is named in its own release, not behind the

@@ -225,7 +225,8 @@ impl Watched {
             Ok(InPlace::Ours(ours)) => File::Whole(ours.marker.activation),
             Err(error) => File::Foreign(format!("{} cannot be read: {error}", site.service.display())),
         };
-        let has_timer = begun.as_ref().is_some_and(|begun| begun.is_scheduled) || site.timer.exists();
+        let is_scheduled = begun.as_ref().is_some_and(|begun| begun.is_scheduled);
+        let has_timer = is_scheduled || matches!(site.look(&site.timer), Ok(InPlace::Ours(_)));
         let mut service = Unit::of(self.bus.unit(&site.names.service).await?);
         {
             let mut last_exit = self.last_exit.lock().unwrap_or_else(PoisonError::into_inner);

@@ -159,6 +159,8 @@ fn a_user_cannot_have_what_only_the_systems_manager_does() {
 
 #[test]
 fn what_no_unit_can_hold_is_refused_by_its_name() {
+    let many: serde_json::Map<String, Value> =
+        (0..5).map(|at| (format!("A{at}"), "%".repeat(400_000).into())).collect();
     for (more, field) in [
         (json!({"command": ["/bin/a'b"]}), "command[0]"),
         (json!({"command": ["bin/a$b"]}), "command[0]"),
@@ -170,8 +172,13 @@ fn what_no_unit_can_hold_is_refused_by_its_name() {
         (json!({"schedule": {"on_calendar": "hourly\\"}}), "schedule.on_calendar"),
         (json!({"hardening": {"read_write_paths": ["a"]}}), "hardening.read_write_paths"),
         (json!({"command": ["/bin/a", "x".repeat(1 << 20)]}), "ExecStart"),
+        (json!({"env": many}), "the unit"),
+        (json!({"env": {"A": {"from_file": "/a"}, "LD_PRELOAD": "/b"}}), "env.LD_PRELOAD"),
+        (json!({"env": {"GCONV_PATH": {"from_file": "/a"}}}), "env.GCONV_PATH"),
     ] {
         let error = rendered(&more, &json!({}), Scope::System).unwrap_err();
         assert_eq!(error.field, field, "{error}");
     }
+    // What only the program itself is given is its own affair.
+    assert!(service(&json!({"env": {"LD_PRELOAD": "/b"}})).contains("\nEnvironment=\"LD_PRELOAD=/b\"\n"));
 }
