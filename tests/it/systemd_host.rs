@@ -132,6 +132,8 @@ async fn a_cell_is_deployed_upgraded_rolled_back_stopped_and_removed() {
 
     publish(&node, "r4").await;
     assert_eq!(node.property(UNIT, "ActiveState").await, "active");
+    // What is stopped is stopped once more before it is removed.
+    node.place.fleetman(&["stop", "n1/web", "-y", "--wait"]).await.exits(0);
     node.place.fleetman(&["remove", "n1/web", "-y", "--wait"]).await.exits(0);
     assert!(life(&node).await.ends_with("begin r4 end r4"), "{}", life(&node).await);
     assert_eq!(differences(&before.0, &files(&node).await), [""; 0]);

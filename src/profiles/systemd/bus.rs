@@ -111,9 +111,11 @@ impl Bus {
         self.manage("AddDependencyUnitFiles", &arguments).await.map(drop)
     }
 
-    /// Lets units start with nothing any more.
-    pub(super) async fn disable(&self, units: &[&str]) -> Result<(), BusError> {
-        self.manage("DisableUnitFiles", &(units, false)).await.map(drop)
+    /// Lets a unit start with nothing any more. One that is not there does not.
+    ///
+    /// Only one in each call: a unit that is missing makes a call fail for the others too, unless one of them changed.
+    pub(super) async fn disable(&self, unit: &str) -> Result<(), BusError> {
+        unless_unknown(self.manage("DisableUnitFiles", &([unit].as_slice(), false)).await)
     }
 
     /// Forgets that a unit failed, and how often it was started.

@@ -160,11 +160,11 @@ impl Systemd {
         }
         owned::write(&site.service, &wanted.service, 0o644).map_err(|error| disk("writing", &site.service, &error))?;
         if is_scheduled {
-            self.bus.disable(&[&names.service]).await?;
+            self.bus.disable(&names.service).await?;
             self.enable(&names.timer).await?;
         } else {
             if before.timer.is_some() {
-                self.bus.disable(&[&names.timer]).await?;
+                self.bus.disable(&names.timer).await?;
                 self.stop_unit(&names.timer, Duration::ZERO).await?;
                 self.bus.clean(&names.timer).await?;
                 owned::remove(&site.timer).map_err(|error| disk("removing", &site.timer, &error))?;
@@ -196,7 +196,7 @@ impl Systemd {
             let done = match bytes {
                 Some(bytes) => owned::write(path, bytes, 0o644),
                 None => {
-                    if let Err(error) = self.bus.disable(&[name]).await {
+                    if let Err(error) = self.bus.disable(name).await {
                         tracing::warn!(%error, "{name} cannot be disabled");
                     }
                     owned::remove(path)

@@ -171,7 +171,9 @@ impl Systemd {
         };
         let units: Vec<&str> =
             [&names.service].into_iter().chain(has_timer.then_some(&names.timer)).map(|it| &**it).collect();
-        self.bus.disable(&units).await?;
+        for unit in &units {
+            self.bus.disable(unit).await?;
+        }
         if has_timer && look.timer.as_ref().is_some_and(look::Unit::is_up) {
             self.stop_unit(&names.timer, Duration::ZERO).await?;
         }
@@ -215,7 +217,7 @@ impl Systemd {
                 if path == &site.timer {
                     self.bus.clean(&names.timer).await?;
                 }
-                self.bus.disable(&[if path == &site.timer { &names.timer } else { &names.service }]).await?;
+                self.bus.disable(if path == &site.timer { &names.timer } else { &names.service }).await?;
                 owned::remove(path).map_err(|error| disk("removing", path, &error))?;
                 is_changed = true;
             }
