@@ -31,6 +31,7 @@ mod embedded_objects;
 mod end_to_end;
 mod fault_proxy;
 mod fleet_hosts;
+mod fleet_moves;
 mod foreign_clients;
 mod format;
 mod layering;
