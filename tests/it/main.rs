@@ -30,6 +30,7 @@ mod embedded_crash;
 mod embedded_objects;
 mod end_to_end;
 mod fault_proxy;
+mod fleet_faults;
 mod fleet_hosts;
 mod fleet_moves;
 mod foreign_clients;
