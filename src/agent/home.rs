@@ -166,9 +166,11 @@ fn lock(path: &Path) -> Result<File, AgentError> {
         }
         Err(error) => return Err(DiskError::new("locking", path.join(LOCK), error.into()).into()),
     }
-    // For people and for the message above; the lock itself is what counts.
-    let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-    written.map_err(|source| DiskError::new("writing", path.join(LOCK), source))?;
+    // For people and for the message above; the lock itself is what counts. An agent on a full disk must start all the
+    // same.
+    if let Err(error) = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())) {
+        tracing::warn!(%error, "{} does not say who holds it", path.join(LOCK).display());
+    }
     Ok(file)
 }
 
