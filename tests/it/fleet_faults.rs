@@ -65,7 +65,7 @@ impl Node {
         // A release leaves 64 MiB free.
         node.run(SMALL_DISK, &[&node.state(), "96m"]).await;
         node.run(SMALL_DISK, &["/etc/supervisor/conf.d", "64k"]).await;
-        let unit = "ReadWritePaths=/etc/systemd/system /etc/supervisor/conf.d\n";
+        let unit = "ReadWritePaths=/etc/systemd/system /etc/supervisor/conf.d\n[Unit]\nStartLimitIntervalSec=0\n";
         node.0.start_agent(unit, "systemd: {}\nsupervisor: {}\n").await;
         node.run(SMALL_DISK, &["/etc/systemd/system", "256k"]).await;
         node.run("systemctl daemon-reload; systemctl restart fleetagent", &[]).await;
@@ -138,6 +138,20 @@ impl Node {
         }
     }
 
+    /// Kills a service, and waits until it runs again, of this version.
+    async fn is_started_again(&self, cell: &str, release: &str) {
+        let killed = self.told(cell).await.unwrap();
+        let pid = killed.split_whitespace().next().unwrap();
+        self.run("kill -KILL \"$0\"", &[pid]).await;
+        let mut told = None;
+        let again = async || {
+            told = self.told(cell).await;
+            told.as_ref().is_some_and(|told| *told != killed)
+        };
+        wait_for(again, &format!("another process of {cell}")).await;
+        assert!(told.unwrap().ends_with(&format!(" {release}")));
+    }
+
     /// Waits until the heartbeat says that the cell waits for this.
     async fn waits(&self, cell: &str, code: &str, message: &str) {
         let mut report = Value::Null;
@@ -168,6 +182,21 @@ async fn what_runs_goes_on_while_a_disk_is_full_or_systemd_refuses_to_reload() {
         };
         wait_for(says, &format!("{cell} to tell of the full disk")).await;
     }
+    assert_eq!(node.running().await, before);
+    // What is killed there is started again as it was, and an agent starts there, too.
+    for (cell, ..) in CELLS {
+        node.is_started_again(cell, "r1").await;
+    }
+    let before = node.running().await;
+    node.run("systemctl stop fleetagent; truncate --size=0 \"$0/agent.lock\"", &[&state]).await;
+    node.run(FILL, &[&state]).await;
+    node.run("systemctl start fleetagent", &[]).await;
+    let says = async || {
+        let agent = format!("_PID={}", node.0.agent_pid().await);
+        let said = node.run("journalctl --no-pager --output=cat \"$0\"", &[&agent]).await;
+        said.contains("the state cannot be written") && said.contains("disk_full")
+    };
+    wait_for(says, "another agent to say that the disk is full").await;
     assert_eq!(node.running().await, before);
     // There is room to write that down, but none for a release.
     node.run("truncate --size=64M \"$0/.filler\"", &[&state]).await;
@@ -202,10 +231,7 @@ async fn what_runs_goes_on_while_a_disk_is_full_or_systemd_refuses_to_reload() {
     node.waits("unit", "io", "not enough space available on /run/systemd").await;
     node.comes_up("program", "r4").await;
     assert_eq!(node.running().await[0], before[0]);
-    node.run("systemctl kill --signal=KILL fleetman-unit", &[]).await;
-    let again = async || node.told("unit").await.is_some_and(|told| Some(&told) != before[0].0.as_ref());
-    wait_for(again, "the killed service").await;
-    assert!(node.told("unit").await.unwrap().ends_with(" r3"));
+    node.is_started_again("unit", "r3").await;
     node.run("mount -o \"remount,$0\" /run", &[size.trim()]).await;
     node.all_come_up("r4").await;
     let unit = node.0.property("fleetman-unit", "NeedDaemonReload").await;
