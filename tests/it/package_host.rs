@@ -1,12 +1,15 @@
 //! The Debian packages on a host with a real systemd, from the first `dpkg -i` to the purge.
 
-use crate::support::package_host::{CONFIG, PROGRAM, PackageHost};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::support::package_host::{CELLS, CONFIG, PROGRAM, PackageHost};
 use crate::support::wait_for;
 
-/// Looks whether the service is bound by what binds the agent, tells, and goes on.
+/// Tells that it was started, looks whether it is bound by what binds the agent, and goes on.
 const SERVICE: &str = r#"
-for folder in /srv /tmp; do echo "$FLEETMAN_VERSION" >"$folder/written"; done
-perl -e 'MAP' >/srv/mapped
+echo "$FLEETMAN_VERSION $$" >>"/srv/$FLEETMAN_CELL.starts"
+echo "$FLEETMAN_VERSION" >"/tmp/$FLEETMAN_CELL"
+perl -e 'MAP' >"/srv/$FLEETMAN_CELL.mapped"
 exec sleep 1000
 "#;
 
@@ -20,21 +23,57 @@ fn service() -> String {
     SERVICE.replace("MAP", &map())
 }
 
+/// Looks at what the services of this version have told: every one may do what it could without an agent, was started
+/// once, and is what the agent reports.
 async fn assert_unbound(node: &PackageHost, version: &str) {
-    for file in ["/srv/written", "/tmp/written"] {
-        assert_eq!(node.host.run(&["cat", file]).await.exits(0).out, format!("{version}\n"), "{file}");
+    let pids = node.pids().await;
+    for (cell, _) in CELLS {
+        let file = format!("/srv/{cell}.mapped");
+        let mapped = async || node.host.read(&file).is_some_and(|text| !text.is_empty());
+        wait_for(mapped, "the service to map memory").await;
+        assert_eq!(node.host.read(&file).unwrap(), "mapped", "{cell}");
+        let written = node.host.run(&["cat", &format!("/tmp/{cell}")]).await.exits(0).out;
+        assert_eq!(written, format!("{version}\n"), "{cell}");
+        let starts = starts(node, cell);
+        let of_version: Vec<&str> = starts.lines().filter_map(|line| line.strip_prefix(version)).collect();
+        assert_eq!(of_version, [format!(" {}", pids[&format!("{cell}/main")])], "{cell}: {starts}");
     }
-    let mapped = async || node.host.read("/srv/mapped").is_some_and(|text| !text.is_empty());
-    wait_for(mapped, "the service to map memory").await;
-    assert_eq!(node.host.read("/srv/mapped").unwrap(), "mapped");
+    assert_eq!(pids.keys().collect::<Vec<_>>(), ["own/main", "program/main", "program/second", "unit/main"]);
 }
 
-/// Everything on the host's disk below these folders.
+/// What the service of a cell has told of its starts.
+fn starts(node: &PackageHost, cell: &str) -> String {
+    node.host.read(&format!("/srv/{cell}.starts")).unwrap()
+}
+
+/// Every process of the cells is what it was, by what the agent says and by what is on the host.
+async fn assert_kept(node: &PackageHost, pids: &BTreeMap<String, String>, through: &str) {
+    let told = async || node.pids().await == *pids;
+    wait_for(told, &format!("an agent that knows {pids:?} after {through}")).await;
+    assert_alive(node, pids, through).await;
+}
+
+async fn assert_alive(node: &PackageHost, pids: &BTreeMap<String, String>, through: &str) {
+    for (process, pid) in pids {
+        assert!(node.is_alive(pid).await, "{process} ends with {through}");
+    }
+    for (cell, _) in CELLS {
+        let pid = &pids[&format!("{cell}/main")];
+        assert!(starts(node, cell).ends_with(&format!(" {pid}\n")), "{cell} was started again by {through}");
+    }
+}
+
+/// Everything on the host's disk below these folders, with the owner, the mode and the content of each file.
 async fn files(node: &PackageHost) -> String {
-    let find =
-        "find /etc /usr /var/lib /opt /srv -path /var/lib/dpkg -prune -o -path /var/lib/systemd -prune -o -print";
-    let files = node.host.run(&["sh", "-c", &format!("{find} | sort")]).await.exits(0).out;
-    files.lines().filter(|line| !line.starts_with("/etc/.pwd.lock")).collect::<Vec<_>>().join("\n")
+    let find = "find /etc /usr /var/lib /opt /srv -path /var/lib/dpkg -prune -o -path /var/lib/systemd -prune \
+                -o -name .pwd.lock -o -printf '%p %y %m %U %G\\n' -type f -exec sha256sum {} +";
+    node.host.run(&["sh", "-c", &format!("{find} | sort")]).await.exits(0).out
+}
+
+/// The lines that are in only one of the two.
+fn changed(before: &str, after: &str) -> Vec<String> {
+    let [before, after] = [before, after].map(|text| text.lines().collect::<BTreeSet<_>>());
+    before.symmetric_difference(&after).map(|line| (*line).to_owned()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,15 +116,16 @@ async fn packages_install_without_a_config_and_leave_nothing() {
         node.dpkg("--purge", package).await.exits(0);
     }
     // A user stays, as packages have it: files of it may be anywhere.
-    let is_users = |line: &&str| !["/etc/passwd-", "/etc/shadow-", "/etc/group-", "/etc/gshadow-"].contains(line);
-    let after = files(&node).await;
-    let new: Vec<&str> =
-        after.lines().filter(|line| !before.lines().any(|known| known == *line)).filter(is_users).collect();
-    assert_eq!(new, [""; 0]);
+    let is_users = |line: &String| {
+        ["/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow"].iter().any(|file| line.contains(file))
+    };
+    let mut changed = changed(&before, &files(&node).await);
+    changed.retain(|line| !is_users(line));
+    assert_eq!(changed, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_installed_agent_comes_and_goes_and_its_cell_stays() {
+async fn an_installed_agent_comes_and_goes_and_its_cells_stay() {
     let Some(node) = PackageHost::boot().await else { return };
     node.configure_agent().await;
     node.install("fleetagent", 1).await.exits(0);
@@ -97,46 +137,74 @@ async fn an_installed_agent_comes_and_goes_and_its_cell_stays() {
     let bound = ["systemd-run", "--quiet", "--wait", "--pipe", "--property=MemoryDenyWriteExecute=yes", "perl", "-e"];
     let map = map();
     assert_eq!(node.host.run(&[&bound[..], &[&map]].concat()).await.exits(0).out, "Operation not permitted");
-    node.publish("r1", &service()).await;
+    node.publish_to_all("r1", &service()).await;
     assert_unbound(&node, "r1").await;
-    let cell = node.service_pid().await;
+    let pids = node.pids().await;
     node.heartbeat_after(&["systemctl", "restart", "fleetagent"]).await;
-    assert_eq!(node.service_pid().await, cell, "a restart");
+    assert_kept(&node, &pids, "a restart").await;
     node.heartbeat_after(&["systemctl", "kill", "--signal=KILL", "fleetagent"]).await;
-    assert_eq!(node.service_pid().await, cell, "a crash");
+    assert_kept(&node, &pids, "a crash").await;
     let agent = node.property("fleetagent", "MainPID").await;
 
     node.install("fleetagent", 2).await.exits(0);
     assert_eq!(node.property("fleetagent", "ActiveState").await, "active");
     assert_ne!(node.property("fleetagent", "MainPID").await, agent);
-    assert_eq!(node.service_pid().await, cell, "an upgrade");
+    assert_kept(&node, &pids, "an upgrade").await;
     let supervisors = node.host.run(&["sh", "-c", "readlink /proc/[0-9]*/exe | grep supervisor"]).await.exits(0).out;
     assert!(supervisors.starts_with("/usr/bin/fleetsupervisor"), "{supervisors}");
 
-    node.publish("r2", &service()).await;
+    node.publish_to_all("r2", &service()).await;
     assert_unbound(&node, "r2").await;
-    let cell = node.service_pid().await;
+    let pids = node.pids().await;
 
     let said = node.dpkg("--remove", "fleetagent").await.exits(0).out;
     assert!(said.contains("Cells go on running without the agent"), "{said}");
     assert_eq!(node.property("fleetagent", "ActiveState").await, "inactive");
     assert!(!node.host.path(PROGRAM).exists());
-    assert!(node.is_alive(&cell).await);
+    assert_alive(&node, &pids, "a removal").await;
 
     node.install("fleetagent", 2).await.exits(0);
     assert_eq!(node.property("fleetagent", "ActiveState").await, "active");
-    assert_eq!(node.service_pid().await, cell, "a removal");
+    assert_kept(&node, &pids, "a removal").await;
     assert!(!node.host.path("/var/lib/fleetagent/purge").exists(), "nothing has to be purged any more");
+}
+
+/// A unit and a program of the host's owner.
+const FOREIGN_UNIT: &str = "[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n";
+const FOREIGN_PROGRAM: &str = "[program:foreign]\ncommand=/bin/sleep 1000\n";
+
+/// What systemd and supervisord have that is Fleetman's or the owner's.
+async fn managed(node: &PackageHost) -> String {
+    let list = "systemctl list-unit-files --no-legend --plain 'fleetman-*' 'foreign*'; \
+                systemctl list-units --all --no-legend --plain 'fleetman-*' 'foreign*'; \
+                systemctl show --property=MainPID foreign; supervisorctl avail; supervisorctl pid foreign";
+    node.host.run(&["sh", "-c", list]).await.exits(0).out
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purge_forgets_nothing_before_every_cell_is_gone() {
     let Some(node) = PackageHost::boot().await else { return };
+    node.host.write("/etc/systemd/system/foreign.service", FOREIGN_UNIT);
+    node.host.run(&["systemctl", "enable", "--now", "foreign"]).await.exits(0);
+    node.host.write("/etc/supervisor/conf.d/foreign.conf", FOREIGN_PROGRAM);
+    node.host.run(&["supervisorctl", "update"]).await.exits(0);
     node.configure_agent().await;
+    // As the package would make it.
+    node.host.run(&["chmod", "600", CONFIG]).await.exits(0);
+    let before = (files(&node).await, managed(&node).await);
+
     node.install("fleetagent", 1).await.exits(0);
-    node.publish("r1", &service()).await;
-    let cell = node.service_pid().await;
+    node.publish_to_all("r1", "exec sleep 1000\n").await;
+    let pids = node.pids().await;
+    let all = managed(&node).await;
+    for ours in ["fleetman-own-", "fleetman-unit.service", "fleetman-program:second"] {
+        assert!(all.contains(ours), "{ours} in {all}");
+    }
     node.dpkg("--remove", "fleetagent").await.exits(0);
+    let running = async || {
+        let running = pids.values().map(async |pid| node.is_alive(pid).await);
+        futures_util::future::join_all(running).await
+    };
 
     // Without a config that can be read nobody can tell what the cells are.
     let config = node.host.read(CONFIG).unwrap();
@@ -144,14 +212,13 @@ async fn a_purge_forgets_nothing_before_every_cell_is_gone() {
     let refused = node.dpkg("--purge", "fleetagent").await;
     assert_ne!(refused.code, 0);
     assert!(refused.err.contains("the agent's state stays as it is"), "{}", refused.err);
-    assert!(node.is_alive(&cell).await);
+    assert_eq!(running().await, [true; 4]);
     assert!(node.host.path("/var/lib/fleetagent/cells").is_dir());
 
     node.host.write(CONFIG, &config);
     node.dpkg("--purge", "fleetagent").await.exits(0);
-    assert!(!node.is_alive(&cell).await);
-    assert!(!node.host.path("/var/lib/fleetagent").exists());
-    let units = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "fleetman-*"];
-    assert_eq!(node.host.run(&units).await.exits(0).out, "");
-    assert_eq!(node.host.read(CONFIG).as_deref(), Some(config.as_str()), "it is the operator's");
+    assert_eq!(running().await, [false; 4]);
+    assert_eq!(managed(&node).await, before.1);
+    // The config is the operator's, and stays.
+    assert_eq!(changed(&before.0, &files(&node).await), [""; 0]);
 }

@@ -45,10 +45,10 @@ async fn an_agent_says_how_it_gets_on_and_is_started_again_when_it_hangs() {
     node.configure_agent().await;
     node.host.run(&["systemctl", "start", "fleetagent"]).await.exits(0);
     node.wait_property("fleetagent", "StatusText", |text| text == "no cells; next look in 1 s").await;
-    node.publish("r1", "exec sleep 1000\n").await;
+    node.publish("own", "r1", "exec sleep 1000\n").await;
     node.wait_property("fleetagent", "StatusText", |text| text == "1 of 1 cell up to date; next look in 1 s").await;
-    let (cell, agent) = (node.service_pid().await, node.property("fleetagent", "MainPID").await);
-    let good = entries(&node, &["FLEET_CELL=web", "FLEET_EVENT=version_good"]).await;
+    let (processes, agent) = (node.pids().await, node.property("fleetagent", "MainPID").await);
+    let good = entries(&node, &["FLEET_CELL=own", "FLEET_EVENT=version_good"]).await;
     let [good] = &good[..] else { panic!("{good:?}") };
     for (field, value) in [
         ("FLEET_VERSION", "r1"),
@@ -61,7 +61,7 @@ async fn an_agent_says_how_it_gets_on_and_is_started_again_when_it_hangs() {
     ] {
         assert_eq!(good[field], value, "{field} of {good}");
     }
-    assert!(good["MESSAGE"].as_str().unwrap().starts_with("the version is good cell=web version=r1 "), "{good}");
+    assert!(good["MESSAGE"].as_str().unwrap().starts_with("the version is good cell=own version=r1 "), "{good}");
     let same = entries(&node, &[&format!("MESSAGE_ID={}", good["MESSAGE_ID"].as_str().unwrap())]).await;
     assert_eq!(same.len(), 1);
 
@@ -72,7 +72,7 @@ async fn an_agent_says_how_it_gets_on_and_is_started_again_when_it_hangs() {
     ]);
     node.host.run(&["systemctl", "restart", "fleetagent"]).await.exits(0);
     hang(&node, "fleetagent").await;
-    wait_for(async || node.service_pid().await == cell, "the next agent to report the cell").await;
+    wait_for(async || node.pids().await == processes, "the next agent to report the cell").await;
     assert_eq!(entries(&node, &["FLEET_EVENT=agent_started", "_SYSTEMD_UNIT=fleetagent.service"]).await.len(), 3);
 }
 
@@ -118,7 +118,7 @@ async fn an_ordinary_user_has_an_agent_whose_cell_outlives_it() {
         node.host.run(&command).await.exits(0).out
     };
     systemctl(&["enable", "--now", "fleetagent"]).await;
-    node.publish("r1", "echo $$ >/home/op/pid; exec sleep 1000\n").await;
+    node.publish("own", "r1", "echo $$ >/home/op/pid; exec sleep 1000\n").await;
     let cell = node.host.read("/home/op/pid").unwrap();
     assert_eq!(node.host.run(&["stat", "--format=%U", &format!("/proc/{}", cell.trim())]).await.exits(0).out, "op\n");
 

@@ -1,5 +1,6 @@
 //! A host that the Debian packages are installed on, and a bucket outside of it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -14,9 +15,8 @@ pub(crate) const PROGRAM: &str = "/usr/bin/fleetagent";
 /// Where the installed agent looks for its config.
 pub(crate) const CONFIG: &str = "/etc/fleetman/agent_config.yaml";
 
-/// What deploys to a process cell with these two commands: a manifest, the cell `n1/web` and a release.
-const CELL: &str = "name: site\nprofile: {process: {command: [/bin/sh, serve], stop: {timeout: 2s}}}\n\
-                    health: {min_healthy_time: 100ms}\n---\ncell: n1/web\nmanifest: site\n";
+/// The cells of the node `n1` that run something, by their profiles. Each is made from a manifest of its own name.
+pub(crate) const CELLS: [(&str, &str); 3] = [("own", "process"), ("unit", "systemd"), ("program", "supervisor")];
 
 /// A node that nothing of Fleetman is on yet.
 pub(crate) struct PackageHost {
@@ -51,16 +51,16 @@ impl PackageHost {
         self.host.run(&["dpkg", action, package]).await
     }
 
-    /// Gives the node a config with the `process` profile, and everything else as usual.
+    /// Gives the node a config with all profiles that run something, and everything else as usual.
     pub(crate) async fn configure_agent(&self) {
-        self.host.write(CONFIG, &self.agent_config("").await);
+        self.host.write(CONFIG, &self.agent_config("systemd: {}\nsupervisor: {}").await);
     }
 
-    /// Such a config, with another line in it.
-    pub(crate) async fn agent_config(&self, line: &str) -> String {
+    /// A config with the `process` profile, and these lines in it too.
+    pub(crate) async fn agent_config(&self, lines: &str) -> String {
         let config = std::fs::read_to_string(self.place.agent_config("n1").await).unwrap();
         let (begin, _) = config.split_once("deploy:").unwrap();
-        format!("{}process: {{}}\n{line}\n", begin.replace("state_folder: n1-state\n", ""))
+        format!("{}process: {{}}\n{lines}\n", begin.replace("state_folder: n1-state\n", ""))
     }
 
     /// Replaces these parts of the agent's config.
@@ -73,13 +73,32 @@ impl PackageHost {
         self.host.write(CONFIG, &config);
     }
 
-    /// Deploys what `serve` says to the process cell `n1/web`.
-    pub(crate) async fn publish(&self, release: &str, serve: &str) {
-        self.place.write("site.yaml", CELL);
-        self.place.fleetman(&["apply", "-f", "site.yaml"]).await.exits(0);
+    /// Deploys what `serve` says to one of the [`CELLS`]. Under supervisord it has another process beside it, so that
+    /// the two make up a group.
+    pub(crate) async fn publish(&self, cell: &str, release: &str, serve: &str) {
+        let (_, profile) = CELLS.into_iter().find(|(name, _)| *name == cell).unwrap();
+        let command = "{command: [/bin/sh, serve], stop: {timeout: 2s}}";
+        let spec = match profile {
+            "supervisor" => format!("{{processes: {{main: {command}, second: {{command: [/bin/sleep, '1000']}}}}}}"),
+            _ => command.to_owned(),
+        };
+        let recipe = format!(
+            "name: {cell}\nprofile: {{{profile}: {spec}}}\nhealth: {{min_healthy_time: 100ms}}\n---\n\
+             cell: n1/{cell}\nmanifest: {cell}\n"
+        );
+        self.place.write("cell.yaml", &recipe);
+        self.place.fleetman(&["apply", "-f", "cell.yaml"]).await.exits(0);
         self.place.write(&format!("{release}/serve"), serve);
-        self.place.fleetman(&["upload", "site", release, "--as", release]).await.exits(0);
-        self.place.fleetman(&["publish", "n1/web", "-d", release, "--as", release, "-y", "--wait"]).await.exits(0);
+        self.place.fleetman(&["upload", cell, release, "--as", release]).await.exits(0);
+        let to = format!("n1/{cell}");
+        self.place.fleetman(&["publish", &to, "-d", release, "--as", release, "-y", "--wait"]).await.exits(0);
+    }
+
+    /// Deploys it to all of them.
+    pub(crate) async fn publish_to_all(&self, release: &str, serve: &str) {
+        for (cell, _) in CELLS {
+            self.publish(cell, release, serve).await;
+        }
     }
 
     /// A property of a unit, as systemd shows it.
@@ -94,11 +113,18 @@ impl PackageHost {
         wait_for(is_so, &format!("{property} of {unit}")).await;
     }
 
-    /// The process of the cell's service, as the agent reports it, by its number on the host.
-    pub(crate) async fn service_pid(&self) -> String {
+    /// The processes of all cells, as the agent reports them: their numbers on the host, by cell and name. An agent that
+    /// has just begun has reported none.
+    pub(crate) async fn pids(&self) -> BTreeMap<String, String> {
         let status = self.host.run(&[PROGRAM, "status", "--config", CONFIG, "-o", "json"]).await;
         let report: Value = status.json();
-        report["heartbeat"]["cells"]["web"]["processes"]["main"]["pid"].to_string()
+        let mut pids = BTreeMap::new();
+        for (cell, said) in report["heartbeat"]["cells"].as_object().into_iter().flatten() {
+            for (process, said) in said["processes"].as_object().into_iter().flatten() {
+                pids.insert(format!("{cell}/{process}"), said["pid"].to_string());
+            }
+        }
+        pids
     }
 
     /// Whether a process on the host runs still.
