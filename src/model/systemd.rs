@@ -296,14 +296,17 @@ impl SystemdSpec {
             EnvValue::Text(text) => Some((format!("env.{name}"), text, &['\t', '\n'][..])),
             EnvValue::FromFile(_) | EnvValue::Credential(_) => None,
         });
-        let lines = description.iter().map(|text| ("description".to_owned(), text));
-        let events = schedule.iter().map(|schedule| ("schedule.on_calendar".to_owned(), &schedule.on_calendar));
         let paths = hardening.read_write_paths.iter().map(|path| ("hardening.read_write_paths".to_owned(), path));
-        let lines = lines.chain(events).chain(paths).map(|(field, text)| (field, text, &[][..]));
-        for (field, text, taken) in values.chain(lines) {
+        let paths = paths.map(|(field, text)| (field, text, &[][..]));
+        for (field, text, taken) in values.chain(paths) {
             if text.contains(|c: char| c.is_control() && !taken.contains(&c)) {
-                return unwritable(field, "has a control character in it, which systemd does not take");
+                return unwritable(field, CONTROL);
             }
+        }
+        let description = description.iter().map(|text| ("description", text));
+        let event = schedule.iter().map(|schedule| ("schedule.on_calendar", &schedule.on_calendar));
+        for (field, text) in description.chain(event) {
+            check_line(text).or_else(|problem| unwritable(field.to_owned(), problem))?;
         }
         Ok(())
     }
@@ -316,6 +319,37 @@ impl SystemdSpec {
             Self::Own(own) => (own.user.as_deref(), own.group.as_deref()),
         }
     }
+}
+
+const CONTROL: &str = "has a control character in it, which systemd does not take";
+
+/// Checks a text that becomes all that a line of a unit assigns, outside of quotes.
+///
+/// # Errors
+/// Why systemd would not read it back as it is.
+pub(crate) fn check_line(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() {
+        return Err("is empty, which to systemd is as if it were left out");
+    }
+    if text.contains(char::is_control) {
+        return Err(CONTROL);
+    }
+    if text.ends_with('\\') {
+        return Err("ends in `\\`, which would join the next line to it");
+    }
+    if text.trim() != text {
+        return Err("begins or ends with a blank, which systemd does not keep");
+    }
+    check_characters(text)
+}
+
+/// systemd takes a line with a noncharacter of Unicode for broken UTF-8, and passes over it.
+pub(crate) fn check_characters(text: &str) -> Result<(), &'static str> {
+    let is_noncharacter = |c: char| (0xfdd0..=0xfdef).contains(&u32::from(c)) || u32::from(c) & 0xfffe == 0xfffe;
+    if text.contains(is_noncharacter) {
+        return Err("has a noncharacter of Unicode in it, which systemd does not take");
+    }
+    Ok(())
 }
 
 impl<'de> Deserialize<'de> for SystemdSpec {
@@ -397,6 +431,11 @@ mod tests {
             (json!({"env": {"1": ""}}), "env.1"),
             (json!({"env": {"A": "\u{1b}"}}), "env.A"),
             (json!({"description": "a\nb"}), "description"),
+            (json!({"description": "a\\"}), "description"),
+            (json!({"description": " a"}), "description"),
+            (json!({"description": "a\u{3000}"}), "description"),
+            (json!({"description": "\u{fdd0}"}), "description"),
+            (json!({"description": ""}), "description"),
             (json!({"schedule": {"on_calendar": "daily\n"}}), "schedule.on_calendar"),
             (json!({"hardening": {"read_write_paths": ["/a\tb"]}}), "hardening.read_write_paths"),
         ] {

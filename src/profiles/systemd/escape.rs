@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use crate::model::systemd::{check_characters, check_line};
+
 /// A text that no unit file can hold so that systemd reads it back as it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {problem}")]
@@ -54,18 +56,9 @@ pub(super) fn path_word(text: &str) -> Escaped {
     if text.starts_with('/') { quoted(text, "$") } else { Err("is no absolute path") }
 }
 
-/// A value that is the rest of its line: read with specifiers, and without what is blank at its ends.
+/// A value that is the rest of its line: read with specifiers.
 pub(super) fn rest_of_line(text: &str) -> Escaped {
-    if text.contains(char::is_control) {
-        return Err("has a control character in it, which systemd does not take");
-    }
-    if text.ends_with('\\') {
-        return Err("ends in `\\`, which would join the next line to it");
-    }
-    if text.trim() != text {
-        return Err("begins or ends with a blank, which systemd does not keep");
-    }
-    check_characters(text)?;
+    check_line(text)?;
     Ok(text.replace('%', "%%"))
 }
 
@@ -89,15 +82,6 @@ fn quoted(text: &str, dollar: &str) -> Escaped {
     }
     quoted.push('"');
     Ok(quoted)
-}
-
-/// systemd takes a line with a noncharacter of Unicode for broken UTF-8, and passes over it.
-fn check_characters(text: &str) -> Result<(), &'static str> {
-    let is_noncharacter = |c: char| (0xfdd0..=0xfdef).contains(&u32::from(c)) || u32::from(c) & 0xfffe == 0xfffe;
-    if text.contains(is_noncharacter) {
-        return Err("has a noncharacter of Unicode in it, which systemd does not take");
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -127,7 +111,7 @@ mod tests {
         for text in ["bin/x", "/a'b", "/a\"b", "/a\\b", "/a$b", "/a\nb"] {
             assert!(program(text).is_err(), "{text:?}");
         }
-        for text in ["a\nUser=root", "a\\", " a", "a ", "\u{a0}a", "\u{fffe}"] {
+        for text in ["a\nUser=root", "a\\", " a", "a ", "\u{a0}a", "\u{fffe}", ""] {
             assert!(rest_of_line(text).is_err(), "{text:?}");
         }
         assert!(path_word("a").is_err() && path_word("/a\n").is_err());

@@ -67,7 +67,11 @@ fn what_no_unit_can_hold_is_refused_at_its_place() {
             ),
             (
                 "command: [/x]\ndescription: \"a\\n[Service]\"",
-                "5:18: profile.systemd.description: a description is one line without control characters",
+                "5:18: profile.systemd.description: the description has a control character in it, which systemd does not",
+            ),
+            (
+                "command: [/x]\ndescription: 'a\\'",
+                "5:18: profile.systemd.description: the description ends in `\\`, which would join the next line to it",
             ),
             (
                 &too_long,

@@ -1,6 +1,7 @@
 //! Whether what is said of a service of systemd makes sense.
 
 use super::{Checker, Vars};
+use crate::model::systemd::check_line;
 use crate::recipe::clash::Together;
 use crate::recipe::either::EnvValue;
 use crate::recipe::written::{Hardening, Unit};
@@ -62,8 +63,8 @@ impl Checker<'_> {
         let length = text.chars().count();
         if text.trim().is_empty() {
             self.value(field, "the description is empty", Some("leave it out to have the cell's name"));
-        } else if text.contains(char::is_control) {
-            self.value(field, "a description is one line without control characters", None);
+        } else if let Err(problem) = check_line(text) {
+            self.value(field, format!("the description {problem}"), None);
         } else if length > MAX_DESCRIPTION {
             let message = format!("the description has {length} characters, expected at most {MAX_DESCRIPTION}");
             self.value(field, message, Some("say the rest in the manifest's own `description`"));
