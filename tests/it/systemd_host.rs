@@ -248,6 +248,47 @@ async fn whatever_a_version_says_arrives_byte_for_byte() {
     assert!(!journal.contains("Unknown") && !journal.contains("ignoring"), "{journal}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_description_arrives_as_it_is_or_nothing_is_written() {
+    let Some(node) = start().await else { return };
+    let describe =
+        async |text: &str| apply(&node, &format!("description: {}", serde_json::to_string(text).unwrap())).await;
+    let mut taken = ["\"a b\"", "'a'", "[Service]", "# a", "; a", "=a"].map(str::to_owned).to_vec();
+    // As many at once as a description may be long.
+    let mut line = String::from("|");
+    for value in hostile().iter().filter(|value| !value.contains(char::is_control)) {
+        if line.chars().count() + value.chars().count() > 198 {
+            taken.push(std::mem::replace(&mut line, String::from("|")));
+        }
+        line += &format!("{value}|");
+    }
+    taken.push(line);
+    for (at, text) in taken.iter().enumerate() {
+        describe(text).await;
+        publish(&node, &format!("r{at}")).await;
+        assert_eq!(node.property(UNIT, "Description").await, *text);
+    }
+
+    // What a line of a unit cannot hold is refused before there is a version of it.
+    let installed = (node.host.read(FILE).unwrap(), pid(&node).await);
+    let own_directive = "a\n[Service]\nExecStartPre=+/bin/touch /srv/owned";
+    for (text, problem) in [
+        (own_directive, "has a control character"),
+        ("a\\", "ends in `\\`"),
+        (" a", "begins or ends with a blank"),
+        ("a\u{3000}", "begins or ends with a blank"),
+        ("\u{fdd0}", "has a noncharacter"),
+        (" ", "is empty"),
+    ] {
+        let line = serde_json::to_string(text).unwrap();
+        let bad = format!("name: site\nprofile: {{systemd: {{command: [/bin/true], description: {line}}}}}\n");
+        node.place.write("bad.yaml", &bad);
+        let said = node.place.fleetman(&["apply", "-f", "bad.yaml"]).await;
+        assert!(said.code != 0 && said.err.contains(&format!("description {problem}")), "{text:?}: {}", said.err);
+    }
+    assert_eq!((node.host.read(FILE).unwrap(), pid(&node).await), installed);
+}
+
 /// What the cell waits for: code and message.
 async fn waiting(node: &AgentHost) -> (String, String) {
     let waiting = report(node).await["waiting"].clone();
