@@ -208,12 +208,24 @@ async fn a_purge_forgets_nothing_before_every_cell_is_gone() {
 
     // Without a config that can be read nobody can tell what the cells are.
     let config = node.host.read(CONFIG).unwrap();
-    node.host.write(CONFIG, "broken");
-    let refused = node.dpkg("--purge", "fleetagent").await;
-    assert_ne!(refused.code, 0);
-    assert!(refused.err.contains("the agent's state stays as it is"), "{}", refused.err);
+    for broken in [Some("broken"), None] {
+        match broken {
+            Some(text) => node.host.write(CONFIG, text),
+            None => std::fs::remove_file(node.host.path(CONFIG)).unwrap(),
+        }
+        let refused = node.dpkg("--purge", "fleetagent").await;
+        assert_ne!(refused.code, 0);
+        assert!(refused.err.contains("the agent's state stays as it is"), "{}", refused.err);
+        assert_eq!(running().await, [true; 4]);
+        assert!(node.host.path("/var/lib/fleetagent/cells").is_dir());
+    }
+    // Whoever wants it so keeps all of it.
+    node.host.write("/var/lib/fleetagent/keep", "");
+    node.dpkg("--purge", "fleetagent").await.exits(0);
     assert_eq!(running().await, [true; 4]);
-    assert!(node.host.path("/var/lib/fleetagent/cells").is_dir());
+    node.install("fleetagent", 1).await.exits(0);
+    node.dpkg("--remove", "fleetagent").await.exits(0);
+    std::fs::remove_file(node.host.path("/var/lib/fleetagent/keep")).unwrap();
 
     node.host.write(CONFIG, &config);
     node.dpkg("--purge", "fleetagent").await.exits(0);
