@@ -211,7 +211,7 @@ async fn a_purge_forgets_nothing_before_every_cell_is_gone() {
     for broken in [Some("broken"), None] {
         match broken {
             Some(text) => node.host.write(CONFIG, text),
-            None => std::fs::remove_file(node.host.path(CONFIG)).unwrap(),
+            None => std::fs::rename(node.host.path(CONFIG), node.host.path("/root/config")).unwrap(),
         }
         let refused = node.dpkg("--purge", "fleetagent").await;
         assert_ne!(refused.code, 0);
@@ -226,6 +226,7 @@ async fn a_purge_forgets_nothing_before_every_cell_is_gone() {
     node.install("fleetagent", 1).await.exits(0);
     node.dpkg("--remove", "fleetagent").await.exits(0);
     std::fs::remove_file(node.host.path("/var/lib/fleetagent/keep")).unwrap();
+    std::fs::rename(node.host.path("/root/config"), node.host.path(CONFIG)).unwrap();
 
     node.host.write(CONFIG, &config);
     node.dpkg("--purge", "fleetagent").await.exits(0);
