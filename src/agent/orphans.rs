@@ -24,7 +24,8 @@ impl Agent {
     /// Looks for orphans, to be in the next heartbeat.
     pub(super) async fn find_orphans(&mut self) {
         let found = self.search().await;
-        let found = self.bear(Chore::FindOrphans, found).unwrap_or_default();
+        // What could not be looked at now has not gone.
+        let Some(found) = self.bear(Chore::FindOrphans, found) else { return };
         if found.len() > MOST_ORPHANS {
             let count = found.len();
             tracing::warn!(code = %Code::Orphaned, "there are {count} orphaned cells here; {MOST_ORPHANS} are reported");

@@ -5,7 +5,7 @@
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::text;
@@ -26,6 +26,8 @@ pub(super) struct Manager {
 /// What was told last.
 #[derive(Debug, Default)]
 struct Said {
+    /// Whether it is ready, and that could not be told yet.
+    owes_ready: bool,
     alive_at: Option<Duration>,
     status: String,
 }
@@ -50,7 +52,8 @@ impl Manager {
 
     /// The service does what it is there for.
     pub(super) fn ready(&self, status: &str) {
-        self.tell(&format!("READY=1\n{}", self.new_status(status).unwrap_or_default()));
+        self.said().owes_ready = true;
+        self.tell(&self.new_status(status).unwrap_or_default());
         self.alive();
     }
 
@@ -71,7 +74,7 @@ impl Manager {
     pub(super) fn alive(&self) {
         let Some(watchdog) = self.watchdog else { return };
         let now = self.clock.monotonic();
-        let mut said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut said = self.said();
         if said.alive_at.is_none_or(|at| now.saturating_sub(at) >= watchdog / 8) {
             said.alive_at = Some(now);
             drop(said);
@@ -86,17 +89,25 @@ impl Manager {
 
     fn new_status(&self, status: &str) -> Option<String> {
         let status = text::short(status, LONGEST_STATUS);
-        let mut said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut said = self.said();
         (said.status != status).then(|| {
             said.status.clone_from(&status);
             format!("STATUS={status}\n")
         })
     }
 
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn tell(&self, message: &str) {
-        if let Some(socket) = &self.socket {
-            // A manager that takes nothing now is told the next thing.
-            let _ = socket.send(message.as_bytes());
+        let Some(socket) = &self.socket else { return };
+        let mut said = self.said();
+        let ready = if said.owes_ready { "READY=1\n" } else { "" };
+        match socket.send(format!("{ready}{message}").as_bytes()) {
+            Ok(_) => said.owes_ready = false,
+            // A manager that takes nothing now is told the next time.
+            Err(_) => said.status.clear(),
         }
     }
 }

@@ -420,6 +420,12 @@ async fn what_is_not_ours_is_left_alone_and_what_is_in_the_way_is_waited_for() {
     }
     shell("systemctl disable --now fleetman-web.timer; rm /etc/systemd/system/fleetman-web.timer; systemctl daemon-reload").await;
     publish(&node, "r8").await;
+    // Nor is a folder of others given away.
+    let running = pid(&node).await;
+    apply(&node, "user: www-data, hardening: {state_directory: dpkg}").await;
+    ask(&node, "r9", &[]).await;
+    waits_for(&node, "unit_not_owned", "/var/lib/dpkg is there and belongs to user 0").await;
+    assert_eq!(pid(&node).await, running);
 
     // Removed, it leaves what is not ours.
     node.place.fleetman(&["remove", "n1/web", "-y", "--wait"]).await.exits(0);

@@ -224,12 +224,16 @@ impl Bus {
     }
 
     async fn connection(&self) -> Result<Connection, BusError> {
-        let mut known = self.connection.lock().await;
-        if let Some(connection) = known.as_ref().filter(|connection| !connection.is_closed()) {
-            return Ok(connection.clone());
-        }
-        let connection = self.within("Subscribe", self.connect()).await?;
-        Ok(known.insert(connection).clone())
+        // Who waits for another's attempt to connect waits no longer for it than for an answer.
+        let connected = async {
+            let mut known = self.connection.lock().await;
+            if let Some(connection) = known.as_ref().filter(|connection| !connection.is_closed()) {
+                return Ok(connection.clone());
+            }
+            let connection = self.connect().await?;
+            Ok(known.insert(connection).clone())
+        };
+        self.within("Subscribe", connected).await
     }
 
     async fn connect(&self) -> Result<Connection, BusError> {

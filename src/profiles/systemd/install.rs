@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::look::{Begun, Look, Unit};
 use super::owned::{self, InPlace, Marker, check_own};
 use super::render::{self, Units, files_of};
 use super::watch::{Cell, Site};
-use super::{SLACK, Systemd, disk, secrets, waiting};
+use super::{SLACK, Scope, Systemd, disk, secrets, waiting};
 use crate::agent::{ProfileError, Start};
 use crate::model::Code;
 use crate::model::run_spec::{EnvValue, Profile};
@@ -28,6 +29,12 @@ const MOST_UNIT: u64 = 1 << 20;
 /// Where systemd looks for credentials that are named without a path; see `systemd.exec(5)`.
 const CREDENTIALS: [&str; 5] =
     ["/run/credentials/@system", "/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore"];
+
+/// Where `StateDirectory=` makes folders.
+const STATE_DIRECTORIES: &str = "/var/lib";
+
+/// The ids of users that `DynamicUser=` makes up; see `systemd.exec(5)`.
+const MADE_UP_USERS: std::ops::RangeInclusive<u32> = 61_184..=65_519;
 
 /// The unit files as they were.
 struct Before {
@@ -82,7 +89,7 @@ impl Systemd {
         let units = match spec {
             SystemdSpec::Rendered(spec) => {
                 let units = render::units(spec, start, self.settings.scope, &self.program.path)?;
-                check_node(spec)?;
+                check_node(spec, self.settings.scope)?;
                 units
             }
             SystemdSpec::Own(own) => {
@@ -275,14 +282,30 @@ fn check_loaded(unit: &Unit, path: &Path) -> Result<(), ProfileError> {
 }
 
 /// What the version needs of the node, before anything is written.
-fn check_node(spec: &UnitSpec) -> Result<(), ProfileError> {
+fn check_node(spec: &UnitSpec, scope: Scope) -> Result<(), ProfileError> {
     let run = &spec.run;
     let is_made_up = spec.hardening.dynamic_user == Some(true);
     let account = if is_made_up { Ok(None) } else { Account::find(run.user.as_deref(), run.group.as_deref()) };
-    account.map_err(|error| match error {
+    let account = account.map_err(|error| match error {
         AccountError::Unreadable { .. } => waiting(Code::Io, in_full(&error)),
         error => waiting(Code::UserUnknown, error.to_string()),
     })?;
+    if let Some(name) = spec.hardening.state_directory.as_ref().filter(|_| scope == Scope::System) {
+        let path = Path::new(STATE_DIRECTORIES).join(name.as_str());
+        let owner = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_dir).map(|meta| meta.uid());
+        let is_the_services = |uid| match is_made_up {
+            true => MADE_UP_USERS.contains(&uid),
+            false => uid == account.as_ref().map_or(0, |account| account.uid),
+        };
+        if let Some(uid) = owner.filter(|uid| !is_the_services(*uid)) {
+            let message = format!(
+                "{} is there and belongs to user {uid}; as the state_directory systemd would give all of it to the \
+                 service's user",
+                path.display()
+            );
+            return Err(waiting(Code::UnitNotOwned, message));
+        }
+    }
     secrets::text(files_of(&run.env).iter().map(|(name, file)| (*name, file)))
         .map_err(|error| waiting(Code::SecretMissing, in_full(&error)))?;
     for value in run.env.values() {

@@ -341,8 +341,8 @@ fn hardening(hardening: &Hardening, data: &Path, lines: &mut Lines) -> Result<()
         lines.set("AmbientCapabilities", names(&mut hardening.ambient_capabilities.iter()));
     }
     let data = data.to_string_lossy();
-    // A cell may always write what it keeps.
-    let is_closed = hardening.protect_system == Some(ProtectSystem::Strict) || hardening.dynamic_user == Some(true);
+    // A cell may write what it keeps, unless its user is made up at each start and owns nothing before.
+    let is_closed = hardening.protect_system == Some(ProtectSystem::Strict) && hardening.dynamic_user != Some(true);
     let own = is_closed.then_some(&*data).into_iter();
     for path in own.chain(hardening.read_write_paths.iter().map(String::as_str)) {
         let word = path_word(path).map_err(|problem| Unwritable::new("hardening.read_write_paths", problem))?;
