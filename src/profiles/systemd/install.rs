@@ -63,7 +63,7 @@ impl Systemd {
         let is_same = before.service.as_deref() == Some(&*wanted.service) && before.timer == wanted.timer;
         let has_begun = look.begun.as_ref().is_some_and(|begun| begun.activation == activation);
         if !(is_same && has_begun) || look.service.needs_reload {
-            self.install(&cell, &wanted, &before, is_scheduled).await?;
+            self.install(&cell, &wanted, &before).await?;
         }
         let look = cell.look().await?;
         if !has_begun {
@@ -136,14 +136,8 @@ impl Systemd {
 
     /// Puts the unit files in their place and lets systemd read them; where it does not take them, puts the old ones
     /// back.
-    async fn install(
-        &self,
-        cell: &Cell,
-        wanted: &Units,
-        before: &Before,
-        is_scheduled: bool,
-    ) -> Result<(), ProfileError> {
-        let done = self.replace(cell, wanted, before, is_scheduled).await;
+    async fn install(&self, cell: &Cell, wanted: &Units, before: &Before) -> Result<(), ProfileError> {
+        let done = self.replace(cell, wanted, before).await;
         if let Err(error) = &done {
             tracing::warn!(cell = %cell.site.cell, %error, "its unit is put back as it was");
             self.put_back(&cell.site, before).await;
@@ -151,13 +145,8 @@ impl Systemd {
         done
     }
 
-    async fn replace(
-        &self,
-        cell: &Cell,
-        wanted: &Units,
-        before: &Before,
-        is_scheduled: bool,
-    ) -> Result<(), ProfileError> {
+    async fn replace(&self, cell: &Cell, wanted: &Units, before: &Before) -> Result<(), ProfileError> {
+        let is_scheduled = wanted.timer.is_some();
         let (site, names) = (&cell.site, &cell.site.names);
         let folder = &self.settings.service_folder;
         fs::create_dir_all(folder).map_err(|error| disk("making", folder, &error))?;

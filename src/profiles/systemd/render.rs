@@ -9,9 +9,9 @@ use super::owned::MOST_UNSEALED;
 use super::secrets::{self, WRITE_ENV};
 use super::{Scope, UNITS};
 use crate::agent::Start;
-use crate::model::manifest::Manifest;
 use crate::model::run_spec::{EnvValue, Limits, Restart, RestartPolicy, Stop, StopSignal};
 use crate::model::systemd::{Capability, Hardening, ProtectHome, ProtectSystem, Schedule, ServiceType, UnitSpec};
+use crate::profiles::definition::own_variables;
 use crate::supervise::EnvFile;
 
 /// What is said only once whatever the unit is.
@@ -214,14 +214,7 @@ pub(super) fn files_of(env: &BTreeMap<String, EnvValue>) -> BTreeMap<&str, EnvFi
 }
 
 fn environment(spec: &UnitSpec, start: &Start<'_>, lines: &mut Lines) -> Result<(), Unwritable> {
-    let Manifest { node, cell, version, .. } = start.manifest;
-    let own = [
-        ("FLEETMAN_NODE", node.to_string()),
-        ("FLEETMAN_CELL", cell.to_string()),
-        ("FLEETMAN_VERSION", version.to_string()),
-        ("FLEETMAN_RELEASE_DIR", start.release.display().to_string()),
-        ("FLEETMAN_DATA_DIR", start.data.display().to_string()),
-    ];
+    let own = own_variables(start);
     let mut credentials = Vec::new();
     for (name, value) in &spec.run.env {
         let refuse = |problem| Unwritable::new(format!("env.{name}"), problem);

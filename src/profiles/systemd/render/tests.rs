@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::agent::Activation;
+use crate::model::manifest::Manifest;
 use crate::model::{CellName, Epoch, Floor, Generation};
 
 fn manifest(spec: &Value, limits: &Value) -> Manifest {
