@@ -3,6 +3,7 @@
 //! takes them away (I6).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -49,14 +50,10 @@ impl Agent {
         apart(move || {
             let mut found: BTreeMap<CellName, Vec<Holding>> = BTreeMap::new();
             for profile in context.profiles.iter() {
-                let names = match profile.cells() {
-                    Ok(names) => names,
-                    Err(error) => {
-                        let message = plain(&error.to_string());
-                        tracing::warn!(profile = profile.name(), "the host cannot be looked at: {message}");
-                        continue;
-                    }
-                };
+                let names = profile.cells().map_err(|source| {
+                    let what = PathBuf::from(format!("what the {} profile has", profile.name()));
+                    DiskError::new("looking at", what, source)
+                })?;
                 for name in names.into_iter().filter(|name| !known.contains(name)) {
                     if let Some(held) = holding(profile, &context.owner(&name), &context.steps)? {
                         found.entry(name).or_default().push(held);

@@ -167,6 +167,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_manager_did_not_take_is_told_again() {
+        let (manager, theirs) = pair(None);
+        let ours = manager.socket.as_ref().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        while ours.send(b"full").is_ok() {}
+        manager.ready("starting");
+        while heard(&theirs).is_some_and(|said| said == "full") {}
+        manager.status("starting");
+        assert_eq!(heard(&theirs).unwrap(), "READY=1\nSTATUS=starting\n");
+        manager.status("running");
+        assert_eq!(heard(&theirs).unwrap(), "STATUS=running\n");
+    }
+
+    #[test]
     fn a_status_is_one_line_and_told_when_it_changes() {
         let (manager, theirs) = pair(None);
         manager.status("fine\nWATCHDOG=trigger");

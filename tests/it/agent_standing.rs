@@ -8,7 +8,7 @@ use fleetman::model::outcome::Ending;
 use fleetman::model::trigger::Action;
 use fleetman::model::{Code, ObjectKey};
 
-use crate::support::node::tree;
+use crate::support::node::{of, tree};
 use crate::support::proxy::{Fault, On, Rule};
 use crate::support::stand_in::Node;
 
@@ -112,6 +112,25 @@ async fn an_orphan_of_which_only_its_mark_is_left_is_told_and_removed_only_by_a_
     let report = node.once().await;
     assert_eq!((report.phase, codes(&report)), (Phase::Removed, vec![]), "{report:#?}");
     assert_eq!((node.profile.asked(), node.profile.runs()), (vec!["stop".to_owned(), "remove".to_owned()], None));
+}
+
+#[tokio::test]
+async fn an_orphan_that_cannot_be_looked_at_for_once_is_not_gone() {
+    let node = running().await;
+    empty_the_bucket(&node).await;
+    std::fs::remove_dir_all(node.bench.state_folder()).unwrap();
+    let mut agent = node.agent(|_| {}).await.unwrap();
+    let mut resumed = None;
+    for is_blind in [false, true, false] {
+        node.profile.told().is_blind = is_blind;
+        let heartbeat = agent.poll_once().await.unwrap();
+        assert_eq!(codes(&of(&heartbeat, "app")), [Code::Orphaned], "{heartbeat:#?}");
+        let says_so = heartbeat.conditions.iter().any(|condition| condition.message.contains("nothing can be seen"));
+        assert_eq!(says_so, is_blind, "{heartbeat:#?}");
+        let now = node.profile.told().resumed;
+        assert_eq!(*resumed.get_or_insert(now), now, "it is found only once");
+    }
+    agent.close().await;
 }
 
 #[tokio::test]

@@ -47,6 +47,8 @@ pub(crate) struct Told {
     running: Option<(String, Activation)>,
     /// Said in place of what follows from all that.
     observed: Option<Observed>,
+    /// Whether the host cannot be looked at.
+    pub(crate) is_blind: bool,
     pub(crate) checks: usize,
     pub(crate) resumed: usize,
 }
@@ -186,6 +188,9 @@ impl Profile for StandIn {
     }
 
     fn cells(&self) -> std::io::Result<Vec<CellName>> {
+        if self.told().is_blind {
+            return Err(std::io::Error::other("nothing can be seen"));
+        }
         let is_there = self.runs().is_some() || self.folder.join("app").exists();
         Ok(is_there.then(|| CellName::new("app").unwrap()).into_iter().collect())
     }
