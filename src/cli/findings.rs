@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Output, Tone};
-use super::text;
 use crate::model::fleet::{Finding, Verdict};
+use crate::model::text;
 
 /// Findings as people read them: a mark, what was looked at, what was seen, what to do.
 pub(super) fn table(findings: &[Finding], output: Output) -> String {

@@ -12,7 +12,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::text;
+use crate::model::text;
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 

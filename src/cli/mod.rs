@@ -15,7 +15,7 @@ mod log;
 mod notify;
 mod output;
 mod program;
-mod text;
+
 #[cfg(feature = "agent")]
 mod write_env;
 

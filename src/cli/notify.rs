@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::text;
 use crate::clock::SharedClock;
+use crate::model::text;
 
 /// The longest status that is told, in characters.
 const LONGEST_STATUS: usize = 200;

@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::exit::Exit;
 use super::failure::Failure;
-use super::text;
+use crate::model::text;
 
 /// How data is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

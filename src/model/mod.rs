@@ -43,6 +43,7 @@ pub mod rights;
 pub mod run_spec;
 pub mod sign;
 pub mod systemd;
+pub(crate) mod text;
 pub mod trigger;
 
 pub use cell_id::CellId;

@@ -1,43 +1,91 @@
-//! What is served over HTTP.
+//! What is served over HTTP: the portal and the API.
 
 mod api;
+mod app;
+mod assets;
+mod failure;
 pub mod folder;
-mod problem;
+mod guard;
+mod health;
+mod live;
+mod page;
+mod pages;
+mod routes;
+mod shell;
 mod snapshot;
+mod text;
 pub mod views;
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::api::App;
+pub use self::app::routes;
+use self::app::{Fleet, Portal};
+use self::guard::Origins;
+pub use self::routes::Route;
 use self::snapshot::Snapshot;
 use crate::clock::SharedClock;
 use crate::controller::Controller;
 
-/// Serves the read API on `listener` until `ended`; requests that are under way are answered first.
-///
-/// `any_host` takes requests under every host name; without it only those under addresses and `localhost`.
+/// What is served.
+#[derive(Debug)]
+pub struct Site {
+    /// The fleets, in the order of the config; never empty.
+    pub fleets: Vec<SiteFleet>,
+    /// Scheme, host and port under which people reach it, if not under those that it listens on.
+    pub public_url: Option<String>,
+    /// Whether requests are taken under every host name, and not only under addresses and `localhost`.
+    pub any_host: bool,
+}
+
+/// One fleet of a site.
+#[derive(Debug)]
+pub struct SiteFleet {
+    /// What the config calls its bucket.
+    pub name: String,
+    /// What reads and writes it.
+    pub controller: Controller,
+    /// Why nothing can be published, if this controller has no key to sign with.
+    pub unsigned_reason: Option<String>,
+}
+
+/// Serves `site` on `listener` until `ended`; requests that are under way are answered first.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve(
-    controller: Controller,
+    site: Site,
     clock: SharedClock,
     listener: TcpListener,
-    any_host: bool,
     ended: CancellationToken,
 ) -> std::io::Result<()> {
-    let app = Arc::new(App { controller, snapshot: Snapshot::new(clock) });
-    let router = api::router(app.clone(), any_host);
-    let refreshed = app.snapshot.keep(&app.controller, ended.clone());
+    let Site { fleets, public_url, any_host } = site;
+    let fleets = fleets.into_iter().enumerate().map(|(place, fleet)| {
+        let SiteFleet { name, controller, unsigned_reason } = fleet;
+        let base = match place {
+            0 => String::new(),
+            _ => format!("/b/{}", utf8_percent_encode(&name, NON_ALPHANUMERIC)),
+        };
+        let snapshot = Snapshot::new(clock.clone());
+        Arc::new(Fleet { name, base, controller: Arc::new(controller), snapshot, unsigned_reason })
+    });
+    let portal =
+        Portal { fleets: fleets.collect(), clock: clock.clone(), origins: Origins { public: public_url, any_host } };
+    let refreshed = join_all(portal.fleets.iter().cloned().map(|fleet| {
+        let ended = ended.clone();
+        async move { fleet.snapshot.keep(&fleet.controller, ended).await }
+    }));
+    let router = app::router(Arc::new(portal));
     let served = async {
         let served = axum::serve(listener, router).with_graceful_shutdown(ended.clone().cancelled_owned()).await;
         // Without a listener nobody is left to refresh for.
         ended.cancel();
         served
     };
-    let ((), served) = tokio::join!(refreshed, served);
+    let (_, served) = tokio::join!(refreshed, served);
     served
 }

@@ -3,6 +3,8 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -21,6 +23,21 @@ const FRESH: Duration = Duration::from_secs(30);
 pub(super) struct Snapshot {
     clock: SharedClock,
     newest: RwLock<Newest>,
+    /// Tells of each look, and what the revision is after it.
+    looked: watch::Sender<u64>,
+}
+
+/// How old the newest view is.
+#[derive(Debug, Clone)]
+pub(super) struct Age {
+    /// Goes up when something in the view changed.
+    pub(super) revision: u64,
+    /// When the view was read, by the store's clock.
+    pub(super) at: Option<DateTime<Utc>>,
+    /// How long ago that was.
+    pub(super) age: Option<Duration>,
+    /// Why the last look failed, if it did.
+    pub(super) problem: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -32,7 +49,7 @@ struct Newest {
 
 impl Snapshot {
     pub(super) fn new(clock: SharedClock) -> Self {
-        Self { clock, newest: RwLock::default() }
+        Self { clock, newest: RwLock::default(), looked: watch::Sender::new(0) }
     }
 
     /// The newest view; an error says why there is none yet.
@@ -40,6 +57,21 @@ impl Snapshot {
         let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
         let why = || newest.problem.clone().unwrap_or_else(|| "the bucket has not answered yet".to_owned());
         newest.view.as_ref().map(|(view, _)| view.clone()).ok_or_else(why)
+    }
+
+    /// How old the newest view is.
+    pub(super) fn age(&self) -> Age {
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        let (at, age) = match &newest.view {
+            Some((view, at)) => (Some(view.at), Some(self.clock.monotonic().saturating_sub(*at))),
+            None => (None, None),
+        };
+        Age { revision: *self.looked.borrow(), at, age, problem: newest.problem.clone() }
+    }
+
+    /// Changes at every look; the value is the revision.
+    pub(super) fn looks(&self) -> watch::Receiver<u64> {
+        self.looked.subscribe()
     }
 
     /// Whether the view is fresh; an error says why not.
@@ -63,6 +95,7 @@ impl Snapshot {
                 looked = reader.refresh(controller) => looked,
             };
             self.take(looked.map_err(|error| error.to_string()));
+            self.looked.send_modify(|revision| *revision += 1);
             tokio::select! {
                 () = ended.cancelled() => return,
                 () = self.clock.sleep(entropy::jittered(REFRESH)) => {}

@@ -10,10 +10,10 @@ use super::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Tone};
-use crate::cli::text;
 use crate::config::AgentConfig;
 use crate::model::NodeName;
 use crate::model::sign::Trust;
+use crate::model::text;
 
 /// What the config comes to; nothing in it is secret.
 #[derive(Debug, Serialize)]

@@ -63,7 +63,7 @@ pub(super) fn table(heartbeat: &Heartbeat, output: Output) -> String {
         "node {}  fleet {}  agent {}  reported {}",
         heartbeat.node,
         heartbeat.fleet,
-        crate::cli::text::line(&heartbeat.agent_version),
+        crate::model::text::line(&heartbeat.agent_version),
         heartbeat.reported_at.to_rfc3339()
     );
     let mut more = |line: String| {

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::cli::text;
+use crate::model::text;
 
 /// Where a line is broken that does not end by itself.
 const MOST_LINE: usize = 16 * 1024;

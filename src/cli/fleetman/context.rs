@@ -12,6 +12,7 @@ use crate::entropy;
 use crate::model::UserName;
 use crate::model::sign::Signer;
 use crate::store::Store;
+use crate::web::{Site, SiteFleet};
 
 /// What a verb works with. Nothing is read or asked before a verb needs it.
 pub(super) struct Context {
@@ -93,6 +94,33 @@ impl Context {
     pub(super) async fn looker_of(&self, config: &ControllerConfig) -> Result<Controller, Failure> {
         let bucket = self.chosen(config)?;
         self.connect(config, bucket, Signer::Unsigned).await
+    }
+
+    /// What is served: the bucket that was chosen, or all of the config. A bucket whose signing key is not to be had is
+    /// served to look at.
+    pub(super) async fn site(&self, any_host: bool) -> Result<Site, Failure> {
+        let config = self.config()?;
+        let chosen = match &self.bucket {
+            Some(_) => vec![self.chosen(&config)?],
+            None => config.buckets.iter().collect(),
+        };
+        let mut fleets = Vec::new();
+        for bucket in chosen {
+            let (signer, unsigned_reason) = match bucket.signer() {
+                Ok((signer, warning)) => {
+                    warning.iter().for_each(|warning| self.warn(warning));
+                    (signer, None)
+                }
+                Err(error) => {
+                    let reason = format!("this controller cannot sign for bucket {:?}: {error}", bucket.name);
+                    self.warn(&format!("{reason}; nothing can be changed"));
+                    (Signer::Unsigned, Some(reason))
+                }
+            };
+            let controller = self.connect(&config, bucket, signer).await?;
+            fleets.push(SiteFleet { name: bucket.name.clone(), controller, unsigned_reason });
+        }
+        Ok(Site { fleets, public_url: None, any_host })
     }
 
     async fn connect(

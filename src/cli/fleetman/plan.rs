@@ -10,8 +10,8 @@ use super::publish::InputArgs;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Tone};
-use crate::cli::text;
 use crate::controller::{Changes, FileKind, Plan, PlannedVersion, TextDiff};
+use crate::model::text;
 use crate::model::{CellId, DeploymentName, ManifestName, Sha256Digest};
 
 /// Show what a publish would change, and what it takes to publish just that.

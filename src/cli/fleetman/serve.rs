@@ -43,19 +43,20 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Result<Exit, Fail
         let message = format!("{address} is open to other machines, and this API neither encrypts nor asks who comes");
         return Err(Failure::usage(message).help("listen on 127.0.0.1 behind a proxy, or say --insecure-http"));
     }
-    let controller = context.looker().await?;
+    let site = context.site(args.insecure_http).await?;
     let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => Failure::new(Exit::Conflict, "port_taken", format!("{address} is taken"))
             .help("stop what listens there, or choose another with --listen"),
         _ => Failure::local(format!("listening on {address}"), &error),
     })?;
     let local = listener.local_addr().unwrap_or(address);
-    let serving = format!("Serving {} on http://{local}", controller.store().describe());
+    let fleets: Vec<_> = site.fleets.iter().map(|fleet| fleet.controller.store().describe().to_string()).collect();
+    let serving = format!("Serving {} on http://{local}", fleets.join(", "));
     context.output.say(&serving);
     let manager = Manager::of_this_process(context.clock.clone());
     manager.ready(&serving);
     let asked_to_end = ended.clone();
-    let served = web::serve(controller, context.clock.clone(), listener, args.insecure_http, ended);
+    let served = web::serve(site, context.clock.clone(), listener, ended);
     tokio::pin!(served);
     let served = tokio::select! {
         served = &mut served => served,

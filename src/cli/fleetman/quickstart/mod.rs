@@ -119,9 +119,9 @@ impl Running {
         let before = heartbeats(&FleetReader::default().refresh(&controller).await?);
         let mut tasks = JoinSet::new();
         let ended = ended.child_token();
-        let (looker, clock, until) = (context.looker().await?, context.clock.clone(), ended.clone());
+        let (site, clock, until) = (context.site(false).await?, context.clock.clone(), ended.clone());
         tasks.spawn(async move {
-            let served = web::serve(looker, clock, listener, false, until).await;
+            let served = web::serve(site, clock, listener, until).await;
             served.map_err(|error| Failure::local("serving the API", &error))
         });
         let program = Program::current().map_err(|error| Failure::local("finding this program", &error))?;

@@ -1,4 +1,4 @@
-//! What strangers wrote, made safe for a terminal: the one place that it passes before it is shown.
+//! What strangers wrote, made safe to show: on a terminal, and in a page.
 //!
 //! Heartbeats, reasons, names of foreign objects and whatever a store says in an error come from outside. A terminal
 //! obeys control characters in them, and a reader is misled by characters that reorder a line.
@@ -26,7 +26,7 @@ pub(crate) fn short(text: &str, most: usize) -> String {
 }
 
 /// Control characters, and those that are invisible or reorder what stands around them.
-fn steers(c: char) -> bool {
+pub(crate) fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')

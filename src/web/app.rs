@@ -1,0 +1,123 @@
+//! What every handler works with, and the way of a request to it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderValue, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use percent_encoding::percent_decode_str;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use super::failure::Failure;
+use super::guard::{self, Origins};
+use super::routes::{Route, Routes};
+use super::snapshot::Snapshot;
+use super::{api, assets, health, live, pages};
+use crate::clock::SharedClock;
+use crate::controller::Controller;
+
+/// Most bytes of a form or of a document in a request. Uploads have limits of their own.
+const BODY_BYTES: usize = 4 << 20;
+
+/// Everything that is served: the fleets of the config.
+#[derive(Debug)]
+pub(super) struct Portal {
+    /// In the order of the config; never empty.
+    pub(super) fleets: Vec<Arc<Fleet>>,
+    pub(super) clock: SharedClock,
+    pub(super) origins: Origins,
+}
+
+/// One fleet in its bucket.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    /// What the config calls its bucket.
+    pub(super) name: String,
+    /// What stands before the paths of its pages: nothing for the first, `/b/<name>` for the others.
+    pub(super) base: String,
+    pub(super) controller: Arc<Controller>,
+    pub(super) snapshot: Snapshot,
+    /// Why nothing can be published, if this controller has no key to sign with.
+    pub(super) unsigned_reason: Option<String>,
+}
+
+impl Portal {
+    pub(super) fn first(&self) -> &Arc<Fleet> {
+        &self.fleets[0]
+    }
+}
+
+/// All routes of the portal and the API, for whoever has to know each: `/b/<bucket>` may stand before any.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    all().list()
+}
+
+fn all() -> Routes {
+    Routes::new()
+        .and(health::routes())
+        .and(pages::routes())
+        .and(live::routes())
+        .and(api::routes())
+        .get("/static/{digest}/{*name}", assets::serve)
+}
+
+/// The routes, with what stands before each.
+pub(super) fn router(portal: Arc<Portal>) -> Router {
+    let fixed = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
+    let origins = portal.origins.clone();
+    let fleets: Vec<_> = portal.fleets.clone();
+    let inner = all()
+        .into_router()
+        .fallback(async || Failure::not_found("page under this path"))
+        .method_not_allowed_fallback(async || Failure::method_not_allowed())
+        .with_state(portal)
+        .layer(middleware::from_fn(super::failure::dress))
+        .layer(DefaultBodyLimit::max(BODY_BYTES));
+    // The fleet is found before the routes are looked at.
+    Router::new()
+        .fallback_service(inner)
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            let fleets = fleets.clone();
+            async move { choose_fleet(&fleets, request, next).await }
+        }))
+        .layer(middleware::from_fn_with_state(origins, guard::check))
+        .layer(fixed(header::CACHE_CONTROL, "no-store"))
+        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed(header::REFERRER_POLICY, "same-origin"))
+        .layer(fixed(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .layer(fixed(header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
+        .layer(fixed(header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
+}
+
+/// Nothing from elsewhere, nothing inline.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Takes `/b/<bucket>` off the path, and tells what comes after which fleet is meant.
+async fn choose_fleet(fleets: &[Arc<Fleet>], mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let chosen = match path.strip_prefix("/b/") {
+        None => fleets.first().map(|fleet| (fleet.clone(), None)),
+        Some(rest) => {
+            let (name, rest) = rest.split_once('/').unwrap_or((rest, ""));
+            let name = percent_decode_str(name).decode_utf8_lossy();
+            let fleet = fleets.iter().find(|fleet| fleet.name == name);
+            fleet.map(|fleet| (fleet.clone(), Some(format!("/{rest}"))))
+        }
+    };
+    let Some((fleet, path)) = chosen else {
+        return Failure::not_found("bucket of this name in the config").into_response();
+    };
+    if let Some(path) = path {
+        let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+        match format!("{path}{query}").parse::<Uri>() {
+            Ok(uri) => *request.uri_mut() = uri,
+            Err(_) => return Failure::not_found("page under this path").into_response(),
+        }
+    }
+    request.extensions_mut().insert(fleet);
+    next.run(request).await
+}

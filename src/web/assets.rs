@@ -1,0 +1,65 @@
+//! What pages load: scripts, styles and pictures, part of the program.
+//!
+//! A file's address has the digest of its bytes in it, so that browsers keep it for ever and never keep an old one.
+
+use std::sync::LazyLock;
+
+use axum::extract::Path;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::failure::Failure;
+use crate::model::Sha256Digest;
+
+macro_rules! assets {
+    ($($name:literal: $kind:literal),* $(,)?) => {
+        static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
+            vec![$(Asset::new($name, $kind, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/static/", $name)))),*]
+        });
+    };
+}
+
+assets! {
+    "app.css": "text/css; charset=utf-8",
+    "app.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    "vendor/htmx.min.js": "text/javascript; charset=utf-8",
+    "vendor/hx-ptag.min.js": "text/javascript; charset=utf-8",
+    "vendor/hx-sse.min.js": "text/javascript; charset=utf-8",
+}
+
+struct Asset {
+    name: &'static str,
+    kind: &'static str,
+    bytes: &'static [u8],
+    digest: String,
+}
+
+impl Asset {
+    fn new(name: &'static str, kind: &'static str, bytes: &'static [u8]) -> Self {
+        let digest = Sha256Digest::of(bytes).to_string()[..16].to_owned();
+        Self { name, kind, bytes, digest }
+    }
+}
+
+/// The path at which `name`, a path below `static/`, is served. Empty if there is no such file, which a test of the
+/// pages would see.
+pub(super) fn path(name: &str) -> String {
+    let asset = ASSETS.iter().find(|asset| asset.name == name);
+    asset.map(|asset| format!("/static/{}/{}", asset.digest, asset.name)).unwrap_or_default()
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct AssetPath {
+    digest: String,
+    name: String,
+}
+
+/// `GET /static/{digest}/{*name}`
+pub(super) async fn serve(Path(asked): Path<AssetPath>) -> Result<Response, Failure> {
+    let asset = ASSETS.iter().find(|asset| asset.name == asked.name && asset.digest == asked.digest);
+    let asset = asset.ok_or_else(|| Failure::not_found(format_args!("file {} of this version", asked.name)))?;
+    let headers = [(header::CONTENT_TYPE, asset.kind), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];
+    Ok((headers, asset.bytes).into_response())
+}

@@ -1,0 +1,164 @@
+//! Why a request has no answer: a page for people, `application/problem+json` (RFC 9457) for programs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+
+use crate::controller::ControllerError;
+use crate::model::name::NameError;
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Failure {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    #[serde(serialize_with = "as_number")]
+    status: StatusCode,
+    /// What programs compare.
+    code: String,
+    detail: String,
+}
+
+fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
+
+impl Failure {
+    pub(super) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        let title = status.canonical_reason().unwrap_or_default();
+        Self { kind: "about:blank", title, status, code: code.to_owned(), detail: detail.into() }
+    }
+
+    pub(super) fn not_found(what: impl fmt::Display) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no {what}"))
+    }
+
+    pub(super) fn bad_request(code: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// The bucket has not answered yet, or no longer does.
+    pub(super) fn unavailable(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "bucket_unavailable", why)
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take this method")
+    }
+
+    /// Nobody is signed in: people are led to the sign-in page, programs are told.
+    pub(super) fn unauthenticated() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "sign in, or send a token: Authorization: Bearer fm_…")
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn title(&self) -> &'static str {
+        self.title
+    }
+
+    fn code(&self) -> &str {
+        &self.code
+    }
+
+    fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What people may try.
+    fn help(&self) -> &'static str {
+        match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                "The page comes back by itself once the bucket answers. `fleetman doctor` tells what is wrong with it."
+            }
+            StatusCode::FORBIDDEN => "Somebody with the role admin can change what you may do, under Settings.",
+            StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {
+                "Nothing was changed. Go back, look at what is there now, and decide again."
+            }
+            StatusCode::NOT_FOUND => "It may have been deleted meanwhile. The search finds what there is.",
+            _ => "",
+        }
+    }
+}
+
+impl From<ControllerError> for Failure {
+    fn from(error: ControllerError) -> Self {
+        let status = StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+        let detail = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+        Self::new(status, error.code(), detail)
+    }
+}
+
+impl From<NameError> for Failure {
+    fn from(error: NameError) -> Self {
+        Self::bad_request("invalid_name", error.to_string())
+    }
+}
+
+impl From<askama::Error> for Failure {
+    fn from(error: askama::Error) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "template", format!("the page cannot be made: {error}"))
+    }
+}
+
+impl IntoResponse for Failure {
+    /// As programs read it. What is no request of a program, [`dress`] makes a page of.
+    fn into_response(self) -> Response {
+        let mut response = (self.status, axum::Json(&self)).into_response();
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+#[derive(Template)]
+#[template(path = "failure.html")]
+struct Page<'a> {
+    failure: &'a Failure,
+    css: String,
+    home: &'static str,
+}
+
+/// Makes pages of failures where people asked, and leads whoever is not signed in to the sign-in page.
+pub(super) async fn dress(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let by_program = path.starts_with("/api/") || path == "/readyz" || path == "/metrics" || path == "/live";
+    let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str()).to_owned();
+    let method = request.method().clone();
+    let base = request.extensions().get::<Arc<super::app::Fleet>>().map(|fleet| fleet.base.clone());
+    let response = next.run(request).await;
+    let Some(failure) = response.extensions().get::<Arc<Failure>>().cloned() else { return response };
+    if by_program {
+        return response;
+    }
+    if failure.status == StatusCode::UNAUTHORIZED && failure.code == "unauthenticated" && method == Method::GET {
+        let asked = format!("{}{asked}", base.unwrap_or_default());
+        let next = utf8_percent_encode(&asked, NON_ALPHANUMERIC);
+        return axum::response::Redirect::to(&format!("/sign-in?next={next}")).into_response();
+    }
+    let page = Page { failure: &failure, css: super::assets::path("app.css"), home: "/" };
+    match page.render() {
+        Ok(page) => {
+            let mut dressed = (failure.status, axum::response::Html(page)).into_response();
+            for (name, value) in response.headers() {
+                if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH {
+                    dressed.headers_mut().insert(name, value.clone());
+                }
+            }
+            dressed
+        }
+        Err(_) => response,
+    }
+}

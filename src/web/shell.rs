@@ -1,0 +1,146 @@
+//! What stands around every page: navigation, the age of what is shown, who is signed in.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::assets;
+use super::snapshot::Age;
+
+/// The entries of the navigation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nav {
+    Overview,
+    Agents,
+    Cells,
+    Manifests,
+    Deployments,
+    Buckets,
+    Audit,
+    Settings,
+    /// Pages that no entry leads to.
+    Elsewhere,
+}
+
+/// A link to the same place in another bucket.
+#[derive(Debug, Clone)]
+pub(super) struct BucketLink {
+    pub(super) name: String,
+    pub(super) href: String,
+    pub(super) is_current: bool,
+}
+
+/// What stands around a page.
+#[derive(Debug, Clone)]
+pub(super) struct Shell {
+    pub(super) title: String,
+    pub(super) nav: Nav,
+    /// The bucket's name in the config.
+    pub(super) bucket: String,
+    pub(super) buckets: Vec<BucketLink>,
+    /// Who is signed in.
+    pub(super) user: String,
+    /// Whether the settings are of any use to them.
+    pub(super) is_admin: bool,
+    /// What must not be overlooked on any page: signatures are off, users are not believed.
+    pub(super) alarms: Vec<String>,
+    /// Why nothing can be changed at present.
+    pub(super) read_only: Option<String>,
+    /// The command that does the same, or shows the same.
+    pub(super) cli: Option<String>,
+    pub(super) age: Age,
+    /// Path and query of this page, with the bucket's prefix.
+    pub(super) url: String,
+    /// Whether only the part that changes by itself is asked for.
+    pub(super) is_fragment: bool,
+    /// Whether the page has such a part.
+    pub(super) is_live: bool,
+    pub(super) now: DateTime<Utc>,
+    pub(super) base: String,
+}
+
+/// A time, for people and for programs.
+#[derive(Debug, Clone)]
+pub(super) struct Moment {
+    /// RFC 3339.
+    pub(super) iso: String,
+    /// In full.
+    pub(super) full: String,
+    /// How long ago.
+    pub(super) text: String,
+}
+
+impl Shell {
+    /// The address of a page of the same bucket.
+    pub(super) fn link(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// The address of a file below `static/`.
+    pub(super) fn asset(&self, name: &str) -> String {
+        assets::path(name)
+    }
+
+    /// The entries of the navigation: which, where, how it is called.
+    pub(super) fn entries(&self) -> Vec<(bool, String, &'static str)> {
+        const ENTRIES: [(Nav, &str, &str); 8] = [
+            (Nav::Overview, "/", "Overview"),
+            (Nav::Agents, "/agents", "Agents"),
+            (Nav::Cells, "/cells", "Cells"),
+            (Nav::Manifests, "/manifests", "Manifests"),
+            (Nav::Deployments, "/deployments", "Deployments"),
+            (Nav::Buckets, "/buckets", "Buckets"),
+            (Nav::Audit, "/audit", "Audit"),
+            (Nav::Settings, "/settings", "Settings"),
+        ];
+        ENTRIES.iter().map(|(nav, path, name)| (*nav == self.nav, self.link(path), *name)).collect()
+    }
+
+    /// A time as pages show it. In a part that is fetched again it stands in full, so that only what really changed
+    /// differs; the browser says how long ago it is.
+    pub(super) fn moment(&self, at: &DateTime<Utc>) -> Moment {
+        let full = at.format("%Y-%m-%d %H:%M:%S UTC").to_string();
+        let text = if self.is_fragment { full.clone() } else { ago(self.now, *at) };
+        Moment { iso: at.to_rfc3339_opts(SecondsFormat::Millis, true), full, text }
+    }
+}
+
+/// How long before `now` something was, in the coarsest unit that says enough.
+pub(super) fn ago(now: DateTime<Utc>, at: DateTime<Utc>) -> String {
+    match (now - at).num_seconds() {
+        i64::MIN..=-5 => "in the future".to_owned(),
+        -4..=0 => "just now".to_owned(),
+        secs => format!("{} ago", span(Duration::from_secs(secs.unsigned_abs()))),
+    }
+}
+
+/// A duration in its coarsest unit.
+pub(super) fn span(duration: Duration) -> String {
+    let secs = duration.as_secs();
+    match secs {
+        0..60 => format!("{secs} s"),
+        60..3_600 => format!("{} min", secs / 60),
+        3_600..86_400 => format!("{} h", secs / 3_600),
+        _ => format!("{} d", secs / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_in_the_coarsest_unit() {
+        let now = DateTime::from_timestamp(1_000_000, 0).unwrap();
+        for (secs, text) in [
+            (0, "just now"),
+            (59, "59 s ago"),
+            (60, "1 min ago"),
+            (7_199, "1 h ago"),
+            (86_400 * 3, "3 d ago"),
+            (-60, "in the future"),
+        ] {
+            assert_eq!(ago(now, now - chrono::TimeDelta::seconds(secs)), text);
+        }
+    }
+}
