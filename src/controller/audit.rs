@@ -59,6 +59,7 @@ impl Controller {
         after: Option<String>,
         reason: Option<String>,
     ) -> Result<Act, ControllerError> {
+        let reason = reason.or_else(|| self.actor().reason.clone());
         let intent = self.entry(self.ulid()?, self.clock.now(), action, object.into(), before, after, reason);
         self.write_audit(&intent).await?;
         Ok(Act { intent })

@@ -117,7 +117,7 @@ impl Controller {
             options: order.options,
             issued_at: self.now(),
             issued_by: self.actor().user.clone(),
-            reason: order.reason.clone(),
+            reason: order.reason.clone().or_else(|| self.actor().reason.clone()),
         };
         let entry = sign(&trigger, &self.settings.signer)
             .map_err(|source| ControllerError::Sign { what: format!("{cell} generation {}", next.at), source })?;

@@ -82,6 +82,8 @@ pub struct Actor {
     pub source: String,
     /// The machine.
     pub host: String,
+    /// Why, for changes that are given no reason of their own.
+    pub reason: Option<String>,
 }
 
 /// What a controller works with.
@@ -114,8 +116,8 @@ impl ControllerSettings {
 pub struct Controller {
     settings: ControllerSettings,
     clock: SharedClock,
-    /// The store with what is known of its conditions; set before the first write.
-    writer: OnceCell<Store>,
+    /// The store with what is known of its conditions; set before the first write, whoever makes it.
+    writer: Arc<OnceCell<Store>>,
     presence: Arc<Presence>,
 }
 
@@ -123,7 +125,7 @@ impl Controller {
     /// A controller. Nothing is asked of the bucket yet.
     #[must_use]
     pub fn new(settings: ControllerSettings, clock: SharedClock) -> Self {
-        Self { settings, clock, writer: OnceCell::new(), presence: Arc::default() }
+        Self { settings, clock, writer: Arc::default(), presence: Arc::default() }
     }
 
     /// The bucket, for what only reads.

@@ -138,6 +138,7 @@ impl Context {
                 user: config.user.clone().map_or_else(user_of_the_system, Ok)?,
                 source: "cli".to_owned(),
                 host: host(),
+                reason: None,
             },
             controller_id: entropy::uuid().map_err(|error| Failure::local("asking for randomness", &error))?,
             lock_timeout: config.lock_timeout,

@@ -169,6 +169,7 @@ impl Bench {
                 user: UserName::new(user).unwrap(),
                 source: "cli".to_owned(),
                 host: format!("{user}-laptop"),
+                reason: None,
             },
             controller_id: fleetman::entropy::uuid().unwrap(),
             lock_timeout: ControllerSettings::LOCK_TIMEOUT,
