@@ -22,6 +22,7 @@
 //! | [`controller`] | what publishing does; never imports `agent`, nor the reverse |
 //! | [`profiles`] | how a cell is run: systemd, supervisord, a process, a plain folder |
 //! | [`config`] | the config files |
+//! | [`access`] | who may do what in the portal and the API |
 //! | [`web`] | the HTTP API |
 //! | [`cli`] | the command line |
 //!
@@ -85,6 +86,9 @@ pub mod profiles;
 
 #[cfg(feature = "bucket")]
 pub mod config;
+
+#[cfg(feature = "controller")]
+pub mod access;
 
 #[cfg(feature = "controller")]
 pub mod web;

@@ -45,6 +45,7 @@ pub mod sign;
 pub mod systemd;
 pub(crate) mod text;
 pub mod trigger;
+pub mod users;
 
 pub use cell_id::CellId;
 pub use code::Code;

@@ -1,0 +1,44 @@
+//! The bucket as a whole, and what finds out about it. None of it belongs to a cell.
+
+use super::{AccessError, Authorized, Denied};
+use crate::clock::SharedClock;
+use crate::controller::{ControllerError, doctor};
+use crate::model::fleet::StoreReport;
+use crate::model::users::Role;
+
+impl Authorized {
+    /// Whether the user may look at the bucket itself, which shows every cell.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn check_bucket(&self) -> Result<(), Denied> {
+        self.need_everywhere(Role::Viewer, "the bucket")
+    }
+
+    /// Whether the user may read the audit, which tells of every cell.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn check_audit(&self) -> Result<(), Denied> {
+        self.need_everywhere(Role::Viewer, "the audit")
+    }
+
+    /// Whether the user may see the settings.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn check_settings(&self) -> Result<(), Denied> {
+        self.need_everywhere(Role::Admin, "the settings")
+    }
+
+    /// Tries out what the store can do.
+    ///
+    /// # Errors
+    /// See [`AccessError`]. Whatever the store does is a finding.
+    pub async fn doctor(&self, clock: &SharedClock) -> Result<StoreReport, AccessError> {
+        self.need_everywhere(Role::Admin, "the doctor")?;
+        let controller = self.reading();
+        let examined = doctor::examine(controller.store(), controller.fleet(), clock).await;
+        Ok(examined.map_err(ControllerError::Entropy)?)
+    }
+}

@@ -1,0 +1,214 @@
+//! One cell: looking at it, changing what it is made of, and saying what it is to be. [`Controller`] tells more of each.
+//!
+//! [`Controller`]: crate::controller::Controller
+
+use bytes::Bytes;
+
+use super::{AccessError, Authorized};
+use crate::controller::{
+    Applied, Deletion, Guard, HistoryEntry, Known, OutcomeEntry, OverrideView, Plan, PublishRequest, Published,
+    RollbackRequest, StopRequest, Text, VersionView,
+};
+use crate::model::trigger::{Target, TriggerOptions};
+use crate::model::users::Role;
+use crate::model::{CellId, FilePath, VersionName};
+use crate::store::Object;
+
+impl Authorized {
+    /// The cell as it was written.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn get_cell(&self, cell: &CellId) -> Result<Text, AccessError> {
+        self.need_on_cell(Role::Viewer, cell)?;
+        Ok(self.reading().get_cell(cell).await?)
+    }
+
+    /// Writes the cell, if what is there is still what the caller knows.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn put_cell(&self, cell: &CellId, text: &str, known: &Known) -> Result<Applied, AccessError> {
+        self.need_on_cell(Role::Editor, cell)?;
+        Ok(self.acting().put_cell(cell, text, known).await?)
+    }
+
+    /// Every version of the cell, by name.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn versions(&self, cell: &CellId) -> Result<Vec<VersionView>, AccessError> {
+        self.need_on_cell(Role::Viewer, cell)?;
+        Ok(self.reading().versions(cell).await?)
+    }
+
+    /// The newest of the cell's triggers.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn history(&self, cell: &CellId, limit: usize) -> Result<Vec<HistoryEntry>, AccessError> {
+        self.need_on_cell(Role::Viewer, cell)?;
+        Ok(self.reading().history(cell, limit).await?)
+    }
+
+    /// What came of the newest attempts at the cell's triggers.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn outcomes(&self, cell: &CellId, limit: usize) -> Result<Vec<OutcomeEntry>, AccessError> {
+        self.need_on_cell(Role::Viewer, cell)?;
+        Ok(self.reading().outcomes(cell, limit).await?)
+    }
+
+    /// The cell's overrides, by path.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn list_overrides(&self, cell: &CellId) -> Result<Vec<OverrideView>, AccessError> {
+        self.need_on_cell(Role::Viewer, cell)?;
+        Ok(self.reading().list_overrides(cell).await?)
+    }
+
+    /// The bytes of an override.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn get_override(&self, cell: &CellId, path: &FilePath) -> Result<Object, AccessError> {
+        self.need_on_cell(Role::Viewer, cell)?;
+        Ok(self.reading().get_override(cell, path).await?)
+    }
+
+    /// Writes an override, if what is there is still what the caller knows.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn put_override(
+        &self,
+        cell: &CellId,
+        path: &FilePath,
+        bytes: Bytes,
+        known: &Known,
+    ) -> Result<Applied, AccessError> {
+        self.need_on_cell(Role::Editor, cell)?;
+        Ok(self.acting().put_override(cell, path, bytes, known).await?)
+    }
+
+    /// Deletes an override.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn remove_override(&self, cell: &CellId, path: &FilePath) -> Result<(), AccessError> {
+        self.need_on_cell(Role::Editor, cell)?;
+        Ok(self.acting().remove_override(cell, path).await?)
+    }
+
+    /// Works out what [`Self::publish`] would do.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn plan(&self, request: &PublishRequest) -> Result<Plan, AccessError> {
+        self.need_on_cell(Role::Viewer, &request.cell)?;
+        Ok(self.reading().plan(request).await?)
+    }
+
+    /// Makes a version from the cell's inputs and desires it.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn publish(&self, request: &PublishRequest, guard: &Guard) -> Result<Published, AccessError> {
+        self.need_on_cell(Role::Editor, &request.cell)?;
+        Ok(self.acting().publish(request, guard).await?)
+    }
+
+    /// Desires once more what was desired last.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn redeploy(
+        &self,
+        cell: &CellId,
+        options: TriggerOptions,
+        reason: Option<String>,
+        guard: &Guard,
+    ) -> Result<Published, AccessError> {
+        self.need_on_cell(Role::Operator, cell)?;
+        Ok(self.acting().redeploy(cell, options, reason, guard).await?)
+    }
+
+    /// Where [`Self::rollback`] would lead.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn rollback_target(&self, request: &RollbackRequest) -> Result<Target, AccessError> {
+        self.need_on_cell(Role::Viewer, &request.cell)?;
+        Ok(self.reading().rollback_target(request).await?)
+    }
+
+    /// Desires an earlier version again.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn rollback(&self, request: &RollbackRequest, guard: &Guard) -> Result<Published, AccessError> {
+        self.need_on_cell(Role::Operator, &request.cell)?;
+        Ok(self.acting().rollback(request, guard).await?)
+    }
+
+    /// Stops the cell; its files stay.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn stop(&self, request: &StopRequest, guard: &Guard) -> Result<Published, AccessError> {
+        self.need_on_cell(Role::Operator, &request.cell)?;
+        Ok(self.acting().stop(request, guard).await?)
+    }
+
+    /// Stops the cell and removes its files from its node; with `purge_data` its data folder too.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn remove(
+        &self,
+        request: &StopRequest,
+        purge_data: bool,
+        guard: &Guard,
+    ) -> Result<Published, AccessError> {
+        self.need_on_cell(Role::Editor, &request.cell)?;
+        Ok(self.acting().remove(request, purge_data, guard).await?)
+    }
+
+    /// Keeps new versions away from the cell.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn pause(&self, cell: &CellId, reason: &str) -> Result<Applied, AccessError> {
+        self.need_on_cell(Role::Operator, cell)?;
+        Ok(self.acting().pause(cell, reason).await?)
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn resume(&self, cell: &CellId) -> Result<Applied, AccessError> {
+        self.need_on_cell(Role::Operator, cell)?;
+        Ok(self.acting().resume(cell).await?)
+    }
+
+    /// Deletes a version that nobody needs: marks it first, and deletes it when called again an hour later.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn delete_version(&self, cell: &CellId, version: &VersionName) -> Result<Deletion, AccessError> {
+        self.need_on_cell(Role::Admin, cell)?;
+        Ok(self.acting().delete_version(cell, version).await?)
+    }
+
+    /// Deletes a cell that was removed from its node.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn delete_cell(&self, cell: &CellId) -> Result<Deletion, AccessError> {
+        self.need_on_cell(Role::Admin, cell)?;
+        Ok(self.acting().delete_cell(cell).await?)
+    }
+}

@@ -1,0 +1,78 @@
+//! Looking at the fleet: everybody sees their cells, and the nodes that have or could have one.
+
+use std::sync::Arc;
+
+use super::{AccessError, Authorized, Denied};
+use crate::controller::{CellView, FleetView, Followed, LivenessLimits, NodeView};
+use crate::model::heartbeat::CellReport;
+use crate::model::users::Role;
+use crate::model::{CellId, Floor, NodeName};
+
+impl Authorized {
+    /// Whether the user may see `cell`.
+    #[must_use]
+    pub fn sees(&self, cell: &CellId) -> bool {
+        self.identity.may(Role::Viewer, cell)
+    }
+
+    /// What the user may see of `fleet`. For those who may see everything it is `fleet` itself.
+    #[must_use]
+    pub fn fleet(&self, fleet: &Arc<FleetView>) -> Arc<FleetView> {
+        if self.identity.may_everywhere(Role::Viewer) {
+            return fleet.clone();
+        }
+        let nodes = fleet.nodes.iter().filter(|node| self.identity.sees_node(&node.node));
+        Arc::new(FleetView {
+            at: fleet.at,
+            nodes: nodes.map(|node| self.node(node)).collect(),
+            cells: fleet.cells.iter().filter(|cell| self.sees(&cell.cell)).cloned().collect(),
+        })
+    }
+
+    /// A node without what its heartbeat says of cells that the user may not see.
+    fn node(&self, node: &NodeView) -> NodeView {
+        let is_hidden = |cell: &crate::model::CellName| !self.sees(&CellId::new(node.node.clone(), cell.clone()));
+        let mut shown = node.clone();
+        if let Some(beat) = shown.heartbeat.as_mut().filter(|beat| beat.cells.keys().any(is_hidden)) {
+            Arc::make_mut(beat).cells.retain(|cell, _| !is_hidden(cell));
+        }
+        shown
+    }
+
+    /// Refuses a node that the user does not know of.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn check_node(&self, node: &NodeName) -> Result<(), Denied> {
+        if self.identity.sees_node(node) {
+            return Ok(());
+        }
+        Err(self.denied(Role::Viewer, format!("node {node}")))
+    }
+
+    /// One cell as its history and its node's heartbeat tell of it, and whether its newest trigger was brought to its
+    /// end.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn cell_status(&self, cell: &CellId, limits: LivenessLimits) -> Result<(CellView, bool), AccessError> {
+        self.need_on_cell(Role::Viewer, cell)?;
+        Ok(self.reading().cell_status(cell, limits).await?)
+    }
+
+    /// Waits until the node of `cell` is done with the trigger at `at`; see
+    /// [`Controller::follow`](crate::controller::Controller::follow).
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn follow(
+        &self,
+        cell: &CellId,
+        at: Floor,
+        patience: Option<std::time::Duration>,
+        tell: impl FnMut(&CellReport),
+    ) -> Result<Followed, AccessError> {
+        self.need_on_cell(Role::Viewer, cell)?;
+        Ok(self.reading().follow(cell, at, patience, tell).await?)
+    }
+}

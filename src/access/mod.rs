@@ -1,0 +1,116 @@
+//! Who may do what in the portal and the API.
+//!
+//! [`Authorized`] is one fleet's controller in the hands of one [`Identity`], made for one request. Every read and
+//! write of pages and API goes through its methods: each checks first, and then acts as the user. There is a file of
+//! them for each topic. What belongs to no cell, such as the bucket itself, needs a grant on everything.
+
+mod bucket;
+mod cells;
+mod deployments;
+mod error;
+mod fleet;
+mod identity;
+mod manifests;
+mod nodes;
+
+use std::sync::Arc;
+
+pub use error::{AccessError, Denied};
+pub use identity::{Identity, Via};
+
+use crate::controller::{Actor, Controller};
+use crate::model::CellId;
+use crate::model::users::Role;
+
+/// What a request came to; the audit says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The pages.
+    Portal,
+    /// The JSON API.
+    Api,
+}
+
+impl Source {
+    /// As the audit writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Portal => "portal",
+            Self::Api => "api",
+        }
+    }
+}
+
+/// A fleet's controller in the hands of one user, for one request. Clones are cheap.
+#[derive(Debug, Clone)]
+pub struct Authorized {
+    controller: Arc<Controller>,
+    identity: Arc<Identity>,
+    source: Source,
+    host: Arc<str>,
+    reason: Option<Arc<str>>,
+}
+
+impl Authorized {
+    /// `controller` for `identity`, whose request came to `source` from the address `host`.
+    #[must_use]
+    pub fn new(controller: Arc<Controller>, identity: Arc<Identity>, source: Source, host: &str) -> Self {
+        Self { controller, identity, source, host: host.into(), reason: None }
+    }
+
+    /// The same for a write that its maker gave a reason for. An empty one is none.
+    #[must_use]
+    pub fn because(&self, reason: &str) -> Self {
+        let reason = Some(reason.trim()).filter(|reason| !reason.is_empty()).map(Into::into);
+        Self { reason, ..self.clone() }
+    }
+
+    /// Who acts.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// For reads, which leave no trace in the audit.
+    fn reading(&self) -> &Controller {
+        &self.controller
+    }
+
+    /// For writes: the audit names the user.
+    fn acting(&self) -> Controller {
+        self.controller.acting_as(Actor {
+            user: self.identity.user.clone(),
+            source: self.source.as_str().to_owned(),
+            host: self.host.to_string(),
+            reason: self.reason.as_deref().map(ToOwned::to_owned),
+        })
+    }
+
+    fn need_on_cell(&self, role: Role, cell: &CellId) -> Result<(), Denied> {
+        if self.identity.may(role, cell) {
+            return Ok(());
+        }
+        Err(self.denied(role, format!("cell {cell}")))
+    }
+
+    /// For what belongs to no cell.
+    fn need_everywhere(&self, role: Role, what: &str) -> Result<(), Denied> {
+        if self.identity.may_everywhere(role) {
+            return Ok(());
+        }
+        Err(self.denied(role, format!("{what}, which needs it for all cells")))
+    }
+
+    /// For what is no secret among users and belongs to no cell, such as the list of manifests.
+    fn need_anywhere(&self, role: Role, what: &str) -> Result<(), Denied> {
+        if self.identity.may_somewhere(role) {
+            return Ok(());
+        }
+        Err(self.denied(role, what.to_owned()))
+    }
+
+    fn denied(&self, needs: Role, what: String) -> Denied {
+        Denied { user: self.identity.user.clone(), needs, what }
+    }
+}
