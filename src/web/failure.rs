@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
+use crate::access::{AccessError, Denied};
 use crate::controller::ControllerError;
 use crate::model::name::NameError;
 
@@ -48,6 +49,11 @@ impl Failure {
     /// The bucket has not answered yet, or no longer does.
     pub(super) fn unavailable(why: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "bucket_unavailable", why)
+    }
+
+    /// Nothing can be changed at present.
+    pub(super) fn read_only(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "read_only", why)
     }
 
     pub(super) fn method_not_allowed() -> Self {
@@ -97,6 +103,21 @@ impl From<ControllerError> for Failure {
         let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
         let detail = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
         Self::new(status, error.code(), detail)
+    }
+}
+
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "denied", denied.to_string())
+    }
+}
+
+impl From<AccessError> for Failure {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Denied(denied) => denied.into(),
+            AccessError::Controller(error) => error.into(),
+        }
     }
 }
 

@@ -3,17 +3,14 @@
 //! What changed is not in it: pages ask for the parts that they show, and are told 304 if those are as they were.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
-use axum::extract::State;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use futures_util::{Stream, stream};
 use serde::Serialize;
 
-use super::app::{Fleet, Portal};
+use super::caller::Caller;
 use super::routes::Routes;
 use super::snapshot::Age;
 
@@ -44,10 +41,7 @@ impl From<Age> for Stand {
     }
 }
 
-async fn live(
-    State(_portal): State<Arc<Portal>>,
-    Extension(fleet): Extension<Arc<Fleet>>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+async fn live(Caller { fleet, .. }: Caller) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let looks = fleet.snapshot.looks();
     let events = stream::unfold((fleet, looks, None), async |(fleet, mut looks, told)| {
         if told.is_some() {

@@ -3,10 +3,12 @@
 mod api;
 mod app;
 mod assets;
+mod caller;
 mod failure;
 pub mod folder;
 mod guard;
 mod health;
+mod identity;
 mod live;
 mod page;
 mod pages;

@@ -9,10 +9,13 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 
 use super::app::{Fleet, Portal};
+use super::caller::Caller;
 use super::failure::Failure;
 use super::shell::{BucketLink, Nav, Shell};
+use crate::access::Authorized;
 use crate::controller::FleetView;
 use crate::model::Sha256Digest;
+use crate::model::users::Role;
 
 /// Asks for the part of a page that changes by itself.
 const FRAGMENT: HeaderName = HeaderName::from_static("fleetman-fragment");
@@ -23,8 +26,7 @@ const PTAG: HeaderName = HeaderName::from_static("hx-ptag");
 /// What a handler of a page gets.
 #[derive(Debug)]
 pub(super) struct PageContext {
-    pub(super) portal: Arc<Portal>,
-    pub(super) fleet: Arc<Fleet>,
+    pub(super) caller: Caller,
     url: String,
     path: String,
     is_fragment: bool,
@@ -35,54 +37,54 @@ impl FromRequestParts<Arc<Portal>> for PageContext {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, portal: &Arc<Portal>) -> Result<Self, Failure> {
-        let fleet = parts.extensions.get::<Arc<Fleet>>().unwrap_or_else(|| portal.first()).clone();
+        let caller = Caller::from_request_parts(parts, portal).await?;
         let asked = parts.uri.path_and_query().map_or("/", |asked| asked.as_str());
         Ok(Self {
-            portal: portal.clone(),
-            url: format!("{}{asked}", fleet.base),
+            url: format!("{}{asked}", caller.fleet.base),
             path: parts.uri.path().to_owned(),
             is_fragment: parts.headers.get(FRAGMENT).is_some_and(|part| part == "live"),
             known: parts.headers.get(PTAG).cloned(),
-            fleet,
+            caller,
         })
     }
 }
 
 impl PageContext {
-    /// The fleet as it was read last.
+    /// What is seen of the fleet, as it was read last.
     pub(super) fn view(&self) -> Result<Arc<FleetView>, Failure> {
-        self.fleet.snapshot.view().map_err(Failure::unavailable)
+        self.caller.view()
+    }
+
+    /// The fleet in the hands of who asks.
+    pub(super) fn may(&self) -> &Authorized {
+        &self.caller.may
     }
 
     /// What stands around a page. `cli` is the command that shows or does the same.
     pub(super) fn shell(&self, title: impl Into<String>, nav: Nav, cli: impl Into<Option<String>>) -> Shell {
-        let age = self.fleet.snapshot.age();
-        let read_only = match &age.problem {
-            Some(problem) => Some(format!("the bucket does not answer: {problem}")),
-            None => self.fleet.unsigned_reason.clone(),
-        };
+        let Caller { portal, fleet: own, may } = &self.caller;
         let link = |fleet: &Arc<Fleet>| BucketLink {
             name: fleet.name.clone(),
             // Only the sections are the same in every bucket.
             href: format!("{}/{}", fleet.base, self.path.split('/').nth(1).unwrap_or_default()),
-            is_current: Arc::ptr_eq(fleet, &self.fleet),
+            is_current: Arc::ptr_eq(fleet, own),
         };
         Shell {
             title: title.into(),
             nav,
-            bucket: self.fleet.name.clone(),
-            buckets: self.portal.fleets.iter().map(link).collect(),
-            user: String::new(),
-            is_admin: true,
+            bucket: own.name.clone(),
+            buckets: portal.fleets.iter().map(link).collect(),
+            user: may.identity().user.to_string(),
+            is_admin: may.identity().may_everywhere(Role::Admin),
             alarms: Vec::new(),
-            read_only,
+            read_only: self.caller.read_only(),
             cli: cli.into(),
-            age,
+            age: own.snapshot.age(),
             url: self.url.clone(),
             is_fragment: self.is_fragment,
             is_live: false,
-            now: self.portal.clock.now(),
-            base: self.fleet.base.clone(),
+            now: portal.clock.now(),
+            base: own.base.clone(),
         }
     }
 
@@ -111,6 +113,6 @@ impl PageContext {
 
     /// Leads to another page of the same bucket, after something was done.
     pub(super) fn lead_to(&self, path: &str) -> Response {
-        Redirect::to(&format!("{}{path}", self.fleet.base)).into_response()
+        Redirect::to(&format!("{}{path}", self.caller.fleet.base)).into_response()
     }
 }

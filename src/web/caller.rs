@@ -1,0 +1,78 @@
+//! Who asks, and about which fleet: the way of every handler to the bucket.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::request::Parts;
+
+use super::app::{Fleet, Portal};
+use super::failure::Failure;
+use super::identity;
+use crate::access::{Authorized, Source};
+use crate::controller::FleetView;
+
+/// Where a request comes from, behind the proxies that are trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Client {
+    pub(super) address: IpAddr,
+}
+
+/// Who asks, and about which fleet.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) portal: Arc<Portal>,
+    pub(super) fleet: Arc<Fleet>,
+    /// The fleet in their hands: every read and every write goes through it.
+    pub(super) may: Authorized,
+}
+
+impl FromRequestParts<Arc<Portal>> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, portal: &Arc<Portal>) -> Result<Self, Failure> {
+        let fleet = fleet_of(parts, portal);
+        let identity = identity::of(parts, portal, &fleet).await?;
+        let is_api = parts.uri.path().starts_with("/api/");
+        let source = if is_api { Source::Api } else { Source::Portal };
+        let from = parts.extensions.get::<Client>().map(|client| client.address);
+        let peer = parts.extensions.get::<ConnectInfo<std::net::SocketAddr>>().map(|peer| peer.0.ip());
+        let host = from.or(peer).map(|address| address.to_string()).unwrap_or_default();
+        let may = Authorized::new(fleet.controller.clone(), Arc::new(identity), source, &host);
+        Ok(Self { portal: portal.clone(), fleet, may })
+    }
+}
+
+/// The fleet that the path means.
+pub(super) fn fleet_of(parts: &Parts, portal: &Portal) -> Arc<Fleet> {
+    parts.extensions.get::<Arc<Fleet>>().unwrap_or_else(|| portal.first()).clone()
+}
+
+impl Caller {
+    /// What they may see of the fleet, as it was read last.
+    pub(super) fn view(&self) -> Result<Arc<FleetView>, Failure> {
+        let view = self.fleet.snapshot.view().map_err(Failure::unavailable)?;
+        Ok(self.may.fleet(&view))
+    }
+
+    /// The whole fleet, for what is decided and not shown.
+    pub(super) fn whole_view(&self) -> Result<Arc<FleetView>, Failure> {
+        self.fleet.snapshot.view().map_err(Failure::unavailable)
+    }
+
+    /// Why nothing can be changed at present, if so.
+    pub(super) fn read_only(&self) -> Option<String> {
+        match self.fleet.snapshot.age().problem {
+            Some(problem) => Some(format!("the bucket does not answer: {problem}")),
+            None => self.fleet.unsigned_reason.clone(),
+        }
+    }
+
+    /// Refuses a change that cannot be made at present.
+    pub(super) fn check_writable(&self) -> Result<(), Failure> {
+        match self.read_only() {
+            Some(why) => Err(Failure::read_only(why)),
+            None => Ok(()),
+        }
+    }
+}
