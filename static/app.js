@@ -1,0 +1,141 @@
+// What the portal does beyond plain pages: themes, keys, how old what is shown is. Everything works without it.
+"use strict";
+(() => {
+  const remembered = (name) => { try { return localStorage.getItem(name); } catch { return null; } };
+  const remember = (name, value) => { try { localStorage.setItem(name, value); } catch { /* private window */ } };
+  const root = document.documentElement;
+
+  // Before anything is painted, so that nothing flashes.
+  const themes = ["auto", "light", "dark"];
+  let theme = themes.includes(remembered("theme")) ? remembered("theme") : "auto";
+  const wear = () => { if (theme === "auto") delete root.dataset.theme; else root.dataset.theme = theme; };
+  wear();
+
+  const span = (seconds) => {
+    if (seconds < 60) return `${Math.floor(seconds)} s`;
+    if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+    if (seconds < 86400) return `${Math.floor(seconds / 3600)} h`;
+    return `${Math.floor(seconds / 86400)} d`;
+  };
+
+  // The server's clock, as this page learnt it: the browser's may be wrong.
+  let aheadMs = 0;
+  const tellTimes = (within) => {
+    for (const time of within.querySelectorAll("time[datetime]")) {
+      const at = Date.parse(time.dateTime);
+      if (Number.isNaN(at)) continue;
+      const seconds = (Date.now() + aheadMs - at) / 1000;
+      const text = seconds < -4 ? "in the future" : seconds < 1 ? "just now" : `${span(seconds)} ago`;
+      if (time.textContent !== text) time.textContent = text;
+    }
+  };
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const main = document.getElementById("main");
+    const age = document.getElementById("age");
+    if (!age) return;
+
+    const button = document.getElementById("theme");
+    button.hidden = false;
+    const nameTheme = () => { button.textContent = `Theme: ${theme}`; };
+    nameTheme();
+    button.addEventListener("click", () => {
+      theme = themes[(themes.indexOf(theme) + 1) % themes.length];
+      remember("theme", theme);
+      wear();
+      nameTheme();
+    });
+
+    // How old what is shown is.
+    let readAt = age.dataset.age === "" ? null : performance.now() - Number(age.dataset.age) * 1000;
+    let problem = "problem" in age.dataset;
+    let paused = false;
+    const tellAge = () => {
+      const seconds = readAt === null ? null : Math.max(0, (performance.now() - readAt) / 1000);
+      const old = seconds !== null && seconds > 45;
+      age.toggleAttribute("data-old", old);
+      age.toggleAttribute("data-problem", problem);
+      age.toggleAttribute("data-paused", paused);
+      const how = problem ? "bucket does not answer" : paused ? "paused" : stream ? (old ? "reconnecting…" : "live") : "";
+      const text = (seconds === null ? "Not read yet" : `Read ${span(seconds)} ago`) + (how ? ` · ${how}` : "");
+      if (age.textContent !== text) age.textContent = text;
+    };
+
+    // The stream says that something changed; parts that listen for it are fetched again.
+    const stream = document.getElementById("stream");
+    const offline = document.getElementById("offline");
+    const take = (event) => {
+      let stand;
+      try { stand = JSON.parse(event.detail?.data ?? event.detail?.message?.data ?? ""); } catch { return; }
+      readAt = stand.age_secs === null ? null : performance.now() - stand.age_secs * 1000;
+      if (stand.at) aheadMs = Date.parse(stand.at) + stand.age_secs * 1000 - Date.now();
+      problem = stand.problem !== null;
+      offline.hidden = !problem;
+      if (problem) offline.textContent = `The bucket does not answer: ${stand.problem}. What was read before is shown; nothing can be changed until it answers.`;
+      tellAge();
+    };
+    if (stream) {
+      for (const name of ["fleet", "age"]) stream.addEventListener(name, take);
+      const pause = document.getElementById("pause");
+      pause.hidden = false;
+      // In the capturing phase, before the parts that would be fetched hear of it.
+      stream.addEventListener("fleet", (event) => { if (paused) event.stopImmediatePropagation(); }, true);
+      pause.addEventListener("click", () => {
+        paused = !paused;
+        pause.setAttribute("aria-pressed", String(paused));
+        pause.textContent = paused ? "Resume updates" : "Pause updates";
+        tellAge();
+      });
+    }
+    // A part that comes anew has its times in full.
+    new MutationObserver(() => tellTimes(main)).observe(main, { childList: true, subtree: true });
+    tellTimes(main);
+    tellAge();
+    setInterval(() => { if (!document.hidden) { tellTimes(main); tellAge(); } }, 1000);
+
+    // Digests are copied by a click.
+    document.addEventListener("click", (event) => {
+      const digest = event.target.closest?.("[data-copy]");
+      if (!digest || !navigator.clipboard) return;
+      navigator.clipboard.writeText(digest.dataset.copy).then(() => {
+        const shown = digest.textContent;
+        digest.textContent = "copied";
+        setTimeout(() => { digest.textContent = shown; }, 900);
+      }, () => {});
+    });
+
+    // Keys.
+    const keys = document.getElementById("keys");
+    const keysOn = document.getElementById("keys-on");
+    keysOn.checked = remembered("keys") !== "off";
+    keysOn.addEventListener("change", () => remember("keys", keysOn.checked ? "on" : "off"));
+    const sections = [...document.querySelectorAll(".sections a")];
+    const letters = { o: 0, a: 1, c: 2, m: 3, d: 4, b: 5, u: 6, s: 7 };
+    let isGo = false;
+    const rows = () => [...main.querySelectorAll("tbody tr")].filter((row) => row.querySelector("a"));
+    const step = (by) => {
+      const all = rows();
+      if (all.length === 0) return;
+      const at = all.findIndex((row) => row.getAttribute("aria-selected") === "true");
+      const to = Math.min(all.length - 1, Math.max(0, at + by));
+      if (at >= 0) all[at].removeAttribute("aria-selected");
+      all[to].setAttribute("aria-selected", "true");
+      all[to].querySelector("a").focus();
+    };
+    document.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || !keysOn.checked) return;
+      if (event.target.closest?.("input, textarea, select, [contenteditable], dialog")) return;
+      const go = isGo;
+      isGo = false;
+      const key = event.key;
+      if (go && key in letters) sections[letters[key]]?.click();
+      else if (key === "g") isGo = true;
+      else if (key === "/") document.getElementById("search").focus();
+      else if (key === "?") keys.showModal();
+      else if (key === "j") step(1);
+      else if (key === "k") step(-1);
+      else return;
+      event.preventDefault();
+    });
+  });
+})();
