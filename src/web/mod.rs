@@ -4,6 +4,7 @@ mod api;
 mod app;
 mod assets;
 mod caller;
+mod changes;
 mod failure;
 pub mod folder;
 mod guard;
