@@ -39,24 +39,27 @@ pub enum FollowedHow {
     },
 }
 
-/// What a report says of the trigger at `at`; None if nothing is decided yet.
-fn verdict(report: &CellReport, at: Floor) -> Option<FollowedHow> {
-    let seen = report.seen?;
-    if seen > at {
-        return Some(FollowedHow::Superseded { by: seen });
-    }
-    if seen < at {
-        return None;
-    }
-    let is_applied = report.applied == Some(at);
-    match report.phase {
-        Phase::UpToDate | Phase::Stopped | Phase::Removed if is_applied => Some(FollowedHow::Applied),
-        Phase::RolledBack => Some(FollowedHow::RolledBack),
-        Phase::Failed => Some(FollowedHow::Failed),
-        Phase::Waiting if report.waiting.as_ref().is_some_and(|waiting| waiting.reason == Code::FailedBefore) => {
-            Some(FollowedHow::Failed)
+impl FollowedHow {
+    /// What a report says of the trigger at `at`; None if nothing is decided yet.
+    #[must_use]
+    pub fn of(report: &CellReport, at: Floor) -> Option<Self> {
+        let seen = report.seen?;
+        if seen > at {
+            return Some(FollowedHow::Superseded { by: seen });
         }
-        _ => None,
+        if seen < at {
+            return None;
+        }
+        let is_applied = report.applied == Some(at);
+        match report.phase {
+            Phase::UpToDate | Phase::Stopped | Phase::Removed if is_applied => Some(FollowedHow::Applied),
+            Phase::RolledBack => Some(FollowedHow::RolledBack),
+            Phase::Failed => Some(FollowedHow::Failed),
+            Phase::Waiting if report.waiting.as_ref().is_some_and(|waiting| waiting.reason == Code::FailedBefore) => {
+                Some(FollowedHow::Failed)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -96,7 +99,7 @@ impl Controller {
                 Fetched::Absent => known = None,
             }
             if let Some(report) = &last
-                && let Some(how) = verdict(report, at)
+                && let Some(how) = FollowedHow::of(report, at)
             {
                 let outcome = self.outcome_of(cell, at).await?;
                 return Ok(Followed { how, report: report.clone(), outcome });
@@ -133,7 +136,7 @@ mod tests {
         let text = serde_json::json!({
             "phase": phase, "state": {"state": "n/a"}, "seen": at(seen), "applied": at(applied),
         });
-        verdict(&serde_json::from_value(text).unwrap(), at(5))
+        FollowedHow::of(&serde_json::from_value(text).unwrap(), at(5))
     }
 
     #[test]

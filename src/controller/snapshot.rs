@@ -80,8 +80,10 @@ impl Controller {
         let resolved = resolve(&inputs.recipe, &inputs.binding, release, &overrides)?;
         check_held(inputs, &resolved.files)?;
 
-        let mut found = stream::iter(&resolved.files)
-            .map(async |file| {
+        // By number: the future of a borrowing closure could not be sent between threads.
+        let mut found = stream::iter(0..resolved.files.len())
+            .map(async |place| {
+                let file = &resolved.files[place];
                 let bytes = self.held_bytes(inputs, file).await?;
                 Ok::<_, ControllerError>((file, bytes))
             })

@@ -55,7 +55,8 @@ impl Controller {
         let of_history = self.target_below(&cell, None, RECENT, is_same).await?;
         let same_content = of_history.map(|target| target.version).into_iter();
         let generated = names::generated_for(listed.iter().map(VersionName::as_str), content);
-        let generated = generated.into_iter().take(SAME_CONTENT).filter_map(|name| VersionName::new(name).ok());
+        let generated: Vec<VersionName> =
+            generated.into_iter().take(SAME_CONTENT).filter_map(|name| VersionName::new(name).ok()).collect();
         for name in same_content.chain(generated) {
             // One that is on its way out, or that is not what its name says, is no use.
             if self.is_marked(&cell, &name).await?.is_none()
@@ -174,8 +175,9 @@ impl Controller {
             return Ok(());
         }
         let store = self.writer().await?;
-        stream::iter(missing)
-            .map(async |file| {
+        stream::iter(0..missing.len())
+            .map(async |place| {
+                let file = missing[place];
                 let to = key(file);
                 match (snapshot.held.get(&file.path), snapshot.copied.get(&file.path)) {
                     (Some(bytes), _) => store.put_own(&to, bytes.clone()).await.map(|_| ()),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -149,6 +150,20 @@ impl fmt::Display for Floor {
     }
 }
 
+impl FromStr for Floor {
+    type Err = OrderError;
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Self, OrderError> {
+        let number = |text: &str| text.parse::<u64>().unwrap_or(0);
+        let (epoch, generation) = match text.split_once('-') {
+            Some((epoch, generation)) => (Epoch::new(u32::try_from(number(epoch)).unwrap_or(0))?, generation),
+            None => (Epoch::FIRST, text),
+        };
+        Ok(Self::new(epoch, Generation::new(number(generation))?))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +174,17 @@ mod tests {
         let rotated = Floor::new(Epoch::new(2).unwrap(), Generation::FIRST);
         assert!(rotated > stolen);
         assert!(stolen.generation.next().is_none());
+    }
+
+    #[test]
+    fn a_place_is_read_as_it_is_written() {
+        for (epoch, generation, text) in [(1, 7, "7"), (2, 7, "2-7")] {
+            let floor = Floor::new(Epoch::new(epoch).unwrap(), Generation::new(generation).unwrap());
+            assert_eq!((floor.to_string(), text.parse()), (text.to_owned(), Ok(floor)));
+        }
+        for bad in ["", "0", "-7", "2-", "0-7", "x", "1-2-3", "9007199254740992"] {
+            assert!(bad.parse::<Floor>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -147,8 +147,7 @@ mod tests {
     #[test]
     fn lines_have_their_numbers_on_both_sides() {
         let found = lines("@@ -3,3 +3,4 @@\n same\n-old\n+new\n+--more\n");
-        let shown: Vec<_> =
-            found.iter().map(|line| (line.kind, line.before, line.after, line.text.as_str())).collect();
+        let shown: Vec<_> = found.iter().map(|line| (line.kind, line.before, line.after, line.text.as_str())).collect();
         assert_eq!(
             shown,
             [
@@ -163,7 +162,8 @@ mod tests {
 
     #[test]
     fn bytes_are_told_in_the_unit_that_fits() {
-        for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB")] {
+        for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB")]
+        {
             assert_eq!(size(bytes), text);
         }
     }

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::access::{AccessError, Denied};
 use crate::controller::ControllerError;
 use crate::model::name::NameError;
+use crate::store::in_full;
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, Serialize)]
@@ -77,7 +78,7 @@ impl Failure {
         &self.code
     }
 
-    fn detail(&self) -> &str {
+    pub(super) fn detail(&self) -> &str {
         &self.detail
     }
 
@@ -100,9 +101,7 @@ impl Failure {
 impl From<ControllerError> for Failure {
     fn from(error: ControllerError) -> Self {
         let status = StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
-        let detail = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-        Self::new(status, error.code(), detail)
+        Self::new(status, error.code(), in_full(&error))
     }
 }
 

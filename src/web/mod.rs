@@ -13,6 +13,7 @@ mod identity;
 mod live;
 mod page;
 mod pages;
+mod paths;
 mod routes;
 mod shell;
 mod snapshot;

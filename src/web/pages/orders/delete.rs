@@ -1,0 +1,48 @@
+//! Deleting a cell that was removed from its node.
+
+use axum::extract::Form;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::form::{Order, Sent, Stand, refused, show};
+use crate::model::CellId;
+use crate::web::failure::Failure;
+use crate::web::page::PageContext;
+use crate::web::paths::CellOfPath;
+
+fn order(cell: &CellId) -> Order {
+    let cli = format!("fleetman delete cell {cell}");
+    let mut order = Order::new("delete", format!("Delete {cell}"), "Delete for ever", cli);
+    order.is_dangerous = true;
+    order.effects = vec![
+        "Its settings, overrides, versions and history are deleted from the bucket. Nothing brings them back."
+            .to_owned(),
+        "It has to be removed from its node before. Its last trigger stays, so that its generations never start again."
+            .to_owned(),
+    ];
+    order.typed = Some(cell.to_string());
+    order
+}
+
+pub(super) async fn ask(page: PageContext, CellOfPath(cell): CellOfPath) -> Result<Response, Failure> {
+    let stand = Stand::read(&page, &cell).await?;
+    show(&page, &cell, &stand, &order(&cell), &Sent::default(), None)
+}
+
+pub(super) async fn act(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Form(sent): Form<Sent>,
+) -> Result<Response, Failure> {
+    page.caller.check_writable()?;
+    if sent.name.trim() != cell.to_string() {
+        let stand = Stand::read(&page, &cell).await?;
+        let detail = format!("Type {cell} to delete it; found {:?}.", sent.name);
+        let failure = Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "name_differs", detail);
+        return show(&page, &cell, &stand, &order(&cell), &sent, Some(&failure));
+    }
+    match page.may().because(&sent.reason).delete_cell(&cell).await {
+        Ok(_) => Ok(page.lead_to("/cells")),
+        Err(error) => refused(&page, &cell, error, &sent, &format!("/cells/{cell}/delete"), order(&cell)).await,
+    }
+}

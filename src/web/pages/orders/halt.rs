@@ -1,0 +1,78 @@
+//! Stopping a cell, and removing it from its node.
+
+use axum::extract::Form;
+use axum::response::Response;
+
+use super::followed;
+use super::form::{Choice, Order, Sent, Stand, refused, show};
+use crate::controller::StopRequest;
+use crate::model::CellId;
+use crate::web::failure::Failure;
+use crate::web::page::PageContext;
+use crate::web::paths::CellOfPath;
+
+fn stop_order(cell: &CellId) -> Order {
+    let mut order = Order::new("stop", format!("Stop {cell}"), "Stop", format!("fleetman stop {cell}"));
+    order.is_dangerous = true;
+    order.effects = vec![
+        "Its service is stopped and stays down, also when the node boots. Its files stay.".to_owned(),
+        "It stops even if another change is under way. Redeploy starts it again.".to_owned(),
+    ];
+    order
+}
+
+fn remove_order(cell: &CellId, sent: &Sent) -> Order {
+    let mut order =
+        Order::new("remove", format!("Remove {cell} from its node"), "Remove", format!("fleetman remove {cell}"));
+    order.is_dangerous = true;
+    order.effects = vec![
+        "Its service is stopped, and everything that was installed for it on the node is removed.".to_owned(),
+        "Versions, history and settings stay in the bucket: publishing brings it back.".to_owned(),
+    ];
+    let is_set = sent.purge_data.is_some();
+    order.choices = vec![Choice { name: "purge_data", label: "Delete its data folder on the node, too", is_set }];
+    order
+}
+
+pub(super) async fn ask_stop(page: PageContext, CellOfPath(cell): CellOfPath) -> Result<Response, Failure> {
+    let stand = Stand::read(&page, &cell).await?;
+    show(&page, &cell, &stand, &stop_order(&cell), &Sent::default(), None)
+}
+
+pub(super) async fn stop(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Form(sent): Form<Sent>,
+) -> Result<Response, Failure> {
+    page.caller.check_writable()?;
+    let request = StopRequest { cell: cell.clone(), reason: sent.reason() };
+    match page.may().because(&sent.reason).stop(&request, &sent.guard()).await {
+        Ok(published) => Ok(followed(&page, &cell, &published)),
+        Err(error) => {
+            let again = format!("/cells/{cell}/stop");
+            refused(&page, &cell, error, &sent, &again, stop_order(&cell)).await
+        }
+    }
+}
+
+pub(super) async fn ask_remove(page: PageContext, CellOfPath(cell): CellOfPath) -> Result<Response, Failure> {
+    let (stand, sent) = (Stand::read(&page, &cell).await?, Sent::default());
+    show(&page, &cell, &stand, &remove_order(&cell, &sent), &sent, None)
+}
+
+pub(super) async fn remove(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Form(sent): Form<Sent>,
+) -> Result<Response, Failure> {
+    page.caller.check_writable()?;
+    let request = StopRequest { cell: cell.clone(), reason: sent.reason() };
+    let may = page.may().because(&sent.reason);
+    match may.remove(&request, sent.purge_data.is_some(), &sent.guard()).await {
+        Ok(published) => Ok(followed(&page, &cell, &published)),
+        Err(error) => {
+            let again = format!("/cells/{cell}/remove");
+            refused(&page, &cell, error, &sent, &again, remove_order(&cell, &sent)).await
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Keeping new versions away from a cell, and letting them come again.
+
+use axum::extract::Form;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::form::{Order, Sent, Stand, refused, show};
+use crate::model::CellId;
+use crate::web::failure::Failure;
+use crate::web::page::PageContext;
+use crate::web::paths::CellOfPath;
+
+fn pause_order(cell: &CellId) -> Order {
+    let cli = format!("fleetman pause {cell} --reason …");
+    let mut order = Order::new("pause", format!("Pause {cell}"), "Pause", cli);
+    order.effects = vec![
+        "Nothing is published to it until it is resumed: neither from here nor from the command line.".to_owned(),
+        "What runs goes on. It can still be stopped and removed.".to_owned(),
+    ];
+    order.needs_reason = true;
+    order
+}
+
+fn resume_order(cell: &CellId) -> Order {
+    let mut order = Order::new("resume", format!("Resume {cell}"), "Resume", format!("fleetman resume {cell}"));
+    order.effects = vec!["It can be published to again. Nothing is published by this.".to_owned()];
+    order
+}
+
+pub(super) async fn ask_pause(page: PageContext, CellOfPath(cell): CellOfPath) -> Result<Response, Failure> {
+    let stand = Stand::read(&page, &cell).await?;
+    show(&page, &cell, &stand, &pause_order(&cell), &Sent::default(), None)
+}
+
+pub(super) async fn pause(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Form(sent): Form<Sent>,
+) -> Result<Response, Failure> {
+    page.caller.check_writable()?;
+    let Some(reason) = sent.reason() else {
+        let stand = Stand::read(&page, &cell).await?;
+        let detail = "A pause needs a reason: whoever finds the cell paused wants to know why.";
+        let failure = Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "reason_missing", detail);
+        return show(&page, &cell, &stand, &pause_order(&cell), &sent, Some(&failure));
+    };
+    match page.may().because(&reason).pause(&cell, &reason).await {
+        Ok(_) => Ok(page.lead_to(&format!("/cells/{cell}"))),
+        Err(error) => refused(&page, &cell, error, &sent, &format!("/cells/{cell}/pause"), pause_order(&cell)).await,
+    }
+}
+
+pub(super) async fn ask_resume(page: PageContext, CellOfPath(cell): CellOfPath) -> Result<Response, Failure> {
+    let stand = Stand::read(&page, &cell).await?;
+    show(&page, &cell, &stand, &resume_order(&cell), &Sent::default(), None)
+}
+
+pub(super) async fn resume(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Form(sent): Form<Sent>,
+) -> Result<Response, Failure> {
+    page.caller.check_writable()?;
+    match page.may().because(&sent.reason).resume(&cell).await {
+        Ok(_) => Ok(page.lead_to(&format!("/cells/{cell}"))),
+        Err(error) => refused(&page, &cell, error, &sent, &format!("/cells/{cell}/resume"), resume_order(&cell)).await,
+    }
+}

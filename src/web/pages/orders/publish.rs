@@ -1,0 +1,204 @@
+//! Publishing: the plan first, and then exactly that plan.
+
+use askama::Template;
+use axum::extract::{Form, Query};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::{conflict, followed};
+use crate::access::AccessError;
+use crate::controller::{ControllerError, Guard, Plan, PublishRequest};
+use crate::model::trigger::TriggerOptions;
+use crate::model::{CellId, DeploymentName, ManifestName, VersionName};
+use crate::store::ErrorKind;
+use crate::web::changes::{ChangesView, size};
+use crate::web::failure::Failure;
+use crate::web::page::PageContext;
+use crate::web::paths::CellOfPath;
+use crate::web::shell::{Nav, Shell};
+
+/// What the form holds. Empty text means that nothing was said.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Sent {
+    /// The release; the newest without one.
+    #[serde(default)]
+    deployment: String,
+    /// The version's name; a generated one without.
+    #[serde(default, rename = "as")]
+    version: String,
+    #[serde(default)]
+    note: String,
+    #[serde(default)]
+    reason: String,
+    retry: Option<String>,
+    force: Option<String>,
+    if_generation: Option<u64>,
+    #[serde(default)]
+    expect: String,
+    /// What was there when the plan was made, in words.
+    #[serde(default)]
+    seen: String,
+}
+
+fn said(text: &str) -> Option<&str> {
+    Some(text.trim()).filter(|text| !text.is_empty())
+}
+
+impl Sent {
+    fn request(&self, cell: &CellId) -> Result<PublishRequest, Failure> {
+        Ok(PublishRequest {
+            cell: cell.clone(),
+            deployment: said(&self.deployment).map(DeploymentName::new).transpose()?,
+            version: said(&self.version).map(VersionName::new).transpose()?,
+            note: said(&self.note).map(ToOwned::to_owned),
+            reason: said(&self.reason).map(ToOwned::to_owned),
+            options: TriggerOptions {
+                retry: self.retry.is_some(),
+                force: self.force.is_some(),
+                ..TriggerOptions::default()
+            },
+        })
+    }
+
+    fn guard(&self) -> Result<Guard, Failure> {
+        let expect = said(&self.expect).map(str::parse).transpose();
+        let expect = expect.map_err(|error| Failure::bad_request("invalid_digest", format!("expect: {error}")))?;
+        Ok(Guard { if_generation: self.if_generation, expect })
+    }
+
+    /// What stands behind the path, so that the same plan is made again.
+    fn query(&self) -> String {
+        let mut query =
+            form_urlencoded(&[("deployment", &self.deployment), ("as", &self.version), ("note", &self.note)]);
+        for (name, is_set) in [("retry", self.retry.is_some()), ("force", self.force.is_some())] {
+            if is_set {
+                query.push_str(&format!("&{name}=on"));
+            }
+        }
+        query
+    }
+}
+
+fn form_urlencoded(fields: &[(&str, &String)]) -> String {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    let field = |(name, value): &(&str, &String)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC));
+    fields.iter().map(field).collect::<Vec<_>>().join("&")
+}
+
+/// A release to choose.
+struct Release {
+    name: String,
+    about: String,
+    is_chosen: bool,
+}
+
+/// What would be published.
+struct Planned {
+    plan: Plan,
+    seen: String,
+    size: String,
+    changes: ChangesView,
+}
+
+#[derive(Template)]
+#[template(path = "orders/publish.html")]
+struct Page<'a> {
+    shell: Shell,
+    cell: &'a CellId,
+    sent: &'a Sent,
+    releases: Vec<Release>,
+    plan: Option<Planned>,
+    error: Option<String>,
+}
+
+impl From<Plan> for Planned {
+    fn from(plan: Plan) -> Self {
+        let current = plan.current.as_ref();
+        let seen = current.map_or_else(|| "nothing was ever published".to_owned(), ToString::to_string);
+        Self { seen, size: size(plan.version.bytes), changes: ChangesView::from(&plan.changes), plan }
+    }
+}
+
+pub(super) async fn ask(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Query(sent): Query<Sent>,
+) -> Result<Response, Failure> {
+    show(&page, &cell, &sent, None).await
+}
+
+pub(super) async fn act(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Form(sent): Form<Sent>,
+) -> Result<Response, Failure> {
+    page.caller.check_writable()?;
+    let (request, guard) = match (sent.request(&cell), sent.guard()) {
+        (Ok(request), Ok(guard)) => (request, guard),
+        (Err(failure), _) | (_, Err(failure)) => return show(&page, &cell, &sent, Some(failure)).await,
+    };
+    match page.may().because(&sent.reason).publish(&request, &guard).await {
+        Ok(published) => Ok(followed(&page, &cell, &published)),
+        Err(AccessError::Controller(
+            error @ (ControllerError::Lost { .. }
+            | ControllerError::Guard { .. }
+            | ControllerError::InputsMoving { .. }),
+        )) => {
+            let again = format!("/cells/{cell}/publish?{}", sent.query());
+            conflict::show(&page, &cell, &format!("Publish to {cell}"), &error.into(), &sent.seen, &again).await
+        }
+        Err(error) => show(&page, &cell, &sent, Some(error.into())).await,
+    }
+}
+
+/// The plan of what `sent` asks for; why there is none, if there is none.
+async fn show(page: &PageContext, cell: &CellId, sent: &Sent, failed: Option<Failure>) -> Result<Response, Failure> {
+    let planned = match sent.request(cell) {
+        Ok(request) => match page.may().plan(&request).await {
+            Ok(plan) => Ok(Planned::from(plan)),
+            Err(AccessError::Controller(error)) if is_mendable(&error) => Err(Failure::from(error)),
+            Err(error) => return Err(error.into()),
+        },
+        Err(failure) => Err(failure),
+    };
+    let (plan, failed) = match (planned, failed) {
+        (Ok(plan), failed) => (Some(plan), failed),
+        // What kept it from being published is told rather than what keeps the next plan from being made.
+        (Err(_), Some(failed)) => (None, Some(failed)),
+        (Err(failure), None) => (None, Some(failure)),
+    };
+    let of_view = page.view()?.cells.iter().find(|view| view.cell == *cell).and_then(|view| view.about.clone());
+    let manifest = plan.as_ref().map(|plan| plan.plan.manifest.clone()).or(of_view.map(|about| about.manifest));
+    let chosen = plan.as_ref().and_then(|plan| plan.plan.deployment.clone());
+    let releases = match &manifest {
+        Some(manifest) => releases(page, manifest, chosen.as_ref()).await?,
+        None => Vec::new(),
+    };
+    let deployment = said(&sent.deployment).map(|name| format!(" --deployment {name}")).unwrap_or_default();
+    let shell = page.shell(format!("Publish to {cell}"), Nav::Cells, format!("fleetman publish {cell}{deployment}"));
+    let status = failed.as_ref().map_or(StatusCode::OK, Failure::status);
+    let error = failed.map(|failure| failure.detail().to_owned());
+    page.render_with(status, &Page { shell, cell, sent, releases, plan, error })
+}
+
+fn is_mendable(error: &ControllerError) -> bool {
+    matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Conflict | ErrorKind::NotFound | ErrorKind::Tampered)
+}
+
+/// The releases of a manifest, newest first.
+async fn releases(
+    page: &PageContext,
+    manifest: &ManifestName,
+    chosen: Option<&DeploymentName>,
+) -> Result<Vec<Release>, Failure> {
+    let found = page.may().deployments(Some(manifest)).await?;
+    let mut whole: Vec<_> = found.iter().filter_map(|view| view.deployment.as_ref().ok()?.as_ref()).collect();
+    whole.sort_by_key(|deployment| std::cmp::Reverse(deployment.created_at));
+    let release = |deployment: &&crate::model::sign::Verified<crate::model::deployment::Deployment>| Release {
+        name: deployment.deployment.to_string(),
+        about: format!("{} by {}", deployment.created_at.format("%Y-%m-%d %H:%M UTC"), deployment.created_by),
+        is_chosen: chosen == Some(&deployment.deployment),
+    };
+    Ok(whole.iter().map(release).collect())
+}

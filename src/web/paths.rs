@@ -1,0 +1,28 @@
+//! Names out of paths.
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use serde::Deserialize;
+
+use super::failure::Failure;
+use crate::model::CellId;
+
+/// The cell of a path with `{node}` and `{cell}`.
+#[derive(Debug, Clone)]
+pub(super) struct CellOfPath(pub(super) CellId);
+
+impl<S: Send + Sync> FromRequestParts<S> for CellOfPath {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        #[derive(Deserialize)]
+        struct Names {
+            node: String,
+            cell: String,
+        }
+        let Path(Names { node, cell }) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|error| Failure::bad_request("invalid_path", error.body_text()))?;
+        Ok(Self(format!("{node}/{cell}").parse()?))
+    }
+}
