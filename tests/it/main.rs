@@ -67,4 +67,5 @@ mod supervisor_host;
 mod supervisor_profile;
 mod support;
 mod systemd_host;
+mod vendored;
 mod web_api;
