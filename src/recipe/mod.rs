@@ -10,6 +10,7 @@
 //! keeps and what an editor checks against the [`schema`].
 
 mod clash;
+pub mod diagnostics;
 pub mod either;
 mod pause;
 pub mod render;

@@ -101,6 +101,13 @@ pub fn resolve(
     }
 }
 
+/// What of a cell's variables does not fit its manifest, whatever files there are.
+pub(super) fn unfit_vars(recipe: &Written<Recipe>, binding: &Written<Binding>) -> Vec<YamlError> {
+    let mut errors = Vec::new();
+    context(recipe, binding, &mut errors);
+    errors
+}
+
 fn context(recipe: &Written<Recipe>, binding: &Written<Binding>, errors: &mut Vec<YamlError>) -> Context {
     let field = Field::root().key("vars");
     let mut vars: BTreeMap<String, VarValue> = BTreeMap::new();
