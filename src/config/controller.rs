@@ -10,8 +10,10 @@ use uuid::Uuid;
 use super::access::{Signing, TrustedKey, with_access};
 use super::error::ConfigError;
 use super::file::{ConfigFile, open_warning, read_text};
+use crate::controller::UploadLimits;
 use crate::model::sign::{PinnedKey, PrivateKey, Signer, Trust};
 use crate::model::{Epoch, UserName};
+use crate::recipe::value::HumanBytes;
 use crate::store::StoreSettings;
 use crate::yaml::{self, Document, Field, HumanDuration};
 
@@ -28,6 +30,8 @@ pub struct ControllerConfig {
     pub lock_timeout: Duration,
     /// How long `--wait` waits unless told otherwise.
     pub wait_timeout: Duration,
+    /// The most that an upload through the portal may bring.
+    pub uploads: UploadLimits,
     /// What the file's owner should hear.
     pub warnings: Vec<String>,
 }
@@ -101,6 +105,7 @@ impl ControllerConfig {
             user: written.user,
             lock_timeout: written.lock_timeout.map_or(Duration::from_secs(30), |written| written.0),
             wait_timeout: written.wait_timeout.map_or(Duration::from_secs(600), |written| written.0),
+            uploads: written.uploads.limits(&document).map_err(invalid)?,
             warnings: file.warning(holds_secrets).into_iter().collect(),
         })
     }
@@ -182,6 +187,31 @@ pub(super) struct Written {
     user: Option<UserName>,
     lock_timeout: Option<HumanDuration>,
     wait_timeout: Option<HumanDuration>,
+    #[serde(default)]
+    uploads: WrittenUploads,
+}
+
+/// `uploads`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenUploads {
+    file: Option<HumanBytes>,
+    release: Option<HumanBytes>,
+}
+
+impl WrittenUploads {
+    fn limits(&self, document: &Document) -> Result<UploadLimits, yaml::YamlError> {
+        let UploadLimits { file_bytes, release_bytes } = UploadLimits::default();
+        let field = Field::root().key("uploads").key("file");
+        if self.file.is_some_and(|written| written.0 > file_bytes) {
+            let help = format!("no file of a release may have more than {file_bytes} bytes");
+            return Err(document.error(&field, "the limit is higher than what a release takes", Some(&help)));
+        }
+        Ok(UploadLimits {
+            file_bytes: self.file.map_or(file_bytes, |written| written.0),
+            release_bytes: self.release.map_or(release_bytes, |written| written.0),
+        })
+    }
 }
 
 with_access! {

@@ -96,6 +96,7 @@ fn the_examples_are_taken_and_show_every_field() {
     let written = [
         fields::<controller::Written>(),
         fields::<controller::WrittenBucket>(),
+        fields::<controller::WrittenUploads>(),
         fields::<TrustedKey>(),
         fields::<ProxyLogin>(),
     ];
@@ -121,6 +122,18 @@ fn the_examples_are_taken_and_show_every_field() {
     for field in written.concat() {
         assert!(shows(&example.text, field), "agent_config.example.yaml does not show {field}");
     }
+}
+
+#[test]
+fn uploads_are_limited_unless_told_otherwise_and_never_above_what_a_release_takes() {
+    let with = |text: &str| controller(&format!("{}{text}", one_bucket("    signing: unsigned\n")));
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("controller_config.example.yaml");
+    let example = ControllerConfig::parse(&ConfigFile::read(&example).unwrap()).unwrap();
+    assert_eq!(with("").unwrap().uploads, example.uploads);
+    let limits = with("uploads: {file: 4MiB, release: 1GiB}\n").unwrap().uploads;
+    assert_eq!((limits.file_bytes, limits.release_bytes), (4 << 20, 1 << 30));
+    let error = with("uploads: {file: 6GB}\n").unwrap_err().to_string();
+    assert!(error.contains("uploads.file") && error.contains("5000000000"), "{error}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::spool::SpoolError;
 use crate::model::document::DocumentError;
 use crate::model::sign::{SignError, Verified};
 use crate::model::trigger::Trigger;
@@ -174,6 +175,15 @@ pub enum ControllerError {
         /// Everything that is wrong, with its path and what to do about it.
         problems: Vec<String>,
     },
+    /// What was sent cannot become a release.
+    #[error("the files cannot be uploaded:\n  {}", problems.join("\n  "))]
+    Files {
+        /// Everything that is wrong, with its path and what to do about it.
+        problems: Vec<String>,
+    },
+    /// What was sent could not be kept until a release is made of it.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The bucket belongs to another fleet.
     #[error("the bucket belongs to fleet {found}, this config is of fleet {expected}; correct `fleet` or the bucket")]
     ForeignFleet {
@@ -312,6 +322,12 @@ impl ControllerError {
             Self::Template(_) => ("invalid_template", ErrorKind::Invalid),
             Self::Invalid { .. } => ("invalid", ErrorKind::Invalid),
             Self::Folder { .. } => ("invalid_folder", ErrorKind::Invalid),
+            Self::Files { .. } => ("invalid_files", ErrorKind::Invalid),
+            Self::Spool(SpoolError::TooLarge { .. }) => ("upload_too_large", ErrorKind::Invalid),
+            // Come back later: they pass.
+            Self::Spool(SpoolError::NoRoom { .. }) => ("no_room", ErrorKind::Unreachable),
+            Self::Spool(SpoolError::Busy) => ("uploads_busy", ErrorKind::Unreachable),
+            Self::Spool(SpoolError::Local { .. }) => ("local", ErrorKind::Internal),
             Self::ForeignFleet { .. } => ("foreign_fleet", ErrorKind::Conflict),
             Self::VersionTampered { .. } => ("version_tampered", ErrorKind::Tampered),
             Self::Incomplete { .. } => ("version_incomplete", ErrorKind::Conflict),

@@ -34,6 +34,7 @@ mod references;
 mod retire;
 mod rollback;
 mod snapshot;
+mod spool;
 mod stop;
 mod turns;
 mod upload;
@@ -62,6 +63,7 @@ pub use plan::{Plan, PlannedVersion};
 pub use publish::{Guard, PublishRequest};
 pub use retire::{NodeCell, NodeState};
 pub use rollback::RollbackRequest;
+pub use spool::{Spool, SpoolError, SpoolFile, SpoolFolder, UploadLimits};
 pub use stop::StopRequest;
 pub use upload::{Progress, UploadOptions, Uploaded};
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::inputs::READS;
+use super::spool::Spool;
 use super::version::REUSED;
 use super::walk::{self, Found};
 use super::{Controller, ControllerError, names};
@@ -14,6 +15,7 @@ use crate::model::deployment::{Deployment, DeploymentFile};
 use crate::model::keys::Folder;
 use crate::model::sign::{SignError, Verified, sign};
 use crate::model::{DeploymentName, ManifestName, ObjectKey, Sha256Digest};
+use crate::recipe::resolve::glob;
 use crate::store::{Expect, StoreError};
 
 /// How many files are read or sent at once. A small file is held in memory while it is sent.
@@ -96,7 +98,47 @@ impl Controller {
     ) -> Result<Uploaded, ControllerError> {
         let found = find_files(folder, options).await?;
         let files = identify_all(found, progress).await?;
-        let mut release = self.describe(manifest, &files, options)?;
+        self.upload_files(manifest, name, &files, options.note.clone(), progress).await
+    }
+
+    /// Uploads what has arrived over the network. No browser tells which files are programs: `executables` does, by
+    /// patterns in which `*` stays within a folder.
+    ///
+    /// # Errors
+    /// [`ControllerError::Files`] when something in it cannot be taken, else as [`Self::upload`].
+    pub async fn upload_spooled(
+        &self,
+        manifest: &ManifestName,
+        name: Option<&DeploymentName>,
+        spool: &Spool,
+        executables: &[String],
+        note: Option<String>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<Uploaded, ControllerError> {
+        let mut problems = spool.problems();
+        let mut globs = Vec::new();
+        for pattern in executables {
+            match glob(pattern) {
+                Ok(glob) => globs.push(glob),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(ControllerError::Files { problems });
+        }
+        let files = spool.files(|path| globs.iter().any(|glob| glob.is_match(path.as_str())));
+        self.upload_files(manifest, name, &files, note, progress).await
+    }
+
+    async fn upload_files(
+        &self,
+        manifest: &ManifestName,
+        name: Option<&DeploymentName>,
+        files: &[(Found, Expect)],
+        note: Option<String>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<Uploaded, ControllerError> {
+        let mut release = self.describe(manifest, files, note)?;
         let content = release.content_sha256;
         let (name, known) = self.choose_deployment(manifest, name, content).await?;
         if let Some(known) = known {
@@ -106,9 +148,9 @@ impl Controller {
 
         let writer = self.writer().await?;
         let object = format!("deployment/{manifest}/{}", release.deployment);
-        let act = self.intend("upload", object, None, Some(content.to_string()), options.note.clone()).await?;
+        let act = self.intend("upload", object, None, Some(content.to_string()), release.note.clone()).await?;
         let result = async {
-            let sent = self.send_files(&release, &files, progress).await?;
+            let sent = self.send_files(&release, files, progress).await?;
             let signed = sign(&release, &self.settings.signer).map_err(|source| unsigned(&release, source))?;
             let key = ObjectKey::Deployment(manifest.clone(), release.deployment.clone());
             match writer.create(&key, signed.document().to_vec().into()).await {
@@ -129,7 +171,7 @@ impl Controller {
         &self,
         manifest: &ManifestName,
         files: &[(Found, Expect)],
-        options: &UploadOptions,
+        note: Option<String>,
     ) -> Result<Deployment, ControllerError> {
         let unnamed = DeploymentName::new("unnamed").map_err(|error| ControllerError::invalid(manifest, error))?;
         let file = |(found, expect): &(Found, Expect)| DeploymentFile {
@@ -147,7 +189,7 @@ impl Controller {
             // To the millisecond: the newest release is the default, and a script uploads two in one second.
             created_at: crate::clock::to_millis(self.clock.now()),
             created_by: self.actor().user.clone(),
-            note: options.note.clone(),
+            note,
             files: files.iter().map(file).collect(),
         };
         release.content_sha256 = content_sha256(&release);

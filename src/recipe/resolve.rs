@@ -7,7 +7,7 @@ mod unit;
 
 use std::collections::BTreeMap;
 
-pub(super) use self::files::glob;
+pub(crate) use self::files::glob;
 use super::render::Context;
 use super::value::VarValue;
 use super::written::{Binding, Recipe};

@@ -38,7 +38,7 @@ impl<'r> Matcher<'r> {
 }
 
 /// Compiles a pattern in which `*` stays within a folder.
-pub(in crate::recipe) fn glob(pattern: &str) -> Result<GlobMatcher, String> {
+pub(crate) fn glob(pattern: &str) -> Result<GlobMatcher, String> {
     if pattern.len() > FilePath::MAX_BYTES {
         return Err(format!("the pattern is longer than {} bytes", FilePath::MAX_BYTES));
     }
