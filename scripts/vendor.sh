@@ -9,7 +9,9 @@ cd "$(dirname "$0")/.."
 
 # Files that are taken as their package has them: package, file in it, name here.
 taken="
-htmx.org  dist/htmx.min.js  htmx.min.js
+htmx.org  dist/htmx.min.js         htmx.min.js
+htmx.org  dist/ext/hx-ptag.min.js  hx-ptag.min.js
+htmx.org  dist/ext/hx-sse.min.js   hx-sse.min.js
 "
 
 target=$PWD/static/vendor

@@ -23,7 +23,10 @@ macro_rules! assets {
 assets! {
     "app.css": "text/css; charset=utf-8",
     "app.js": "text/javascript; charset=utf-8",
+    "editor.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
+    "upload.js": "text/javascript; charset=utf-8",
+    "vendor/codemirror.js": "text/javascript; charset=utf-8",
     "vendor/htmx.min.js": "text/javascript; charset=utf-8",
     "vendor/hx-ptag.min.js": "text/javascript; charset=utf-8",
     "vendor/hx-sse.min.js": "text/javascript; charset=utf-8",
