@@ -97,9 +97,9 @@ impl Authorized {
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub async fn remove_override(&self, cell: &CellId, path: &FilePath) -> Result<(), AccessError> {
+    pub async fn remove_override(&self, cell: &CellId, path: &FilePath, known: &Known) -> Result<(), AccessError> {
         self.need_on_cell(Role::Editor, cell)?;
-        Ok(self.acting().remove_override(cell, path).await?)
+        Ok(self.acting().remove_override(cell, path, known).await?)
     }
 
     /// Works out what [`Self::publish`] would do.

@@ -1,9 +1,16 @@
 //! Releases. They belong to their manifest: whoever may change that may add one.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{AccessError, Authorized};
-use crate::controller::{Deletion, DeploymentView, FleetView, Progress, UploadOptions, Uploaded};
+use crate::controller::{
+    Deletion, Delivery, DeploymentView, FleetView, KnownVersion, Progress, Release, ReleaseReader, UploadOptions,
+    Uploaded,
+};
+use crate::model::deployment::Deployment;
+use crate::model::sign::Verified;
 use crate::model::users::Role;
 use crate::model::{DeploymentName, ManifestName};
 
@@ -15,6 +22,41 @@ impl Authorized {
     pub async fn deployments(&self, manifest: Option<&ManifestName>) -> Result<Vec<DeploymentView>, AccessError> {
         self.need_anywhere(Role::Viewer, "deployments")?;
         Ok(self.reading().deployments(manifest).await?)
+    }
+
+    /// The releases that there are, in short, as they were a moment ago.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn releases(&self, reader: &ReleaseReader) -> Result<Arc<Vec<Release>>, AccessError> {
+        self.need_anywhere(Role::Viewer, "deployments")?;
+        Ok(self.reading().releases(reader).await?)
+    }
+
+    /// A release with all of its files.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn deployment(
+        &self,
+        manifest: &ManifestName,
+        name: &DeploymentName,
+    ) -> Result<Verified<Deployment>, AccessError> {
+        self.need_anywhere(Role::Viewer, "deployments")?;
+        Ok(self.reading().deployment(manifest, name).await?)
+    }
+
+    /// Which releases versions were made from; versions of cells that the user does not see are left out.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn made_from(
+        &self,
+        reader: &ReleaseReader,
+        versions: Vec<KnownVersion>,
+    ) -> Result<BTreeMap<KnownVersion, DeploymentName>, AccessError> {
+        let seen = versions.into_iter().filter(|(cell, ..)| self.sees(cell)).collect();
+        Ok(self.reading().made_from(reader, seen).await?)
     }
 
     /// Uploads what is in `folder`; see [`Controller::upload`](crate::controller::Controller::upload). `fleet` tells
@@ -33,6 +75,23 @@ impl Authorized {
     ) -> Result<Uploaded, AccessError> {
         self.need_on_manifest(Role::Editor, fleet, manifest)?;
         Ok(self.acting().upload(manifest, name, folder, options, progress).await?)
+    }
+
+    /// Uploads what has arrived over the network; see
+    /// [`Controller::upload_delivery`](crate::controller::Controller::upload_delivery).
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn upload_delivery(
+        &self,
+        fleet: &FleetView,
+        manifest: &ManifestName,
+        name: Option<&DeploymentName>,
+        delivery: &Delivery<'_>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<Uploaded, AccessError> {
+        self.need_on_manifest(Role::Editor, fleet, manifest)?;
+        Ok(self.acting().upload_delivery(manifest, name, delivery, progress).await?)
     }
 
     /// Deletes a release. Versions made from it hold their own copies of its files.

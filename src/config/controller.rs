@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::access::{Signing, TrustedKey, with_access};
 use super::error::ConfigError;
 use super::file::{ConfigFile, open_warning, read_text};
+use super::user;
 use crate::controller::UploadLimits;
 use crate::model::sign::{PinnedKey, PrivateKey, Signer, Trust};
 use crate::model::{Epoch, UserName};
@@ -30,6 +31,8 @@ pub struct ControllerConfig {
     pub lock_timeout: Duration,
     /// How long `--wait` waits unless told otherwise.
     pub wait_timeout: Duration,
+    /// Where the portal keeps what it must not forget, and what passes through it.
+    pub state_folder: PathBuf,
     /// The most that an upload through the portal may bring.
     pub uploads: UploadLimits,
     /// What the file's owner should hear.
@@ -105,6 +108,7 @@ impl ControllerConfig {
             user: written.user,
             lock_timeout: written.lock_timeout.map_or(Duration::from_secs(30), |written| written.0),
             wait_timeout: written.wait_timeout.map_or(Duration::from_secs(600), |written| written.0),
+            state_folder: file.resolve(written.state_folder.unwrap_or_else(default_state_folder)),
             uploads: written.uploads.limits(&document).map_err(invalid)?,
             warnings: file.warning(holds_secrets).into_iter().collect(),
         })
@@ -187,8 +191,14 @@ pub(super) struct Written {
     user: Option<UserName>,
     lock_timeout: Option<HumanDuration>,
     wait_timeout: Option<HumanDuration>,
+    state_folder: Option<PathBuf>,
     #[serde(default)]
     uploads: WrittenUploads,
+}
+
+fn default_state_folder() -> PathBuf {
+    let of_user = if user::is_root() { None } else { user::state_home() };
+    of_user.unwrap_or_else(|| "/var/lib".into()).join("fleetman")
 }
 
 /// `uploads`.

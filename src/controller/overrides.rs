@@ -76,13 +76,17 @@ impl Controller {
         self.replace_text(&key, bytes, known, "override-put", render::MAX_BYTES as u64).await
     }
 
-    /// Deletes an override.
+    /// Deletes an override, if it is still what the caller knows. Stores delete without conditions, so what is written
+    /// between this look and the deletion goes too.
     ///
     /// # Errors
-    /// [`ControllerError::NotFound`] when there is none.
-    pub async fn remove_override(&self, cell: &CellId, path: &FilePath) -> Result<(), ControllerError> {
+    /// [`ControllerError::NotFound`] when there is none, [`ControllerError::Changed`] when it is another.
+    pub async fn remove_override(&self, cell: &CellId, path: &FilePath, known: &Known) -> Result<(), ControllerError> {
         let key = ObjectKey::Override(cell.clone(), path.clone());
         let Some(meta) = self.store().head(&key).await? else { return Err(no_override(cell, path)) };
+        if matches!(known, Known::Absent) || matches!(known, Known::Tag(known) if *known != meta.etag) {
+            return Err(ControllerError::Changed { what: key.to_string() });
+        }
         let before = Some(format!("{} bytes", meta.size));
         let act = self.intend("override-rm", key.to_string(), before, None, None).await?;
         let deleted = self.writer().await?.delete(&key).await.map_err(ControllerError::from);

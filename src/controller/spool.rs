@@ -104,22 +104,21 @@ pub struct SpoolFolder {
 }
 
 impl SpoolFolder {
-    /// The folder at `path`, made if it is not there, without what an earlier process left behind.
-    ///
-    /// # Errors
-    /// [`SpoolError::Local`] when it cannot be made or looked into.
-    pub fn open(path: &Path, limits: UploadLimits) -> Result<Self, SpoolError> {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(path).map_err(local("making the folder", path))?;
-        for entry in std::fs::read_dir(path).map_err(local("looking into", path))? {
-            let entry = entry.map_err(local("looking into", path))?;
-            // Whatever else lies here is not ours.
+    /// The folder at `path`. It is made when the first upload arrives.
+    #[must_use]
+    pub fn new(path: PathBuf, limits: UploadLimits) -> Self {
+        Self { path, limits, turns: Arc::new(Semaphore::new(MOST_AT_ONCE)) }
+    }
+
+    /// Removes what processes that died left behind. Whatever else lies here stays.
+    pub fn sweep(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.path) else { return };
+        for entry in entries.flatten() {
             let is_ours = entry.file_name().to_str().is_some_and(|name| Ulid::from_string(name).is_ok());
             if is_ours && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 sweep(&entry.path());
             }
         }
-        Ok(Self { path: path.to_owned(), limits, turns: Arc::new(Semaphore::new(MOST_AT_ONCE)) })
     }
 
     /// What one upload may bring.
@@ -134,6 +133,11 @@ impl SpoolFolder {
     /// [`SpoolError::Busy`], or one that can be told before anything has arrived.
     pub fn begin(&self, id: Ulid, announced: Option<u64>) -> Result<Spool, SpoolError> {
         let turn = self.turns.clone().try_acquire_owned().map_err(|_| SpoolError::Busy)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.path)
+            .map_err(local("making the folder", &self.path))?;
         let path = self.path.join(id.to_string());
         DirBuilder::new().mode(0o700).create(&path).map_err(local("making the folder", &path))?;
         let lock = lock(&path).map_err(local("locking", &path))?;
@@ -378,7 +382,7 @@ mod tests {
     #[tokio::test]
     async fn what_arrives_is_digested_and_goes_with_its_upload() {
         let root = tempfile::tempdir().unwrap();
-        let folder = SpoolFolder::open(&root.path().join("uploads"), UploadLimits::default()).unwrap();
+        let folder = SpoolFolder::new(root.path().join("uploads"), UploadLimits::default());
         let mut spool = begin(&folder, 1);
         send(&mut spool, "b/run", b"#!/bin/sh").await.unwrap();
         send(&mut spool, "a.txt", b"").await.unwrap();
@@ -399,7 +403,7 @@ mod tests {
     #[tokio::test]
     async fn names_lead_nowhere_and_each_is_told() {
         let root = tempfile::tempdir().unwrap();
-        let folder = SpoolFolder::open(root.path(), UploadLimits::default()).unwrap();
+        let folder = SpoolFolder::new(root.path().to_owned(), UploadLimits::default());
         let mut spool = begin(&folder, 1);
         for path in ["../x", "/etc/passwd", "a\\b", "", "a\0", "a/./b"] {
             send(&mut spool, path, b"no").await.unwrap();
@@ -422,7 +426,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_is_too_large_is_named_and_an_upload_that_is_too_large_ends() {
         let root = tempfile::tempdir().unwrap();
-        let folder = SpoolFolder::open(root.path(), limits(4, 10)).unwrap();
+        let folder = SpoolFolder::new(root.path().to_owned(), limits(4, 10));
         let mut spool = begin(&folder, 1);
         send(&mut spool, "just", b"four").await.unwrap();
         send(&mut spool, "large", b"fives").await.unwrap();
@@ -436,7 +440,7 @@ mod tests {
     #[tokio::test]
     async fn an_archive_alone_is_refused_with_what_to_do() {
         let root = tempfile::tempdir().unwrap();
-        let folder = SpoolFolder::open(root.path(), UploadLimits::default()).unwrap();
+        let folder = SpoolFolder::new(root.path().to_owned(), UploadLimits::default());
         for name in ["site.ZIP", "x/site.tar.gz", "site.tgz"] {
             let mut spool = begin(&folder, 1);
             send(&mut spool, name, b"PK").await.unwrap();
@@ -451,7 +455,7 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_fit_on_the_disk_is_refused_before_it_arrives() {
         let root = tempfile::tempdir().unwrap();
-        let folder = SpoolFolder::open(root.path(), UploadLimits::default()).unwrap();
+        let folder = SpoolFolder::new(root.path().to_owned(), UploadLimits::default());
         let error = folder.begin(Ulid::from_parts(1, 1), Some(u64::MAX / 2)).unwrap_err();
         assert!(matches!(error, SpoolError::NoRoom { .. }), "{error}");
     }
@@ -459,7 +463,7 @@ mod tests {
     #[tokio::test]
     async fn only_so_many_arrive_at_once() {
         let root = tempfile::tempdir().unwrap();
-        let folder = SpoolFolder::open(root.path(), UploadLimits::default()).unwrap();
+        let folder = SpoolFolder::new(root.path().to_owned(), UploadLimits::default());
         let mut spools: Vec<Spool> = (0..4).map(|number| begin(&folder, number)).collect();
         assert!(matches!(folder.begin(Ulid::from_parts(9, 9), None), Err(SpoolError::Busy)));
         spools.pop();
@@ -469,14 +473,15 @@ mod tests {
     #[tokio::test]
     async fn a_start_removes_what_a_dead_process_left_and_nothing_else() {
         let root = tempfile::tempdir().unwrap();
-        let folder = SpoolFolder::open(root.path(), UploadLimits::default()).unwrap();
+        let folder = SpoolFolder::new(root.path().to_owned(), UploadLimits::default());
         let alive = begin(&folder, 1);
         let left = root.path().join(Ulid::from_parts(2, 2).to_string());
         std::fs::create_dir(&left).unwrap();
         std::fs::write(left.join("000000"), "half").unwrap();
         let foreign = root.path().join("notes");
         std::fs::create_dir(&foreign).unwrap();
-        let again = SpoolFolder::open(root.path(), UploadLimits::default()).unwrap();
+        let again = SpoolFolder::new(root.path().to_owned(), UploadLimits::default());
+        again.sweep();
         assert!(!left.exists() && foreign.exists() && alive.folder.path.exists());
         assert!(again.begin(Ulid::from_parts(2, 2), None).is_ok());
     }

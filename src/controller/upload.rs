@@ -32,6 +32,17 @@ pub struct UploadOptions {
     pub note: Option<String>,
 }
 
+/// What has arrived over the network, and what its sender says about it.
+#[derive(Debug)]
+pub struct Delivery<'s> {
+    /// The files.
+    pub spool: &'s Spool,
+    /// Which of them are programs, which no browser tells: patterns in which `*` stays within a folder.
+    pub executables: &'s [String],
+    /// What its maker says about the release.
+    pub note: Option<String>,
+}
+
 /// How far an upload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -101,23 +112,21 @@ impl Controller {
         self.upload_files(manifest, name, &files, options.note.clone(), progress).await
     }
 
-    /// Uploads what has arrived over the network. No browser tells which files are programs: `executables` does, by
-    /// patterns in which `*` stays within a folder.
+    /// Uploads what has arrived over the network.
     ///
     /// # Errors
     /// [`ControllerError::Files`] when something in it cannot be taken, else as [`Self::upload`].
-    pub async fn upload_spooled(
+    pub async fn upload_delivery(
         &self,
         manifest: &ManifestName,
         name: Option<&DeploymentName>,
-        spool: &Spool,
-        executables: &[String],
-        note: Option<String>,
+        delivery: &Delivery<'_>,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Uploaded, ControllerError> {
+        let Delivery { spool, executables, note } = delivery;
         let mut problems = spool.problems();
         let mut globs = Vec::new();
-        for pattern in executables {
+        for pattern in *executables {
             match glob(pattern) {
                 Ok(glob) => globs.push(glob),
                 Err(problem) => problems.push(problem),
@@ -127,7 +136,7 @@ impl Controller {
             return Err(ControllerError::Files { problems });
         }
         let files = spool.files(|path| globs.iter().any(|glob| glob.is_match(path.as_str())));
-        self.upload_files(manifest, name, &files, note, progress).await
+        self.upload_files(manifest, name, &files, note.clone(), progress).await
     }
 
     async fn upload_files(

@@ -16,7 +16,7 @@ use super::routes::{Route, Routes};
 use super::snapshot::Snapshot;
 use super::{api, assets, health, live, pages};
 use crate::clock::SharedClock;
-use crate::controller::Controller;
+use crate::controller::{Controller, ReleaseReader, SpoolFolder};
 
 /// Most bytes of a form or of a document in a request. Uploads have limits of their own.
 const BODY_BYTES: usize = 4 << 20;
@@ -28,6 +28,8 @@ pub(super) struct Portal {
     pub(super) fleets: Vec<Arc<Fleet>>,
     pub(super) clock: SharedClock,
     pub(super) origins: Origins,
+    /// Where uploads arrive.
+    pub(super) uploads: SpoolFolder,
 }
 
 /// One fleet in its bucket.
@@ -39,6 +41,8 @@ pub(super) struct Fleet {
     pub(super) base: String,
     pub(super) controller: Arc<Controller>,
     pub(super) snapshot: Snapshot,
+    /// Releases as they were read last.
+    pub(super) releases: ReleaseReader,
     /// Why nothing can be published, if this controller has no key to sign with.
     pub(super) unsigned_reason: Option<String>,
 }

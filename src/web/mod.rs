@@ -20,6 +20,7 @@ mod snapshot;
 mod text;
 pub mod views;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -33,7 +34,7 @@ use self::guard::Origins;
 pub use self::routes::Route;
 use self::snapshot::Snapshot;
 use crate::clock::SharedClock;
-use crate::controller::Controller;
+use crate::controller::{Controller, ReleaseReader, SpoolFolder, UploadLimits};
 
 /// What is served.
 #[derive(Debug)]
@@ -44,6 +45,10 @@ pub struct Site {
     pub public_url: Option<String>,
     /// Whether requests are taken under every host name, and not only under addresses and `localhost`.
     pub any_host: bool,
+    /// Where the portal keeps its own files.
+    pub state_folder: PathBuf,
+    /// The most that an upload may bring.
+    pub uploads: UploadLimits,
 }
 
 /// One fleet of a site.
@@ -67,7 +72,9 @@ pub async fn serve(
     listener: TcpListener,
     ended: CancellationToken,
 ) -> std::io::Result<()> {
-    let Site { fleets, public_url, any_host } = site;
+    let Site { fleets, public_url, any_host, state_folder, uploads } = site;
+    let uploads = SpoolFolder::new(state_folder.join("uploads"), uploads);
+    uploads.sweep();
     let fleets = fleets.into_iter().enumerate().map(|(place, fleet)| {
         let SiteFleet { name, controller, unsigned_reason } = fleet;
         let base = match place {
@@ -75,10 +82,15 @@ pub async fn serve(
             _ => format!("/b/{}", utf8_percent_encode(&name, NON_ALPHANUMERIC)),
         };
         let snapshot = Snapshot::new(clock.clone());
-        Arc::new(Fleet { name, base, controller: Arc::new(controller), snapshot, unsigned_reason })
+        let releases = ReleaseReader::default();
+        Arc::new(Fleet { name, base, controller: Arc::new(controller), snapshot, releases, unsigned_reason })
     });
-    let portal =
-        Portal { fleets: fleets.collect(), clock: clock.clone(), origins: Origins { public: public_url, any_host } };
+    let portal = Portal {
+        fleets: fleets.collect(),
+        clock: clock.clone(),
+        origins: Origins { public: public_url, any_host },
+        uploads,
+    };
     let refreshed = join_all(portal.fleets.iter().cloned().map(|fleet| {
         let ended = ended.clone();
         async move { fleet.snapshot.keep(&fleet.controller, ended).await }

@@ -113,7 +113,7 @@ async fn a_plan_shows_what_would_change_and_binds_the_publish_to_it() {
     let path = FilePath::new("index.html").unwrap();
     controller.put_override(&cell(), &path, Bytes::from_static(b"mine"), &Known::Absent).await.unwrap();
     assert_eq!(code(controller.publish(&unnamed, &guard).await), "guard");
-    controller.remove_override(&cell(), &path).await.unwrap();
+    controller.remove_override(&cell(), &path, &Known::Anything).await.unwrap();
     let stale = Guard { if_generation: Some(0), expect: None };
     assert_eq!(code(controller.publish(&unnamed, &stale).await), "guard");
     assert_eq!(controller.publish(&unnamed, &guard).await.unwrap().at.generation.get(), 2);
@@ -142,8 +142,8 @@ async fn overrides_lie_over_the_release_and_are_edited_only_as_they_were_seen() 
     assert_eq!((file.path.as_str(), file.from), ("bin/run", Origin::Override));
     assert_eq!(bench.read(&manifest.object_of(file).unwrap().relative()).await.unwrap(), b"b");
     bench.check().await;
-    controller.remove_override(&cell(), &path).await.unwrap();
-    assert_eq!(code(controller.remove_override(&cell(), &path).await), "not_found");
+    controller.remove_override(&cell(), &path, &Known::Anything).await.unwrap();
+    assert_eq!(code(controller.remove_override(&cell(), &path, &Known::Anything).await), "not_found");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -120,7 +120,8 @@ impl Context {
             let controller = self.connect(&config, bucket, signer).await?;
             fleets.push(SiteFleet { name: bucket.name.clone(), controller, unsigned_reason });
         }
-        Ok(Site { fleets, public_url: None, any_host })
+        let (state_folder, uploads) = (config.state_folder, config.uploads);
+        Ok(Site { fleets, public_url: None, any_host, state_folder, uploads })
     }
 
     async fn connect(

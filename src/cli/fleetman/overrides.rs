@@ -105,7 +105,7 @@ pub(super) async fn run(verb: OverrideVerb, context: &Context) -> Result<Exit, F
         }
         OverrideVerb::Rm { cell, path, yes } => {
             ask::confirm(&format!("Delete override {path} of {cell}?"), yes)?;
-            context.controller().await?.remove_override(&cell, &path).await?;
+            context.controller().await?.remove_override(&cell, &path, &Known::Anything).await?;
             context.output.say(&format!("{cell}: override {path} is deleted; the next publish goes without it"));
         }
     }

@@ -1,0 +1,208 @@
+//! The releases of a fleet for lists: their documents never change, so each is read once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::Mutex;
+
+use super::inputs::READS;
+use super::{Controller, ControllerError};
+use crate::model::deployment::Deployment;
+use crate::model::keys::Folder;
+use crate::model::manifest::Manifest;
+use crate::model::sign::Verified;
+use crate::model::{CellId, DeploymentName, ManifestName, Sha256Digest, UserName, VersionName};
+
+/// How long a list is shown before it is read again.
+const LIST_FRESH: Duration = Duration::from_secs(3);
+
+/// After how long a document is read again: a deleted name may have been given to other content by somebody else.
+const DOCUMENT_FRESH: Duration = Duration::from_secs(600);
+
+/// How many versions are remembered for the release that they were made from.
+const MOST_VERSIONS: usize = 100_000;
+
+/// A release, in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// For which manifest.
+    pub manifest: ManifestName,
+    /// Its name.
+    pub name: DeploymentName,
+    /// What it is.
+    pub state: ReleaseState,
+}
+
+/// How a release stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReleaseState {
+    /// It exists.
+    Whole(ReleaseFacts),
+    /// Its upload is under way, or was interrupted.
+    Unfinished,
+    /// Its document is not believed.
+    Untrusted {
+        /// Why.
+        why: String,
+    },
+}
+
+/// What a release's document says, but for its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseFacts {
+    /// What it is.
+    pub content_sha256: Sha256Digest,
+    /// When it was uploaded.
+    pub created_at: DateTime<Utc>,
+    /// Who uploaded it.
+    pub created_by: UserName,
+    /// What they said about it.
+    pub note: Option<String>,
+    /// How many files it has.
+    pub files: usize,
+    /// Their bytes together.
+    pub bytes: u64,
+}
+
+impl From<&Deployment> for ReleaseFacts {
+    fn from(deployment: &Deployment) -> Self {
+        Self {
+            content_sha256: deployment.content_sha256,
+            created_at: deployment.created_at,
+            created_by: deployment.created_by.clone(),
+            note: deployment.note.clone(),
+            files: deployment.files.len(),
+            bytes: deployment.files.iter().map(|file| file.size).sum(),
+        }
+    }
+}
+
+/// A version of a cell, named so that it can be no other.
+pub type KnownVersion = (CellId, VersionName, Sha256Digest);
+
+/// Remembers what it has read.
+#[derive(Debug, Default)]
+pub struct ReleaseReader {
+    // Held while it is read, so that many who look at once read once.
+    list: Mutex<ReadList>,
+    made_from: Mutex<BTreeMap<KnownVersion, Option<DeploymentName>>>,
+}
+
+#[derive(Debug, Default)]
+struct ReadList {
+    /// The list, and when it was read, by the monotonic clock.
+    read: Option<(Arc<Vec<Release>>, Duration)>,
+    documents: BTreeMap<(ManifestName, DeploymentName), (ReleaseState, Duration)>,
+}
+
+impl ReleaseReader {
+    /// What was read is not shown any more: something was changed.
+    pub async fn forget(&self) {
+        *self.list.lock().await = ReadList::default();
+    }
+}
+
+impl Controller {
+    /// Every release, by manifest and name, as it was a moment ago.
+    ///
+    /// # Errors
+    /// Why the store did not answer.
+    pub async fn releases(&self, reader: &ReleaseReader) -> Result<Arc<Vec<Release>>, ControllerError> {
+        let mut known = reader.list.lock().await;
+        let now = self.clock.monotonic();
+        if let Some((list, at)) = &known.read
+            && now.saturating_sub(*at) < LIST_FRESH
+        {
+            return Ok(list.clone());
+        }
+        let manifests = self.folders(&Folder::Deployments(None)).await?;
+        let manifests = manifests.into_iter().filter_map(|name| ManifestName::new(name).ok());
+        let names: Vec<Vec<_>> = stream::iter(manifests)
+            .map(async |manifest| {
+                let names = self.deployment_names(&manifest).await?;
+                Ok::<_, ControllerError>(names.into_iter().map(|name| (manifest.clone(), name)).collect())
+            })
+            .buffered(READS)
+            .try_collect()
+            .await?;
+        let names: BTreeSet<(ManifestName, DeploymentName)> = names.into_iter().flatten().collect();
+        let is_known = |name: &(ManifestName, DeploymentName)| {
+            let document = known.documents.get(name);
+            document.is_some_and(|(state, at)| {
+                matches!(state, ReleaseState::Whole(_)) && now.saturating_sub(*at) < DOCUMENT_FRESH
+            })
+        };
+        let unknown: Vec<_> = names.iter().filter(|name| !is_known(name)).cloned().collect();
+        let read: Vec<_> = stream::iter(unknown)
+            .map(async |(manifest, name)| {
+                let state = match self.find_deployment(&manifest, &name).await {
+                    Ok(Some((deployment, _))) => ReleaseState::Whole((&*deployment).into()),
+                    Ok(None) => ReleaseState::Unfinished,
+                    Err(error @ ControllerError::Untrusted { .. }) => {
+                        ReleaseState::Untrusted { why: crate::store::in_full(&error) }
+                    }
+                    Err(error) => return Err(error),
+                };
+                Ok(((manifest, name), (state, now)))
+            })
+            .buffer_unordered(READS)
+            .try_collect()
+            .await?;
+        known.documents.extend(read);
+        known.documents.retain(|name, _| names.contains(name));
+        let release = |((manifest, name), (state, _)): (&(ManifestName, DeploymentName), &(ReleaseState, Duration))| {
+            Release { manifest: manifest.clone(), name: name.clone(), state: state.clone() }
+        };
+        let list = Arc::new(known.documents.iter().map(release).collect::<Vec<_>>());
+        known.read = Some((list.clone(), now));
+        Ok(list)
+    }
+
+    /// A release with all of its files.
+    ///
+    /// # Errors
+    /// [`ControllerError::NotFound`] when there is none, [`ControllerError::Untrusted`] when it is not believed.
+    pub async fn deployment(
+        &self,
+        manifest: &ManifestName,
+        name: &DeploymentName,
+    ) -> Result<Verified<Deployment>, ControllerError> {
+        Ok(self.read_deployment(manifest, name).await?.0)
+    }
+
+    /// Which releases versions were made from; those of which nobody can tell any more are left out.
+    ///
+    /// # Errors
+    /// Why the store did not answer.
+    pub async fn made_from(
+        &self,
+        reader: &ReleaseReader,
+        versions: Vec<KnownVersion>,
+    ) -> Result<BTreeMap<KnownVersion, DeploymentName>, ControllerError> {
+        let mut known = reader.made_from.lock().await;
+        if known.len() + versions.len() > MOST_VERSIONS {
+            known.clear();
+        }
+        let unknown: Vec<_> = versions.iter().filter(|version| !known.contains_key(version)).cloned().collect();
+        let read: Vec<_> = stream::iter(unknown)
+            .map(async |version| {
+                let (cell, name, digest) = &version;
+                let found = self.find_manifest(cell, name).await?;
+                let found = found.filter(|bytes| Sha256Digest::of(bytes) == *digest);
+                let deployment = found.and_then(|bytes| Manifest::parse(&bytes).ok()?.deployment);
+                Ok::<_, ControllerError>((version, deployment))
+            })
+            .buffer_unordered(READS)
+            .try_collect()
+            .await?;
+        known.extend(read);
+        let found = versions.into_iter().filter_map(|version| {
+            let deployment = known.get(&version)?.clone()?;
+            Some((version, deployment))
+        });
+        Ok(found.collect())
+    }
+}
