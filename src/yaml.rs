@@ -109,6 +109,12 @@ impl Document {
         self.root.entry(key).is_some()
     }
 
+    /// Whether the document is one value rather than a map or a list.
+    #[must_use]
+    pub fn is_scalar(&self) -> bool {
+        matches!(self.root.kind, tree::Kind::Scalar(_))
+    }
+
     /// Whether something is written at `field`.
     #[must_use]
     pub fn has(&self, field: &Field) -> bool {

@@ -43,7 +43,7 @@ fn claim_id(entry: &Verified<Trigger>, half: Half) -> Ulid {
 }
 
 /// An entry's key; the day is that of its id, so that the id alone finds it.
-fn key(id: Ulid) -> ObjectKey {
+pub(super) fn key(id: Ulid) -> ObjectKey {
     let millis = i64::try_from(id.timestamp_ms()).unwrap_or(i64::MAX);
     let at = DateTime::from_timestamp_millis(millis).unwrap_or(DateTime::<Utc>::UNIX_EPOCH);
     ObjectKey::Audit(at.date_naive(), id)

@@ -357,6 +357,11 @@ impl ControllerError {
         matches!(self, Self::Unreadable { .. }) || matches!(self.of_store(), Some(StoreError::TooLarge { .. }))
     }
 
+    /// The document is there, but it cannot be read or is not believed.
+    pub(super) fn is_of_document(&self) -> bool {
+        matches!(self, Self::Untrusted { .. }) || self.is_unreadable()
+    }
+
     pub(super) fn version_tampered(
         cell: &CellId,
         version: &VersionName,

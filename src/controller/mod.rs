@@ -11,6 +11,7 @@
 //! `version.rs`), claim the next generation (`claim.rs`), copy it to where agents look (`copies.rs`).
 
 mod audit;
+mod browse;
 mod capability;
 mod claim;
 mod copies;
@@ -49,6 +50,10 @@ use chrono::{DateTime, Utc};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+pub use browse::{
+    About, BrowsePage, Content, FolderRow, ObjectRow, Preview, Reference, References, TextKind, about_folder, about_key,
+    rule_in_words,
+};
 pub use claim::{Published, PublishedHow, Warning};
 pub use delete::Deletion;
 pub use diff::{Changes, FieldChange, FileChange, FileKind, FileSide, TextDiff};

@@ -15,6 +15,8 @@ use super::generation::{Epoch, Floor, Generation};
 use super::name::{CellName, DeploymentName, ManifestName, NodeName, VersionName, shown};
 use super::path::{FilePath, ObjectPath};
 
+mod folder;
+
 /// What is put before every key, so that a fleet can share a bucket with others. May be empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -6,6 +6,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use super::Store;
 use super::attempt::{Failure, Kind, Tries};
 use super::error::{Expect, Outage, StoreError};
+use super::read::{Meta, size, time};
 use super::stream::{Body, ObjectStream};
 use crate::model::digest::DigestBuilder;
 use crate::model::{ObjectKey, Sha256Digest};
@@ -73,6 +74,37 @@ impl Store {
         into.flush().await.map_err(|source| StoreError::Local { doing: doing(), source })?;
         let got = Expect { size: done, sha256: digest.finish() };
         if got == expect { Ok(()) } else { Err(corrupt(got.to_string())) }
+    }
+
+    /// Opens the whole object at `key`, whatever its size; None if there is none. What breaks off is not taken up again.
+    ///
+    /// # Errors
+    /// A denied object is an error, never None.
+    pub async fn open(&self, key: &ObjectKey) -> Result<Option<(Meta, ObjectStream)>, StoreError> {
+        let full_key = key.render(&self.inner.prefix);
+        let doing = self.doing("fetching", &full_key);
+        let opened = self
+            .with_retries(|| {
+                let request = self.inner.client.get_object().bucket(&self.inner.bucket).key(&full_key);
+                self.send(self.inner.deadlines.first_byte, request.send())
+            })
+            .await;
+        let answer = match opened {
+            Ok(answer) => answer,
+            Err(failure) => {
+                return match self.explain_read(doing, &full_key, failure).await {
+                    StoreError::NotFound { .. } => Ok(None),
+                    error => Err(error),
+                };
+            }
+        };
+        let meta = Meta {
+            size: size(answer.content_length),
+            etag: self.etag(answer.e_tag, &full_key)?,
+            last_modified: answer.last_modified.as_ref().and_then(time),
+        };
+        let body = Body::new(self.clone(), answer.body, meta.size);
+        Ok(Some((meta, ObjectStream { body, doing })))
     }
 
     /// Opens `size` bytes of an object from `offset` on, for a reader that takes them apart itself: neighbouring

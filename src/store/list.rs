@@ -61,6 +61,8 @@ pub struct Pages {
     below: String,
     depth: Depth,
     start_after: Option<String>,
+    /// The most objects and folders on one page; the store's own limit if left out.
+    page: Option<u16>,
     next: Next,
     /// Empty pages since the last that was not.
     empty: u32,
@@ -76,14 +78,20 @@ impl Store {
     /// Lists what is below `folder`.
     #[must_use]
     pub fn list(&self, folder: &Folder, depth: Depth) -> Pages {
-        let relative = folder.relative();
+        self.list_path(&folder.relative(), depth)
+    }
+
+    /// Lists what is below `path`, for whoever wants to see what there really is: it may be no folder of the protocol.
+    /// It ends in a slash unless it is empty.
+    #[must_use]
+    pub fn list_path(&self, path: &str, depth: Depth) -> Pages {
         // The root of a fleet with a prefix is a folder as well: "fleet" must not list "fleet-2/…".
-        let below = if relative.is_empty() && self.inner.prefix.as_str().is_empty() {
-            relative
+        let below = if path.is_empty() && self.inner.prefix.as_str().is_empty() {
+            String::new()
         } else {
-            self.inner.prefix.join(&relative)
+            self.inner.prefix.join(path)
         };
-        Pages { store: self.clone(), below, depth, start_after: None, next: Next::First, empty: 0 }
+        Pages { store: self.clone(), below, depth, start_after: None, page: None, next: Next::First, empty: 0 }
     }
 
     /// Lists everything below `folder`, if it is at most `limit` objects and folders.
@@ -112,6 +120,27 @@ impl Pages {
         Self { start_after, ..self }
     }
 
+    /// Puts at most so many objects and folders on one page.
+    #[must_use]
+    pub fn by(self, page: u16) -> Self {
+        Self { page: Some(page), ..self }
+    }
+
+    /// Goes on where another list of the same path and depth stood; `token` is what its [`Pages::token`] said.
+    #[must_use]
+    pub fn from_token(self, token: String) -> Self {
+        Self { next: Next::Token(token), ..self }
+    }
+
+    /// The store's name for the page that comes next, once a page was read and if there is another.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        match &self.next {
+            Next::Token(token) => Some(token),
+            Next::First | Next::Done => None,
+        }
+    }
+
     /// The next page, of up to 1,000 objects and folders; None after the last. A page may be empty.
     ///
     /// # Errors
@@ -135,6 +164,7 @@ impl Pages {
                     .encoding_type(EncodingType::Url)
                     .set_delimiter((self.depth == Depth::Shallow).then(|| "/".to_owned()))
                     .set_start_after(self.start_after.clone())
+                    .set_max_keys(self.page.map(i32::from))
                     .set_continuation_token(token.clone());
                 store.send(store.inner.deadlines.whole, request.send())
             })
@@ -148,7 +178,9 @@ impl Pages {
         }
         for folder in page.common_prefixes.unwrap_or_default() {
             let full = decoded(folder.prefix.unwrap_or_default(), encoded);
-            let name = self.strip(&full)?.trim_end_matches('/').to_owned();
+            let name = self.strip(&full)?;
+            // One slash only: "a//b" lies in the folder of "a" that has no name.
+            let name = name.strip_suffix('/').unwrap_or(name).to_owned();
             listing.folders.push(name);
         }
         self.empty = if listing == Listing::default() { self.empty + 1 } else { 0 };

@@ -130,3 +130,54 @@ fn an_object_of_a_version_cannot_be_one_of_its_documents() {
     assert!(object("deleting.json").is_err());
     assert_eq!(object("packs/0").unwrap(), "cells/n1/web/versions/1/packs/0");
 }
+
+proptest! {
+    #[test]
+    fn every_folder_is_found_by_its_own_path(key in key()) {
+        let relative = key.relative();
+        let folders = relative.match_indices('/').map(|(at, _)| &relative[..=at]);
+        for path in folders.chain([""]) {
+            if let Some(folder) = Folder::parse(path) {
+                prop_assert_eq!(folder.relative(), path);
+            }
+        }
+    }
+}
+
+#[test]
+fn folders_of_the_protocol_have_their_paths_and_no_others() {
+    for path in [
+        "",
+        "agents/",
+        "index/",
+        "controllers/",
+        "manifests/",
+        "deployments/",
+        "deployments/m/",
+        "deployments/m/d/",
+        "cells/",
+        "cells/n/",
+        "cells/n/_requests/",
+        "cells/n/c/",
+        "cells/n/c/overrides/",
+        "cells/n/c/versions/",
+        "cells/n/c/versions/v/",
+        "cells/n/c/versions/v/files/0123456789abcdef/",
+        "cells/n/c/history/",
+        "logs/",
+        "logs/n/",
+        "logs/n/c/",
+        "audit/",
+        "audit/2026-01-02/",
+        "probes/",
+        "probes/01ARZ3NDEKTSV4RRFFQ69G5FAV/",
+    ] {
+        assert_eq!(Folder::parse(path).map(|folder| folder.relative()).as_deref(), Some(path));
+    }
+    for path in [
+        "/", "agents", "agents//", "/agents/", "Photos/", "cells/../", "cells/N/", "cells/n/c/overrides/etc/",
+        "audit/2026-1-2/", "probes/01arz3ndektsv4rrffq69g5fav/", "cells/n/_other/",
+    ] {
+        assert_eq!(Folder::parse(path), None, "{path}");
+    }
+}
