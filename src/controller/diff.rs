@@ -1,16 +1,21 @@
 //! What differs between two versions. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 use similar::TextDiff as Differ;
 
+use super::secret;
 use crate::model::manifest::{Manifest, ManifestFile, Mode};
 use crate::model::{FilePath, Sha256Digest};
 
 /// A file longer than this is not compared line by line.
-pub(super) const MOST_TEXT_BYTES: u64 = 256 << 10;
+pub(super) const MOST_TEXT_BYTES: u64 = 1 << 20;
+
+/// How long two texts are compared before the answer is a rough one.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// How many names a summary lists.
 const SUMMARY: usize = 5;
@@ -36,6 +41,9 @@ pub struct FieldChange {
     pub before: Option<Value>,
     /// What it is to be.
     pub after: Option<Value>,
+    /// It may be a secret: both values are masked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_secret: bool,
 }
 
 /// A file that differs.
@@ -84,8 +92,10 @@ pub enum TextDiff {
     Text(String),
     /// At least one side is no text.
     Binary,
-    /// At least one side is too long, or there are too many files.
+    /// At least one side is too long.
     TooLarge,
+    /// So many files differ that this one was not compared.
+    LeftOut,
     /// The bytes are the same.
     Same,
     /// Nobody looked at the bytes, or the earlier ones are gone.
@@ -165,8 +175,15 @@ fn fields(before: Option<&Manifest>, after: &Manifest) -> Vec<FieldChange> {
     let (before, after) = (before.map(settings).unwrap_or_default(), settings(after));
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let change = |name: &String| {
-        let (before, after) = (before.get(name).cloned(), after.get(name).cloned());
-        (before != after).then(|| FieldChange { field: name.clone(), before, after })
+        let (before, after) = (before.get(name), after.get(name));
+        (before != after).then(|| {
+            let is_secret = secret::is_named(name) || [before, after].into_iter().flatten().any(secret::is_inside);
+            let shown = |value: Option<&Value>| match value {
+                Some(_) if is_secret => Some(Value::from(secret::MASK)),
+                value => value.cloned(),
+            };
+            FieldChange { field: name.clone(), before: shown(before), after: shown(after), is_secret }
+        })
     };
     names.into_iter().filter_map(change).collect()
 }
@@ -194,17 +211,18 @@ fn files(before: Option<&Manifest>, after: &Manifest) -> Vec<FileChange> {
 
 /// The lines that differ between two files; an absent one is empty.
 pub(super) fn lines(before: &[u8], after: &[u8]) -> TextDiff {
-    if before.len() as u64 > MOST_TEXT_BYTES || after.len() as u64 > MOST_TEXT_BYTES {
-        return TextDiff::TooLarge;
-    }
-    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).map(str::to_owned);
     match (text(before), text(after)) {
         (Some(before), Some(after)) => {
-            let differ = Differ::from_lines(before.as_str(), after.as_str());
+            let differ = Differ::configure().timeout(PATIENCE).diff_lines(before, after);
             TextDiff::Text(differ.unified_diff().context_radius(CONTEXT).to_string())
         }
         _ => TextDiff::Binary,
     }
+}
+
+/// Bytes that are a text.
+pub(super) fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
 }
 
 #[cfg(test)]
@@ -219,7 +237,6 @@ mod tests {
         assert!(added.contains("+new\n"), "{added}");
         assert_eq!(lines(b"\xff", b"a"), TextDiff::Binary);
         assert_eq!(lines(b"a\0", b"a"), TextDiff::Binary);
-        assert_eq!(lines(&vec![b'a'; 300 << 10], b"a"), TextDiff::TooLarge);
     }
 
     #[test]
@@ -229,5 +246,13 @@ mod tests {
         flatten("profile", value, &mut flat);
         let names: Vec<&str> = flat.keys().map(String::as_str).collect();
         assert_eq!(names, ["profile.command", "profile.env.KEY.from_file"]);
+    }
+
+    #[test]
+    fn texts_that_have_nothing_in_common_are_compared_in_bounded_time() {
+        let text =
+            |prefix: &str| (0..80_000).map(|line| format!("{prefix}{}\n", line * 7 % 80_000)).collect::<String>();
+        let TextDiff::Text(diff) = lines(text("a").as_bytes(), text("b").as_bytes()) else { panic!() };
+        assert_eq!(diff.lines().count(), 160_001);
     }
 }

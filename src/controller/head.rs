@@ -12,7 +12,7 @@ use crate::model::keys::Folder;
 use crate::model::sign::{SignError, Trust, Verified, verify};
 use crate::model::trigger::{Action, Trigger};
 use crate::model::{CellId, Epoch, Floor, Generation, ObjectKey, document};
-use crate::store::{Depth, ETag};
+use crate::store::{Depth, ETag, Object, StoreError};
 
 /// A heartbeat that claims a generation so far above the highest verified one is not believed: it would use up
 /// generations that cannot be won back.
@@ -160,7 +160,7 @@ impl Controller {
         let found = match self.store().find(&key, TRIGGER_BYTES).await {
             Ok(found) => found,
             // It cannot be one of ours; only its tag is wanted, to put a right one in its place.
-            Err(crate::store::StoreError::TooLarge { .. }) => {
+            Err(StoreError::TooLarge { .. }) => {
                 return Ok(self.store().head(&key).await?.map(|meta| (meta.etag, None)));
             }
             Err(error) => return Err(error.into()),
@@ -227,17 +227,21 @@ impl Controller {
         }
     }
 
-    /// The places of the history above `above`, of the epochs whose keys are pinned, in order. Entries of other
-    /// epochs cannot be believed.
+    /// The epochs whose keys are pinned: entries of the history in others cannot be believed.
+    pub(super) fn believed_epochs(&self) -> BTreeSet<Epoch> {
+        match &self.settings.trust {
+            Trust::Unsigned => BTreeSet::from([Epoch::FIRST]),
+            Trust::Keys(pinned) => pinned.iter().map(|key| key.epoch).collect(),
+        }
+    }
+
+    /// The places of the history above `above`, of the epochs whose keys are pinned, in order.
     pub(super) async fn history_keys(
         &self,
         cell: &CellId,
         above: Option<Floor>,
     ) -> Result<Vec<Floor>, ControllerError> {
-        let epochs: BTreeSet<Epoch> = match &self.settings.trust {
-            Trust::Unsigned => BTreeSet::from([Epoch::FIRST]),
-            Trust::Keys(pinned) => pinned.iter().map(|key| key.epoch).collect(),
-        };
+        let epochs = self.believed_epochs();
         let mut pages = self.store().list(&Folder::History(cell.clone()), Depth::Deep);
         if let Some(above) = above {
             pages = pages.after(&ObjectKey::History(cell.clone(), above));
@@ -262,10 +266,21 @@ impl Controller {
         at: Floor,
     ) -> Result<Option<Verified<Trigger>>, ControllerError> {
         let key = ObjectKey::History(cell.clone(), at);
-        match self.store().find(&key, TRIGGER_BYTES).await {
-            Ok(Some(object)) => self.believe(&key, cell, &object.bytes).map(Some),
+        let found = self.store().find(&key, TRIGGER_BYTES).await;
+        self.believe_found(&key, cell, found)
+    }
+
+    /// What a read of a history entry gave, verified.
+    pub(super) fn believe_found(
+        &self,
+        key: &ObjectKey,
+        cell: &CellId,
+        found: Result<Option<Object>, StoreError>,
+    ) -> Result<Option<Verified<Trigger>>, ControllerError> {
+        match found {
+            Ok(Some(object)) => self.believe(key, cell, &object.bytes).map(Some),
             Ok(None) => Ok(None),
-            Err(crate::store::StoreError::TooLarge { .. }) => {
+            Err(StoreError::TooLarge { .. }) => {
                 let problem = ": it is larger than any trigger".to_owned();
                 Err(ControllerError::Untrusted { key: key.to_string(), problem, source: None })
             }

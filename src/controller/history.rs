@@ -95,13 +95,7 @@ impl Controller {
             Err(error @ StoreError::TooLarge { .. }) => return Ok(Some(Err(error.to_string()))),
             Err(error) => return Err(error.into()),
         };
-        Ok(Some(match document::parse::<Outcome>(&object.bytes) {
-            Ok(outcome) if outcome.node == id.cell.node && outcome.cell == id.cell.cell && outcome.at == id.floor => {
-                Ok(outcome)
-            }
-            Ok(outcome) => Err(format!("it is about {}/{} generation {}", outcome.node, outcome.cell, outcome.at)),
-            Err(error) => Err(error.to_string()),
-        }))
+        Ok(Some(outcome(id, &object.bytes)))
     }
 
     /// The newest version in verified history for which `is_wanted` holds.
@@ -139,5 +133,16 @@ impl Controller {
             }
         }
         Ok(None)
+    }
+}
+
+/// Reads the outcome of an attempt, or says why it cannot be read.
+pub(super) fn outcome(id: &AttemptId, bytes: &[u8]) -> Result<Outcome, String> {
+    match document::parse::<Outcome>(bytes) {
+        Ok(outcome) if outcome.node == id.cell.node && outcome.cell == id.cell.cell && outcome.at == id.floor => {
+            Ok(outcome)
+        }
+        Ok(outcome) => Err(format!("it is about {}/{} generation {}", outcome.node, outcome.cell, outcome.at)),
+        Err(error) => Err(error.to_string()),
     }
 }

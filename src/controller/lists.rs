@@ -1,5 +1,6 @@
 //! What is in the bucket, for people: manifests, deployments, versions.
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -7,11 +8,11 @@ use super::head::{Head, floor};
 use super::inputs::READS;
 use super::{Controller, ControllerError};
 use crate::model::deployment::Deployment;
-use crate::model::heartbeat::Heartbeat;
+use crate::model::heartbeat::{Heartbeat, VersionReport};
 use crate::model::keys::Folder;
 use crate::model::manifest::Manifest;
 use crate::model::sign::Verified;
-use crate::model::{CellId, DeploymentName, ManifestName, ObjectKey, Sha256Digest, VersionName};
+use crate::model::{CellId, DeploymentName, Floor, ManifestName, NodeName, ObjectKey, Sha256Digest, VersionName};
 use crate::store::{Depth, ETag};
 
 /// A manifest.
@@ -133,10 +134,11 @@ impl Controller {
                 found => found,
             }
         })?;
+        let needs = Needs::new(cell, &head, beat.as_ref());
         stream::iter(names)
             .map(async |name| {
                 let (found, marked) = tokio::try_join!(self.find_manifest(cell, &name), self.is_marked(cell, &name))?;
-                Ok(view(cell, name, found, marked, &head, beat.as_ref()))
+                Ok(view(name, Ok(found.map(Bytes::from)), marked, &needs))
             })
             .buffered(READS)
             .try_collect()
@@ -144,38 +146,67 @@ impl Controller {
     }
 }
 
-fn view(
-    cell: &CellId,
-    name: VersionName,
-    found: Option<Vec<u8>>,
-    marked: Option<DateTime<Utc>>,
-    head: &Head,
-    beat: Option<&Heartbeat>,
-) -> VersionView {
-    let manifest_sha256 = found.as_deref().map(Sha256Digest::of);
-    let (manifest, unreadable) = match found.as_deref().map(Manifest::parse) {
-        Some(Ok(manifest)) => (Some(manifest), None),
-        Some(Err(error)) => (None, Some(error.to_string())),
-        None => (None, None),
-    };
-    let state = match (marked, unreadable) {
-        (Some(since), _) => VersionState::Deleting { since },
-        (None, Some(why)) => VersionState::Unreadable { why },
-        (None, None) if manifest.is_some() => VersionState::Whole,
-        (None, None) => VersionState::Unfinished,
-    };
-    let desired = head
-        .newest
-        .as_ref()
-        .filter(|newest| newest.action.target().is_some_and(|target| Some(target.manifest_sha256) == manifest_sha256));
-    let mut needed: Vec<String> =
-        desired.map(|newest| format!("desired by generation {}", floor(newest))).into_iter().collect();
-    if let Some(report) = beat.and_then(|beat| beat.cells.get(&cell.cell)) {
-        for (use_of, version) in [("running", &report.running), ("known good", &report.known_good)] {
-            if version.as_ref().is_some_and(|version| Some(version.manifest_sha256) == manifest_sha256) {
-                needed.push(format!("{use_of} on {}", cell.node));
-            }
+/// Who needs which version of a cell.
+#[derive(Debug)]
+pub(super) struct Needs<'a> {
+    node: &'a NodeName,
+    desired: Option<(Floor, Sha256Digest)>,
+    running: Option<Sha256Digest>,
+    known_good: Option<Sha256Digest>,
+}
+
+impl<'a> Needs<'a> {
+    pub(super) fn new(cell: &'a CellId, head: &Head, beat: Option<&Heartbeat>) -> Self {
+        let desired = head.newest.as_ref().and_then(|newest| Some((floor(newest), newest.action.target()?)));
+        let report = beat.and_then(|beat| beat.cells.get(&cell.cell));
+        let digest = |version: &Option<VersionReport>| version.as_ref().map(|version| version.manifest_sha256);
+        Self {
+            node: &cell.node,
+            desired: desired.map(|(at, target)| (at, target.manifest_sha256)),
+            running: report.and_then(|report| digest(&report.running)),
+            known_good: report.and_then(|report| digest(&report.known_good)),
         }
     }
-    VersionView { name, state, manifest, manifest_sha256, needed }
+
+    pub(super) fn is_desired(&self, version: Option<Sha256Digest>) -> bool {
+        version.is_some() && self.desired.map(|(_, digest)| digest) == version
+    }
+
+    pub(super) fn is_running(&self, version: Option<Sha256Digest>) -> bool {
+        version.is_some() && self.running == version
+    }
+
+    pub(super) fn is_known_good(&self, version: Option<Sha256Digest>) -> bool {
+        version.is_some() && self.known_good == version
+    }
+
+    /// Who needs the version whose manifest has this digest, in words.
+    fn of(&self, version: Option<Sha256Digest>) -> Vec<String> {
+        let desired = self.desired.filter(|_| self.is_desired(version));
+        let uses = [(self.is_running(version), "running"), (self.is_known_good(version), "known good")];
+        let uses = uses.into_iter().filter(|(is_so, _)| *is_so).map(|(_, use_of)| format!("{use_of} on {}", self.node));
+        desired.map(|(at, _)| format!("desired by generation {at}")).into_iter().chain(uses).collect()
+    }
+}
+
+/// A version as it was found; the error says why its manifest was not even read.
+pub(super) fn view(
+    name: VersionName,
+    found: Result<Option<Bytes>, String>,
+    marked: Option<DateTime<Utc>>,
+    needs: &Needs<'_>,
+) -> VersionView {
+    let manifest_sha256 = found.as_ref().ok().and_then(Option::as_deref).map(Sha256Digest::of);
+    let manifest = found.and_then(|found| {
+        let parsed = found.as_deref().map(Manifest::parse).transpose();
+        parsed.map_err(|error| error.to_string())
+    });
+    let state = match (marked, &manifest) {
+        (Some(since), _) => VersionState::Deleting { since },
+        (None, Err(why)) => VersionState::Unreadable { why: why.clone() },
+        (None, Ok(Some(_))) => VersionState::Whole,
+        (None, Ok(None)) => VersionState::Unfinished,
+    };
+    let needed = needs.of(manifest_sha256);
+    VersionView { name, state, manifest: manifest.ok().flatten(), manifest_sha256, needed }
 }

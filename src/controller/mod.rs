@@ -10,10 +10,12 @@
 //! Every change of a cell goes the same way: read its head (`head.rs`), make and check the version (`snapshot.rs`,
 //! `version.rs`), claim the next generation (`claim.rs`), copy it to where agents look (`copies.rs`).
 
+mod attempt_log;
 mod audit;
 mod browse;
 mod capability;
 mod claim;
+mod compare;
 mod copies;
 mod delete;
 mod diff;
@@ -29,15 +31,21 @@ mod inputs;
 mod lists;
 mod names;
 mod overrides;
+mod past;
 mod plan;
+mod preview;
 mod publish;
 mod references;
 mod releases;
 mod retire;
 mod rollback;
+mod secret;
+mod seen;
 mod snapshot;
 mod spool;
 mod stop;
+mod texts;
+mod timeline;
 mod turns;
 mod upload;
 mod version;
@@ -50,11 +58,13 @@ use chrono::{DateTime, Utc};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+pub use attempt_log::{LogPiece, LogPlace};
 pub use browse::{
     About, BrowsePage, Content, FolderRow, ObjectRow, Preview, Reference, References, TextKind, about_folder, about_key,
     rule_in_words,
 };
 pub use claim::{Published, PublishedHow, Warning};
+pub use compare::{Compared, Comparison, Made, Proof, Revision};
 pub use delete::Deletion;
 pub use diff::{Changes, FieldChange, FileChange, FileKind, FileSide, TextDiff};
 pub use documents::{Applied, AppliedHow, Known, Text};
@@ -65,15 +75,20 @@ pub use gc::GcReport;
 pub use history::{HistoryEntry, OutcomeEntry};
 pub use lists::{DeploymentView, ManifestView, VersionState, VersionView};
 pub use overrides::OverrideView;
+pub use past::{Attempts, LogFacts, Past, PastAttempt, PastTrigger};
 pub use plan::{Plan, PlannedVersion};
+pub use preview::{FileFacts, Preview, PreviewBody};
 pub use publish::{Guard, PublishRequest};
 pub use releases::{KnownVersion, Release, ReleaseFacts, ReleaseReader, ReleaseState};
 pub use retire::{NodeCell, NodeState};
 pub use rollback::RollbackRequest;
 pub use spool::{Spool, SpoolError, SpoolFile, SpoolFolder, UploadLimits};
 pub use stop::StopRequest;
+pub use timeline::{Timeline, TimelineVersion};
+pub use upload::{Progress, UploadOptions, Uploaded};
 pub use upload::{Delivery, Progress, UploadOptions, Uploaded};
 
+use self::seen::Seen;
 use self::turns::Presence;
 use crate::clock::SharedClock;
 use crate::entropy;
@@ -128,13 +143,15 @@ pub struct Controller {
     /// The store with what is known of its conditions; set before the first write, whoever makes it.
     writer: Arc<OnceCell<Store>>,
     presence: Arc<Presence>,
+    /// What was read for views.
+    seen: Arc<Seen>,
 }
 
 impl Controller {
     /// A controller. Nothing is asked of the bucket yet.
     #[must_use]
     pub fn new(settings: ControllerSettings, clock: SharedClock) -> Self {
-        Self { settings, clock, writer: Arc::default(), presence: Arc::default() }
+        Self { settings, clock, writer: Arc::default(), presence: Arc::default(), seen: Arc::default() }
     }
 
     /// The bucket, for what only reads.
@@ -163,6 +180,7 @@ impl Controller {
             clock: self.clock.clone(),
             writer: self.writer.clone(),
             presence: self.presence.clone(),
+            seen: self.seen.clone(),
         }
     }
 

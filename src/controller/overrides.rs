@@ -94,6 +94,6 @@ impl Controller {
     }
 }
 
-fn no_override(cell: &CellId, path: &FilePath) -> ControllerError {
+pub(super) fn no_override(cell: &CellId, path: &FilePath) -> ControllerError {
     ControllerError::not_found(format!("{cell}: override {path}"), "there is none; `fleetman override ls` lists them")
 }

@@ -2,20 +2,16 @@
 
 use serde::Serialize;
 
-use super::diff::{self, Changes, FileChange, MOST_TEXT_BYTES, TextDiff};
+use super::diff::Changes;
 use super::error::Claim;
 use super::head::{Head, Next};
 use super::publish::PublishRequest;
-use super::snapshot::Snapshot;
+use super::texts::Side;
 use super::{Controller, ControllerError, Warning};
-use crate::model::manifest::{Manifest, ManifestFile};
+use crate::model::manifest::Manifest;
 use crate::model::run_spec::Profile;
 use crate::model::trigger::{Action, Target};
-use crate::model::{CellId, DeploymentName, FilePath, ManifestName, ObjectKey, Sha256Digest, VersionName};
-use crate::store::{Expect, StoreError};
-
-/// How many files are compared line by line.
-const MOST_TEXTS: usize = 100;
+use crate::model::{CellId, DeploymentName, ManifestName, Sha256Digest, VersionName};
 
 /// What a publish would change.
 #[derive(Debug, Clone)]
@@ -77,8 +73,8 @@ impl Controller {
             self.check_existing(&snapshot, &name, &found).await?;
         }
         let last = self.last_version(cell, &head).await?;
-        let mut changes = Changes::between(last.as_ref(), snapshot.nameless());
-        self.compare_texts(&mut changes, last.as_ref(), &snapshot).await?;
+        let before = last.as_ref().map_or(Side::Nothing, Side::Version);
+        let changes = self.changes(before, Side::Inputs(&snapshot)).await?;
         let desired = head.newest.as_ref().and_then(|newest| newest.action.target());
         let is_same = desired.is_some_and(|target| {
             target.content_sha256 == snapshot.content()
@@ -122,76 +118,6 @@ impl Controller {
         }
         Manifest::parse(&found).map(Some).map_err(|error| ControllerError::invalid(cell, error))
     }
-
-    /// Fills in the lines that differ, as far as both sides can be read.
-    async fn compare_texts(
-        &self,
-        changes: &mut Changes,
-        before: Option<&Manifest>,
-        after: &Snapshot,
-    ) -> Result<(), ControllerError> {
-        let mut left = MOST_TEXTS;
-        for change in changes.files.iter_mut().filter(|change| change.diff == TextDiff::Unknown) {
-            let sides = [&change.before, &change.after];
-            if left == 0 || sides.into_iter().flatten().any(|side| side.size > MOST_TEXT_BYTES) {
-                change.diff = TextDiff::TooLarge;
-                continue;
-            }
-            left -= 1;
-            if let (Some(old), Some(new)) =
-                (self.old_bytes(change, before).await?, self.new_bytes(change, after).await?)
-            {
-                change.diff = diff::lines(&old, &new);
-            }
-        }
-        Ok(())
-    }
-
-    /// The bytes of the desired version's file; empty if it has none, None if they are not there any more.
-    async fn old_bytes(
-        &self,
-        change: &FileChange,
-        before: Option<&Manifest>,
-    ) -> Result<Option<Vec<u8>>, ControllerError> {
-        let Some(manifest) = before else { return Ok(Some(Vec::new())) };
-        let Some(file) = file_at(&manifest.files, &change.path) else { return Ok(Some(Vec::new())) };
-        let key = manifest.object_of(file).map_err(|error| ControllerError::invalid(&change.path, error))?;
-        let offset = file.object.is_some().then(|| file.offset.unwrap_or(0));
-        self.text_at(&key, offset, file.size, file.sha256).await
-    }
-
-    /// The bytes of the file that is to come; empty if it goes.
-    async fn new_bytes(&self, change: &FileChange, after: &Snapshot) -> Result<Option<Vec<u8>>, ControllerError> {
-        let Some(file) = file_at(after.files(), &change.path) else { return Ok(Some(Vec::new())) };
-        if let Some(bytes) = after.held.get(&file.path) {
-            return Ok(Some(bytes.to_vec()));
-        }
-        match after.copied.get(&file.path) {
-            Some(key) => self.text_at(key, None, file.size, file.sha256).await,
-            None => Ok(None),
-        }
-    }
-
-    async fn text_at(
-        &self,
-        key: &ObjectKey,
-        offset: Option<u64>,
-        size: u64,
-        sha256: Sha256Digest,
-    ) -> Result<Option<Vec<u8>>, ControllerError> {
-        let mut bytes = Vec::new();
-        match self.store().download(key, offset, Expect { size, sha256 }, &mut bytes).await {
-            Ok(()) => Ok(Some(bytes)),
-            // Only the lines cannot be shown; publishing and agents find out for themselves.
-            Err(StoreError::NotFound { .. } | StoreError::Corrupt { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// Files are sorted by path.
-fn file_at<'a>(files: &'a [ManifestFile], path: &FilePath) -> Option<&'a ManifestFile> {
-    files.binary_search_by(|file| file.path.cmp(path)).ok().and_then(|at| files.get(at))
 }
 
 /// Whether a new version of this profile means a new process.

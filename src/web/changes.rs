@@ -79,6 +79,7 @@ impl From<&FileChange> for FileRow {
             TextDiff::Text(diff) => ("", lines(diff)),
             TextDiff::Binary => ("It is no text.", Vec::new()),
             TextDiff::TooLarge => ("It is too large to be compared line by line.", Vec::new()),
+            TextDiff::LeftOut => ("So much differs that it was not compared line by line.", Vec::new()),
             TextDiff::Same => ("Its bytes are the same.", Vec::new()),
             TextDiff::Unknown => ("", Vec::new()),
         };

@@ -16,6 +16,7 @@ mod cli_bucket;
 mod cli_local;
 mod cli_ship;
 mod conformance;
+mod controller_compare;
 mod controller_crash;
 mod controller_deletion;
 mod controller_publish;

@@ -105,6 +105,7 @@ fn for_people(plan: &Plan, output: Output) -> String {
             TextDiff::Text(diff) => diff.lines().for_each(|text| line(diff_line(text, output))),
             TextDiff::Binary => line("      (no text)".to_owned()),
             TextDiff::TooLarge => line("      (too large to compare)".to_owned()),
+            TextDiff::LeftOut => line("      (not compared: too much differs)".to_owned()),
             TextDiff::Same | TextDiff::Unknown => {}
         }
     }
