@@ -12,6 +12,7 @@ use super::error::ConfigError;
 use super::file::{ConfigFile, open_warning, read_text};
 use super::user;
 use crate::controller::UploadLimits;
+use super::serving::{Serving, WrittenServing, WrittenTls};
 use crate::model::sign::{PinnedKey, PrivateKey, Signer, Trust};
 use crate::model::{Epoch, UserName};
 use crate::recipe::value::HumanBytes;
@@ -25,6 +26,8 @@ pub struct ControllerConfig {
     pub buckets: Vec<FleetBucket>,
     /// Where `serve` listens.
     pub listen: SocketAddr,
+    /// How `serve` is reached there.
+    pub serving: Serving,
     /// Who publishes; the one who runs the command if left out.
     pub user: Option<UserName>,
     /// How long to wait for another writer of a cell, on stores without conditions.
@@ -105,6 +108,7 @@ impl ControllerConfig {
         Ok(Self {
             buckets,
             listen: written.listen.unwrap_or(Self::LISTEN),
+            serving: written.serving().check(file, &document)?,
             user: written.user,
             lock_timeout: written.lock_timeout.map_or(Duration::from_secs(30), |written| written.0),
             wait_timeout: written.wait_timeout.map_or(Duration::from_secs(600), |written| written.0),
@@ -188,6 +192,10 @@ fn read_key(file: &std::path::Path) -> Result<(PrivateKey, bool), ConfigError> {
 pub(super) struct Written {
     buckets: Vec<WrittenBucket>,
     listen: Option<SocketAddr>,
+    public_url: Option<String>,
+    #[serde(default)]
+    trusted_proxies: Vec<String>,
+    tls: Option<WrittenTls>,
     user: Option<UserName>,
     lock_timeout: Option<HumanDuration>,
     wait_timeout: Option<HumanDuration>,
@@ -221,6 +229,16 @@ impl WrittenUploads {
             file_bytes: self.file.map_or(file_bytes, |written| written.0),
             release_bytes: self.release.map_or(release_bytes, |written| written.0),
         })
+    }
+}
+
+impl Written {
+    fn serving(&self) -> WrittenServing<'_> {
+        WrittenServing {
+            public_url: self.public_url.as_ref(),
+            trusted_proxies: &self.trusted_proxies,
+            tls: self.tls.as_ref(),
+        }
     }
 }
 

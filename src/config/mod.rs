@@ -11,6 +11,8 @@ mod agent;
 mod controller;
 mod error;
 mod file;
+#[cfg(feature = "controller")]
+mod serving;
 mod user;
 
 #[cfg(feature = "agent")]
@@ -19,6 +21,8 @@ pub use agent::AgentConfig;
 pub use controller::{ControllerConfig, FleetBucket, Keys};
 pub use error::ConfigError;
 pub use file::{AGENT_FILE, CONTROLLER_FILE, ConfigFile, find};
+#[cfg(feature = "controller")]
+pub use serving::{Origin, Serving, TlsFiles};
 pub use user::state_home;
 
 #[cfg(test)]

@@ -97,6 +97,7 @@ fn the_examples_are_taken_and_show_every_field() {
         fields::<controller::Written>(),
         fields::<controller::WrittenBucket>(),
         fields::<controller::WrittenUploads>(),
+        fields::<serving::WrittenTls>(),
         fields::<TrustedKey>(),
         fields::<ProxyLogin>(),
     ];
@@ -193,6 +194,13 @@ fn what_makes_no_sense_is_refused_at_its_place() {
             "    signing: unsigned\n    signing_key_epoch: 2\n",
             "6:24 buckets[0].signing_key_epoch: an epoch without a signing_key_file",
         ),
+        ("    signing: unsigned\npublic_url: fleet.example.com\n", "6:13 public_url: this is not an origin"),
+        (
+            "    signing: unsigned\ntrusted_proxies: [127.0.0.1, proxy]\n",
+            "6:30 trusted_proxies[1]: this is no network and no address",
+        ),
+        ("    signing: unsigned\ntrusted_proxies:\n  - ::/0\n", "7:5 trusted_proxies[0]: this would trust everybody"),
+        ("    signing: unsigned\ntls: {key_file: k}\n", "6:6 tls: the key `certificate_file` is missing"),
     ] {
         assert_eq!(refusal(controller(&one_bucket(more)).unwrap_err()), expected, "{more}");
     }
@@ -243,10 +251,16 @@ fn settings_are_what_the_file_says() {
         if access_key == "id" && secret_key.expose() == "s3cr3t"));
     assert!(matches!(&store.proxy, ProxySettings::Explicit { login: Some((user, _)), .. } if user == "u"));
     assert_eq!(config.lock_timeout, Duration::from_secs(30));
+    assert!(config.serving.tls.is_none() && config.serving.public_url.is_none());
     // Secrets are unprintable by type.
     let mut shown = String::new();
     write!(shown, "{config:?}").unwrap();
     assert!(!shown.contains("s3cr3t"), "{shown}");
+
+    let text = one_bucket("    signing: unsigned\ntls: {certificate_file: tls/chain.pem, key_file: /tls/key.pem}\n");
+    let config = ControllerConfig::parse(&file(folder.path(), &text)).unwrap();
+    let files = TlsFiles { certificate: folder.path().join("tls/chain.pem"), key: "/tls/key.pem".into() };
+    assert_eq!(config.serving.tls, Some(files));
 
     let config = agent(&one_node("poll_interval: 1m30s\ndeploy: {target_folder: /srv}\n")).unwrap();
     assert_eq!(config.poll_interval, Duration::from_secs(90));
