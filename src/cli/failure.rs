@@ -152,6 +152,28 @@ impl From<crate::controller::ControllerError> for Failure {
 }
 
 #[cfg(feature = "controller")]
+impl From<crate::web::listener::ListenError> for Failure {
+    fn from(error: crate::web::listener::ListenError) -> Self {
+        use crate::web::listener::ListenError;
+        let message = in_full(&error);
+        match error {
+            ListenError::Open { .. } => Self::usage(message).help(
+                "set tls in the config; or listen on 127.0.0.1; or, behind proxies that speak https, set \
+                 trusted_proxies and public_url; or say --insecure-http",
+            ),
+            ListenError::Taken { .. } => Self::new(Exit::Conflict, "port_taken", message)
+                .help("stop what listens there, or choose another address"),
+            ListenError::Address { source, .. } | ListenError::Socket(source) => {
+                Self { message, ..Self::local("", &source) }
+            }
+            ListenError::Certificate(_) => {
+                Self::new(Exit::Usage, "certificate_invalid", message).help("tls in the config names the files")
+            }
+        }
+    }
+}
+
+#[cfg(feature = "controller")]
 impl Failure {
     /// Everything that is wrong with one or more files that people wrote.
     pub(crate) fn recipes(errors: &[crate::recipe::RecipeError]) -> Self {

@@ -98,7 +98,7 @@ pub(super) fn read_text(path: &Path) -> Result<(String, bool), ConfigError> {
 }
 
 /// Says that a secret is open to every user, and how to mend it.
-pub(super) fn open_warning(path: &Path) -> String {
+pub(crate) fn open_warning(path: &Path) -> String {
     let path = path.display();
     format!("{path} holds a secret and every user of this machine can read it; run: chmod o= {path}")
 }

@@ -20,6 +20,8 @@ pub use agent::AgentConfig;
 #[cfg(feature = "controller")]
 pub use controller::{ControllerConfig, FleetBucket, Keys};
 pub use error::ConfigError;
+#[cfg(feature = "controller")]
+pub(crate) use file::open_warning;
 pub use file::{AGENT_FILE, CONTROLLER_FILE, ConfigFile, find};
 #[cfg(feature = "controller")]
 pub use serving::{Origin, Serving, TlsFiles};

@@ -77,7 +77,7 @@ pub use lists::{DeploymentView, ManifestView, VersionState, VersionView};
 pub use overrides::OverrideView;
 pub use past::{Attempts, LogFacts, Past, PastAttempt, PastTrigger};
 pub use plan::{Plan, PlannedVersion};
-pub use preview::{FileFacts, Preview, PreviewBody};
+pub use preview::{FileFacts, Preview as FilePreview, PreviewBody};
 pub use publish::{Guard, PublishRequest};
 pub use releases::{KnownVersion, Release, ReleaseFacts, ReleaseReader, ReleaseState};
 pub use retire::{NodeCell, NodeState};
@@ -85,7 +85,6 @@ pub use rollback::RollbackRequest;
 pub use spool::{Spool, SpoolError, SpoolFile, SpoolFolder, UploadLimits};
 pub use stop::StopRequest;
 pub use timeline::{Timeline, TimelineVersion};
-pub use upload::{Progress, UploadOptions, Uploaded};
 pub use upload::{Delivery, Progress, UploadOptions, Uploaded};
 
 use self::seen::Seen;

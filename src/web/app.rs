@@ -11,10 +11,9 @@ use percent_encoding::percent_decode_str;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::failure::Failure;
-use super::guard::{self, Origins};
 use super::routes::{Route, Routes};
 use super::snapshot::Snapshot;
-use super::{api, assets, health, live, pages};
+use super::{api, assets, guard, health, live, pages};
 use crate::clock::SharedClock;
 use crate::controller::{Controller, ReleaseReader, SpoolFolder};
 
@@ -27,7 +26,6 @@ pub(super) struct Portal {
     /// In the order of the config; never empty.
     pub(super) fleets: Vec<Arc<Fleet>>,
     pub(super) clock: SharedClock,
-    pub(super) origins: Origins,
     /// Where uploads arrive.
     pub(super) uploads: SpoolFolder,
 }
@@ -71,7 +69,6 @@ fn all() -> Routes {
 /// The routes, with what stands before each.
 pub(super) fn router(portal: Arc<Portal>) -> Router {
     let fixed = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
-    let origins = portal.origins.clone();
     let fleets: Vec<_> = portal.fleets.clone();
     let inner = all()
         .into_router()
@@ -87,7 +84,7 @@ pub(super) fn router(portal: Arc<Portal>) -> Router {
             let fleets = fleets.clone();
             async move { choose_fleet(&fleets, request, next).await }
         }))
-        .layer(middleware::from_fn_with_state(origins, guard::check))
+        .layer(middleware::from_fn(guard::check))
         .layer(fixed(header::CACHE_CONTROL, "no-store"))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::REFERRER_POLICY, "same-origin"))

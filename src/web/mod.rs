@@ -10,6 +10,7 @@ pub mod folder;
 mod guard;
 mod health;
 mod identity;
+pub mod listener;
 mod live;
 mod page;
 mod pages;
@@ -25,12 +26,11 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use self::app::routes;
 use self::app::{Fleet, Portal};
-use self::guard::Origins;
+use self::listener::Listener;
 pub use self::routes::Route;
 use self::snapshot::Snapshot;
 use crate::clock::SharedClock;
@@ -41,10 +41,6 @@ use crate::controller::{Controller, ReleaseReader, SpoolFolder, UploadLimits};
 pub struct Site {
     /// The fleets, in the order of the config; never empty.
     pub fleets: Vec<SiteFleet>,
-    /// Scheme, host and port under which people reach it, if not under those that it listens on.
-    pub public_url: Option<String>,
-    /// Whether requests are taken under every host name, and not only under addresses and `localhost`.
-    pub any_host: bool,
     /// Where the portal keeps its own files.
     pub state_folder: PathBuf,
     /// The most that an upload may bring.
@@ -63,16 +59,8 @@ pub struct SiteFleet {
 }
 
 /// Serves `site` on `listener` until `ended`; requests that are under way are answered first.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(
-    site: Site,
-    clock: SharedClock,
-    listener: TcpListener,
-    ended: CancellationToken,
-) -> std::io::Result<()> {
-    let Site { fleets, public_url, any_host, state_folder, uploads } = site;
+pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: CancellationToken) {
+    let Site { fleets, state_folder, uploads } = site;
     let uploads = SpoolFolder::new(state_folder.join("uploads"), uploads);
     uploads.sweep();
     let fleets = fleets.into_iter().enumerate().map(|(place, fleet)| {
@@ -85,23 +73,11 @@ pub async fn serve(
         let releases = ReleaseReader::default();
         Arc::new(Fleet { name, base, controller: Arc::new(controller), snapshot, releases, unsigned_reason })
     });
-    let portal = Portal {
-        fleets: fleets.collect(),
-        clock: clock.clone(),
-        origins: Origins { public: public_url, any_host },
-        uploads,
-    };
+    let portal = Portal { fleets: fleets.collect(), clock: clock.clone(), uploads };
     let refreshed = join_all(portal.fleets.iter().cloned().map(|fleet| {
         let ended = ended.clone();
         async move { fleet.snapshot.keep(&fleet.controller, ended).await }
     }));
     let router = app::router(Arc::new(portal));
-    let served = async {
-        let served = axum::serve(listener, router).with_graceful_shutdown(ended.clone().cancelled_owned()).await;
-        // Without a listener nobody is left to refresh for.
-        ended.cancel();
-        served
-    };
-    let (_, served) = tokio::join!(refreshed, served);
-    served
+    tokio::join!(refreshed, listener.serve(router, ended));
 }

@@ -46,6 +46,7 @@ mod node_rm;
 mod node_user;
 mod package_host;
 mod package_service;
+mod portal_server;
 mod process_host;
 mod process_profile;
 mod process_supervisor;

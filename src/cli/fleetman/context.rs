@@ -98,7 +98,7 @@ impl Context {
 
     /// What is served: the bucket that was chosen, or all of the config. A bucket whose signing key is not to be had is
     /// served to look at.
-    pub(super) async fn site(&self, any_host: bool) -> Result<Site, Failure> {
+    pub(super) async fn site(&self) -> Result<Site, Failure> {
         let config = self.config()?;
         let chosen = match &self.bucket {
             Some(_) => vec![self.chosen(&config)?],
@@ -121,7 +121,7 @@ impl Context {
             fleets.push(SiteFleet { name: bucket.name.clone(), controller, unsigned_reason });
         }
         let (state_folder, uploads) = (config.state_folder, config.uploads);
-        Ok(Site { fleets, public_url: None, any_host, state_folder, uploads })
+        Ok(Site { fleets, state_folder, uploads })
     }
 
     async fn connect(

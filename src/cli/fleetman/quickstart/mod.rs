@@ -38,6 +38,7 @@ use crate::profiles::Program;
 use crate::recipe;
 use crate::store::in_full;
 use crate::web;
+use crate::web::listener::{Listener, Settings};
 
 /// Try Fleetman: a whole fleet on this machine, in one process, without root.
 ///
@@ -107,8 +108,9 @@ impl Running {
     async fn start(home: &mut Home, context: &Context, ended: &CancellationToken) -> Result<Self, Failure> {
         let wanted = home.state.ports.clone();
         let server = start_store(home, wanted.store).await?;
-        let listener = ports::listen(wanted.api).await?;
-        let api = listener.local_addr().map_or(wanted.api, |address| address.port());
+        let socket = ports::listen(wanted.api).await?;
+        let listener = Listener::over(socket, Settings::default(), context.clock.clone()).await?;
+        let api = listener.local_addr().port();
         home.settle(Ports { api, store: server.local_addr().port() })?;
 
         let context = context.with_config(home.path("controller_config.yaml"));
@@ -119,10 +121,10 @@ impl Running {
         let before = heartbeats(&FleetReader::default().refresh(&controller).await?);
         let mut tasks = JoinSet::new();
         let ended = ended.child_token();
-        let (site, clock, until) = (context.site(false).await?, context.clock.clone(), ended.clone());
+        let (site, clock, until) = (context.site().await?, context.clock.clone(), ended.clone());
         tasks.spawn(async move {
-            let served = web::serve(site, clock, listener, until).await;
-            served.map_err(|error| Failure::local("serving the API", &error))
+            web::serve(site, clock, listener, until).await;
+            Ok(())
         });
         let program = Program::current().map_err(|error| Failure::local("finding this program", &error))?;
         let mut agents = Vec::new();
