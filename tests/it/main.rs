@@ -12,6 +12,7 @@ mod agent_profiles;
 mod agent_refuses;
 mod agent_run;
 mod agent_standing;
+mod browser_driver;
 mod cli_bucket;
 mod cli_local;
 mod cli_ship;

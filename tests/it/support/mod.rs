@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "a toolbox: not every build of the tests uses every tool")]
 
 pub(crate) mod agent_host;
+pub(crate) mod browser;
 pub(crate) mod bucket;
 pub(crate) mod cells;
 pub(crate) mod cli;
@@ -107,14 +108,19 @@ pub(crate) fn client_with(endpoint: &str, region: &str, access_key: &str, secret
 }
 
 /// Waits until `condition` holds, and panics naming `what` if it does not within 30 seconds.
-pub(crate) async fn wait_for(mut condition: impl AsyncFnMut() -> bool, what: &str) {
+pub(crate) async fn wait_for(condition: impl AsyncFnMut() -> bool, what: &str) {
+    assert!(holds_in_time(condition).await, "waited 30 s in vain for: {what}");
+}
+
+/// Waits until `condition` holds, and says whether it did within 30 seconds.
+pub(crate) async fn holds_in_time(mut condition: impl AsyncFnMut() -> bool) -> bool {
     for _ in 0..600 {
         if condition().await {
-            return;
+            return true;
         }
         pause().await;
     }
-    panic!("waited 30 s in vain for: {what}");
+    false
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one pause of all tests, between two looks at a condition")]
