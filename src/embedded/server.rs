@@ -58,6 +58,14 @@ impl Server {
     /// # Errors
     /// See [`EmbeddedError`].
     pub async fn start(options: Options) -> Result<Self, EmbeddedError> {
+        Self::start_at(options, SystemClock::shared()).await
+    }
+
+    /// The same, with the time of `clock` as the time at which objects are written.
+    ///
+    /// # Errors
+    /// See [`EmbeddedError`].
+    pub async fn start_at(options: Options, clock: SharedClock) -> Result<Self, EmbeddedError> {
         for name in &options.buckets {
             if !AwsNameValidation::new().validate_bucket_name(name) {
                 return Err(EmbeddedError::BucketName { name: name.clone() });
@@ -70,7 +78,6 @@ impl Server {
         })?;
         let local_addr = listener.local_addr().map_err(|source| EmbeddedError::Listen { address, source })?;
 
-        let clock = SystemClock::shared();
         let (root, buckets, folder_clock) = (options.root.clone(), options.buckets, Arc::clone(&clock));
         let opened = tokio::task::spawn_blocking(move || open(&root, &buckets, folder_clock)).await;
         let failed =
