@@ -86,7 +86,7 @@ impl Failure {
     fn help(&self) -> &'static str {
         match self.status {
             StatusCode::SERVICE_UNAVAILABLE => {
-                "The page comes back by itself once the bucket answers. `fleetman doctor` tells what is wrong with it."
+                "Load the page again once the bucket answers. The command fleetman doctor tells what is wrong with it."
             }
             StatusCode::FORBIDDEN => "Somebody with the role admin can change what you may do, under Settings.",
             StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {
@@ -148,6 +148,7 @@ impl IntoResponse for Failure {
 struct Page<'a> {
     failure: &'a Failure,
     css: String,
+    icon: String,
     home: &'static str,
 }
 
@@ -168,7 +169,12 @@ pub(super) async fn dress(request: Request, next: Next) -> Response {
         let next = utf8_percent_encode(&asked, NON_ALPHANUMERIC);
         return axum::response::Redirect::to(&format!("/sign-in?next={next}")).into_response();
     }
-    let page = Page { failure: &failure, css: super::assets::path("app.css"), home: "/" };
+    let page = Page {
+        failure: &failure,
+        css: super::assets::path("app.css"),
+        icon: super::assets::path("icon.svg"),
+        home: "/",
+    };
     match page.render() {
         Ok(page) => {
             let mut dressed = (failure.status, axum::response::Html(page)).into_response();
