@@ -48,6 +48,7 @@ mod node_user;
 mod package_host;
 mod package_service;
 mod portal_server;
+mod portal_pages;
 mod process_host;
 mod process_profile;
 mod process_supervisor;

@@ -40,9 +40,20 @@ pub(crate) struct TestClock {
 }
 
 impl TestClock {
+    /// A clock that is right.
+    pub(crate) fn shared() -> Arc<Self> {
+        let (ahead, hurry) = (Mutex::new(TimeDelta::zero()), Mutex::new(20));
+        Arc::new(Self { system: SystemClock::shared(), ahead, hurry })
+    }
+
     /// From now on it is later.
     pub(crate) fn pass(&self, time: TimeDelta) {
         *self.ahead.lock().unwrap() += time;
+    }
+
+    /// From now on it is so much before the system's time.
+    pub(crate) fn go_back(&self, time: TimeDelta) {
+        *self.ahead.lock().unwrap() = -time;
     }
 
     /// From now on waits are as long as they are.
@@ -82,6 +93,11 @@ impl TestKey {
         Epoch::new(self.1).unwrap()
     }
 
+    /// The trust in it alone.
+    pub(crate) fn trust(self) -> Trust {
+        Trust::Keys(vec![self.pinned()])
+    }
+
     pub(crate) fn signer(self) -> Signer {
         Signer::Key(self.private(), self.epoch())
     }
@@ -103,9 +119,7 @@ impl Bench {
     pub(crate) async fn empty() -> Self {
         let server = Store::start().await;
         let proxy = FaultProxy::start(&server.endpoint()).await;
-        let (ahead, hurry) = (Mutex::new(TimeDelta::zero()), Mutex::new(20));
-        let clock = Arc::new(TestClock { system: SystemClock::shared(), ahead, hurry });
-        Self { server, proxy, clock, releases: tempfile::tempdir().unwrap() }
+        Self { server, proxy, clock: TestClock::shared(), releases: tempfile::tempdir().unwrap() }
     }
 
     /// A store with the manifest `site`, the cell `n1/web` and the release `r1`.
@@ -143,7 +157,7 @@ impl Bench {
 
     /// Whose signatures count.
     pub(crate) fn trust(&self) -> Trust {
-        Trust::Keys(vec![KEY.pinned()])
+        KEY.trust()
     }
 
     /// A controller without a key, for looking.

@@ -1,6 +1,7 @@
 //! What tests stand on: an S3 server in a temporary folder, and waiting for a condition instead of for a time.
 #![allow(dead_code, reason = "a toolbox: not every build of the tests uses every tool")]
 
+pub(crate) mod acme;
 pub(crate) mod agent_host;
 pub(crate) mod browser;
 pub(crate) mod bucket;
@@ -12,6 +13,7 @@ pub(crate) mod host;
 pub(crate) mod node;
 pub(crate) mod package_host;
 pub(crate) mod policy;
+pub(crate) mod portal;
 pub(crate) mod proxy;
 pub(crate) mod running;
 pub(crate) mod scripted;
@@ -133,7 +135,7 @@ pub(crate) fn require_tool(name: &str) -> Option<PathBuf> {
     find_tool(name).or_else(|| skip(&format!("{name} is not in PATH")))
 }
 
-fn find_tool(name: &str) -> Option<PathBuf> {
+pub(crate) fn find_tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }

@@ -1,0 +1,85 @@
+//! Every page, of a fleet in which nothing and of one in which everything has happened, in a real browser: light and
+//! dark, on a telephone and on a desk.
+
+use std::collections::BTreeSet;
+
+use crate::support::acme::Acme;
+use crate::support::browser::{Axe, Browser, Page};
+use crate::support::cli::Workplace;
+use crate::support::portal::Portal;
+
+/// The pages: a route, and an address that it answers, of the full fleet. Pages of the empty one are those without a
+/// name in their route.
+pub(crate) const PAGES: [(&str, &str); 1] = [("/", "/")];
+
+/// What is no page: it is for programs, or answers with a file.
+const NO_PAGES: [&str; 5] = ["/api/v1/", "/static/", "/live", "/healthz", "/readyz"];
+
+/// What is wider than the window, and does not lie in something that can be scrolled by itself.
+const TOO_WIDE: &str = "(() => {
+    const edge = document.documentElement.clientWidth;
+    if (document.documentElement.scrollWidth <= edge) return [];
+    const scrolls = (e) => e && (getComputedStyle(e).overflowX !== 'visible' || scrolls(e.parentElement));
+    const wide = [...document.body.querySelectorAll('*')].filter((e) =>
+        e.getBoundingClientRect().right > edge + 1 && !scrolls(e.parentElement));
+    return [`${document.documentElement.scrollWidth} px`, ...wide.map((e) => e.outerHTML.slice(0, 120))];
+})()";
+
+#[test]
+fn every_page_is_looked_at() {
+    let listed: BTreeSet<&str> = PAGES.iter().map(|(route, _)| *route).collect();
+    let routes = fleetman::web::routes();
+    let there = routes.iter().filter(|route| route.method == "GET").map(|route| route.path);
+    let there: BTreeSet<&str> = there.filter(|path| !NO_PAGES.iter().any(|no| path.starts_with(no))).collect();
+    let missing: Vec<_> = there.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(&there).collect();
+    assert!(missing.is_empty() && gone.is_empty(), "new routes: {missing:?}; routes that are gone: {gone:?}");
+}
+
+/// A portal over a fleet, and a page of somebody who may do everything.
+pub(crate) async fn look_at(acme: &Acme) -> Option<(Portal, Page)> {
+    let browser = Browser::shared().await?;
+    let place = Workplace::empty();
+    acme.configure(place.path());
+    let portal = Portal::start(place).await;
+    Some((portal, browser.page().await))
+}
+
+/// What is wrong with the look of a page.
+async fn faults(page: &Page, axe: &Axe) -> Vec<String> {
+    let mut faults = Vec::new();
+    for width in [1280, 360] {
+        page.size(width, 800).await;
+        for scheme in ["light", "dark"] {
+            page.prefer(scheme).await;
+            let mut found = axe.violations(page).await;
+            found.extend(page.evaluate(TOO_WIDE).await.as_array().unwrap().iter().map(ToString::to_string));
+            faults.extend(found.into_iter().map(|fault| format!("{width} px, {scheme}: {fault}")));
+        }
+    }
+    faults.extend(page.complaints().await.into_iter().map(|complaint| format!("{complaint:?}")));
+    faults
+}
+
+async fn look_at_all(acme: Acme, paths: impl Iterator<Item = &'static str>) {
+    let Some(axe) = Axe::find() else { return };
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    let mut found = Vec::new();
+    for path in paths {
+        let status = page.open(&portal.url(path)).await;
+        found.extend(faults(&page, &axe).await.into_iter().map(|fault| format!("{path}: {status}: {fault}")));
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_of_a_full_fleet_can_be_used_by_everybody() {
+    look_at_all(Acme::full().await, PAGES.iter().map(|(_, url)| *url)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_of_an_empty_fleet_can_be_used_by_everybody() {
+    let unnamed = PAGES.iter().filter(|(route, url)| route == url);
+    look_at_all(Acme::empty().await, unnamed.map(|(_, url)| *url)).await;
+}
