@@ -13,6 +13,7 @@
 //! | [`model`] | the words: names, versions, digests, paths, keys, documents, signing. No I/O, no clock, no async |
 //! | [`clock`] | the only place that asks the system for the time |
 //! | [`entropy`] | the only place that asks the system for randomness |
+//! | [`exposition`] | figures for monitoring, as the text that Prometheus reads |
 //! | [`yaml`] | text to typed value, with line and column |
 //! | [`recipe`] | the YAML that people write: parse, validate, schema, render |
 //! | [`store`] | the bucket; the only place that names `aws_sdk_s3` |
@@ -58,6 +59,9 @@ pub mod clock;
 
 #[cfg(feature = "bucket")]
 pub mod entropy;
+
+#[cfg(feature = "bucket")]
+pub mod exposition;
 
 #[cfg(feature = "bucket")]
 pub mod yaml;

@@ -11,6 +11,7 @@ use chrono::TimeDelta;
 use tracing::debug;
 
 use super::Store;
+use super::counts::Operation;
 use super::error::{Cause, Doing, Outage, StoreError};
 use crate::entropy;
 
@@ -56,6 +57,27 @@ pub(super) enum Kind {
     /// The object has no such bytes.
     BadRange,
     Refused,
+}
+
+impl Kind {
+    /// What it is counted as. Never changed: monitoring compares it.
+    fn counted_as(&self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Absent => "absent",
+            Self::NoSuchBucket | Self::WrongPlace => "misconfigured",
+            Self::Denied => "denied",
+            Self::NoCredentials | Self::BadCredentials => "bad_credentials",
+            Self::ClockSkew => "clock_skew",
+            Self::Precondition | Self::Busy => "conflict",
+            Self::Throttled => "throttled",
+            Self::Down(Outage::Failed { .. }) => "failed",
+            Self::Down(Outage::TimedOut(_)) => "timed_out",
+            Self::Down(_) => "unreachable",
+            Self::Unsupported => "unsupported",
+            Self::Excess | Self::BadRange | Self::Refused => "refused",
+        }
+    }
 }
 
 /// The one table of what answers mean: the store's word for it decides, else the status.
@@ -260,6 +282,7 @@ impl Store {
     /// Sends one request and waits for its answer, at most until `deadline`.
     pub(super) async fn send<T, E>(
         &self,
+        operation: Operation,
         deadline: Duration,
         request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     ) -> Result<T, Failure>
@@ -268,7 +291,10 @@ impl Store {
     {
         // On the heap: the SDK's futures have kilobytes, and each caller's would hold every one below it.
         let request = Box::pin(request);
-        self.within(deadline, async { request.await.map_err(Failure::from_sdk) }).await
+        let mut begun = self.inner.counter.begin(operation, &self.inner.clock);
+        let answer = self.within(deadline, async { request.await.map_err(Failure::from_sdk) }).await;
+        begun.result = answer.as_ref().map_or_else(|failure| failure.kind.counted_as(), |_| "ok");
+        answer
     }
 
     /// Gives up `work` at `deadline`.

@@ -3,6 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::Store;
+use super::counts::Operation;
 use super::error::StoreError;
 use crate::model::ObjectKey;
 use crate::model::keys::WriteRule;
@@ -25,7 +26,7 @@ impl Store {
         let result = self
             .with_retries(|| {
                 let request = self.inner.client.copy_object().bucket(&self.inner.bucket).key(&full_key);
-                self.send(self.inner.deadlines.copy, request.copy_source(&source).send())
+                self.send(Operation::CopyObject, self.inner.deadlines.copy, request.copy_source(&source).send())
             })
             .await;
         match result {

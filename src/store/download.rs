@@ -5,6 +5,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::Store;
 use super::attempt::{Failure, Kind, Tries};
+use super::counts::Operation;
 use super::error::{Expect, Outage, StoreError};
 use super::read::{Meta, size, time};
 use super::stream::{Body, ObjectStream};
@@ -161,7 +162,7 @@ impl Store {
             .bucket(&self.inner.bucket)
             .key(wanted.full_key)
             .set_range((!whole).then(|| format!("bytes={first}-{last}")));
-        let answer = self.send(self.inner.deadlines.first_byte, request.send()).await?;
+        let answer = self.send(Operation::GetObject, self.inner.deadlines.first_byte, request.send()).await?;
         if !whole && !answer.content_range().is_some_and(|range| range.starts_with(&format!("bytes {first}-"))) {
             return Err(Failure::unable("its answer is not of the range that was asked for"));
         }

@@ -6,6 +6,7 @@ use aws_sdk_s3::types::{EncodingType, Object as ListedObject};
 use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
 
+use super::counts::Operation;
 use super::error::{Doing, StoreError};
 use super::read::{size, time};
 use super::{ETag, Store};
@@ -166,7 +167,7 @@ impl Pages {
                     .set_start_after(self.start_after.clone())
                     .set_max_keys(self.page.map(i32::from))
                     .set_continuation_token(token.clone());
-                store.send(store.inner.deadlines.whole, request.send())
+                store.send(Operation::ListObjectsV2, store.inner.deadlines.whole, request.send())
             })
             .await
             .map_err(|failure| store.explain(self.doing(), failure))?;

@@ -13,6 +13,7 @@
 mod attempt;
 mod client;
 mod copy;
+mod counts;
 mod download;
 mod error;
 mod kind;
@@ -32,13 +33,13 @@ use std::sync::Arc;
 use aws_sdk_s3::config::SharedInterceptor;
 use chrono::TimeDelta;
 
+pub use counts::RequestCounts;
 pub use error::{Cause, Doing, Expect, Outage, StoreError};
 pub use kind::{ErrorKind, in_full};
 pub use list::{Depth, Entry, Listing, Pages};
 pub use read::{Fetched, Meta, Object};
 pub use settings::{Credentials, Deadlines, ProxySettings, RetryPolicy, Secret, StoreSettings};
 pub use stream::ObjectStream;
-pub use watch::RequestCounts;
 pub use write::{Created, Outcome};
 
 use crate::clock::SharedClock;
@@ -88,6 +89,7 @@ struct Inner {
     deadlines: Deadlines,
     retry: RetryPolicy,
     watch: watch::Watch,
+    counter: counts::Counter,
 }
 
 impl Inner {
@@ -108,7 +110,8 @@ impl Store {
         let looked = settings.credentials.places();
         let StoreSettings { bucket, prefix, deadlines, retry, .. } = settings;
         let (client, endpoint) = (connected.client, connected.endpoint);
-        let inner = Inner { client, bucket, prefix, endpoint, looked, clock, deadlines, retry, watch };
+        let counter = counts::Counter::default();
+        let inner = Inner { client, bucket, prefix, endpoint, looked, clock, deadlines, retry, watch, counter };
         Ok(Self { inner: Arc::new(inner), conditions: Conditions::default() })
     }
 
@@ -143,10 +146,10 @@ impl Store {
         self.inner.watch.skew()
     }
 
-    /// How many requests were sent so far, every try counted.
+    /// How many requests were sent so far, and what came of them.
     #[must_use]
     pub fn request_counts(&self) -> RequestCounts {
-        self.inner.watch.counts()
+        self.inner.counter.counts()
     }
 }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use tracing::warn;
 
 use super::Store;
+use super::counts::Operation;
 use super::error::StoreError;
 use crate::model::ObjectKey;
 use crate::model::rights::Scope;
@@ -23,7 +24,11 @@ impl Store {
         let listed = self
             .with_retries(|| {
                 let request = self.inner.client.list_objects_v2().bucket(&self.inner.bucket);
-                self.send(self.inner.deadlines.whole, request.prefix(prefix).max_keys(1).send())
+                self.send(
+                    Operation::ListObjectsV2,
+                    self.inner.deadlines.whole,
+                    request.prefix(prefix).max_keys(1).send(),
+                )
             })
             .await;
         listed.map(|_| ()).map_err(|failure| self.explain(self.doing("listing", prefix), failure))
@@ -41,7 +46,7 @@ impl Store {
         let request = request.content_type(key.content_type()).content_md5(NO_DIGEST);
         let deadline = self.inner.deadlines.sending(body.len() as u64);
         // Not tried again: to send it again is what a wrong digest usually calls for.
-        match self.send(deadline, request.body(ByteStream::from(body)).send()).await {
+        match self.send(Operation::PutObject, deadline, request.body(ByteStream::from(body)).send()).await {
             Ok(_) => {
                 warn!(key = full_key, "the store keeps objects whose digest is wrong");
                 Ok(())

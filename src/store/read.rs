@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 
 use super::attempt::{Failure, Kind};
+use super::counts::Operation;
 use super::error::{Doing, StoreError};
 use super::stream::Body;
 use super::{ETag, Store};
@@ -90,7 +91,7 @@ impl Store {
                 let request = self.inner.client.get_object().bucket(&self.inner.bucket).key(&full_key);
                 let request = request.set_if_none_match(known.map(|tag| tag.as_str().to_owned()));
                 self.within(deadlines.whole, async {
-                    let answer = self.send(deadlines.first_byte, request.send()).await?;
+                    let answer = self.send(Operation::GetObject, deadlines.first_byte, request.send()).await?;
                     self.read_whole(answer, max_bytes).await
                 })
             })
@@ -128,7 +129,7 @@ impl Store {
         let answer = self
             .with_retries(|| {
                 let request = self.inner.client.head_object().bucket(&self.inner.bucket).key(full_key);
-                self.send(self.inner.deadlines.first_byte, request.send())
+                self.send(Operation::HeadObject, self.inner.deadlines.first_byte, request.send())
             })
             .await?;
         Ok(Meta {
@@ -166,7 +167,7 @@ impl Store {
             .with_retries(|| {
                 let request = self.inner.client.list_objects_v2().bucket(&self.inner.bucket);
                 let request = request.prefix(full_key).max_keys(1);
-                self.send(self.inner.deadlines.whole, request.send())
+                self.send(Operation::ListObjectsV2, self.inner.deadlines.whole, request.send())
             })
             .await;
         match listed {

@@ -7,6 +7,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::Store;
 use super::attempt::{Failure, Kind};
+use super::counts::Operation;
 use super::error::{Doing, StoreError};
 use crate::model::ObjectKey;
 
@@ -26,7 +27,7 @@ impl Store {
         let result = self
             .with_retries(|| {
                 let request = self.inner.client.delete_object().bucket(&self.inner.bucket).key(&full_key);
-                self.send(self.inner.deadlines.whole, request.send())
+                self.send(Operation::DeleteObject, self.inner.deadlines.whole, request.send())
             })
             .await;
         match result {
@@ -83,7 +84,7 @@ impl Store {
         let answer = self
             .with_retries(|| {
                 let request = self.inner.client.delete_objects().bucket(&self.inner.bucket).delete(delete.clone());
-                self.send(self.inner.deadlines.whole, request.send())
+                self.send(Operation::DeleteObjects, self.inner.deadlines.whole, request.send())
             })
             .await?;
         let mut failed = HashMap::new();

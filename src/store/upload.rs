@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt as _;
 use tracing::warn;
 
 use super::attempt::{Failure, Kind};
+use super::counts::Operation;
 use super::error::{Doing, Expect, StoreError};
 use super::read::without_etag;
 use super::{ETag, Store};
@@ -112,7 +113,11 @@ impl Store {
         let begun = self
             .with_retries(|| {
                 let request = self.inner.client.create_multipart_upload().bucket(&self.inner.bucket).key(full_key);
-                self.send(self.inner.deadlines.whole, request.content_type(key.content_type()).send())
+                self.send(
+                    Operation::CreateMultipartUpload,
+                    self.inner.deadlines.whole,
+                    request.content_type(key.content_type()).send(),
+                )
             })
             .await
             .map_err(|failure| self.explain(doing.clone(), failure))?;
@@ -151,7 +156,7 @@ impl Store {
                         .body(ByteStream::from(body.clone()));
                     async {
                         let deadline = self.inner.deadlines.sending(PART_BYTES);
-                        self.send(deadline, request.send()).await?.e_tag.ok_or_else(without_etag)
+                        self.send(Operation::UploadPart, deadline, request.send()).await?.e_tag.ok_or_else(without_etag)
                     }
                 })
                 .await
@@ -176,7 +181,7 @@ impl Store {
                 let request = self.inner.client.complete_multipart_upload().bucket(&self.inner.bucket).key(full_key);
                 let request = request.upload_id(id).multipart_upload(parts.clone());
                 // Some stores copy the parts together before they answer.
-                self.send(self.inner.deadlines.copy, request.send())
+                self.send(Operation::CompleteMultipartUpload, self.inner.deadlines.copy, request.send())
             })
             .await;
         match result {
@@ -198,7 +203,7 @@ impl Store {
         let result = self
             .with_retries(|| {
                 let request = self.inner.client.abort_multipart_upload().bucket(&self.inner.bucket).key(full_key);
-                self.send(self.inner.deadlines.whole, request.upload_id(id).send())
+                self.send(Operation::AbortMultipartUpload, self.inner.deadlines.whole, request.upload_id(id).send())
             })
             .await;
         match result {

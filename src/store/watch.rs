@@ -1,6 +1,5 @@
-//! What every request tells on the way: how many there were, how far the store's clock is, how long to wait.
+//! What every answer tells on the way: how far the store's clock is.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_s3::config::interceptors::{
@@ -20,59 +19,21 @@ use crate::clock::SharedClock;
 /// limit where it is read.
 const MOST_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
-/// How often each operation was asked of the store, every try counted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RequestCounts(BTreeMap<String, u64>);
-
-impl RequestCounts {
-    /// The requests of one S3 operation, for example `GetObject`.
-    #[must_use]
-    pub fn of(&self, operation: &str) -> u64 {
-        self.0.get(operation).copied().unwrap_or(0)
-    }
-
-    /// All requests.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.0.values().sum()
-    }
-
-    /// Operations and how often each was asked.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.0.iter().map(|(operation, count)| (operation.as_str(), *count))
-    }
-}
-
 /// Stands in the way of every request of one client.
 #[derive(Debug, Clone)]
 pub(super) struct Watch {
     clock: SharedClock,
-    seen: Arc<Mutex<Seen>>,
-}
-
-#[derive(Debug, Default)]
-struct Seen {
-    counts: RequestCounts,
-    skew: Option<TimeDelta>,
+    skew: Arc<Mutex<Option<TimeDelta>>>,
 }
 
 impl Watch {
     pub(super) fn new(clock: SharedClock) -> Self {
-        Self { clock, seen: Arc::default() }
-    }
-
-    pub(super) fn counts(&self) -> RequestCounts {
-        self.with(|seen| seen.counts.clone())
+        Self { clock, skew: Arc::default() }
     }
 
     /// The store's time minus ours, as the last answer told it.
     pub(super) fn skew(&self) -> Option<TimeDelta> {
-        self.with(|seen| seen.skew)
-    }
-
-    fn with<T>(&self, what: impl FnOnce(&mut Seen) -> T) -> T {
-        // A counter is right enough whatever another thread died of.
-        what(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,8 +55,6 @@ impl Intercept for Watch {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let operation = config.load::<Metadata>().map_or("other", Metadata::name).to_owned();
-        self.with(|seen| *seen.counts.0.entry(operation).or_default() += 1);
         config.interceptor_state().store_put(SentAt(self.clock.now()));
         Ok(())
     }
@@ -114,7 +73,7 @@ impl Intercept for Watch {
             && let Ok(date) = DateTime::parse_from_rfc2822(date)
         {
             let skew = skew(sent.0, self.clock.now(), date.to_utc());
-            self.with(|seen| seen.skew = Some(skew));
+            *self.skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(skew);
         }
         let is_object = config.load::<Metadata>().is_some_and(|metadata| metadata.name() == "GetObject");
         if !(is_object && response.status().is_success()) {

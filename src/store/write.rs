@@ -4,6 +4,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
 use super::attempt::{Failure, Kind};
+use super::counts::Operation;
 use super::error::{Doing, StoreError};
 use super::read::without_etag;
 use super::{Conditions, ETag, Store};
@@ -180,7 +181,11 @@ impl Store {
             };
             async {
                 let deadline = self.inner.deadlines.sending(body.len() as u64);
-                self.send(deadline, request.send()).await?.e_tag.map(ETag).ok_or_else(without_etag)
+                self.send(Operation::PutObject, deadline, request.send())
+                    .await?
+                    .e_tag
+                    .map(ETag)
+                    .ok_or_else(without_etag)
             }
         })
         .await
