@@ -1,11 +1,12 @@
 //! What all cells of an agent share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, Semaphore};
 
 use super::belief::Identity;
 use super::decide::{Now, Patience};
+use super::figures::Attempts;
 use super::home::Home;
 use super::onlooker::Onlooker;
 use super::place::Owner;
@@ -13,6 +14,8 @@ use super::profile::Profiles;
 use super::steps::Steps;
 use crate::clock::SharedClock;
 use crate::model::CellName;
+use crate::model::outcome::Ending;
+use crate::model::trigger::Action;
 use crate::store::Store;
 
 /// What all cells of an agent share.
@@ -33,11 +36,23 @@ pub(super) struct Context {
     pub(super) downloads: Semaphore,
     /// Told whenever a cell's report changes, or something is to be sent.
     pub(super) changed: Notify,
+    /// The attempts of all cells that have ended.
+    pub(super) attempts: Mutex<Attempts>,
 }
 
 impl Context {
     pub(super) fn now(&self) -> Now {
         Now { wall: self.clock.now(), monotonic: self.clock.monotonic() }
+    }
+
+    /// An attempt has ended.
+    pub(super) fn count_attempt(&self, action: &Action, ending: Ending) {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).note(action, ending);
+    }
+
+    /// The attempts of all cells that have ended.
+    pub(super) fn attempts(&self) -> Attempts {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What marks the agent's places for `cell` on the host.

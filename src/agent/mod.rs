@@ -36,6 +36,7 @@ mod decide;
 mod disk;
 mod error;
 mod fetch;
+mod figures;
 mod heartbeat;
 mod home;
 mod host;
@@ -63,6 +64,7 @@ mod users;
 
 pub use disk::DiskError;
 pub use error::AgentError;
+pub use figures::Figures;
 pub use node::{Agent, Status, read_status};
 pub use onlooker::{Onlooker, Rest};
 pub use profile::{

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::belief::Identity;
@@ -15,6 +15,7 @@ use super::context::Context;
 use super::decide::{Patience, Place};
 use super::disk::{apart, read_whole};
 use super::error::AgentError;
+use super::figures::{Attempts, Figures, Tally};
 use super::heartbeat::Heart;
 use super::home::{self, Home, Resident, STATUS};
 use super::onlooker::Rest;
@@ -68,6 +69,10 @@ pub struct Agent {
     pub(super) poll_error: Option<Fault>,
     pub(super) scan_error: Option<Fault>,
     pub(super) beat_error: Option<Fault>,
+    /// Looks at the index, and heartbeats that were written.
+    pub(super) polls: Tally,
+    pub(super) beats: Tally,
+    pub(super) figures: watch::Sender<Figures>,
     stop: CancellationToken,
 }
 
@@ -135,6 +140,7 @@ impl Agent {
             parallel_downloads: settings.parallel_downloads.max(1),
             downloads: Semaphore::new(settings.parallel_downloads.max(1)),
             changed: Notify::new(),
+            attempts: Mutex::new(Attempts::default()),
         });
         let timing = Timing {
             poll: settings.poll_interval,
@@ -158,6 +164,9 @@ impl Agent {
             poll_error: None,
             scan_error: None,
             beat_error: None,
+            polls: Tally::default(),
+            beats: Tally::default(),
+            figures: watch::Sender::default(),
             stop: CancellationToken::new(),
         };
         for name in names {
@@ -248,6 +257,7 @@ impl Agent {
             }
             let next_look = poll_at.saturating_sub(clock.monotonic());
             context.onlooker.rest(&self.rest(next_look));
+            self.publish_figures();
             let next = next_look.min(beat_at.saturating_sub(clock.monotonic()));
             tokio::select! {
                 () = clock.sleep(next.min(context.onlooker.patience())) => {}

@@ -152,6 +152,9 @@ impl Performer {
             }
             Deed::Write => {
                 self.write(state, attempt, log).await?;
+                if let Step::Ended { ending, .. } = attempt.step {
+                    self.context.count_attempt(&attempt.wish.action, ending);
+                }
                 Ok(Seen::Written { key })
             }
         }

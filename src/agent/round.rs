@@ -37,6 +37,7 @@ impl Agent {
             Err(Refusal::Store(error)) => Refused { index: Some(error), scan: None },
             Err(Refusal::Agent(error)) => return Err(error),
         };
+        self.polls.note(refused.index.is_none(), self.context.clock.now());
         let known = self.poll_error.take();
         self.poll_error = refused.index.as_ref().map(|error| self.store_fault(error, known.as_ref()));
         self.tell_change(known.as_ref(), self.poll_error.as_ref());
@@ -245,6 +246,7 @@ impl Agent {
             return (heartbeat, Err(AgentError::Report { message }));
         }
         let sent = self.heart.send(&self.context, &rendered).await;
+        self.beats.note(sent.is_ok(), self.context.clock.now());
         self.context.onlooker.step();
         let mut trouble = sent.err();
         let names: Vec<CellName> = self.cells.keys().cloned().collect();
@@ -276,7 +278,7 @@ impl Agent {
         }
     }
 
-    fn pulse(&self) -> Pulse {
+    pub(super) fn pulse(&self) -> Pulse {
         let mut cells: BTreeMap<CellName, CellReport> = self.orphans.clone();
         for (name, faults) in &self.strangers {
             if let Some(fault) = faults.values().next() {

@@ -1,6 +1,7 @@
 //! `agent_config.yaml`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,8 +47,19 @@ pub struct AgentConfig {
     pub labels: BTreeMap<String, String>,
     /// Which profiles the node is set up for.
     pub profiles: ProfileSettings,
+    /// Where monitoring finds the agent's figures.
+    pub metrics: MetricsSettings,
     /// What the file's owner should hear.
     pub warnings: Vec<String>,
+}
+
+/// Where monitoring finds the agent's figures: nowhere unless the config says so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Where `/metrics` is served over HTTP.
+    pub listen: Option<SocketAddr>,
+    /// The file for node_exporter's textfile collector.
+    pub text_file: Option<PathBuf>,
 }
 
 /// The file as people write it.
@@ -70,6 +82,7 @@ pub(super) struct Written {
     process: Option<WrittenProcess>,
     supervisor: Option<WrittenSupervisor>,
     systemd: Option<WrittenSystemd>,
+    metrics: Option<WrittenMetrics>,
 }
 
 with_access! {
@@ -109,6 +122,36 @@ pub(super) struct WrittenSystemd {
     service_folder: Option<PathBuf>,
     folder: Option<PathBuf>,
     scope: Option<Scope>,
+}
+
+/// Where monitoring finds the agent's figures.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenMetrics {
+    listen: Option<SocketAddr>,
+    insecure_http: Option<bool>,
+    text_file: Option<PathBuf>,
+}
+
+impl WrittenMetrics {
+    /// An error is what is wrong with which field, and how to mend it.
+    fn check(self, file: &ConfigFile) -> Result<MetricsSettings, (&'static str, String, &'static str)> {
+        let text_file = self.text_file.map(|path| file.resolve(path));
+        let is_let_in = self.insecure_http == Some(true);
+        if let Some(address) = self.listen.filter(|address| !address.ip().is_loopback() && !is_let_in) {
+            let message = format!("{address} is open to other machines, and nothing asks who comes");
+            let help = "listen on 127.0.0.1, use text_file, or spell out `insecure_http: true` beside it";
+            return Err(("listen", message, help));
+        }
+        if text_file.as_ref().is_some_and(|path| path.extension().is_none_or(|end| end != "prom")) {
+            let help = "node_exporter reads files that end in .prom, for example fleetagent.prom";
+            return Err(("text_file", "nobody would read this file".to_owned(), help));
+        }
+        if self.listen.is_none() && text_file.is_none() {
+            return Err(("listen", "nothing says where the metrics go".to_owned(), "give listen, text_file, or both"));
+        }
+        Ok(MetricsSettings { listen: self.listen, text_file })
+    }
 }
 
 impl AgentConfig {
@@ -250,6 +293,10 @@ impl AgentConfig {
             let message = format!("systemd can run nothing in {:?}: {problem}", systemd.folder);
             return Err(fault(&root.key("systemd"), &message, "give it a plain folder"));
         }
+        let at = root.key("metrics");
+        let metrics = written.metrics.map_or(Ok(MetricsSettings::default()), |metrics| {
+            metrics.check(file).map_err(|(field, message, help)| fault(&at.key(field), &message, help))
+        })?;
         Ok(Self {
             node: written.node,
             fleet: written.fleet,
@@ -269,6 +316,7 @@ impl AgentConfig {
                 supervisor,
                 systemd,
             },
+            metrics,
             warnings: file.warning(bucket.holds_secrets()).into_iter().collect(),
         })
     }

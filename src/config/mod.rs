@@ -16,7 +16,7 @@ mod serving;
 mod user;
 
 #[cfg(feature = "agent")]
-pub use agent::AgentConfig;
+pub use agent::{AgentConfig, MetricsSettings};
 #[cfg(feature = "controller")]
 pub use controller::{ControllerConfig, FleetBucket, Keys};
 pub use error::ConfigError;

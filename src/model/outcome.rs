@@ -58,7 +58,7 @@ pub struct Outcome {
 }
 
 /// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// What the trigger asked for is so.
@@ -72,6 +72,20 @@ pub enum Ending {
     /// An ending of a newer agent.
     #[serde(other)]
     Unknown,
+}
+
+impl Ending {
+    /// The ending as documents write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled_back",
+            Self::Superseded => "superseded",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 impl Document for Outcome {

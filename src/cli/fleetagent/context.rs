@@ -47,9 +47,13 @@ impl Context {
         Ok(profiles.iter().map(|profile| profile.name()).collect())
     }
 
-    /// What the agent is to be. Its cells begin with this limit of open files.
-    pub(super) async fn settings(&self, open_files: Option<u64>) -> Result<AgentSettings, Failure> {
-        Ok(self.config()?.settings(&Program { open_files, ..this_program()? }, self.clock.clone()).await?)
+    /// What the agent of this config is to be. Its cells begin with this limit of open files.
+    pub(super) async fn settings(
+        &self,
+        config: AgentConfig,
+        open_files: Option<u64>,
+    ) -> Result<AgentSettings, Failure> {
+        Ok(config.settings(&Program { open_files, ..this_program()? }, self.clock.clone()).await?)
     }
 }
 

@@ -9,6 +9,7 @@ mod follow;
 mod host;
 mod init;
 mod logs;
+mod metrics;
 mod order;
 mod ps;
 mod reset;

@@ -1,11 +1,13 @@
 //! `fleetagent run` and `fleetagent once`
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::context::Context;
+use super::metrics::Exporter;
 use super::status;
 use crate::agent::{Agent, AgentSettings, Onlooker, Rest};
 use crate::cli::exit::Exit;
@@ -18,25 +20,37 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     let ended = interrupt::watch()?;
     let before = raise_open_files();
     let manager = Arc::new(Manager::of_this_process(context.clock.clone()));
-    let settings = context.settings(before).await?;
+    let config = context.config()?;
+    let metrics = config.metrics.clone();
+    let settings = context.settings(config, before).await?;
     let settings = AgentSettings { onlooker: Arc::new(Told(Arc::clone(&manager))), ..settings };
     tracing::info!(event = "agent_started", node = %settings.node, "the agent starts");
     let agent = Agent::open(settings, context.clock.clone()).await?;
     // Not only once the bucket has answered: what the node knows already runs without it.
     manager.ready("reading the bucket for the first time");
     let profiles = agent.profiles();
+    let exporter = Exporter::new(metrics, &agent, context.clock.clone());
+    let exported = async {
+        match exporter {
+            Some(exporter) => exporter.run().await,
+            None => pending().await,
+        }
+    };
     let asked_to_end = async {
         ended.cancelled().await;
         manager.stopping();
     };
-    let result = agent.run(asked_to_end).await;
+    let result = tokio::select! {
+        result = agent.run(asked_to_end) => result,
+        never = exported => match never {},
+    };
     profiles.close().await;
     tracing::info!(event = "agent_ended", "the agent ends");
     Ok(result.map(|()| Exit::Ok)?)
 }
 
 pub(super) async fn once(context: &Context) -> Result<Exit, Failure> {
-    let mut agent = Agent::open(context.settings(None).await?, context.clock.clone()).await?;
+    let mut agent = Agent::open(context.settings(context.config()?, None).await?, context.clock.clone()).await?;
     let heartbeat = agent.poll_once().await?;
     context.output.show(&heartbeat, |output| status::table(&heartbeat, output))?;
     Ok(Exit::Ok)
