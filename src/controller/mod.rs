@@ -60,8 +60,8 @@ use uuid::Uuid;
 
 pub use attempt_log::{LogPiece, LogPlace};
 pub use browse::{
-    About, BrowsePage, Content, FolderRow, ObjectRow, Preview, Reference, References, TextKind, about_folder, about_key,
-    rule_in_words,
+    About, BrowsePage, Content, FolderRow, ObjectRow, Preview, Reference, References, TextKind, about_folder,
+    about_key, rule_in_words,
 };
 pub use claim::{Published, PublishedHow, Warning};
 pub use compare::{Compared, Comparison, Made, Proof, Revision};

@@ -87,7 +87,7 @@ impl Store {
         let opened = self
             .with_retries(|| {
                 let request = self.inner.client.get_object().bucket(&self.inner.bucket).key(&full_key);
-                self.send(self.inner.deadlines.first_byte, request.send())
+                self.send(Operation::GetObject, self.inner.deadlines.first_byte, request.send())
             })
             .await;
         let answer = match opened {

@@ -69,9 +69,7 @@ pub fn about_folder(folder: &Folder) -> About {
         ),
         Folder::Requests(_) => ("signed orders to the node's agent", CONTROLLERS, None),
         Folder::Logs => ("what agents logged of each attempt, and what came of it", AGENT, Some(WriteRule::PutOwn)),
-        Folder::NodeLogs(_) | Folder::CellLogs(_) => {
-            ("logs and outcomes of attempts", AGENT, Some(WriteRule::PutOwn))
-        }
+        Folder::NodeLogs(_) | Folder::CellLogs(_) => ("logs and outcomes of attempts", AGENT, Some(WriteRule::PutOwn)),
         Folder::Audit(_) => {
             ("who did what: an intent before, an outcome after", CONTROLLERS, Some(WriteRule::CreateOnce))
         }
@@ -100,10 +98,9 @@ pub fn about_key(key: &ObjectKey) -> About {
         ObjectKey::Override(..) => ("a file of this cell, laid over the release's at the next publish", CONTROLLERS),
         ObjectKey::VersionFile(..) => ("one file of a snapshot", CONTROLLERS),
         ObjectKey::VersionPack(..) => ("bytes of several files of a snapshot in one object", CONTROLLERS),
-        ObjectKey::VersionManifest(..) => (
-            "a snapshot's list of files and how it is run; the version exists since this was written",
-            CONTROLLERS,
-        ),
+        ObjectKey::VersionManifest(..) => {
+            ("a snapshot's list of files and how it is run; the version exists since this was written", CONTROLLERS)
+        }
         ObjectKey::VersionDeleting(..) => ("the mark of a version whose deletion is under way", CONTROLLERS),
         ObjectKey::History(..) => ("one trigger as it was issued, signed", CONTROLLERS),
         ObjectKey::Trigger(_) => ("what is wanted of the cell now: a copy of its newest trigger, signed", CONTROLLERS),

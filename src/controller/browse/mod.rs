@@ -78,7 +78,8 @@ impl Controller {
         let no_place = || ControllerError::invalid("the place in the list", "the store knows none such; begin anew");
         let mut pages = self.store().list_path(path, Depth::Shallow).by(limit.max(1));
         if let Some(after) = after {
-            if after.is_empty() || after.len() > MOST_TOKEN_BYTES || !after.bytes().all(|byte| byte.is_ascii_graphic()) {
+            if after.is_empty() || after.len() > MOST_TOKEN_BYTES || !after.bytes().all(|byte| byte.is_ascii_graphic())
+            {
                 return Err(no_place());
             }
             pages = pages.from_token(after.to_owned());

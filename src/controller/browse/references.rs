@@ -222,10 +222,7 @@ impl Controller {
 
 /// What a node says of the versions of one cell.
 fn uses(report: &CellReport) -> impl Iterator<Item = (&'static str, &VersionReport)> {
-    let uses = [
-        ("the node runs it", &report.running),
-        ("the node would go back to it", &report.known_good),
-    ];
+    let uses = [("the node runs it", &report.running), ("the node would go back to it", &report.known_good)];
     uses.into_iter().filter_map(|(how, version)| Some((how, version.as_ref()?)))
 }
 

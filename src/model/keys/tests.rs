@@ -175,8 +175,17 @@ fn folders_of_the_protocol_have_their_paths_and_no_others() {
         assert_eq!(Folder::parse(path).map(|folder| folder.relative()).as_deref(), Some(path));
     }
     for path in [
-        "/", "agents", "agents//", "/agents/", "Photos/", "cells/../", "cells/N/", "cells/n/c/overrides/etc/",
-        "audit/2026-1-2/", "probes/01arz3ndektsv4rrffq69g5fav/", "cells/n/_other/",
+        "/",
+        "agents",
+        "agents//",
+        "/agents/",
+        "Photos/",
+        "cells/../",
+        "cells/N/",
+        "cells/n/c/overrides/etc/",
+        "audit/2026-1-2/",
+        "probes/01arz3ndektsv4rrffq69g5fav/",
+        "cells/n/_other/",
     ] {
         assert_eq!(Folder::parse(path), None, "{path}");
     }

@@ -142,9 +142,8 @@ struct Digests {
 impl Digests {
     /// Of parts that are sorted by their offsets.
     fn new(parts: &[Part]) -> Self {
-        let part = |part: &Part| {
-            (part.offset, part.offset.saturating_add(part.expect.size), 0, Sha256Digest::builder())
-        };
+        let part =
+            |part: &Part| (part.offset, part.offset.saturating_add(part.expect.size), 0, Sha256Digest::builder());
         Self { parts: parts.iter().map(part).collect(), at: 0, first: 0 }
     }
 

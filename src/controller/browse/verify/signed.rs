@@ -1,17 +1,15 @@
 //! Signed documents, and the manifests that they pin.
 
 use super::{Controller, Findings};
-use crate::controller::head::{TRIGGER_BYTES, floor};
 use crate::controller::ControllerError;
+use crate::controller::head::{TRIGGER_BYTES, floor};
 use crate::model::deployment::Deployment;
 use crate::model::document::{self, Document as _};
 use crate::model::index::Index;
 use crate::model::manifest::Manifest;
 use crate::model::sign::Verified;
 use crate::model::trigger::Trigger;
-use crate::model::{
-    CellId, DeploymentName, ManifestName, NodeName, ObjectKey, Sha256Digest, VersionName,
-};
+use crate::model::{CellId, DeploymentName, ManifestName, NodeName, ObjectKey, Sha256Digest, VersionName};
 use crate::store::in_full;
 
 /// How many entries of an index are looked at.
@@ -36,7 +34,10 @@ impl Controller {
         match self.find_deployment(manifest, name).await {
             Ok(None) => Ok(None),
             Ok(Some((release, _))) => {
-                found.ok("signature", format!("deployment.json: {}, uploaded by {}", signer(&release), release.created_by));
+                found.ok(
+                    "signature",
+                    format!("deployment.json: {}, uploaded by {}", signer(&release), release.created_by),
+                );
                 Ok(Some(Some(release)))
             }
             Err(error) if error.is_of_document() => {
