@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{AccessError, Authorized, Denied};
-use crate::controller::{CellView, FleetView, Followed, LivenessLimits, NodeView};
+use crate::controller::{CellView, FleetView, Followed, LivenessLimits};
 use crate::model::heartbeat::CellReport;
 use crate::model::users::Role;
 use crate::model::{CellId, Floor, NodeName};
@@ -21,22 +21,7 @@ impl Authorized {
         if self.identity.may_everywhere(Role::Viewer) {
             return fleet.clone();
         }
-        let nodes = fleet.nodes.iter().filter(|node| self.identity.sees_node(&node.node));
-        Arc::new(FleetView {
-            at: fleet.at,
-            nodes: nodes.map(|node| self.node(node)).collect(),
-            cells: fleet.cells.iter().filter(|cell| self.sees(&cell.cell)).cloned().collect(),
-        })
-    }
-
-    /// A node without what its heartbeat says of cells that the user may not see.
-    fn node(&self, node: &NodeView) -> NodeView {
-        let is_hidden = |cell: &crate::model::CellName| !self.sees(&CellId::new(node.node.clone(), cell.clone()));
-        let mut shown = node.clone();
-        if let Some(beat) = shown.heartbeat.as_mut().filter(|beat| beat.cells.keys().any(is_hidden)) {
-            Arc::make_mut(beat).cells.retain(|cell, _| !is_hidden(cell));
-        }
-        shown
+        Arc::new(fleet.narrowed(|node| self.identity.sees_node(node), |cell| self.sees(cell)))
     }
 
     /// Refuses a node that the user does not know of.

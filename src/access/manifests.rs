@@ -60,7 +60,7 @@ impl Authorized {
             return Ok(());
         }
         let uses = |about: &crate::model::index::About| about.manifest == *manifest;
-        let mut users = fleet.cells.iter().filter(|cell| cell.about.as_ref().is_some_and(uses));
+        let mut users = fleet.cells().filter(|cell| cell.about().is_some_and(uses));
         match users.find(|cell| !self.identity.may(role, &cell.cell)) {
             None => Ok(()),
             Some(cell) if self.sees(&cell.cell) => {

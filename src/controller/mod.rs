@@ -69,7 +69,12 @@ pub use delete::Deletion;
 pub use diff::{Changes, FieldChange, FileChange, FileKind, FileSide, TextDiff};
 pub use documents::{Applied, AppliedHow, Known, Text};
 pub use error::{Claim, ControllerError};
-pub use fleet::{CellView, Desired, FleetReader, FleetView, Health, Liveness, LivenessLimits, NodeView, Sync};
+#[cfg(test)]
+pub(crate) use fleet::sample as fleet_sample;
+pub use fleet::{
+    Attention, AttentionLimits, CellView, Concern, Counts, Desired, FleetReader, FleetView, Health, Liveness,
+    LivenessLimits, Looked, NodeView, Severity, Subject, Sync,
+};
 pub use follow::{Followed, FollowedHow};
 pub use gc::GcReport;
 pub use history::{HistoryEntry, OutcomeEntry};

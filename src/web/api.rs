@@ -34,7 +34,7 @@ pub(super) fn routes() -> Routes {
 
 async fn nodes(caller: Caller) -> Result<Json<List<Node>>, Failure> {
     let view = caller.view()?;
-    let items = view.nodes.iter().map(|node| Node::of(node, &view)).collect();
+    let items = view.nodes.iter().map(|node| Node::from(&**node)).collect();
     Ok(Json(List { items, snapshot_at: Some(view.at) }))
 }
 
@@ -46,7 +46,7 @@ async fn node(caller: Caller, Path(name): Path<String>) -> Result<Json<NodeDetai
 
 async fn cells(caller: Caller) -> Result<Json<List<Cell>>, Failure> {
     let view = caller.view()?;
-    Ok(Json(List { items: view.cells.iter().map(Cell::from).collect(), snapshot_at: Some(view.at) }))
+    Ok(Json(List { items: view.cells().map(Cell::from).collect(), snapshot_at: Some(view.at) }))
 }
 
 async fn cell(caller: Caller, Path((node, cell)): Path<(String, String)>) -> Result<Json<CellDetail>, Failure> {

@@ -107,7 +107,7 @@ impl Snapshot {
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
         match looked {
             Ok(view) => {
-                debug!(nodes = view.nodes.len(), cells = view.cells.len(), "read the fleet");
+                debug!(nodes = view.nodes.len(), cells = view.counts.cells(), "read the fleet");
                 *newest = Newest { view: Some((Arc::new(view), self.clock.monotonic())), problem: None };
             }
             Err(problem) => {

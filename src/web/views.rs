@@ -215,11 +215,8 @@ pub struct Version {
     pub needed: Vec<String>,
 }
 
-impl Node {
-    /// A node as `fleet` shows it.
-    #[must_use]
-    pub fn of(node: &NodeView, fleet: &FleetView) -> Self {
-        let cells = || fleet.cells.iter().filter(|cell| cell.cell.node == node.node);
+impl From<&NodeView> for Node {
+    fn from(node: &NodeView) -> Self {
         let beat = node.heartbeat.as_deref();
         Self {
             name: node.node.clone(),
@@ -229,8 +226,8 @@ impl Node {
             signing: beat.map(|beat| beat.signing),
             labels: beat.map(|beat| beat.labels.clone()).unwrap_or_default(),
             host: beat.map(|beat| beat.host.clone()),
-            cells: cells().count(),
-            cells_synced: cells().filter(|cell| cell.sync == Sync::Synced).count(),
+            cells: node.cells.len(),
+            cells_synced: node.synced(),
             conditions: beat.map(|beat| beat.conditions.clone()).unwrap_or_default(),
             store_error: beat.and_then(|beat| beat.store_error.clone()),
             problems: node.problems.clone(),
@@ -242,20 +239,19 @@ impl NodeDetail {
     /// The node called `name`, if `fleet` has it.
     #[must_use]
     pub fn find(name: &NodeName, fleet: &FleetView) -> Option<Self> {
-        let node = fleet.nodes.iter().find(|node| node.node == *name)?;
-        let cells = fleet.cells.iter().filter(|cell| cell.cell.node == *name);
+        let node = fleet.node(name)?;
         Some(Self {
-            node: Node::of(node, fleet),
+            node: Node::from(&**node),
             heartbeat: node.heartbeat.as_deref().cloned(),
-            cell_list: cells.map(Cell::from).collect(),
+            cell_list: node.cells.iter().map(Cell::from).collect(),
         })
     }
 }
 
 impl From<&CellView> for Cell {
     fn from(view: &CellView) -> Self {
-        let about = view.about.as_ref();
-        let report = view.report.as_ref();
+        let about = view.about();
+        let report = view.report();
         Self {
             name: view.cell.clone(),
             manifest: about.map(|about| about.manifest.clone()),
@@ -265,13 +261,13 @@ impl From<&CellView> for Cell {
             health: view.health,
             liveness: view.liveness,
             phase: report.map(|report| report.phase),
-            desired: view.desired.as_ref().map(Wish::from),
+            desired: view.desired().map(Wish::from),
             running: report.and_then(|report| report.running.clone()),
             known_good: report.and_then(|report| report.known_good.clone()),
             processes: report.map(|report| report.processes.clone()).unwrap_or_default(),
             waiting: report.and_then(|report| report.waiting.clone()),
             last_error: report.and_then(|report| report.last_error.clone()),
-            problem: view.problem.clone(),
+            problem: view.problem().map(ToOwned::to_owned),
         }
     }
 }
@@ -295,8 +291,8 @@ impl CellDetail {
     /// The cell called `name`, if `fleet` has it.
     #[must_use]
     pub fn find(name: &CellId, fleet: &FleetView) -> Option<Self> {
-        let view = fleet.cells.iter().find(|cell| cell.cell == *name)?;
-        Some(Self { cell: Cell::from(view), report: view.report.clone() })
+        let view = fleet.cell(name)?;
+        Some(Self { cell: Cell::from(view), report: view.report().cloned() })
     }
 }
 

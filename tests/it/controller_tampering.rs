@@ -346,10 +346,10 @@ async fn views_show_what_is_not_believed_and_go_on() {
     bench.overwrite("agents/n2.json", "{\"schema\":\"fleetman/heartbeat/9\"}").await;
     let controller = bench.controller().await;
     let view = FleetReader::new(LivenessLimits::default()).refresh(&controller).await.unwrap();
-    let web = view.cells.iter().find(|view| view.cell == cell()).unwrap();
-    assert!(web.desired.is_none() && web.problem.as_ref().unwrap().contains("does not fit"), "{web:?}");
-    assert!(web.about.is_some(), "the hint is a hint");
-    let n2 = view.nodes.iter().find(|view| view.node == NodeName::new("n2").unwrap()).unwrap();
+    let web = view.cell(&cell()).unwrap();
+    assert!(web.desired().is_none() && web.problem().unwrap().contains("does not fit"), "{web:?}");
+    assert!(web.about().is_some(), "the hint is a hint");
+    let n2 = view.node(&NodeName::new("n2").unwrap()).unwrap();
     assert!(n2.problems[0].contains("fleetman/heartbeat/9"), "{n2:?}");
     let forged = sign(&**bench.history().await.first().unwrap(), &TestKey(9, 1).signer()).unwrap();
     bench.overwrite("cells/n1/web/history/0001-0000000000000001.json", forged.document().to_vec()).await;

@@ -1,18 +1,19 @@
 //! Reading the fleet: what it is to be, what it is, and when a publish has arrived.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use fleetman::controller::{
-    FleetReader, FollowedHow, Guard, Health, Liveness, LivenessLimits, PublishRequest, Sync, VersionState,
+    FleetReader, FleetView, FollowedHow, Guard, Health, Liveness, LivenessLimits, PublishRequest, Sync, VersionState,
 };
-use fleetman::model::Floor;
 use fleetman::model::heartbeat::VersionReport;
 use fleetman::model::trigger::Target;
+use fleetman::model::{Floor, NodeName};
 use serde_json::{Value, json};
 
 use crate::support::fleet::{Bench, FLEET, cell, code, site};
-use crate::support::proxy::On;
+use crate::support::proxy::{Fault, On, Rule};
 use crate::support::wait_for;
 
 fn report(phase: &str, at: Floor, running: &Target) -> Value {
@@ -37,7 +38,7 @@ async fn what_a_node_says_of_processes_is_in_the_view_of_its_cell() {
     report["processes"] = json!({"main": {"state": "backoff", "restarts": 3, "exit_code": 1, "new": 1}});
     heartbeat(&bench, "n1", report).await;
     let view = FleetReader::new(LivenessLimits::default()).refresh(&bench.controller().await).await.unwrap();
-    let shown = serde_json::to_value(fleetman::web::views::Cell::from(&view.cells[0])).unwrap();
+    let shown = serde_json::to_value(fleetman::web::views::Cell::from(view.cell(&cell()).unwrap())).unwrap();
     assert_eq!(shown["processes"], json!({"main": {"state": "backoff", "restarts": 3, "exit_code": 1}}));
 }
 
@@ -55,22 +56,63 @@ async fn a_refresh_lists_twice_and_reads_only_what_changed() {
     let view = reader.refresh(&controller).await.unwrap();
     assert_eq!((bench.proxy.count(On::list("*")), bench.proxy.log().len()), (2, 2));
     assert_eq!(view.nodes.len(), 2);
-    let web = view.cells.iter().find(|view| view.cell == cell()).unwrap();
+    let web = view.cell(&cell()).unwrap();
     assert_eq!((web.sync, web.health, web.liveness), (Sync::Synced, Health::NotApplicable, Liveness::Active));
-    let about = web.about.as_ref().unwrap();
+    let about = web.about().unwrap();
     assert_eq!((about.manifest.clone(), about.labels["tier"].as_str()), (site(), "front"));
-    let other = view.cells.iter().find(|view| view.cell != cell()).unwrap();
+    let other = view.cell(&"n2/web".parse().unwrap()).unwrap();
     assert_eq!((other.sync, other.liveness), (Sync::Unknown, Liveness::Unknown), "its node was never heard of");
 
     bench.publish("v2", "bye").await;
     bench.proxy.clear_log();
     let view = reader.refresh(&controller).await.unwrap();
     assert_eq!(bench.proxy.log().len(), 3, "one index changed");
-    assert_eq!(view.cells.iter().find(|view| view.cell == cell()).unwrap().sync, Sync::OutOfSync);
+    assert_eq!(view.cell(&cell()).unwrap().sync, Sync::OutOfSync);
     bench.clock.pass(TimeDelta::minutes(10));
     let view = reader.refresh(&controller).await.unwrap();
     assert_eq!(view.nodes[0].liveness, Liveness::Dead);
-    assert_eq!(view.cells[0].sync, Sync::Unknown);
+    assert_eq!(view.cell(&cell()).unwrap().sync, Sync::Unknown);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_the_store_refuses_hides_no_other_node_and_is_read_once_it_may_be() {
+    let bench = Bench::start().await;
+    let first = bench.publish("v1", "hello").await;
+    for node in ["n1", "n2"] {
+        heartbeat(&bench, node, report("up_to_date", first.at, first.target.as_ref().unwrap())).await;
+    }
+    bench.overwrite("agents/n3.json", vec![b' '; (1 << 20) + 1]).await;
+    let controller = bench.controller().await;
+    let mut reader = FleetReader::new(LivenessLimits::default());
+    bench.proxy.inject(Rule::new(On::get("*/agents/n2.json"), Fault::status(400)));
+    let view = reader.refresh(&controller).await.unwrap();
+    let problems = |view: &FleetView, node: &str| view.node(&NodeName::new(node).unwrap()).unwrap().problems.join(" ");
+    assert_eq!((problems(&view, "n1").as_str(), view.nodes.len()), ("", 3));
+    assert!(problems(&view, "n2").contains("refuses the request with 400"), "{}", problems(&view, "n2"));
+    assert!(problems(&view, "n3").contains("larger than"), "{}", problems(&view, "n3"));
+    let again = reader.refresh(&controller).await.unwrap();
+    assert_eq!((again.revision, reader.looked().lists, reader.looked().gets), (view.revision, 2, 1));
+    bench.proxy.heal();
+    let healed = reader.refresh(&controller).await.unwrap();
+    assert_eq!((healed.revision, problems(&healed, "n2").as_str()), (view.revision + 1, ""));
+    assert!(Arc::ptr_eq(&view.nodes[0], &healed.nodes[0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_before_the_store_went_away_is_not_read_again() {
+    let bench = Bench::start().await;
+    let first = bench.publish("v1", "hello").await;
+    for number in 0..40 {
+        heartbeat(&bench, &format!("n{number}"), report("up_to_date", first.at, first.target.as_ref().unwrap())).await;
+    }
+    let controller = bench.controller().await;
+    let mut reader = FleetReader::new(LivenessLimits::default());
+    bench.proxy.inject(Rule::new(On::get("*/agents/*"), Fault::LoseRequest).skip(30));
+    reader.refresh(&controller).await.unwrap_err();
+    bench.proxy.heal();
+    assert_eq!(reader.refresh(&controller).await.unwrap().nodes.len(), 40);
+    let again = reader.looked().gets;
+    assert!((1..=20).contains(&again), "{again}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +121,7 @@ async fn a_pause_is_seen_in_the_index() {
     let controller = bench.controller().await;
     controller.pause(&cell(), "holidays").await.unwrap();
     let view = FleetReader::new(LivenessLimits::default()).refresh(&controller).await.unwrap();
-    assert_eq!(view.cells[0].about.as_ref().unwrap().paused.as_deref(), Some("holidays"));
+    assert_eq!(view.cell(&cell()).unwrap().about().unwrap().paused.as_deref(), Some("holidays"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

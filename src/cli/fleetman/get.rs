@@ -53,12 +53,12 @@ pub(super) async fn run(args: GetArgs, context: &Context) -> Result<Exit, Failur
     match args.kind {
         Kind::Nodes => {
             let fleet = fleet(&controller).await?;
-            let nodes: Vec<Node> = fleet.nodes.iter().map(|node| Node::of(node, &fleet)).collect();
+            let nodes: Vec<Node> = fleet.nodes.iter().map(|node| Node::from(&**node)).collect();
             output.show(&nodes, |output| self::nodes(&nodes, &fleet, output))?;
         }
         Kind::Cells(filter) => {
             let fleet = fleet(&controller).await?;
-            let cells: Vec<Cell> = fleet.cells.iter().filter(|cell| filter.fits(cell)).map(Cell::from).collect();
+            let cells: Vec<Cell> = fleet.cells().filter(|cell| filter.fits(cell)).map(Cell::from).collect();
             output.show(&cells, |output| self::cells(&cells, output))?;
         }
         Kind::Manifests => {
@@ -224,6 +224,7 @@ fn health(health: Health) -> Shown {
         Health::NotApplicable => ("n/a", Tone::Faint),
         Health::Healthy => ("healthy", Tone::Good),
         Health::Starting => ("starting", Tone::Warn),
+        Health::Degraded => ("degraded", Tone::Warn),
         Health::Stopped => ("stopped", Tone::Faint),
         Health::Failed => ("failed", Tone::Bad),
         Health::Unknown => ("unknown", Tone::Warn),

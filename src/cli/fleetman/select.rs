@@ -67,7 +67,7 @@ impl Filter {
         if *self == Self::default() {
             return true;
         }
-        let Some(about) = &cell.about else { return false };
+        let Some(about) = cell.about() else { return false };
         self.manifest.as_ref().is_none_or(|manifest| *manifest == about.manifest)
             && self.label.iter().all(|label| about.labels.get(&label.key) == Some(&label.value))
     }
@@ -92,7 +92,7 @@ impl Selection {
         for problem in fleet.nodes.iter().flat_map(|node| node.problems.iter().map(move |why| (&node.node, why))) {
             context.output.say(&format!("warning: node {}: {}; its cells may be missing here", problem.0, problem.1));
         }
-        let chosen = fleet.cells.iter().filter(|cell| self.filter.fits(cell) && !is_removed(cell));
+        let chosen = fleet.cells().filter(|cell| self.filter.fits(cell) && !is_removed(cell));
         let cells: Vec<CellId> = chosen.map(|cell| cell.cell.clone()).collect();
         if cells.is_empty() {
             let failure = Failure::new(Exit::NotFound, "not_found", "no cell fits");
@@ -104,7 +104,7 @@ impl Selection {
 
 /// Removed cells come back only by name.
 fn is_removed(cell: &CellView) -> bool {
-    cell.desired.as_ref().is_some_and(|desired| desired.claim.action == Action::Remove.name())
+    cell.desired().is_some_and(|desired| desired.claim.action == Action::Remove.name())
 }
 
 #[cfg(test)]

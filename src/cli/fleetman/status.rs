@@ -9,7 +9,7 @@ use super::get::{self, fleet};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Rows, Shown, Tone};
-use crate::controller::{FleetView, Liveness, Sync};
+use crate::controller::{Counts, FleetView, Liveness, Sync};
 use crate::model::heartbeat::Phase;
 use crate::model::{CellId, NodeName};
 use crate::web::views::{Cell, Node};
@@ -45,7 +45,7 @@ struct Counted<T> {
     by: T,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 struct NodeCounts {
     active: usize,
     warning: usize,
@@ -53,7 +53,7 @@ struct NodeCounts {
     unknown: usize,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 struct CellCounts {
     synced: usize,
     out_of_sync: usize,
@@ -80,12 +80,11 @@ pub(super) async fn run(args: StatusArgs, context: &Context) -> Result<Exit, Fai
     };
     let exit = if args.check && !attention.is_empty() { Exit::Negative } else { Exit::Ok };
     if !args.cells.is_empty() {
-        if let Some(absent) = args.cells.iter().find(|name| !fleet.cells.iter().any(|cell| cell.cell == **name)) {
+        if let Some(absent) = args.cells.iter().find(|name| fleet.cell(name).is_none()) {
             let failure = Failure::new(Exit::NotFound, "not_found", format!("there is no cell {absent}"));
             return Err(failure.help("`fleetman get cells` shows which there are"));
         }
-        let cells: Vec<Cell> =
-            fleet.cells.iter().filter(|cell| args.cells.contains(&cell.cell)).map(Cell::from).collect();
+        let cells: Vec<Cell> = fleet.cells().filter(|cell| args.cells.contains(&cell.cell)).map(Cell::from).collect();
         context.output.show(&cells, |output| get::cells(&cells, output))?;
         return Ok(exit);
     }
@@ -93,42 +92,34 @@ pub(super) async fn run(args: StatusArgs, context: &Context) -> Result<Exit, Fai
         fleet: controller.fleet(),
         bucket: controller.store().describe(),
         at: fleet.at,
-        nodes: Counted { total: fleet.nodes.len(), by: count_nodes(&fleet) },
-        cells: Counted { total: fleet.cells.len(), by: count_cells(&fleet) },
+        nodes: Counted { total: fleet.counts.nodes(), by: count_nodes(fleet.counts) },
+        cells: Counted { total: fleet.counts.cells(), by: count_cells(fleet.counts) },
         attention,
     };
     context.output.show(&status, |output| for_people(&status, output))?;
     Ok(exit)
 }
 
-fn count_nodes(fleet: &FleetView) -> NodeCounts {
-    let mut counts = NodeCounts::default();
-    for node in &fleet.nodes {
-        *match node.liveness {
-            Liveness::Active => &mut counts.active,
-            Liveness::Warning => &mut counts.warning,
-            Liveness::Dead => &mut counts.dead,
-            Liveness::Unknown => &mut counts.unknown,
-        } += 1;
+fn count_nodes(counts: Counts) -> NodeCounts {
+    NodeCounts {
+        active: counts.liveness(Liveness::Active),
+        warning: counts.liveness(Liveness::Warning),
+        dead: counts.liveness(Liveness::Dead),
+        unknown: counts.liveness(Liveness::Unknown),
     }
-    counts
 }
 
-fn count_cells(fleet: &FleetView) -> CellCounts {
-    let mut counts = CellCounts::default();
-    for cell in &fleet.cells {
-        *match cell.sync {
-            Sync::Synced => &mut counts.synced,
-            Sync::OutOfSync => &mut counts.out_of_sync,
-            Sync::Unknown => &mut counts.unknown,
-        } += 1;
+fn count_cells(counts: Counts) -> CellCounts {
+    CellCounts {
+        synced: counts.sync(Sync::Synced),
+        out_of_sync: counts.sync(Sync::OutOfSync),
+        unknown: counts.sync(Sync::Unknown),
     }
-    counts
 }
 
 fn nodes_wanting(fleet: &FleetView) -> impl Iterator<Item = Attention> {
     fleet.nodes.iter().filter_map(|view| {
-        let node = Node::of(view, fleet);
+        let node = Node::from(&**view);
         let mut why = get::remarks(&node);
         if view.liveness != Liveness::Active {
             let seen = view.last_seen.map(|seen| format!("last seen {} s ago", (fleet.at - seen).num_seconds()));
@@ -145,7 +136,7 @@ fn name_of(node: &NodeName) -> String {
 }
 
 fn cells_wanting(fleet: &FleetView, is_meant: impl Fn(&CellId) -> bool) -> impl Iterator<Item = Attention> {
-    fleet.cells.iter().filter(move |view| is_meant(&view.cell)).filter_map(|view| {
+    fleet.cells().filter(move |view| is_meant(&view.cell)).filter_map(|view| {
         let cell = Cell::from(view);
         // A cell of a node that is gone is told with its node; one that was never published wants nothing yet.
         let is_silent = matches!(view.liveness, Liveness::Dead | Liveness::Unknown);

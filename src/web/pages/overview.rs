@@ -23,5 +23,5 @@ struct Page {
 async fn overview(page: PageContext) -> Result<Response, Failure> {
     let view = page.view()?;
     let shell = page.live_shell("Overview", Nav::Overview, "fleetman status".to_owned());
-    page.render(&Page { shell, nodes: view.nodes.len(), cells: view.cells.len() })
+    page.render(&Page { shell, nodes: view.nodes.len(), cells: view.counts.cells() })
 }

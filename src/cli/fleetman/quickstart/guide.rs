@@ -18,8 +18,7 @@ pub(super) fn text(home: &Home, sites: &BTreeMap<CellId, SocketAddr>, view: &Fle
         // Writing into a String cannot fail.
         let _ = writeln!(text, "{line}");
     };
-    let nodes = view.nodes.iter().filter(|node| node.liveness == Liveness::Active).count();
-    let synced = view.cells.iter().filter(|cell| cell.sync == Sync::Synced).count();
+    let (nodes, synced) = (view.counts.liveness(Liveness::Active), view.counts.sync(Sync::Synced));
     line(&format!("\n{nodes} nodes, {synced} cells up to date, {:.1} s after the start.\n", took.as_secs_f64()));
     let states = cells(view);
     for cell in Home::cells() {
@@ -70,17 +69,15 @@ pub(super) fn text(home: &Home, sites: &BTreeMap<CellId, SocketAddr>, view: &Fle
 
 /// Each cell in a few words.
 pub(super) fn cells(view: &FleetView) -> BTreeMap<CellId, String> {
-    view.cells
-        .iter()
+    view.cells()
         .map(|cell| {
             let version =
                 |version: Option<&str>| version.map_or("nothing".to_owned(), |name| format!("version {name}"));
-            let report = cell.report.as_ref();
+            let report = cell.report();
             let running = report.and_then(|report| report.running.as_ref()).map(|running| running.version.as_str());
-            let wanted = cell.desired.as_ref().and_then(|desired| desired.target.as_ref());
+            let wanted = cell.desired().and_then(|desired| desired.target.as_ref());
             let wanted = wanted.map(|target| target.version.as_str());
-            let is_seen =
-                report.is_some_and(|report| report.seen >= cell.desired.as_ref().map(|desired| desired.claim.at));
+            let is_seen = report.is_some_and(|report| report.seen >= cell.desired_at());
             let phase = match report {
                 Some(report) if is_seen => report.phase.as_str().replace('_', " "),
                 _ => "not seen by the node yet".to_owned(),

@@ -28,7 +28,7 @@ use crate::cli::failure::Failure;
 use crate::cli::interrupt;
 use crate::config::{AgentConfig, ConfigFile};
 use crate::controller::{
-    Controller, ControllerError, FleetReader, FleetView, Guard, Health, NodeView, PublishRequest, Sync, UploadOptions,
+    Controller, ControllerError, FleetReader, FleetView, Guard, Health, PublishRequest, Sync, UploadOptions,
 };
 use crate::embedded::{EmbeddedError, Options, Server};
 use crate::model::heartbeat::RunningState;
@@ -178,7 +178,7 @@ impl Running {
                 sequence.is_some() && sequence != self.before.get(&cell.node)
             };
             let is_settled = Home::cells().iter().all(is_heard)
-                && view.cells.iter().all(|cell| {
+                && view.cells().all(|cell| {
                     cell.sync == Sync::Synced && !matches!(cell.health, Health::Starting | Health::Unknown)
                 });
             if is_settled || context.clock.monotonic().saturating_sub(began) > READY_WITHIN {
@@ -205,15 +205,14 @@ impl Running {
 
 /// The number of each node's last heartbeat.
 fn heartbeats(view: &FleetView) -> BTreeMap<NodeName, u64> {
-    let heartbeat = |node: &NodeView| Some((node.node.clone(), node.heartbeat.as_ref()?.sequence));
-    view.nodes.iter().filter_map(heartbeat).collect()
+    view.nodes.iter().filter_map(|node| Some((node.node.clone(), node.heartbeat.as_ref()?.sequence))).collect()
 }
 
 /// Where the services of the sample listen. Those of people's own do not say so, and are not waited for long.
 async fn addresses(home: &Home, view: &FleetView, context: &Context) -> BTreeMap<CellId, SocketAddr> {
     let give_up_at = context.clock.monotonic() + ADDRESS_WITHIN;
     loop {
-        let running = view.cells.iter().filter_map(|cell| match cell.report.as_ref()?.state {
+        let running = view.cells().filter_map(|cell| match cell.report()?.state {
             RunningState::Running { pid, .. } => Some((&cell.cell, pid)),
             _ => None,
         });

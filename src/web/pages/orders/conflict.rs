@@ -34,7 +34,7 @@ pub(super) async fn show(
     again: &str,
 ) -> Result<Response, Failure> {
     let (view, _) = page.may().cell_status(cell, LivenessLimits::default()).await?;
-    let claim = view.desired.as_ref().map(|desired| desired.claim.to_string());
+    let claim = view.desired().map(|desired| desired.claim.to_string());
     let shell = page.shell("Somebody came first", Nav::Cells, format!("fleetman history {cell}"));
     let again = shell.link(again);
     let template = Page {
@@ -43,7 +43,7 @@ pub(super) async fn show(
         what,
         seen,
         now: claim.unwrap_or_else(|| "nothing was ever published".to_owned()),
-        reason: view.desired.and_then(|desired| desired.reason),
+        reason: view.desired().and_then(|desired| desired.reason.clone()),
         detail: failure.detail(),
         again,
     };

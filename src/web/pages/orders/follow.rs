@@ -54,7 +54,7 @@ pub(super) async fn follow(
     let at: Floor = asked.at.parse().map_err(|error| Failure::bad_request("invalid_place", format!("at: {error}")))?;
     let (view, _) = page.may().cell_status(&cell, LivenessLimits::default()).await?;
     let (steps, is_over) = steps(&view, at);
-    let attempt = view.report.as_ref().map_or(0, |report| report.attempt);
+    let attempt = view.report().map_or(0, |report| report.attempt);
     let shell = page.live_shell(format!("{cell}, generation {at}"), Nav::Cells, format!("fleetman status {cell}"));
     page.render(&Page { shell, cell, at, steps, is_over, attempt })
 }
@@ -62,7 +62,7 @@ pub(super) async fn follow(
 /// How far the trigger at `at` has come, and whether it is over.
 fn steps(view: &CellView, at: Floor) -> (Vec<Step>, bool) {
     let mut steps = Vec::new();
-    let desired = view.desired.as_ref();
+    let desired = view.desired();
     match desired.filter(|desired| desired.claim.at == at) {
         Some(desired) => steps.push(Step::new(
             "good",
@@ -78,7 +78,7 @@ fn steps(view: &CellView, at: Floor) -> (Vec<Step>, bool) {
             return (steps, true);
         }
     }
-    let Some(report) = view.report.as_ref().filter(|report| report.seen >= Some(at)) else {
+    let Some(report) = view.report().filter(|report| report.seen >= Some(at)) else {
         steps.push(match view.liveness {
             Liveness::Active => Step::new("busy", "Waiting for the node to see it", "it looks every few seconds"),
             liveness => Step::new(

@@ -118,7 +118,7 @@ impl Stand {
     /// Reads the cell anew: what the background saw may be seconds old.
     pub(super) async fn read(page: &PageContext, cell: &CellId) -> Result<Self, Failure> {
         let (view, _) = page.may().cell_status(cell, LivenessLimits::default()).await?;
-        let now = view.desired.as_ref().map(|desired| desired.claim.clone());
+        let now = view.desired().map(|desired| desired.claim.clone());
         Ok(Self { view, now })
     }
 
@@ -154,7 +154,7 @@ pub(super) fn show(
     failed: Option<&Failure>,
 ) -> Result<Response, Failure> {
     let shell = page.shell(order.title.clone(), Nav::Cells, order.cli.clone());
-    let running = stand.view.report.as_ref().and_then(|report| report.running.as_ref());
+    let running = stand.view.report().and_then(|report| report.running.as_ref());
     let template = Page {
         shell,
         cell,

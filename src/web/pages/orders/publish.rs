@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{conflict, followed};
 use crate::access::AccessError;
-use crate::controller::{ControllerError, Guard, Plan, PublishRequest};
+use crate::controller::{CellView, ControllerError, Guard, Plan, PublishRequest};
 use crate::model::trigger::TriggerOptions;
 use crate::model::{CellId, DeploymentName, ManifestName, VersionName};
 use crate::store::ErrorKind;
@@ -168,8 +168,8 @@ async fn show(page: &PageContext, cell: &CellId, sent: &Sent, failed: Option<Fai
         (Err(_), Some(failed)) => (None, Some(failed)),
         (Err(failure), None) => (None, Some(failure)),
     };
-    let of_view = page.view()?.cells.iter().find(|view| view.cell == *cell).and_then(|view| view.about.clone());
-    let manifest = plan.as_ref().map(|plan| plan.plan.manifest.clone()).or(of_view.map(|about| about.manifest));
+    let of_view = page.view()?.cell(cell).and_then(CellView::about).map(|about| about.manifest.clone());
+    let manifest = plan.as_ref().map(|plan| plan.plan.manifest.clone()).or(of_view);
     let chosen = plan.as_ref().and_then(|plan| plan.plan.deployment.clone());
     let releases = match &manifest {
         Some(manifest) => releases(page, manifest, chosen.as_ref()).await?,

@@ -1,0 +1,251 @@
+//! The fleet at one moment, as it is kept in memory: each document once, shared by every view that shows it.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::judge::{Health, Liveness, Sync, health, sync};
+use crate::controller::error::Claim;
+use crate::model::heartbeat::{CellReport, Heartbeat, Phase};
+use crate::model::index::About;
+use crate::model::sign::Verified;
+use crate::model::trigger::{Action, Target, Trigger};
+use crate::model::{CellId, CellName, Floor, NodeName};
+
+/// The fleet at one moment.
+#[derive(Debug, Clone)]
+pub struct FleetView {
+    /// The moment, by the store's clock.
+    pub at: DateTime<Utc>,
+    /// Goes up whenever anything in the view is other than in the one before it by the same reader. That time passed
+    /// alone is nothing new.
+    pub revision: u64,
+    /// Every node that has a heartbeat or an index, by name.
+    pub nodes: Vec<Arc<NodeView>>,
+    /// How many there are of what.
+    pub counts: Counts,
+}
+
+/// A node.
+#[derive(Debug, Clone)]
+pub struct NodeView {
+    /// Its name.
+    pub node: NodeName,
+    /// Whether it is heard of.
+    pub liveness: Liveness,
+    /// When the store took its newest heartbeat.
+    pub last_seen: Option<DateTime<Utc>>,
+    /// What it says of itself.
+    pub heartbeat: Option<Arc<Heartbeat>>,
+    /// Why its heartbeat or its index cannot be read.
+    pub problems: Vec<String>,
+    /// Every cell of which its index or its heartbeat speaks, by name.
+    pub cells: Vec<CellView>,
+}
+
+/// A cell.
+#[derive(Debug, Clone)]
+pub struct CellView {
+    /// Its name.
+    pub cell: CellId,
+    /// Whether its node is heard of.
+    pub liveness: Liveness,
+    /// Whether it is what it is to be.
+    pub sync: Sync,
+    /// Whether it runs well.
+    pub health: Health,
+    wish: Option<Arc<Wish>>,
+    heartbeat: Option<Arc<Heartbeat>>,
+}
+
+/// What the index says of a cell.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wish {
+    /// What its document says of it; a hint, unsigned.
+    pub(crate) about: Option<About>,
+    /// What it is to be, by the newest trigger that is believed.
+    pub(crate) desired: Option<Desired>,
+    /// Why what the index says of it is not believed.
+    pub(crate) problem: Option<String>,
+}
+
+/// What a cell is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Desired {
+    /// The trigger, and who issued it.
+    pub claim: Claim,
+    /// The version, if one is to run.
+    pub target: Option<Target>,
+    /// Why, in the issuer's words.
+    pub reason: Option<String>,
+}
+
+impl From<&Verified<Trigger>> for Desired {
+    fn from(trigger: &Verified<Trigger>) -> Self {
+        let target = trigger.action.target().cloned();
+        Self { claim: Claim::from(trigger), target, reason: trigger.reason.clone() }
+    }
+}
+
+/// How many there are of what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    nodes: [usize; Liveness::ALL.len()],
+    sync: [usize; Sync::ALL.len()],
+    health: [usize; Health::ALL.len()],
+}
+
+impl Counts {
+    pub(super) fn of(nodes: &[Arc<NodeView>]) -> Self {
+        let mut counts = Self::default();
+        for node in nodes {
+            counts.nodes[node.liveness as usize] += 1;
+            for cell in &node.cells {
+                counts.sync[cell.sync as usize] += 1;
+                counts.health[cell.health as usize] += 1;
+            }
+        }
+        counts
+    }
+
+    /// How many nodes are heard of like this.
+    #[must_use]
+    pub fn liveness(&self, liveness: Liveness) -> usize {
+        self.nodes[liveness as usize]
+    }
+
+    /// How many cells are in sync like this.
+    #[must_use]
+    pub fn sync(&self, sync: Sync) -> usize {
+        self.sync[sync as usize]
+    }
+
+    /// How many cells run like this.
+    #[must_use]
+    pub fn health(&self, health: Health) -> usize {
+        self.health[health as usize]
+    }
+
+    /// How many nodes there are.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.nodes.iter().sum()
+    }
+
+    /// How many cells there are.
+    #[must_use]
+    pub fn cells(&self) -> usize {
+        self.sync.iter().sum()
+    }
+}
+
+impl FleetView {
+    /// The node of this name.
+    #[must_use]
+    pub fn node(&self, name: &NodeName) -> Option<&Arc<NodeView>> {
+        self.nodes.binary_search_by(|node| node.node.cmp(name)).ok().map(|at| &self.nodes[at])
+    }
+
+    /// The cell of this name.
+    #[must_use]
+    pub fn cell(&self, name: &CellId) -> Option<&CellView> {
+        self.node(&name.node)?.cell(&name.cell)
+    }
+
+    /// The part of it that somebody may see: of each node the cells that `sees` accepts, and their reports. Nodes that
+    /// `sees_node` refuses are left out. What is seen whole is shared.
+    #[must_use]
+    pub fn narrowed(&self, sees_node: impl Fn(&NodeName) -> bool, sees: impl Fn(&CellId) -> bool) -> Self {
+        let nodes = self.nodes.iter().filter(|node| sees_node(&node.node));
+        let nodes: Vec<_> = nodes.map(|node| node.narrowed(&sees)).collect();
+        Self { at: self.at, revision: self.revision, counts: Counts::of(&nodes), nodes }
+    }
+
+    /// Every cell, by name.
+    pub fn cells(&self) -> impl Iterator<Item = &CellView> {
+        self.nodes.iter().flat_map(|node| &node.cells)
+    }
+}
+
+impl NodeView {
+    /// The cell of this name.
+    #[must_use]
+    pub fn cell(&self, name: &CellName) -> Option<&CellView> {
+        self.cells.binary_search_by(|cell| cell.cell.cell.cmp(name)).ok().map(|at| &self.cells[at])
+    }
+
+    fn narrowed(self: &Arc<Self>, sees: impl Fn(&CellId) -> bool) -> Arc<Self> {
+        let sees_report = |cell: &CellName| sees(&CellId::new(self.node.clone(), cell.clone()));
+        let sees_heartbeat = self.heartbeat.iter().flat_map(|beat| beat.cells.keys()).all(sees_report);
+        if sees_heartbeat && self.cells.iter().all(|cell| sees(&cell.cell)) {
+            return self.clone();
+        }
+        let mut narrow = Self::clone(self);
+        narrow.cells.retain(|cell| sees(&cell.cell));
+        if let Some(beat) = narrow.heartbeat.as_mut().filter(|_| !sees_heartbeat) {
+            Arc::make_mut(beat).cells.retain(|cell, _| sees_report(cell));
+        }
+        Arc::new(narrow)
+    }
+
+    /// How many of its cells are what they are to be.
+    #[must_use]
+    pub fn synced(&self) -> usize {
+        self.cells.iter().filter(|cell| cell.sync == Sync::Synced).count()
+    }
+}
+
+impl CellView {
+    /// A cell, judged by what its node's heartbeat says of it.
+    pub(super) fn of(
+        cell: CellId,
+        wish: Option<Arc<Wish>>,
+        heartbeat: Option<Arc<Heartbeat>>,
+        liveness: Liveness,
+    ) -> Self {
+        let mut view = Self { cell, liveness, sync: Sync::Unknown, health: Health::Unknown, wish, heartbeat };
+        view.sync = sync(view.desired(), view.report(), liveness);
+        if let Some(heartbeat) = &view.heartbeat {
+            view.health = health(view.report(), heartbeat.reported_at, liveness);
+        }
+        view
+    }
+
+    /// What its document says of it; a hint, unsigned.
+    #[must_use]
+    pub fn about(&self) -> Option<&About> {
+        self.wish.as_ref()?.about.as_ref()
+    }
+
+    /// What it is to be, by the newest trigger that is believed.
+    #[must_use]
+    pub fn desired(&self) -> Option<&Desired> {
+        self.wish.as_ref()?.desired.as_ref()
+    }
+
+    /// The place of the trigger that it is to follow.
+    #[must_use]
+    pub fn desired_at(&self) -> Option<Floor> {
+        self.desired().map(|desired| desired.claim.at)
+    }
+
+    /// Why what the index says of it is not believed.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        self.wish.as_ref()?.problem.as_deref()
+    }
+
+    /// What its node says of it.
+    #[must_use]
+    pub fn report(&self) -> Option<&CellReport> {
+        self.heartbeat.as_ref()?.cells.get(&self.cell.cell)
+    }
+
+    /// Whether it was removed and deleted: only its place in the order of triggers is left.
+    pub(super) fn is_tombstone(&self) -> bool {
+        let is_removed = |desired: &Desired| desired.claim.action == Action::Remove.name();
+        self.about().is_none()
+            && self.desired().is_some_and(is_removed)
+            && self.report().is_none_or(|report| report.phase == Phase::Removed)
+    }
+}
