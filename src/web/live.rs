@@ -42,7 +42,7 @@ impl From<Age> for Stand {
 }
 
 async fn live(Caller { fleet, .. }: Caller) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let looks = fleet.snapshot.looks();
+    let looks = fleet.snapshot.subscribe();
     let events = stream::unfold((fleet, looks, None), async |(fleet, mut looks, told)| {
         if told.is_some() {
             // The sender lives as long as the fleet that is held here.

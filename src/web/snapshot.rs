@@ -1,22 +1,28 @@
 //! The fleet as it was a moment ago: read in the background, so that no request waits for the bucket.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::clock::SharedClock;
-use crate::controller::{Controller, FleetReader, FleetView, LivenessLimits};
+use crate::controller::{Attention, AttentionLimits, Controller, FleetReader, FleetView, LivenessLimits, Looked};
 use crate::entropy;
 
-/// Between two looks at the bucket, before jitter.
+/// Between two looks at the bucket while somebody looks at pages, before jitter.
 const REFRESH: Duration = Duration::from_secs(5);
 
-/// An older view is no longer called fresh.
-const FRESH: Duration = Duration::from_secs(30);
+/// The same while nobody does.
+const IDLE_REFRESH: Duration = Duration::from_secs(30);
+
+/// For so long after a request somebody is taken to be there.
+const ATTENTIVE: Duration = Duration::from_secs(60);
+
+/// An older view is no longer called fresh: two looks of nobody's were missed.
+const FRESH: Duration = Duration::from_secs(90);
 
 /// The newest view, and how old it is.
 #[derive(Debug)]
@@ -25,6 +31,10 @@ pub(super) struct Snapshot {
     newest: RwLock<Newest>,
     /// Tells of each look, and what the revision is after it.
     looked: watch::Sender<u64>,
+    /// When somebody asked last.
+    asked: Mutex<Option<Duration>>,
+    /// Ends the pause until the next look.
+    wake: Notify,
 }
 
 /// How old the newest view is.
@@ -40,49 +50,83 @@ pub(super) struct Age {
     pub(super) problem: Option<String>,
 }
 
+/// The looks at the bucket.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Looks {
+    /// What the last one that succeeded asked of the store.
+    pub(super) last: Looked,
+    /// How long that took, all in all.
+    pub(super) took: Duration,
+    /// How many succeeded.
+    pub(super) succeeded: u64,
+    /// How many did not.
+    pub(super) failed: u64,
+}
+
 #[derive(Debug, Default)]
 struct Newest {
-    view: Option<(Arc<FleetView>, Duration)>,
+    view: Option<Seen>,
     /// Why the last look failed, if it did.
     problem: Option<String>,
+    looks: Looks,
+}
+
+#[derive(Debug)]
+struct Seen {
+    view: Arc<FleetView>,
+    attention: Arc<[Attention]>,
+    at: Duration,
 }
 
 impl Snapshot {
     pub(super) fn new(clock: SharedClock) -> Self {
-        Self { clock, newest: RwLock::default(), looked: watch::Sender::new(0) }
+        let (newest, looked) = (RwLock::default(), watch::Sender::new(0));
+        Self { clock, newest, looked, asked: Mutex::default(), wake: Notify::new() }
     }
 
     /// The newest view; an error says why there is none yet.
     pub(super) fn view(&self) -> Result<Arc<FleetView>, String> {
-        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
-        let why = || newest.problem.clone().unwrap_or_else(|| "the bucket has not answered yet".to_owned());
-        newest.view.as_ref().map(|(view, _)| view.clone()).ok_or_else(why)
+        self.ask();
+        self.with(|newest| match &newest.view {
+            Some(seen) => Ok(seen.view.clone()),
+            None => Err(newest.problem.clone().unwrap_or_else(|| "the bucket has not answered yet".to_owned())),
+        })
+    }
+
+    /// What needs attention in the newest view.
+    pub(super) fn attention(&self) -> Arc<[Attention]> {
+        self.with(|newest| newest.view.as_ref().map(|seen| seen.attention.clone()).unwrap_or_default())
     }
 
     /// How old the newest view is.
     pub(super) fn age(&self) -> Age {
-        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
-        let (at, age) = match &newest.view {
-            Some((view, at)) => (Some(view.at), Some(self.clock.monotonic().saturating_sub(*at))),
-            None => (None, None),
-        };
-        Age { revision: *self.looked.borrow(), at, age, problem: newest.problem.clone() }
+        self.with(|newest| {
+            let (at, age) = match &newest.view {
+                Some(seen) => (Some(seen.view.at), Some(self.clock.monotonic().saturating_sub(seen.at))),
+                None => (None, None),
+            };
+            Age { revision: *self.looked.borrow(), at, age, problem: newest.problem.clone() }
+        })
     }
 
-    /// Changes at every look; the value is the revision.
-    pub(super) fn looks(&self) -> watch::Receiver<u64> {
+    /// How the looks at the bucket went.
+    pub(super) fn looks(&self) -> Looks {
+        self.with(|newest| newest.looks)
+    }
+
+    /// Changes at every look; the value is the revision. Whoever holds it is taken to look.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.ask();
         self.looked.subscribe()
     }
 
-    /// Whether the view is fresh; an error says why not.
+    /// Whether the view is fresh; an error says why not. Asking is no sign that somebody looks at it.
     pub(super) fn is_fresh(&self) -> Result<(), String> {
-        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
-        let age = newest.view.as_ref().map(|(_, at)| self.clock.monotonic().saturating_sub(*at));
-        match (age, &newest.problem) {
-            (Some(age), None) if age < FRESH => Ok(()),
-            (_, Some(problem)) => Err(problem.clone()),
-            (Some(age), None) => Err(format!("the bucket was last read {} s ago", age.as_secs())),
-            (None, None) => Err("the bucket has not answered yet".to_owned()),
+        match self.age() {
+            Age { problem: Some(problem), .. } => Err(problem),
+            Age { age: Some(age), .. } if age < FRESH => Ok(()),
+            Age { age: Some(age), .. } => Err(format!("the bucket was last read {} s ago", age.as_secs())),
+            Age { age: None, .. } => Err("the bucket has not answered yet".to_owned()),
         }
     }
 
@@ -90,33 +134,145 @@ impl Snapshot {
     pub(super) async fn keep(&self, controller: &Controller, ended: CancellationToken) {
         let mut reader = FleetReader::new(LivenessLimits::default());
         loop {
+            let began = self.clock.monotonic();
             let looked = tokio::select! {
                 () = ended.cancelled() => return,
                 looked = reader.refresh(controller) => looked,
             };
-            self.take(looked.map_err(|error| error.to_string()));
-            self.looked.send_modify(|revision| *revision += 1);
+            let took = self.clock.monotonic().saturating_sub(began);
+            self.take(looked.map_err(|error| error.to_string()), reader.looked(), took);
             tokio::select! {
                 () = ended.cancelled() => return,
-                () = self.clock.sleep(entropy::jittered(REFRESH)) => {}
+                () = self.rest() => {}
             }
         }
     }
 
-    fn take(&self, looked: Result<FleetView, String>) {
-        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+    /// Waits until it is time for the next look.
+    async fn rest(&self) {
+        let pause = if self.is_attended() { REFRESH } else { IDLE_REFRESH };
+        tokio::select! {
+            () = self.clock.sleep(entropy::jittered(pause)) => {}
+            () = self.wake.notified() => {}
+        }
+    }
+
+    fn take(&self, looked: Result<FleetView, String>, asked: Looked, took: Duration) {
+        let mut revision = *self.looked.borrow();
         match looked {
             Ok(view) => {
-                debug!(nodes = view.nodes.len(), cells = view.counts.cells(), "read the fleet");
-                *newest = Newest { view: Some((Arc::new(view), self.clock.monotonic())), problem: None };
+                debug!(nodes = view.counts.nodes(), cells = view.counts.cells(), gets = asked.gets, "read the fleet");
+                revision = view.revision;
+                let attention = view.attention(AttentionLimits::default()).into();
+                let view = Some(Seen { view: Arc::new(view), attention, at: self.clock.monotonic() });
+                let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+                let looks = Looks { last: asked, took, succeeded: newest.looks.succeeded + 1, ..newest.looks };
+                // What was seen before is freed once nobody waits any more.
+                let before = std::mem::replace(&mut *newest, Newest { view, problem: None, looks });
+                drop(newest);
+                drop(before);
             }
             Err(problem) => {
+                let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
                 // Once for each outage, not at every look.
                 if newest.problem.is_none() {
                     warn!(problem, "the fleet cannot be read; what was read before is shown");
                 }
                 newest.problem = Some(problem);
+                newest.looks.failed += 1;
             }
         }
+        self.looked.send_replace(revision);
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&Newest) -> T) -> T {
+        look(&self.newest.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes that somebody is there. Whoever comes after a pause gets a look at once.
+    fn ask(&self) {
+        let was_attended = self.is_attended();
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.monotonic());
+        if !was_attended {
+            self.wake.notify_one();
+        }
+    }
+
+    fn is_attended(&self) -> bool {
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_recent = |asked| self.clock.monotonic().saturating_sub(asked) < ATTENTIVE;
+        self.looked.receiver_count() > 0 || asked.is_some_and(is_recent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::controller::Counts;
+
+    fn view(revision: u64) -> FleetView {
+        FleetView { at: DateTime::UNIX_EPOCH, revision, nodes: Vec::new(), counts: Counts::default() }
+    }
+
+    /// How long the next look is waited for, in seconds.
+    async fn rested(snapshot: &Snapshot) -> f64 {
+        let began = snapshot.clock.monotonic();
+        snapshot.rest().await;
+        (snapshot.clock.monotonic() - began).as_secs_f64()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_bucket_is_looked_at_often_only_while_somebody_looks_at_pages() {
+        let snapshot = Snapshot::new(SystemClock::shared());
+        assert!(rested(&snapshot).await >= 24.0, "nobody is there");
+        let _ = snapshot.view();
+        assert!(rested(&snapshot).await < 1.0, "somebody came");
+        let _ = snapshot.view();
+        let attended = rested(&snapshot).await;
+        assert!((4.0..=6.0).contains(&attended), "{attended}");
+        tokio::time::advance(ATTENTIVE).await;
+        let _ = snapshot.is_fresh();
+        assert!(rested(&snapshot).await >= 24.0, "a probe is nobody");
+
+        let stream = snapshot.subscribe();
+        assert!(rested(&snapshot).await < 1.0);
+        tokio::time::advance(2 * ATTENTIVE).await;
+        assert!(rested(&snapshot).await <= 6.0, "a stream is open");
+        drop(stream);
+        assert!(rested(&snapshot).await >= 24.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_seen_last_stays_through_an_outage_and_the_outage_is_told() {
+        let snapshot = Snapshot::new(SystemClock::shared());
+        assert!(snapshot.view().unwrap_err().contains("not answered yet"));
+        let mut stream = snapshot.subscribe();
+        snapshot.take(Err("no route".to_owned()), Looked::default(), Duration::ZERO);
+        assert_eq!(
+            (snapshot.view().unwrap_err(), snapshot.is_fresh().unwrap_err()),
+            ("no route".into(), "no route".into())
+        );
+
+        snapshot.take(Ok(view(7)), Looked { lists: 2, gets: 9, ..Looked::default() }, Duration::from_secs(1));
+        assert!(stream.has_changed().unwrap() && *stream.borrow_and_update() == 7);
+        assert_eq!((snapshot.view().unwrap().revision, snapshot.is_fresh()), (7, Ok(())));
+
+        tokio::time::advance(Duration::from_secs(2)).await;
+        snapshot.take(Err("no route".to_owned()), Looked::default(), Duration::ZERO);
+        assert!(stream.has_changed().unwrap() && *stream.borrow_and_update() == 7, "pages say how old they are");
+        let age = snapshot.age();
+        assert_eq!(
+            (age.revision, age.age, age.problem.as_deref()),
+            (7, Some(Duration::from_secs(2)), Some("no route"))
+        );
+        assert_eq!((snapshot.view().unwrap().revision, snapshot.is_fresh().is_err()), (7, true));
+        let looks = snapshot.looks();
+        assert_eq!((looks.succeeded, looks.failed, looks.last.gets, looks.took.as_secs()), (1, 2, 9, 1));
+
+        snapshot.take(Ok(view(7)), Looked::default(), Duration::ZERO);
+        assert_eq!(snapshot.is_fresh(), Ok(()));
+        tokio::time::advance(FRESH).await;
+        assert!(snapshot.is_fresh().unwrap_err().contains("90 s ago"));
     }
 }
