@@ -12,8 +12,10 @@
 
 mod attempt_log;
 mod audit;
+mod audit_log;
 mod browse;
 mod capability;
+mod checkup;
 mod claim;
 mod compare;
 mod copies;
@@ -48,6 +50,7 @@ mod texts;
 mod timeline;
 mod turns;
 mod upload;
+mod usage;
 mod version;
 mod walk;
 
@@ -62,7 +65,15 @@ pub use attempt_log::{LogPiece, LogPlace};
 pub use browse::{
     About, BrowsePage, Content, FolderRow, ObjectRow, Preview, Reference, References, TextKind, about_folder,
     about_key, rule_in_words,
+pub use audit_log::{
+    Act, ActResult, AuditCache, AuditFilter, AuditPage, AuditPlace, AuditRow, ExportFormat, PlaceError, ResultFilter,
+    day_after,
 };
+pub use browse::{
+    About, BrowsePage, Content, FolderRow, ObjectRow, Preview, Reference, References, TextKind, about_folder,
+    about_key, rule_in_words,
+};
+pub use checkup::Checkup;
 pub use claim::{Published, PublishedHow, Warning};
 pub use compare::{Compared, Comparison, Made, Proof, Revision};
 pub use delete::Deletion;
@@ -91,6 +102,7 @@ pub use spool::{Spool, SpoolError, SpoolFile, SpoolFolder, UploadLimits};
 pub use stop::StopRequest;
 pub use timeline::{Timeline, TimelineVersion};
 pub use upload::{Delivery, Progress, UploadOptions, Uploaded};
+pub use usage::{Amount, FolderUsage, Usage, UsageBoard, UsageState};
 
 use self::seen::Seen;
 use self::turns::Presence;

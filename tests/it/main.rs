@@ -18,6 +18,8 @@ mod cli_local;
 mod cli_ship;
 mod conformance;
 mod controller_compare;
+mod controller_audit;
+mod controller_browse;
 mod controller_crash;
 mod controller_deletion;
 mod controller_publish;

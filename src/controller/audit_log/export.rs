@@ -1,0 +1,204 @@
+//! The audit as a file: one act a line, newest first, as NDJSON or CSV.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
+use futures_util::stream::{self, Stream};
+use serde::Serialize;
+
+use super::{AuditCache, AuditFilter, AuditPlace, AuditRow};
+use crate::controller::{Controller, ControllerError};
+
+/// How many acts are read at once.
+const AT_ONCE: usize = 500;
+
+/// How the audit is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExportFormat {
+    /// A JSON object a line.
+    Ndjson,
+    /// RFC 4180, the names of the columns first.
+    Csv,
+}
+
+/// One line.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    id: String,
+    at: String,
+    actor: &'a str,
+    source: &'a str,
+    host: &'a str,
+    action: &'a str,
+    object: &'a str,
+    before: Option<&'a str>,
+    after: Option<&'a str>,
+    reason: Option<&'a str>,
+    result: &'a str,
+    message: Option<&'a str>,
+    concluded_at: Option<String>,
+}
+
+const COLUMNS: [&str; 13] = [
+    "id",
+    "at",
+    "actor",
+    "source",
+    "host",
+    "action",
+    "object",
+    "before",
+    "after",
+    "reason",
+    "result",
+    "message",
+    "concluded_at",
+];
+
+impl Line<'_> {
+    fn cells(&self) -> [&str; COLUMNS.len()] {
+        [
+            &self.id,
+            &self.at,
+            self.actor,
+            self.source,
+            self.host,
+            self.action,
+            self.object,
+            self.before.unwrap_or_default(),
+            self.after.unwrap_or_default(),
+            self.reason.unwrap_or_default(),
+            self.result,
+            self.message.unwrap_or_default(),
+            self.concluded_at.as_deref().unwrap_or_default(),
+        ]
+    }
+}
+
+fn line(row: &AuditRow) -> Line<'_> {
+    let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let (id, at) = (row.id.to_string(), time(row.at));
+    match &row.act {
+        Ok(act) => Line {
+            id,
+            at,
+            actor: act.actor.as_str(),
+            source: &act.source,
+            host: &act.host,
+            action: &act.action,
+            object: &act.object,
+            before: act.before.as_deref(),
+            after: act.after.as_deref(),
+            reason: act.reason.as_deref(),
+            result: act.result.as_str(),
+            message: act.result.message(),
+            concluded_at: act.result.at().map(time),
+        },
+        Err(why) => Line {
+            id,
+            at,
+            actor: "",
+            source: "",
+            host: "",
+            action: "",
+            object: "",
+            before: None,
+            after: None,
+            reason: None,
+            result: "unreadable",
+            message: Some(why),
+            concluded_at: None,
+        },
+    }
+}
+
+impl ExportFormat {
+    /// What stands before the first act.
+    fn head(self) -> Bytes {
+        match self {
+            Self::Ndjson => Bytes::new(),
+            Self::Csv => csv_line(&COLUMNS).into(),
+        }
+    }
+
+    fn render(self, rows: &[AuditRow]) -> Result<Bytes, serde_json::Error> {
+        let mut text = Vec::new();
+        for row in rows {
+            match self {
+                Self::Ndjson => {
+                    serde_json::to_writer(&mut text, &line(row))?;
+                    text.push(b'\n');
+                }
+                Self::Csv => text.extend_from_slice(csv_line(&line(row).cells()).as_bytes()),
+            }
+        }
+        Ok(text.into())
+    }
+}
+
+/// A record of RFC 4180.
+fn csv_line(cells: &[&str]) -> String {
+    let cells: Vec<String> = cells.iter().map(|cell| csv_cell(cell)).collect();
+    format!("{}\r\n", cells.join(","))
+}
+
+/// A cell that no spreadsheet takes for a formula: what begins like one is told to be text by a quote before it.
+fn csv_cell(text: &str) -> String {
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let text = if is_formula { format!("'{text}") } else { text.to_owned() };
+    if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
+impl Controller {
+    /// Every act that `filter` wants, newest first, page by page as the reader takes it. A stream that fails halfway
+    /// ends with the error, so that nobody takes it for whole.
+    pub fn audit_export(
+        self: Arc<Self>,
+        cache: Arc<AuditCache>,
+        filter: AuditFilter,
+        format: ExportFormat,
+    ) -> impl Stream<Item = Result<Bytes, ControllerError>> + Send {
+        enum Next {
+            Head,
+            Page(Option<AuditPlace>),
+        }
+        stream::try_unfold(Some(Next::Head), move |next| {
+            let (this, cache, filter) = (self.clone(), cache.clone(), filter.clone());
+            async move {
+                let after = match next {
+                    None => return Ok(None),
+                    Some(Next::Head) => return Ok(Some((format.head(), Some(Next::Page(None))))),
+                    Some(Next::Page(after)) => after,
+                };
+                let page = this.audit_page(&cache, &filter, after.as_ref(), AT_ONCE).await?;
+                let lines = format.render(&page.rows).map_err(|error| ControllerError::invalid("the audit", error))?;
+                Ok(Some((lines, page.next.map(|place| Next::Page(Some(place))))))
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula_and_every_cell_is_one_cell() {
+        for (text, cell) in [
+            ("plain", "plain"),
+            ("=HYPERLINK(\"http://x\")", "\"'=HYPERLINK(\"\"http://x\"\")\""),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "'\t=1"),
+            ("a,b", "\"a,b\""),
+            ("a\r\nb", "\"a\r\nb\""),
+            ("\r=1", "\"'\r=1\""),
+            ("", ""),
+        ] {
+            assert_eq!(csv_cell(text), cell);
+        }
+        assert_eq!(csv_line(&["a", "b c", "d,e"]), "a,b c,\"d,e\"\r\n");
+    }
+}
