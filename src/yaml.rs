@@ -115,6 +115,14 @@ impl Document {
         matches!(self.root.kind, tree::Kind::Scalar(_))
     }
 
+    /// Every value that is neither list nor map, in the order of the text. Empty lists and maps have none.
+    #[must_use]
+    pub fn leaves(&self) -> Vec<Leaf> {
+        let mut leaves = Vec::new();
+        gather(&self.root, &Field::root(), &mut leaves);
+        leaves
+    }
+
     /// Whether something is written at `field`.
     #[must_use]
     pub fn has(&self, field: &Field) -> bool {
@@ -140,6 +148,31 @@ impl Document {
     #[must_use]
     pub fn error_at_key(&self, field: &Field, message: &str, help: Option<&str>) -> YamlError {
         self.source().error(self.root.place_of_key(&field.0), &field.to_string(), message, help.map(str::to_owned))
+    }
+}
+
+/// A value that is neither list nor map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaf {
+    /// The way to it.
+    pub field: Field,
+    /// As it was written, without quotes.
+    pub text: String,
+    /// Its line, counted from 1.
+    pub line: usize,
+}
+
+fn gather(node: &Node, field: &Field, leaves: &mut Vec<Leaf>) {
+    match &node.kind {
+        tree::Kind::Scalar(scalar) => {
+            leaves.push(Leaf { field: field.clone(), text: scalar.text.clone(), line: node.place.line });
+        }
+        tree::Kind::List(items) => {
+            items.iter().enumerate().for_each(|(index, item)| gather(item, &field.index(index), leaves));
+        }
+        tree::Kind::Map(entries) => {
+            entries.iter().for_each(|entry| gather(&entry.value, &field.key(entry.key.as_str()), leaves));
+        }
     }
 }
 
@@ -183,6 +216,14 @@ impl Field {
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
         self.then(Step::Index(index))
+    }
+
+    /// The keys on the way, outermost first.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|step| match step {
+            Step::Key(key) => Some(key.as_str()),
+            Step::Index(_) => None,
+        })
     }
 
     fn then(&self, step: Step) -> Self {

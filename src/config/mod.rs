@@ -13,6 +13,8 @@ mod error;
 mod file;
 #[cfg(feature = "controller")]
 mod serving;
+#[cfg(feature = "controller")]
+mod sources;
 mod user;
 
 #[cfg(feature = "agent")]
@@ -25,6 +27,8 @@ pub(crate) use file::open_warning;
 pub use file::{AGENT_FILE, CONTROLLER_FILE, ConfigFile, find};
 #[cfg(feature = "controller")]
 pub use serving::{Origin, Serving, TlsFiles};
+#[cfg(feature = "controller")]
+pub use sources::{Setting, Source, settings};
 pub use user::state_home;
 
 #[cfg(test)]
