@@ -66,8 +66,8 @@ pub use browse::{
     About, BrowsePage, Content, FolderRow, ObjectRow, Preview, Reference, References, TextKind, about_folder,
     about_key, rule_in_words,
 pub use audit_log::{
-    Act, ActResult, AuditCache, AuditFilter, AuditPage, AuditPlace, AuditRow, ExportFormat, PlaceError, ResultFilter,
-    day_after,
+    Act, ActResult, AuditCache, AuditFilter, AuditLine, AuditPage, AuditPlace, AuditRow, ExportFormat, PlaceError,
+    ResultFilter, day_after,
 };
 pub use browse::{
     About, BrowsePage, Content, FolderRow, ObjectRow, Preview, Reference, References, TextKind, about_folder,

@@ -1,18 +1,19 @@
 //! `fleetman bucket`: the objects themselves, for whoever wants to see what there really is.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 
-use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::findings;
 use crate::cli::output::{Output, Rows, Tone};
+use crate::controller::{Amount, Controller, about_folder};
+use crate::model::ObjectKey;
 use crate::model::keys::Folder;
-use crate::model::{CellId, ObjectKey};
 use crate::store::{Depth, Entry, Store};
 
 /// The longest list that is shown at once.
@@ -27,6 +28,12 @@ pub(super) enum BucketVerb {
     Ls(LsArgs),
     /// Print an object
     Cat(CatArgs),
+    /// Compare an object with what the rest of the bucket says that it is
+    Verify(VerifyArgs),
+    /// Count what lies in the bucket, by folder, cell and manifest
+    ///
+    /// Every object is listed once: a request for each thousand.
+    Du,
 }
 
 /// List a folder of the bucket, and say what it is for.
@@ -47,6 +54,17 @@ pub(super) struct LsArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  fleetman bucket cat cells/n1/web/trigger.json")]
 pub(super) struct CatArgs {
+    /// The object's key, below the fleet's prefix
+    key: String,
+}
+
+/// Compare an object with what the rest of the bucket says that it is.
+///
+/// Digests of files are compared with the signed list or the manifest that names them, manifests with what the history
+/// pins, signatures with the keys that this config trusts. The exit code is 1 when something is wrong.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  fleetman bucket verify cells/n1/web/trigger.json")]
+pub(super) struct VerifyArgs {
     /// The object's key, below the fleet's prefix
     key: String,
 }
@@ -81,30 +99,27 @@ struct ListedObject {
 }
 
 pub(super) async fn run(verb: BucketVerb, context: &Context) -> Result<Exit, Failure> {
-    let config = context.config()?;
-    let store = context.store_of(context.chosen(&config)?).await?;
+    let controller = context.looker().await?;
     match verb {
-        BucketVerb::Ls(args) => ls(&args, &store, context.output).await,
-        BucketVerb::Cat(args) => cat(&args, &store, context.output).await,
+        BucketVerb::Ls(args) => ls(&args, controller.store(), context.output).await,
+        BucketVerb::Cat(args) => cat(&args, controller.store(), context.output).await,
+        BucketVerb::Verify(args) => verify(&args, &controller, context.output).await,
+        BucketVerb::Du => usage(&controller, context.output).await,
     }
 }
 
 async fn ls(args: &LsArgs, store: &Store, output: Output) -> Result<Exit, Failure> {
     let wanted = args.folder.trim_matches('/');
     let wanted = if wanted.is_empty() { String::new() } else { format!("{wanted}/") };
-    let (folder, exact) = nearest(&wanted);
-    // A folder that the protocol has no word for is looked at from the nearest one above that it has one for.
-    let depth = if exact && !args.recursive { Depth::Shallow } else { Depth::Deep };
-    let found = store.list_all(&folder, depth, MOST).await?;
-    let mut folders: BTreeMap<String, ()> = found.folders.into_iter().map(|name| (name, ())).collect();
-    let mut objects = Vec::new();
-    for entry in found.entries {
-        let Some(rest) = entry.key.strip_prefix(&wanted) else { continue };
-        match rest.split_once('/') {
-            Some((name, _)) if !args.recursive => {
-                folders.insert(name.to_owned(), ());
-            }
-            _ => objects.push(listed(entry)),
+    let depth = if args.recursive { Depth::Deep } else { Depth::Shallow };
+    let mut pages = store.list_path(&wanted, depth);
+    let (mut folders, mut objects) = (Vec::new(), Vec::new());
+    while let Some(page) = pages.next().await? {
+        folders.extend(page.folders);
+        objects.extend(page.entries.into_iter().map(listed));
+        if folders.len() + objects.len() > MOST {
+            let message = format!("there are more than {MOST} objects and folders below {wanted}");
+            return Err(Failure::usage(message).help("name a folder further down"));
         }
     }
     if folders.is_empty() && objects.is_empty() && !wanted.is_empty() {
@@ -116,12 +131,17 @@ async fn ls(args: &LsArgs, store: &Store, output: Output) -> Result<Exit, Failur
     let named = |name: String| ListedFolder { about: about(&format!("{wanted}{name}/")), name };
     let listed = Listed {
         about: about(&wanted),
-        folders: folders.into_keys().map(named).collect(),
+        folders: folders.into_iter().map(named).collect(),
         objects,
         folder: wanted.clone(),
     };
     output.show(&listed, |output| table(&listed, store, output))?;
     Ok(Exit::Ok)
+}
+
+/// What a folder is for, in words.
+fn about(path: &str) -> Option<&'static str> {
+    Folder::parse(path).map(|folder| about_folder(&folder).purpose)
 }
 
 fn listed(entry: Entry) -> ListedObject {
@@ -158,9 +178,7 @@ fn table(listed: &Listed, store: &Store, output: Output) -> String {
 }
 
 async fn cat(args: &CatArgs, store: &Store, output: Output) -> Result<Exit, Failure> {
-    let key = ObjectKey::parse(args.key.trim_start_matches('/')).map_err(|error| {
-        Failure::new(Exit::NotFound, "not_found", error.to_string()).help("`fleetman bucket ls` shows what there is")
-    })?;
+    let key = parse(&args.key)?;
     let absent = || Failure::new(Exit::NotFound, "not_found", format!("there is no {key} in {}", store.describe()));
     let size = store.head(&key).await?.ok_or_else(absent)?.size;
     if size == 0 {
@@ -187,115 +205,54 @@ async fn cat(args: &CatArgs, store: &Store, output: Output) -> Result<Exit, Fail
     Ok(Exit::Ok)
 }
 
-/// The deepest folder of the protocol that holds `path`, and whether it is that very folder.
-fn nearest(path: &str) -> (Folder, bool) {
-    let segments: Vec<&str> = path.split_terminator('/').collect();
-    let found = (0..=segments.len()).rev().find_map(|depth| Some((folder(&segments[..depth])?, depth)));
-    match found {
-        Some((folder, depth)) => (folder, depth == segments.len()),
-        None => (Folder::Root, false),
+fn parse(key: &str) -> Result<ObjectKey, Failure> {
+    ObjectKey::parse(key.trim_start_matches('/')).map_err(|error| {
+        Failure::new(Exit::NotFound, "not_found", error.to_string()).help("`fleetman bucket ls` shows what there is")
+    })
+}
+
+async fn verify(args: &VerifyArgs, controller: &Controller, output: Output) -> Result<Exit, Failure> {
+    let found = controller.verify(&parse(&args.key)?, u64::MAX).await?;
+    if found.is_empty() {
+        output.say("nothing in the bucket says what this object should be");
     }
+    output.show(&found, |output| findings::table(&found, output))?;
+    Ok(findings::exit(&found))
 }
 
-/// The folder of the protocol with this path.
-fn folder(segments: &[&str]) -> Option<Folder> {
-    let cell = |node: &str, cell: &str| format!("{node}/{cell}").parse::<CellId>().ok();
-    Some(match segments {
-        [] => Folder::Root,
-        ["agents"] => Folder::Agents,
-        ["index"] => Folder::Indexes,
-        ["controllers"] => Folder::Controllers,
-        ["manifests"] => Folder::Manifests,
-        ["deployments"] => Folder::Deployments(None),
-        ["deployments", manifest] => Folder::Deployments(Some(manifest.parse().ok()?)),
-        ["deployments", manifest, deployment] => Folder::Deployment(manifest.parse().ok()?, deployment.parse().ok()?),
-        ["cells"] => Folder::Cells,
-        ["cells", node] => Folder::NodeCells(node.parse().ok()?),
-        ["cells", node, "_requests"] => Folder::Requests(node.parse().ok()?),
-        ["cells", node, name] => Folder::Cell(cell(node, name)?),
-        ["cells", node, name, "overrides"] => Folder::Overrides(cell(node, name)?),
-        ["cells", node, name, "versions"] => Folder::Versions(cell(node, name)?),
-        ["cells", node, name, "versions", version] => Folder::Version(cell(node, name)?, version.parse().ok()?),
-        ["cells", node, name, "history"] => Folder::History(cell(node, name)?),
-        ["logs"] => Folder::Logs,
-        ["logs", node] => Folder::NodeLogs(node.parse().ok()?),
-        ["logs", node, name] => Folder::CellLogs(cell(node, name)?),
-        ["audit"] => Folder::Audit(None),
-        ["audit", day] => Folder::Audit(Some(day.parse::<NaiveDate>().ok()?)),
-        ["probes"] => Folder::Probes(None),
-        _ => return None,
-    })
+/// What lies in one folder.
+#[derive(Debug, Serialize)]
+struct Used {
+    folder: String,
+    objects: u64,
+    bytes: u64,
 }
 
-/// What a folder is for, in words.
-fn about(path: &str) -> Option<&'static str> {
-    let (folder, true) = nearest(path) else { return None };
-    Some(match folder {
-        Folder::Root => "everything that the fleet is, wants and did",
-        Folder::Agents => "one heartbeat a node, overwritten by its agent",
-        Folder::Indexes => "every current trigger of a node in one object, so that an idle poll is one request",
-        Folder::Controllers => "beats of running controllers, and whose turn it is on stores without conditions",
-        Folder::Manifests => "the recipes that people edit",
-        Folder::Deployments(None) => "uploaded releases, by manifest",
-        Folder::Deployments(Some(_)) => "the releases of one manifest",
-        Folder::Deployment(..) => "one release: it exists once deployment.json does",
-        Folder::Cells => "cells, by node",
-        Folder::NodeCells(_) => "the cells of one node",
-        Folder::Cell(_) => "one cell: what it is bound to, its versions, its triggers",
-        Folder::Overrides(_) => "files of this cell that are laid over the release's at publish",
-        Folder::Versions(_) => "immutable snapshots: each exists once its manifest.json does",
-        Folder::Version(..) => "one snapshot; its files lie below the first digits of its content's digest",
-        Folder::VersionFiles(..) => "the files of one snapshot",
-        Folder::History(_) => "every trigger ever issued, in order; the newest is the desired state",
-        Folder::Requests(_) => "signed orders to the node's agent",
-        Folder::Logs => "what agents logged of each attempt, and what came of it",
-        Folder::NodeLogs(_) | Folder::CellLogs(_) => "logs and outcomes of attempts",
-        Folder::Audit(_) => "who did what: an intent before, an outcome after",
-        Folder::Probes(_) => "what `fleetman doctor` writes and removes again",
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_folder_of_the_protocol_is_found_by_its_own_path() {
-        for path in [
-            "",
-            "agents/",
-            "index/",
-            "controllers/",
-            "manifests/",
-            "deployments/",
-            "deployments/m/",
-            "deployments/m/d/",
-            "cells/",
-            "cells/n/",
-            "cells/n/_requests/",
-            "cells/n/c/",
-            "cells/n/c/overrides/",
-            "cells/n/c/versions/",
-            "cells/n/c/versions/v/",
-            "cells/n/c/history/",
-            "logs/",
-            "logs/n/",
-            "logs/n/c/",
-            "audit/",
-            "audit/2026-01-02/",
-            "probes/",
-        ] {
-            let (folder, exact) = nearest(path);
-            assert!(exact, "{path}");
-            assert_eq!(folder.relative(), path);
-            assert!(about(path).is_some(), "{path}");
+async fn usage(controller: &Controller, output: Output) -> Result<Exit, Failure> {
+    let usage = controller.usage(|_| {}).await?;
+    let used = |folder: String, Amount { objects, bytes }: Amount| Used { folder, objects, bytes };
+    let mut rows = vec![used("all".to_owned(), usage.total)];
+    for folder in &usage.folders {
+        rows.push(used(named(&folder.folder), folder.amount));
+        rows.extend(folder.parts.iter().map(|(part, amount)| used(part.relative(), *amount)));
+    }
+    if usage.foreign.objects > 0 {
+        rows.push(used("not of the protocol".to_owned(), usage.foreign));
+    }
+    if usage.is_cut {
+        output.say("there are more objects than are counted");
+    }
+    output.show(&rows, |output| {
+        let mut shown = Rows::new(output, &["folder", "objects", "bytes"]);
+        for row in &rows {
+            shown.row([row.folder.as_str().into(), row.objects.into(), row.bytes.into()]);
         }
-    }
+        shown.render()
+    })?;
+    Ok(Exit::Ok)
+}
 
-    #[test]
-    fn a_foreign_path_is_looked_for_from_the_nearest_folder_above() {
-        assert_eq!(nearest("cells/n/c/overrides/etc/"), (Folder::Overrides("n/c".parse().unwrap()), false));
-        assert_eq!(nearest("Photos/2024/"), (Folder::Root, false));
-        assert_eq!(about("Photos/"), None);
-    }
+/// A top folder's path; what lies in none is told with words.
+fn named(folder: &Folder) -> String {
+    if *folder == Folder::Root { "in no folder".to_owned() } else { folder.relative() }
 }

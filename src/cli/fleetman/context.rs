@@ -1,12 +1,13 @@
 //! What verbs stand on: the config, the bucket, who acts.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::Global;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{self, CONTROLLER_FILE, ConfigError, ConfigFile, ControllerConfig, FleetBucket};
+use crate::config::{self, CONTROLLER_FILE, ConfigError, ConfigFile, ControllerConfig, FleetBucket, Setting, Source};
 use crate::controller::{Actor, Controller, ControllerSettings};
 use crate::entropy;
 use crate::model::UserName;
@@ -55,6 +56,31 @@ impl Context {
     /// The config, for verbs that tell its warnings in their own way.
     pub(super) fn quiet_config(&self) -> Result<ControllerConfig, Failure> {
         Ok(ControllerConfig::parse(&ConfigFile::read(&self.find_config()?)?)?)
+    }
+
+    /// Every setting, and where its value comes from; `listen` is what an option says of that.
+    pub(super) fn settings(&self, listen: Option<SocketAddr>) -> Result<Vec<Setting>, Failure> {
+        let path = self.find_config()?;
+        let env = |name: &str| std::env::var(name).ok();
+        // Both may come from an option or from the environment, which the option outdoes.
+        let given = |name: &str, value: String, flag: &str, variable: &str| {
+            let source = match env(variable) {
+                Some(set) if set == value => Source::Env { name: variable.to_owned() },
+                _ => Source::Flag { name: flag.to_owned() },
+            };
+            Setting { name: name.to_owned(), value, source }
+        };
+        let mut all = vec![match &self.config {
+            Some(path) => given("config", path.display().to_string(), "--config", "FLEETMAN_CONFIG"),
+            None => Setting { name: "config".to_owned(), value: path.display().to_string(), source: Source::Default },
+        }];
+        all.extend(self.bucket.clone().map(|bucket| given("bucket", bucket, "--bucket", "FLEETMAN_BUCKET")));
+        all.extend(listen.map(|listen| Setting {
+            name: "listen".to_owned(),
+            value: listen.to_string(),
+            source: Source::Flag { name: "--listen".to_owned() },
+        }));
+        Ok(config::settings(&ConfigFile::read(&path)?, all, env)?)
     }
 
     fn warn(&self, warning: &str) {

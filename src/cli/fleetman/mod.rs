@@ -4,10 +4,12 @@
 
 mod applied;
 mod apply;
+mod audit;
 mod batch;
 mod bucket;
 mod change;
 mod completion;
+mod config;
 mod context;
 mod delete;
 mod describe;
@@ -108,9 +110,13 @@ enum Verb {
     Get(get::GetArgs),
     Describe(describe::DescribeArgs),
     History(history::HistoryArgs),
+    Audit(audit::AuditArgs),
     /// Look at objects in the bucket
     #[command(subcommand)]
     Bucket(bucket::BucketVerb),
+    /// Look at the config
+    #[command(subcommand)]
+    Config(config::ConfigVerb),
     Completion(completion::CompletionArgs),
 }
 
@@ -119,7 +125,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["quickstart", "init", "keygen", "node", "doctor", "serve"]),
     ("Say what is wanted", &["apply", "validate", "override", "pause", "resume", "schema"]),
     ("Ship", &["upload", "plan", "publish", "redeploy", "rollback", "stop", "remove", "delete", "gc"]),
-    ("Look", &["status", "get", "describe", "history", "bucket"]),
+    ("Look", &["status", "get", "describe", "history", "audit", "bucket", "config"]),
     ("Shell", &["completion"]),
 ];
 
@@ -183,6 +189,8 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Get(args) => get::run(args, context).await,
         Verb::Describe(args) => describe::run(args, context).await,
         Verb::History(args) => history::run(args, context).await,
+        Verb::Audit(args) => audit::run(args, context).await,
+        Verb::Config(verb) => config::run(&verb, context),
         Verb::Bucket(verb) => bucket::run(verb, context).await,
         Verb::Completion(args) => completion::run(&args, context),
     }

@@ -22,22 +22,35 @@ pub enum ExportFormat {
     Csv,
 }
 
-/// One line.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    id: String,
-    at: String,
-    actor: &'a str,
-    source: &'a str,
-    host: &'a str,
-    action: &'a str,
-    object: &'a str,
-    before: Option<&'a str>,
-    after: Option<&'a str>,
-    reason: Option<&'a str>,
-    result: &'a str,
-    message: Option<&'a str>,
-    concluded_at: Option<String>,
+/// An act as programs read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AuditLine<'a> {
+    /// The id of its intent.
+    pub id: String,
+    /// When it was begun, in RFC 3339.
+    pub at: String,
+    /// Who acted; empty in an entry that cannot be read, as is what follows.
+    pub actor: &'a str,
+    /// From where: `cli`, `portal`, `api`.
+    pub source: &'a str,
+    /// The machine.
+    pub host: &'a str,
+    /// The verb.
+    pub action: &'a str,
+    /// To what.
+    pub object: &'a str,
+    /// What it was before.
+    pub before: Option<&'a str>,
+    /// What it was to be.
+    pub after: Option<&'a str>,
+    /// Why.
+    pub reason: Option<&'a str>,
+    /// `done`, `failed`, `not concluded` or `unreadable`.
+    pub result: &'a str,
+    /// What was written about that.
+    pub message: Option<&'a str>,
+    /// When that was.
+    pub concluded_at: Option<String>,
 }
 
 const COLUMNS: [&str; 13] = [
@@ -56,7 +69,7 @@ const COLUMNS: [&str; 13] = [
     "concluded_at",
 ];
 
-impl Line<'_> {
+impl AuditLine<'_> {
     fn cells(&self) -> [&str; COLUMNS.len()] {
         [
             &self.id,
@@ -76,28 +89,14 @@ impl Line<'_> {
     }
 }
 
-fn line(row: &AuditRow) -> Line<'_> {
-    let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
-    let (id, at) = (row.id.to_string(), time(row.at));
-    match &row.act {
-        Ok(act) => Line {
-            id,
-            at,
-            actor: act.actor.as_str(),
-            source: &act.source,
-            host: &act.host,
-            action: &act.action,
-            object: &act.object,
-            before: act.before.as_deref(),
-            after: act.after.as_deref(),
-            reason: act.reason.as_deref(),
-            result: act.result.as_str(),
-            message: act.result.message(),
-            concluded_at: act.result.at().map(time),
-        },
-        Err(why) => Line {
-            id,
-            at,
+impl AuditRow {
+    /// The act as programs read it.
+    #[must_use]
+    pub fn line(&self) -> AuditLine<'_> {
+        let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let unreadable = AuditLine {
+            id: self.id.to_string(),
+            at: time(self.at),
             actor: "",
             source: "",
             host: "",
@@ -107,9 +106,26 @@ fn line(row: &AuditRow) -> Line<'_> {
             after: None,
             reason: None,
             result: "unreadable",
-            message: Some(why),
+            message: None,
             concluded_at: None,
-        },
+        };
+        match &self.act {
+            Err(why) => AuditLine { message: Some(why), ..unreadable },
+            Ok(act) => AuditLine {
+                actor: act.actor.as_str(),
+                source: &act.source,
+                host: &act.host,
+                action: &act.action,
+                object: &act.object,
+                before: act.before.as_deref(),
+                after: act.after.as_deref(),
+                reason: act.reason.as_deref(),
+                result: act.result.as_str(),
+                message: act.result.message(),
+                concluded_at: act.result.at().map(time),
+                ..unreadable
+            },
+        }
     }
 }
 
@@ -127,10 +143,10 @@ impl ExportFormat {
         for row in rows {
             match self {
                 Self::Ndjson => {
-                    serde_json::to_writer(&mut text, &line(row))?;
+                    serde_json::to_writer(&mut text, &row.line())?;
                     text.push(b'\n');
                 }
-                Self::Csv => text.extend_from_slice(csv_line(&line(row).cells()).as_bytes()),
+                Self::Csv => text.extend_from_slice(csv_line(&row.line().cells()).as_bytes()),
             }
         }
         Ok(text.into())

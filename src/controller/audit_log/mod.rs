@@ -15,7 +15,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use ulid::Ulid;
 
 pub use cache::AuditCache;
-pub use export::ExportFormat;
+pub use export::{AuditLine, ExportFormat};
 pub use join::{Act, ActResult, AuditRow};
 pub use place::{AuditPlace, PlaceError};
 
