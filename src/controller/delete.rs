@@ -146,7 +146,8 @@ impl Controller {
         self.get_manifest(name).await?;
         let what = || format!("manifest {name}");
         let cells = self.cell_ids().await?;
-        let mut bindings = stream::iter(&cells).map(async |cell| self.read_binding(cell).await).buffer_unordered(READS);
+        let mut bindings =
+            stream::iter(cells).map(async |cell: CellId| self.read_binding(&cell).await).buffer_unordered(READS);
         while let Some(binding) = bindings.next().await {
             match binding {
                 Ok((binding, _)) if binding.manifest == *name => {
