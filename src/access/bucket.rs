@@ -23,6 +23,14 @@ impl Authorized {
         self.need_everywhere(Role::Viewer, "the audit")
     }
 
+    /// Whether the user may read the metrics, which count every cell.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn check_metrics(&self) -> Result<(), Denied> {
+        self.need_everywhere(Role::Viewer, "the metrics")
+    }
+
     /// Whether the user may see the settings.
     ///
     /// # Errors

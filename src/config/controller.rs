@@ -38,6 +38,8 @@ pub struct ControllerConfig {
     pub state_folder: PathBuf,
     /// The most that an upload through the portal may bring.
     pub uploads: UploadLimits,
+    /// Whether everybody who reaches `serve` gets the metrics, and not only who may look at everything.
+    pub open_metrics: bool,
     /// What the file's owner should hear.
     pub warnings: Vec<String>,
 }
@@ -114,6 +116,7 @@ impl ControllerConfig {
             wait_timeout: written.wait_timeout.map_or(Duration::from_secs(600), |written| written.0),
             state_folder: file.resolve(written.state_folder.unwrap_or_else(default_state_folder)),
             uploads: written.uploads.limits(&document).map_err(invalid)?,
+            open_metrics: written.metrics.is_some_and(|metrics| metrics.open),
             warnings: file.warning(holds_secrets).into_iter().collect(),
         })
     }
@@ -202,6 +205,14 @@ pub(super) struct Written {
     state_folder: Option<PathBuf>,
     #[serde(default)]
     uploads: WrittenUploads,
+    metrics: Option<WrittenMetrics>,
+}
+
+/// Who gets the metrics.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenMetrics {
+    open: bool,
 }
 
 fn default_state_folder() -> PathBuf {

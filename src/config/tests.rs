@@ -98,6 +98,7 @@ fn the_examples_are_taken_and_show_every_field() {
         fields::<controller::WrittenBucket>(),
         fields::<controller::WrittenUploads>(),
         fields::<serving::WrittenTls>(),
+        fields::<controller::WrittenMetrics>(),
         fields::<TrustedKey>(),
         fields::<ProxyLogin>(),
     ];
@@ -113,6 +114,7 @@ fn the_examples_are_taken_and_show_every_field() {
         fields::<agent::Written>(),
         fields::<agent::WrittenBucket>(),
         fields::<agent::WrittenDeploy>(),
+        fields::<agent::WrittenMetrics>(),
         fields::<agent::WrittenProcess>(),
         fields::<agent::WrittenSupervisor>(),
         fields::<agent::WrittenSystemd>(),
@@ -373,4 +375,31 @@ fn a_file_is_named_or_found_and_every_place_is_told() {
     assert!(error.to_string().contains("x.yaml"), "{error}");
     std::fs::write(&path, "").unwrap();
     assert_eq!(find(Some(&path), CONTROLLER_FILE).unwrap(), path);
+}
+
+#[test]
+fn metrics_are_off_until_a_place_is_named_and_stay_on_the_machine_unless_told_otherwise() {
+    assert_eq!(agent(&one_node("")).unwrap().metrics, MetricsSettings::default());
+    let taken = |metrics: &str| agent(&one_node(&format!("metrics: {metrics}\n")));
+    let both = taken("{listen: '[::1]:9102', text_file: /m/a.prom}").unwrap().metrics;
+    assert_eq!((both.listen, both.text_file), (Some("[::1]:9102".parse().unwrap()), Some("/m/a.prom".into())));
+    assert!(taken("{listen: '10.0.0.1:9102', insecure_http: true}").is_ok());
+    for (metrics, expected) in [
+        ("{}", "metrics.listen: nothing says where the metrics go"),
+        (
+            "{listen: '0.0.0.0:9102'}",
+            "metrics.listen: 0.0.0.0:9102 is open to other machines, and nothing asks who comes",
+        ),
+        ("{listen: '10.0.0.1:9102', insecure_http: false}", "metrics.listen: 10.0.0.1:9102 is open to other machines"),
+        ("{text_file: /m/a.txt}", "metrics.text_file: nobody would read this file"),
+    ] {
+        let refused = refusal(taken(metrics).unwrap_err());
+        assert!(refused.contains(expected), "{metrics}: {refused}");
+    }
+    assert!(!controller(&one_bucket("    signing: unsigned\n")).unwrap().open_metrics);
+    assert!(
+        controller(&format!("{}metrics: {{open: true}}\n", one_bucket("    signing: unsigned\n")))
+            .unwrap()
+            .open_metrics
+    );
 }

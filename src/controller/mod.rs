@@ -62,9 +62,6 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 pub use attempt_log::{LogPiece, LogPlace};
-pub use browse::{
-    About, BrowsePage, Content, FolderRow, ObjectRow, Preview, Reference, References, TextKind, about_folder,
-    about_key, rule_in_words,
 pub use audit_log::{
     Act, ActResult, AuditCache, AuditFilter, AuditLine, AuditPage, AuditPlace, AuditRow, ExportFormat, PlaceError,
     ResultFilter, day_after,

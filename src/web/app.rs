@@ -11,6 +11,7 @@ use percent_encoding::percent_decode_str;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::failure::Failure;
+use super::metrics::{self, Metrics};
 use super::routes::{Route, Routes};
 use super::snapshot::Snapshot;
 use super::{api, assets, guard, health, live, pages};
@@ -28,6 +29,7 @@ pub(super) struct Portal {
     pub(super) clock: SharedClock,
     /// Where uploads arrive.
     pub(super) uploads: SpoolFolder,
+    pub(super) metrics: Metrics,
 }
 
 /// One fleet in its bucket.
@@ -60,6 +62,7 @@ pub fn routes() -> Vec<Route> {
 fn all() -> Routes {
     Routes::new()
         .and(health::routes())
+        .and(metrics::routes())
         .and(pages::routes())
         .and(live::routes())
         .and(api::routes())
@@ -74,8 +77,9 @@ pub(super) fn router(portal: Arc<Portal>) -> Router {
         .into_router()
         .fallback(async || Failure::not_found("page under this path"))
         .method_not_allowed_fallback(async || Failure::method_not_allowed())
-        .with_state(portal)
+        .with_state(portal.clone())
         .layer(middleware::from_fn(super::failure::dress))
+        .layer(middleware::from_fn_with_state(portal, metrics::count))
         .layer(DefaultBodyLimit::max(BODY_BYTES));
     // The fleet is found before the routes are looked at.
     Router::new()

@@ -12,6 +12,7 @@ mod health;
 mod identity;
 pub mod listener;
 mod live;
+mod metrics;
 mod page;
 mod pages;
 mod paths;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::app::routes;
 use self::app::{Fleet, Portal};
 use self::listener::Listener;
+use self::metrics::Metrics;
 pub use self::routes::Route;
 use self::snapshot::Snapshot;
 use crate::clock::SharedClock;
@@ -41,6 +43,8 @@ use crate::controller::{Controller, ReleaseReader, SpoolFolder, UploadLimits};
 pub struct Site {
     /// The fleets, in the order of the config; never empty.
     pub fleets: Vec<SiteFleet>,
+    /// Whether everybody gets the metrics, and not only who may look at everything.
+    pub open_metrics: bool,
     /// Where the portal keeps its own files.
     pub state_folder: PathBuf,
     /// The most that an upload may bring.
@@ -60,7 +64,7 @@ pub struct SiteFleet {
 
 /// Serves `site` on `listener` until `ended`; requests that are under way are answered first.
 pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: CancellationToken) {
-    let Site { fleets, state_folder, uploads } = site;
+    let Site { fleets, open_metrics, state_folder, uploads } = site;
     let uploads = SpoolFolder::new(state_folder.join("uploads"), uploads);
     uploads.sweep();
     let fleets = fleets.into_iter().enumerate().map(|(place, fleet)| {
@@ -73,7 +77,8 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
         let releases = ReleaseReader::default();
         Arc::new(Fleet { name, base, controller: Arc::new(controller), snapshot, releases, unsigned_reason })
     });
-    let portal = Portal { fleets: fleets.collect(), clock: clock.clone(), uploads };
+    let metrics = Metrics::new(open_metrics);
+    let portal = Portal { fleets: fleets.collect(), clock: clock.clone(), uploads, metrics };
     let refreshed = join_all(portal.fleets.iter().cloned().map(|fleet| {
         let ended = ended.clone();
         async move { fleet.snapshot.keep(&fleet.controller, ended).await }

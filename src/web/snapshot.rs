@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::metrics::Refreshes;
 use crate::clock::SharedClock;
 use crate::controller::{Attention, AttentionLimits, Controller, FleetReader, FleetView, LivenessLimits, Looked};
 use crate::entropy;
@@ -35,6 +36,7 @@ pub(super) struct Snapshot {
     asked: Mutex<Option<Duration>>,
     /// Ends the pause until the next look.
     wake: Notify,
+    refreshes: Refreshes,
 }
 
 /// How old the newest view is.
@@ -81,7 +83,7 @@ struct Seen {
 impl Snapshot {
     pub(super) fn new(clock: SharedClock) -> Self {
         let (newest, looked) = (RwLock::default(), watch::Sender::new(0));
-        Self { clock, newest, looked, asked: Mutex::default(), wake: Notify::new() }
+        Self { clock, newest, looked, asked: Mutex::default(), wake: Notify::new(), refreshes: Refreshes::default() }
     }
 
     /// The newest view; an error says why there is none yet.
@@ -120,6 +122,11 @@ impl Snapshot {
         self.looked.subscribe()
     }
 
+    /// How the looks went.
+    pub(super) fn refreshes(&self) -> &Refreshes {
+        &self.refreshes
+    }
+
     /// Whether the view is fresh; an error says why not. Asking is no sign that somebody looks at it.
     pub(super) fn is_fresh(&self) -> Result<(), String> {
         match self.age() {
@@ -140,6 +147,7 @@ impl Snapshot {
                 looked = reader.refresh(controller) => looked,
             };
             let took = self.clock.monotonic().saturating_sub(began);
+            self.refreshes.note(looked.is_ok(), took);
             self.take(looked.map_err(|error| error.to_string()), reader.looked(), took);
             tokio::select! {
                 () = ended.cancelled() => return,

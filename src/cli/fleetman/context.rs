@@ -146,8 +146,8 @@ impl Context {
             let controller = self.connect(&config, bucket, signer).await?;
             fleets.push(SiteFleet { name: bucket.name.clone(), controller, unsigned_reason });
         }
-        let (state_folder, uploads) = (config.state_folder, config.uploads);
-        Ok(Site { fleets, state_folder, uploads })
+        let ControllerConfig { state_folder, uploads, open_metrics, .. } = config;
+        Ok(Site { fleets, open_metrics, state_folder, uploads })
     }
 
     async fn connect(
