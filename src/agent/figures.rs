@@ -175,8 +175,11 @@ impl Figures {
 /// Takes a value of one cell, and the labels that it has beside the cell's name.
 type Say<'a> = &'a mut dyn FnMut(&[(&str, &str)], u64);
 
+/// Says what there is to say of one cell.
+type Tell = fn(&CellReport, Say<'_>);
+
 /// The metrics that have values for each cell.
-const CELLS: [(&Metric, fn(&CellReport, Say<'_>)); 8] = [
+const CELLS: [(&Metric, Tell); 8] = [
     (&CELL_INFO, |report, say| {
         let version = report.running.as_ref().map_or("", |running| running.version.as_str());
         say(&[("profile", report.profile.as_deref().unwrap_or_default()), ("version", version)], 1);

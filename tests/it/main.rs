@@ -40,6 +40,7 @@ mod fleet_moves;
 mod foreign_clients;
 mod format;
 mod layering;
+mod metrics;
 mod node_add;
 mod node_commands;
 mod node_doctor;

@@ -3,52 +3,11 @@
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
-use tokio::process::Child;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::support::cli::Workplace;
+use crate::support::serving::Serving;
 use crate::support::wait_for;
-
-/// A server that runs, and its address.
-struct Serving {
-    child: Child,
-    address: String,
-}
-
-impl Serving {
-    async fn start(place: &Workplace) -> Self {
-        let mut child = place.start_fleetman(&["serve", "--listen", "127.0.0.1:0"]);
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        loop {
-            let line = lines.next_line().await.unwrap().expect("it says where it serves");
-            if let Some((_, address)) = line.split_once(" on http://") {
-                let address = address.to_owned();
-                // What it logs later must not fill the pipe.
-                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-                return Self { child, address };
-            }
-        }
-    }
-
-    /// Status, head and body of the answer to a request.
-    async fn ask(&self, method: &str, path: &str, host: &str) -> (u16, String, String) {
-        let mut stream = TcpStream::connect(&self.address).await.unwrap();
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, head.to_lowercase(), body.to_owned())
-    }
-
-    async fn get(&self, path: &str) -> (u16, Value) {
-        let (status, _, body) = self.ask("GET", path, &self.address).await;
-        (status, serde_json::from_str(&body).unwrap_or(Value::Null))
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_fleet_can_be_read_and_nothing_can_be_written() {
@@ -60,19 +19,19 @@ async fn the_fleet_can_be_read_and_nothing_can_be_written() {
     place.fleetman(&["publish", "n1/web", "-y"]).await.exits(0);
     let mut serving = Serving::start(&place).await;
 
-    assert_eq!(serving.get("/healthz").await.0, 200);
-    wait_for(async || serving.get("/readyz").await.0 == 200, "the first look at the bucket").await;
-    let (status, nodes) = serving.get("/api/v1/nodes").await;
-    assert_eq!((status, nodes["items"][0]["name"].as_str()), (200, Some("n1")));
-    let (_, cells) = serving.get("/api/v1/cells").await;
+    assert_eq!(serving.get("/healthz").await.status, 200);
+    wait_for(async || serving.get("/readyz").await.status == 200, "the first look at the bucket").await;
+    let nodes = serving.get("/api/v1/nodes").await.is(200).json();
+    assert_eq!(nodes["items"][0]["name"], "n1");
+    let cells = serving.get("/api/v1/cells").await.json();
     assert_eq!(cells["items"][0]["desired"]["action"], "deploy");
     assert_eq!(cells["items"], place.fleetman(&["-o", "json", "get", "cells"]).await.exits(0).json());
-    assert_eq!(serving.get("/api/v1/cells/n1/web").await.1["manifest"], "site");
-    assert_eq!(serving.get("/api/v1/nodes/n1").await.1["cell_list"][0]["name"], "n1/web");
-    assert_eq!(serving.get("/api/v1/manifests").await.1["items"][0]["name"], "site");
-    assert!(serving.get("/api/v1/manifests/site").await.1["text"].as_str().unwrap().starts_with("name: site"));
-    assert_eq!(serving.get("/api/v1/deployments").await.1["items"][0]["state"], "whole");
-    assert_eq!(serving.get("/api/v1/deployments/site/r1").await.1["file_list"][0]["path"], "index.html");
+    assert_eq!(serving.get("/api/v1/cells/n1/web").await.json()["manifest"], "site");
+    assert_eq!(serving.get("/api/v1/nodes/n1").await.json()["cell_list"][0]["name"], "n1/web");
+    assert_eq!(serving.get("/api/v1/manifests").await.json()["items"][0]["name"], "site");
+    assert!(serving.get("/api/v1/manifests/site").await.json()["text"].as_str().unwrap().starts_with("name: site"));
+    assert_eq!(serving.get("/api/v1/deployments").await.json()["items"][0]["state"], "whole");
+    assert_eq!(serving.get("/api/v1/deployments/site/r1").await.json()["file_list"][0]["path"], "index.html");
 
     for (path, expected) in [
         ("/api/v1/nodes/n9", 404),
@@ -80,24 +39,24 @@ async fn the_fleet_can_be_read_and_nothing_can_be_written() {
         ("/api/v1/cells/n1/Not-A-Name", 400),
         ("/api/v1/manifests/absent", 404),
         ("/api/v1/deployments/site/absent", 404),
-        ("/nowhere", 404),
+        ("/api/nowhere", 404),
     ] {
-        let (status, problem) = serving.get(path).await;
-        assert_eq!((status, problem["status"].as_u64()), (expected, Some(expected.into())), "{path} {problem}");
+        let problem = serving.get(path).await.is(expected).json();
+        assert_eq!(problem["status"].as_u64(), Some(expected.into()), "{path} {problem}");
     }
-    let (status, head, body) = serving.ask("POST", "/api/v1/cells", &serving.address).await;
-    assert_eq!(status, 405);
-    assert!(head.contains("application/problem+json") && body.contains("method_not_allowed"), "{head}\n{body}");
-    let (status, ..) = serving.ask("GET", "/api/v1/cells", "evil.example").await;
-    assert_eq!(status, 421, "a page on the web must not read the fleet under a name of its own");
+    let refused = serving.send("POST", "/api/v1/cells", &[("authorization", "Bearer x")], "").await.is(405);
+    assert_eq!(refused.header("content-type"), "application/problem+json");
+    assert_eq!(refused.json()["code"], "method_not_allowed");
+    // A page on the web must not read the fleet under a name of its own.
+    serving.send("GET", "/api/v1/cells", &[("host", "evil.example")], "").await.is(421);
 
     // What was read is still shown while the bucket is away, and it is told.
     place.store().stop().await;
-    wait_for(async || serving.get("/readyz").await.0 == 503, "the outage to be noticed").await;
-    let why = serving.get("/readyz").await.1;
+    wait_for(async || serving.get("/readyz").await.status == 503, "the outage to be noticed").await;
+    let why = serving.get("/readyz").await.json();
     assert!(why["detail"].as_str().unwrap().contains("no connection"), "{why}");
-    assert_eq!(serving.get("/api/v1/cells").await.0, 200);
-    assert_eq!(serving.get("/healthz").await.0, 200);
+    assert_eq!(serving.get("/api/v1/cells").await.status, 200);
+    assert_eq!(serving.get("/healthz").await.status, 200);
 
     let pid = Pid::from_raw(i32::try_from(serving.child.id().unwrap()).unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();

@@ -1,6 +1,7 @@
 //! `fleetagent config check`
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -41,6 +42,10 @@ struct Checked<'a> {
     process_folder: Option<&'a Path>,
     #[serde(skip_serializing_if = "Option::is_none")]
     supervisor_folder: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics_listen: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics_text_file: Option<&'a Path>,
 }
 
 pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
@@ -65,6 +70,8 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
         deploy_folder: config.profiles.deploy.as_ref().map(|deploy| deploy.target_folder.as_path()),
         process_folder: config.profiles.process.as_ref().map(|process| process.folder.as_path()),
         supervisor_folder: config.profiles.supervisor.as_ref().map(|supervisor| supervisor.folder.as_path()),
+        metrics_listen: config.metrics.listen,
+        metrics_text_file: config.metrics.text_file.as_deref(),
     };
     context.output.show(&checked, |output| table(&checked, output))?;
     Ok(Exit::Ok)
