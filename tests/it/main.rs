@@ -51,6 +51,7 @@ mod node_user;
 mod package_host;
 mod package_service;
 mod portal_pages;
+mod portal_proxies;
 mod portal_server;
 mod process_host;
 mod process_profile;

@@ -10,6 +10,7 @@ pub(crate) mod cli;
 pub(crate) mod fleet;
 pub(crate) mod garage;
 pub(crate) mod host;
+pub(crate) mod listening;
 pub(crate) mod node;
 pub(crate) mod package_host;
 pub(crate) mod policy;
