@@ -119,6 +119,7 @@ fn place(key: &ObjectKey) -> (Folder, Option<Folder>) {
             (Folder::Logs, Some(Folder::NodeLogs(id.cell.node.clone())))
         }
         ObjectKey::Audit(..) => (Folder::Audit(None), None),
+        ObjectKey::Users => (Folder::Auth, None),
         ObjectKey::Probe(..) => (Folder::Probes(None), None),
     }
 }

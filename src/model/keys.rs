@@ -151,6 +151,8 @@ pub enum Folder {
     CellLogs(CellId),
     /// `audit/`, or one day of it.
     Audit(Option<NaiveDate>),
+    /// `auth/`: who may sign in.
+    Auth,
     /// What `doctor` writes and removes again.
     Probes(Option<Ulid>),
 }
@@ -182,6 +184,7 @@ impl Folder {
             Self::CellLogs(id) => format!("logs/{id}/"),
             Self::Audit(None) => "audit/".to_owned(),
             Self::Audit(Some(day)) => format!("audit/{day}/"),
+            Self::Auth => "auth/".to_owned(),
             Self::Probes(None) => "probes/".to_owned(),
             Self::Probes(Some(run)) => format!("probes/{run}/"),
         }
@@ -241,6 +244,8 @@ pub enum ObjectKey {
     Outcome(AttemptId),
     /// `audit/<yyyy-mm-dd>/<ulid>.json`
     Audit(NaiveDate, Ulid),
+    /// `auth/users.json`
+    Users,
     /// `probes/<ulid>/<path>`: what `doctor` writes and removes again.
     Probe(Ulid, FilePath),
 }
@@ -294,6 +299,7 @@ impl ObjectKey {
             Self::AttemptLog(id) => attempt(id, "log"),
             Self::Outcome(id) => attempt(id, "json"),
             Self::Audit(day, id) => below(Folder::Audit(Some(*day)), format_args!("{id}.json")),
+            Self::Users => below(Folder::Auth, format_args!("users.json")),
             Self::Probe(run, path) => below(Folder::Probes(Some(*run)), format_args!("{path}")),
         }
     }
@@ -322,9 +328,12 @@ impl ObjectKey {
             | Self::VersionDeleting(..)
             | Self::History(..)
             | Self::Audit(..) => WriteRule::CreateOnce,
-            Self::ManifestYaml(_) | Self::CellYaml(_) | Self::Override(..) | Self::Trigger(_) | Self::Index(_) => {
-                WriteRule::ReplaceIfUnchanged
-            }
+            Self::ManifestYaml(_)
+            | Self::CellYaml(_)
+            | Self::Override(..)
+            | Self::Trigger(_)
+            | Self::Index(_)
+            | Self::Users => WriteRule::ReplaceIfUnchanged,
             Self::Controller(_) | Self::Heartbeat(_) | Self::AttemptLog(_) | Self::Outcome(_) => WriteRule::PutOwn,
             Self::DeploymentFile(..) | Self::VersionFile(..) | Self::VersionPack(..) | Self::Probe(..) => {
                 WriteRule::Harmless
@@ -348,7 +357,8 @@ impl ObjectKey {
             | Self::Index(_)
             | Self::Heartbeat(_)
             | Self::Outcome(_)
-            | Self::Audit(..) => "application/json",
+            | Self::Audit(..)
+            | Self::Users => "application/json",
             Self::ManifestYaml(_) | Self::CellYaml(_) => "application/yaml",
             Self::AttemptLog(_) => "text/plain; charset=utf-8",
             Self::DeploymentFile(..)
@@ -447,6 +457,7 @@ fn parse(key: &str) -> Option<ObjectKey> {
             let id = parse_ulid(file.strip_suffix(".json")?)?;
             (date.to_string() == *day).then_some(ObjectKey::Audit(date, id))
         }
+        ["auth", "users.json"] => Some(ObjectKey::Users),
         ["probes", run, path @ ..] => Some(ObjectKey::Probe(parse_ulid(run)?, FilePath::new(path.join("/")).ok()?)),
         _ => None,
     }

@@ -1,294 +1,291 @@
-//! Who may do what: roles, and the cells that they are good for.
+//! `auth/users.json`: who may sign in to the portal and use the API, and what they may do there.
+//!
+//! On stores without rights by prefix any node's key could write it. So it is signed, and its revision never goes
+//! down: a reader believes neither an unsigned one nor an older one than it has seen.
 
 use std::fmt;
-use std::str::FromStr;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use super::cell_id::CellId;
-use super::name::{NodeName, shown};
+use super::digest::Sha256Digest;
+use super::document::Document;
+use super::generation::Generation;
+use super::name::{UserName, shown};
+use super::sign::Signed;
 
-/// What somebody may do. Each role may do what those before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Reads.
-    Viewer,
-    /// Redeploys, rolls back, stops, pauses and resumes.
-    Operator,
-    /// Publishes and removes; edits cells, overrides and manifests; uploads.
-    Editor,
-    /// Deletes; manages users, tokens and settings.
-    Admin,
+mod grants;
+
+pub use grants::{CellPattern, Grant, GrantError, Role};
+
+/// Everybody who may sign in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Users {
+    /// Features without which a reader must not act on this document.
+    pub requires: Vec<String>,
+    /// The fleet that it belongs to.
+    pub fleet: Uuid,
+    /// Counts the changes, from 1.
+    pub revision: Generation,
+    /// When it was changed last.
+    pub changed_at: DateTime<Utc>,
+    /// Who changed it last.
+    pub changed_by: UserName,
+    /// The users, by name.
+    #[serde(default)]
+    pub users: Vec<User>,
+    /// What programs sign in with.
+    #[serde(default)]
+    pub tokens: Vec<Token>,
+    /// Sessions that were ended before their time.
+    #[serde(default)]
+    pub revoked_sessions: Vec<RevokedSession>,
 }
 
-impl Role {
-    /// All of them, the least first.
-    pub const ALL: [Self; 4] = [Self::Viewer, Self::Operator, Self::Editor, Self::Admin];
+/// Somebody who may sign in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The name that they sign in with.
+    pub name: UserName,
+    /// What their password is checked against.
+    pub password_hash: PasswordHash,
+    /// What they may do.
+    pub grants: Vec<Grant>,
+    /// Sessions of another epoch are over. It is the revision that ended them, so none ever comes again.
+    pub session_epoch: u64,
+    /// Whether they are kept out for the time being.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
+}
 
-    /// As it is written.
+/// What a program signs in with, in the name of a user. It may do what both it and the user may.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Its public half.
+    pub id: TokenId,
+    /// What it is for, in its maker's words.
+    pub name: String,
+    /// In whose name it acts.
+    pub user: UserName,
+    /// The digest of the whole token, whose secret half is as long as a key: no slow hash is needed.
+    pub sha256: Sha256Digest,
+    /// What it may do at most.
+    pub grants: Vec<Grant>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// From when on it is worthless.
+    pub expires_at: DateTime<Utc>,
+    /// Whether it was taken back before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub revoked: bool,
+}
+
+/// A session that was ended before its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedSession {
+    /// Which.
+    pub id: SessionId,
+    /// When it would have ended anyway, and need not be remembered any more.
+    pub until: DateTime<Utc>,
+}
+
+impl Document for Users {
+    const SCHEMA: &'static str = "fleetman/users/1";
+    const MAX_BYTES: u64 = 1 << 20;
+}
+
+impl Signed for Users {
+    const KIND: &'static str = "users";
+
+    const FEATURES: &'static [&'static str] = &[];
+
+    fn requires(&self) -> &[String] {
+        &self.requires
+    }
+}
+
+impl Users {
+    /// A document without anybody, before its first revision is written.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Editor => "editor",
-            Self::Admin => "admin",
+    pub fn empty(fleet: Uuid, changed_at: DateTime<Utc>, changed_by: UserName) -> Self {
+        Self {
+            requires: Vec::new(),
+            fleet,
+            revision: Generation::FIRST,
+            changed_at,
+            changed_by,
+            users: Vec::new(),
+            tokens: Vec::new(),
+            revoked_sessions: Vec::new(),
         }
     }
-}
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+    /// The user called `name`.
+    #[must_use]
+    pub fn user(&self, name: &UserName) -> Option<&User> {
+        self.users.iter().find(|user| user.name == *name)
+    }
+
+    /// The token whose public half is `id`.
+    #[must_use]
+    pub fn token(&self, id: &TokenId) -> Option<&Token> {
+        self.tokens.iter().find(|token| token.id == *id)
     }
 }
 
-/// A text that says nothing about rights.
+impl User {
+    /// Whether they may manage everything, users included.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        !self.disabled && is_admin(&self.grants)
+    }
+}
+
+/// Whether grants are enough to manage everything.
+#[must_use]
+pub fn is_admin(grants: &[Grant]) -> bool {
+    grants.iter().any(|grant| grant.role == Role::Admin && grant.cells.is_everything())
+}
+
+/// A text that stands for nothing here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum GrantError {
-    /// No role.
-    #[error("{text:?} is not a role: expected viewer, operator, editor or admin")]
-    Role {
-        /// The text, cut to a printable length.
-        text: String,
-    },
-    /// No pattern.
-    #[error("{text:?} is not a pattern of cells: {rule}")]
-    Pattern {
-        /// The text, cut to a printable length.
-        text: String,
-        /// The rule that it breaks.
-        rule: &'static str,
-    },
+#[error("{text:?} is not {what}")]
+pub struct IdError {
+    what: &'static str,
+    text: String,
 }
 
-impl FromStr for Role {
-    type Err = GrantError;
-
-    fn from_str(text: &str) -> Result<Self, GrantError> {
-        let role = Self::ALL.into_iter().find(|role| role.as_str() == text);
-        role.ok_or_else(|| GrantError::Role { text: shown(text) })
-    }
-}
-
-/// Which cells: `*` for all of them, or `<node>/<cell>` where `*` stands for any part of a name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// An argon2id hash in PHC form. It is never shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum CellPattern {
-    /// Every cell, and what belongs to no cell.
-    Everything,
-    /// Those whose node and whose own name fit.
-    Cells {
-        /// For the node's name.
-        node: String,
-        /// For the cell's name.
-        cell: String,
-    },
-}
+pub struct PasswordHash(String);
 
-impl CellPattern {
-    /// The most bytes of either half.
-    const MAX_BYTES: usize = 128;
+impl PasswordHash {
+    /// The most bytes of one.
+    const MAX_BYTES: usize = 512;
 
-    /// Whether `cell` is one of them.
-    #[must_use]
-    pub fn fits(&self, cell: &CellId) -> bool {
-        match self {
-            Self::Everything => true,
-            Self::Cells { node, cell: name } => is_like(node, cell.node.as_str()) && is_like(name, cell.cell.as_str()),
+    /// Takes `text` if it looks like an argon2id hash.
+    ///
+    /// # Errors
+    /// When it does not. The error does not quote it.
+    pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
+        let text = text.into();
+        if text.starts_with("$argon2id$") && text.len() <= Self::MAX_BYTES && text.is_ascii() {
+            return Ok(Self(text));
         }
+        let what = "an argon2id hash as `fleetman user hash` prints it";
+        Err(IdError { what, text: "(not shown)".to_owned() })
     }
 
-    /// Whether cells of `node` may be among them.
+    /// The hash, to check a password against.
     #[must_use]
-    pub fn touches(&self, node: &NodeName) -> bool {
-        match self {
-            Self::Everything => true,
-            Self::Cells { node: pattern, .. } => is_like(pattern, node.as_str()),
-        }
-    }
-
-    /// Whether every cell that `node` could have is one of them.
-    #[must_use]
-    pub fn covers(&self, node: &NodeName) -> bool {
-        match self {
-            Self::Everything => true,
-            Self::Cells { node: pattern, cell } => {
-                is_like(pattern, node.as_str()) && cell.bytes().all(|byte| byte == b'*')
-            }
-        }
-    }
-
-    /// Whether it is limited to nothing.
-    #[must_use]
-    pub fn is_everything(&self) -> bool {
-        *self == Self::Everything
+    pub fn reveal(&self) -> &str {
+        &self.0
     }
 }
 
-/// Whether `text` is `pattern`, whose `*` stand for anything. The work is bounded by the product of both lengths.
-fn is_like(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut at, mut seen) = (0, 0);
-    // Where the newest star stands, and how much of the text it has taken so far.
-    let mut star: Option<(usize, usize)> = None;
-    while seen < text.len() {
-        match (pattern.get(at), star) {
-            (Some(b'*'), _) => {
-                star = Some((at, seen));
-                at += 1;
-            }
-            (Some(byte), _) if *byte == text[seen] => (at, seen) = (at + 1, seen + 1),
-            (_, Some((place, taken))) => {
-                star = Some((place, taken + 1));
-                (at, seen) = (place + 1, taken + 1);
-            }
-            (_, None) => return false,
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
-}
-
-impl FromStr for CellPattern {
-    type Err = GrantError;
-
-    fn from_str(text: &str) -> Result<Self, GrantError> {
-        if text == "*" {
-            return Ok(Self::Everything);
-        }
-        let refuse = |rule| GrantError::Pattern { text: shown(text), rule };
-        let (node, cell) = text.split_once('/').ok_or_else(|| refuse("it is written <node>/<cell>, or * for all"))?;
-        for half in [node, cell] {
-            if half.is_empty() || half.len() > Self::MAX_BYTES {
-                return Err(refuse("node and cell have 1 to 128 characters each"));
-            }
-            if !half.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-*".contains(&byte)) {
-                return Err(refuse("only lower-case letters, digits, '-' and '*' are allowed"));
-            }
-        }
-        Ok(Self::Cells { node: node.to_owned(), cell: cell.to_owned() })
-    }
-}
-
-impl fmt::Display for CellPattern {
+impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Everything => f.pad("*"),
-            Self::Cells { node, cell } => f.pad(&format!("{node}/{cell}")),
+        f.write_str("PasswordHash(…)")
+    }
+}
+
+impl TryFrom<String> for PasswordHash {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        Self::new(text)
+    }
+}
+
+impl From<PasswordHash> for String {
+    fn from(hash: PasswordHash) -> String {
+        hash.0
+    }
+}
+
+/// Takes `text` if it has `length` characters that `fits` takes.
+fn of_length(what: &'static str, text: &str, length: usize, fits: impl Fn(u8) -> bool) -> Result<String, IdError> {
+    if text.len() == length && text.bytes().all(fits) {
+        return Ok(text.to_owned());
+    }
+    Err(IdError { what, text: shown(text) })
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $length:literal, $fits:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// How many characters it has.
+            pub const LENGTH: usize = $length;
+
+            /// The id as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
-    }
-}
 
-stands_as_text!(CellPattern, GrantError);
-
-/// A role, and for which cells.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Grant {
-    /// What may be done.
-    pub role: Role,
-    /// To which cells.
-    pub cells: CellPattern,
-}
-
-impl Grant {
-    /// `role` for everything.
-    #[must_use]
-    pub fn everywhere(role: Role) -> Self {
-        Self { role, cells: CellPattern::Everything }
-    }
-}
-
-/// Written `role` or `role:pattern`, as the command line takes it.
-impl FromStr for Grant {
-    type Err = GrantError;
-
-    fn from_str(text: &str) -> Result<Self, GrantError> {
-        match text.split_once(':') {
-            Some((role, cells)) => Ok(Self { role: role.parse()?, cells: cells.parse()? }),
-            None => Ok(Self::everywhere(text.parse()?)),
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
         }
-    }
+
+        impl std::str::FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                of_length($what, text, $length, $fits).map(Self)
+            }
+        }
+
+        stands_as_text!($name, IdError);
+    };
 }
 
-impl fmt::Display for Grant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}:{}", self.role, self.cells))
+id!(
+    /// The public half of a token: it stands in lists and in the audit.
+    TokenId, "the id of a token: 10 letters and digits", 10, |byte: u8| byte.is_ascii_alphanumeric()
+);
+id!(
+    /// 128 random bits that name a session, as hex digits.
+    SessionId, "the id of a session: 32 hex digits", 32, |byte: u8| {
+        byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
+    }
+);
+
+impl From<[u8; 16]> for SessionId {
+    fn from(bytes: [u8; 16]) -> Self {
+        Self(format!("{:032x}", u128::from_be_bytes(bytes)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
-    fn pattern(text: &str) -> CellPattern {
-        text.parse().unwrap()
-    }
-
     #[test]
-    fn a_star_stands_for_any_part_of_a_name_and_never_for_a_slash() {
-        for (text, cell, fits) in [
-            ("*", "n1/web", true),
-            ("*/*", "n1/web", true),
-            ("n1/*", "n1/web", true),
-            ("n1/*", "n10/web", false),
-            ("edge-*/*", "edge-7/web", true),
-            ("edge-*/*", "hedge-7/web", false),
-            ("*/web", "n1/web", true),
-            ("*/web", "n1/web-2", false),
-            ("*-a*b/w*b", "x-a-ab-b/wb", true),
-            ("*-a*b/w*b", "x-b-ab-c/wb", false),
-            ("n1/web", "n1/web", true),
-            ("n**1/web", "n1/web", true),
-        ] {
-            assert_eq!(pattern(text).fits(&cell.parse().unwrap()), fits, "{text} and {cell}");
+    fn a_hash_is_never_shown() {
+        let hash = PasswordHash::new("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA").unwrap();
+        assert!(!format!("{hash:?}").contains("c2FsdA"));
+        for bad in ["hunter2", "$2b$10$abcdefg", "$argon2i$v=19$x", &format!("$argon2id${}", "x".repeat(600))] {
+            let error = PasswordHash::new(bad).unwrap_err().to_string();
+            assert!(!error.contains(bad), "{error}");
         }
     }
 
     #[test]
-    fn a_node_is_covered_only_by_a_pattern_for_all_of_its_cells() {
-        let node = NodeName::new("edge-1").unwrap();
-        for (text, touches, covers) in
-            [("*", true, true), ("edge-*/*", true, true), ("edge-*/web", true, false), ("n1/*", false, false)]
-        {
-            assert_eq!((pattern(text).touches(&node), pattern(text).covers(&node)), (touches, covers), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_pattern_or_role_is_refused_by_its_rule() {
-        for text in ["", "n1", "n1/", "/web", "n1/web/x", "**", "N1/web", "n?/web", "n1/we b"] {
-            assert!(text.parse::<CellPattern>().is_err(), "{text:?}");
-        }
-        assert!(format!("{}/web", "a".repeat(129)).parse::<CellPattern>().is_err());
-        assert!("root".parse::<Role>().is_err());
-        let error = serde_json::from_str::<Grant>(r#"{"role":"admin","cells":"n1"}"#).unwrap_err().to_string();
-        assert!(error.contains("<node>/<cell>"), "{error}");
-    }
-
-    #[test]
-    fn a_grant_reads_back_what_it_wrote() {
-        for text in ["viewer:*", "operator:edge-*/*", "admin:n1/web"] {
-            assert_eq!(text.parse::<Grant>().unwrap().to_string(), text);
-        }
-        assert_eq!("editor".parse::<Grant>().unwrap(), Grant::everywhere(Role::Editor));
-    }
-
-    /// What a pattern means, by its definition: a star takes some of the text or none of it.
-    fn by_definition(pattern: &[u8], text: &[u8]) -> bool {
-        match pattern.split_first() {
-            None => text.is_empty(),
-            Some((b'*', rest)) => (0..=text.len()).any(|taken| by_definition(rest, &text[taken..])),
-            Some((byte, rest)) => text.first() == Some(byte) && by_definition(rest, &text[1..]),
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn matching_agrees_with_its_definition(pattern in "[ab*]{0,8}", text in "[ab]{0,10}") {
-            prop_assert_eq!(is_like(&pattern, &text), by_definition(pattern.as_bytes(), text.as_bytes()));
-        }
+    fn ids_have_one_form() {
+        let id = SessionId::from([1; 16]);
+        assert_eq!((id.as_str().len(), id.as_str().parse::<SessionId>()), (SessionId::LENGTH, Ok(id.clone())));
+        assert!(id.as_str().to_uppercase().replace('0', "A").parse::<SessionId>().is_err());
+        assert!("aB3".parse::<TokenId>().is_err() && "aB3456789_".parse::<TokenId>().is_err());
+        assert!("aB34567890".parse::<TokenId>().is_ok());
     }
 }

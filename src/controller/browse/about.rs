@@ -73,6 +73,7 @@ pub fn about_folder(folder: &Folder) -> About {
         Folder::Audit(_) => {
             ("who did what: an intent before, an outcome after", CONTROLLERS, Some(WriteRule::CreateOnce))
         }
+        Folder::Auth => ("who may sign in to the portal, signed", CONTROLLERS, Some(WriteRule::ReplaceIfUnchanged)),
         Folder::Probes(_) => {
             ("what `fleetman doctor` writes and removes again", "`fleetman doctor`", Some(WriteRule::Harmless))
         }
@@ -109,6 +110,7 @@ pub fn about_key(key: &ObjectKey) -> About {
         ObjectKey::AttemptLog(_) => ("the agent's log of one attempt", AGENT),
         ObjectKey::Outcome(_) => ("what came of one attempt, as the agent says", AGENT),
         ObjectKey::Audit(..) => ("who did what: one half of an act, the intent or its outcome", CONTROLLERS),
+        ObjectKey::Users => ("who may sign in to the portal, and with which tokens; signed", CONTROLLERS),
         ObjectKey::Probe(..) => ("a test object; it is removed again", "`fleetman doctor`"),
     };
     About { purpose, writer, rule: Some(key.write_rule()) }

@@ -125,6 +125,7 @@ impl Controller {
             | ObjectKey::Fleet
             | ObjectKey::StoreReport
             | ObjectKey::Controller(_)
+            | ObjectKey::Users
             | ObjectKey::Probe(..) => {}
         }
         Ok(found)

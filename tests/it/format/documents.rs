@@ -12,11 +12,12 @@ use fleetman::model::manifest::{Manifest, Mode};
 use fleetman::model::outcome::{Ending, Outcome};
 use fleetman::model::sign::{Signer, sign, verify};
 use fleetman::model::trigger::{Action, Trigger, TriggerOptions};
+use fleetman::model::users::Users;
 use fleetman::model::{Code, Epoch, FilePath, Sha256Digest};
 
 use super::samples::{
     alice, fleet, floor, heartbeat, heartbeat_with_processes, key, manifest, manifest_with_group,
-    manifest_with_processes, manifest_with_unit, manifest_with_unit_file, target, time, trigger, trust, ulid,
+    manifest_with_processes, manifest_with_unit, manifest_with_unit_file, target, time, trigger, trust, ulid, users,
 };
 use super::{root, updating};
 
@@ -153,6 +154,11 @@ fn signed_documents_stay_readable_and_verifiable() {
     let signed = sign(&deployment, &signer).unwrap();
     golden("deployment.json", signed.document());
     assert_eq!(*verify::<Deployment>(signed.document(), &trust()).unwrap(), deployment);
+
+    let users = users();
+    let signed = sign(&users, &signer).unwrap();
+    golden("users.json", signed.document());
+    assert_eq!(*verify::<Users>(signed.document(), &trust()).unwrap(), users);
 }
 
 #[test]

@@ -34,6 +34,7 @@ fn key_patterns() -> Vec<(&'static str, ObjectKey)> {
         ObjectKey::AttemptLog(attempt.clone()),
         ObjectKey::Outcome(attempt),
         ObjectKey::Audit(time(0).date_naive(), ulid()),
+        ObjectKey::Users,
         ObjectKey::Probe(ulid(), path()),
     ];
     keys.into_iter()
@@ -58,6 +59,7 @@ fn key_patterns() -> Vec<(&'static str, ObjectKey)> {
                 ObjectKey::AttemptLog(_) => "logs/<node>/<cell>/<epoch>-<generation>-<attempt>.log",
                 ObjectKey::Outcome(_) => "logs/<node>/<cell>/<epoch>-<generation>-<attempt>.json",
                 ObjectKey::Audit(..) => "audit/<yyyy-mm-dd>/<ulid>.json",
+                ObjectKey::Users => "auth/users.json",
                 ObjectKey::Probe(..) => "probes/<ulid>/<path>",
             };
             (pattern, key)

@@ -18,6 +18,7 @@ use fleetman::model::systemd::{
     Hardening, OwnUnit, ProtectHome, ProtectSystem, Schedule, ServiceType, SystemdSpec, UnitSpec,
 };
 use fleetman::model::trigger::{Action, Target, Trigger, TriggerOptions};
+use fleetman::model::users::{PasswordHash, RevokedSession, SessionId, Token, User, Users};
 use fleetman::model::{Code, Epoch, FilePath, Floor, Generation, ObjectPath, Sha256Digest, UserName};
 use ulid::Ulid;
 use uuid::Uuid;
@@ -346,4 +347,42 @@ pub(super) fn heartbeat_with_processes() -> Heartbeat {
     let processes = processes.into_iter().map(|(name, process)| (name.parse().unwrap(), process)).collect();
     let shop = CellReport { profile: Some("process".to_owned()), phase: Phase::Checking, state, processes, ..site };
     Heartbeat { cells: [("shop".parse().unwrap(), shop)].into(), conditions: vec![], store_error: None, ..heartbeat }
+}
+
+/// Somebody with a password and a token, and somebody who is kept out.
+pub(super) fn users() -> Users {
+    let hash = |salt: &str| PasswordHash::new(format!("$argon2id$v=19$m=19456,t=2,p=1${salt}$b25lLXdheQ")).unwrap();
+    let bob = "bob".parse().unwrap();
+    let token = "fm_4fJq9ZtX2b_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
+    Users {
+        revision: Generation::new(7).unwrap(),
+        users: vec![
+            User {
+                name: alice(),
+                password_hash: hash("YWxpY2Utc2FsdA"),
+                grants: vec!["admin".parse().unwrap()],
+                session_epoch: 1,
+                disabled: false,
+            },
+            User {
+                name: bob,
+                password_hash: hash("Ym9iJ3Mtc2FsdA"),
+                grants: vec!["viewer".parse().unwrap(), "operator:edge-*/*".parse().unwrap()],
+                session_epoch: 6,
+                disabled: true,
+            },
+        ],
+        tokens: vec![Token {
+            id: "4fJq9ZtX2b".parse().unwrap(),
+            name: "nightly deploy".to_owned(),
+            user: alice(),
+            sha256: Sha256Digest::of(token.as_bytes()),
+            grants: vec!["editor:edge-*/web".parse().unwrap()],
+            created_at: time(0),
+            expires_at: time(90 * 86_400),
+            revoked: false,
+        }],
+        revoked_sessions: vec![RevokedSession { id: SessionId::from([7; 16]), until: time(12 * 3_600) }],
+        ..Users::empty(fleet(), time(0), alice())
+    }
 }

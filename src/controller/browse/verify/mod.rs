@@ -104,7 +104,7 @@ impl Controller {
             ObjectKey::Audit(_, id) => {
                 self.verify_document::<AuditEntry>(key, &mut found, |entry| entry.id == *id).await?;
             }
-            ObjectKey::Override(..) | ObjectKey::AttemptLog(_) | ObjectKey::Probe(..) => {
+            ObjectKey::Override(..) | ObjectKey::AttemptLog(_) | ObjectKey::Users | ObjectKey::Probe(..) => {
                 self.object(key).await?;
             }
         }
