@@ -51,6 +51,7 @@ mod timeline;
 mod turns;
 mod upload;
 mod usage;
+mod users;
 mod version;
 mod walk;
 
@@ -100,6 +101,7 @@ pub use stop::StopRequest;
 pub use timeline::{Timeline, TimelineVersion};
 pub use upload::{Delivery, Progress, UploadOptions, Uploaded};
 pub use usage::{Amount, FolderUsage, Usage, UsageBoard, UsageState};
+pub use users::{UsersChange, UsersFound, UsersObject, UsersSeen, users_floor};
 
 use self::seen::Seen;
 use self::turns::Presence;

@@ -45,6 +45,7 @@ impl Folder {
                 let date = NaiveDate::parse_from_str(day, "%Y-%m-%d").ok()?;
                 Self::Audit((date.to_string() == *day).then_some(Some(date))?)
             }
+            ["auth"] => Self::Auth,
             ["probes"] => Self::Probes(None),
             ["probes", run] => Self::Probes(Some(parse_ulid(run)?)),
             _ => return None,
