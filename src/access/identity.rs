@@ -1,6 +1,6 @@
 //! Who somebody is, as far as rights go.
 
-use crate::model::users::{Grant, Role};
+use crate::model::users::{Grant, Role, TokenId};
 use crate::model::{CellId, NodeName, UserName};
 
 /// How somebody showed who they are.
@@ -13,7 +13,7 @@ pub enum Via {
     /// A token, which may do no more than its user may, and no more than its own grants.
     Token {
         /// The token's public half.
-        id: String,
+        id: TokenId,
         /// Its own grants.
         grants: Vec<Grant>,
     },
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_token_may_no_more_than_its_user_and_no_more_than_itself() {
-        let via = |grants| Via::Token { id: "t1".to_owned(), grants: granted(grants) };
+        let via = |grants| Via::Token { id: "t123456789".parse().unwrap(), grants: granted(grants) };
         let web = "n1/web".parse().unwrap();
         let admin_by_viewer_token = identity(&["admin"], via(&["viewer:n1/*"]));
         assert!(admin_by_viewer_token.may(Role::Viewer, &web) && !admin_by_viewer_token.may(Role::Operator, &web));

@@ -7,16 +7,36 @@
 mod bucket;
 mod cells;
 mod deployments;
+mod directory;
 mod error;
 mod fleet;
+mod gate;
 mod identity;
 mod manifests;
 mod nodes;
+mod once;
+mod password;
+pub mod roster;
+mod seal;
+mod session;
+mod state;
+mod throttle;
+mod token;
+mod users;
 
 use std::sync::Arc;
 
+pub use directory::{ConfigUser, Directory, Problem};
 pub use error::{AccessError, Denied};
+pub use gate::{Gate, Known, SignInError, SignedIn, SignedOut};
 pub use identity::{Identity, Via};
+pub use once::GOOD_FOR as ONCE_GOOD_FOR;
+pub use password::{GOOD_CHARS, LEAST_CHARS, PasswordError, Passwords};
+pub use seal::{Purpose, SealKey};
+pub use session::{Session, SessionEnd, Sessions};
+pub use state::{StateError, StateFolder};
+pub use token::TokenText;
+pub use users::{NewToken, TOKEN_GOOD_FOR, TOKEN_GOOD_FOR_AT_MOST, UserChange, listed};
 
 use crate::controller::{Actor, Controller};
 use crate::model::CellId;
@@ -79,12 +99,18 @@ impl Authorized {
 
     /// For writes: the audit names the user.
     fn acting(&self) -> Controller {
-        self.controller.acting_as(Actor {
+        self.controller.acting_as(self.actor())
+    }
+
+    /// Who acts, for the audit.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor {
             user: self.identity.user.clone(),
             source: self.source.as_str().to_owned(),
             host: self.host.to_string(),
             reason: self.reason.as_deref().map(ToOwned::to_owned),
-        })
+        }
     }
 
     fn need_on_cell(&self, role: Role, cell: &CellId) -> Result<(), Denied> {

@@ -75,5 +75,6 @@ mod supervisor_host;
 mod supervisor_profile;
 mod support;
 mod systemd_host;
+mod users;
 mod vendored;
 mod web_api;

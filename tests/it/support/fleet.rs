@@ -85,7 +85,7 @@ impl TestKey {
         PrivateKey::from_seed(&[self.0; 32])
     }
 
-    fn pinned(self) -> PinnedKey {
+    pub(crate) fn pinned(self) -> PinnedKey {
         PinnedKey { key: self.private().public(), epoch: self.epoch() }
     }
 
@@ -164,6 +164,13 @@ impl Bench {
     pub(crate) async fn looker(&self, pinned: &[TestKey]) -> Controller {
         let settings = self.settings_of("alice", KEY, pinned, Conditions::Honoured).await;
         Controller::new(ControllerSettings { signer: Signer::Unsigned, ..settings }, self.clock.clone())
+    }
+
+    /// A controller of a fleet without signatures.
+    pub(crate) async fn unsigned(&self) -> Controller {
+        let settings = self.settings_of("alice", KEY, &[], Conditions::Honoured).await;
+        let settings = ControllerSettings { signer: Signer::Unsigned, trust: Trust::Unsigned, ..settings };
+        Controller::new(settings, self.clock.clone())
     }
 
     async fn settings_of(

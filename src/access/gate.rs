@@ -1,0 +1,323 @@
+//! Who comes in: passwords, sessions, tokens, the first admin. A portal has one, and asks it about every request.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::directory::Directory;
+use super::identity::{Identity, Via};
+use super::once::Once;
+use super::password::{PasswordError, Passwords};
+use super::roster;
+use super::session::{Session, SessionEnd, Sessions};
+use super::throttle::Throttle;
+use super::token::TokenText;
+use crate::clock::SharedClock;
+use crate::controller::{Actor, ControllerError, UsersChange};
+use crate::entropy;
+use crate::model::UserName;
+use crate::model::users::{Grant, Role, User, Users};
+
+/// Why somebody does not come in.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// Name or password, nobody says which.
+    #[error("the name or the password is not right")]
+    Wrong,
+    /// Too many failures came before.
+    #[error("too many failures; try again in {} s", wait.as_secs() + 1)]
+    Throttled {
+        /// How long to wait.
+        wait: Duration,
+    },
+    /// The token was used, is too old, or is of another process.
+    #[error(
+        "this sign-in link was used or is too old; every start of the controller prints a new one until there is an admin"
+    )]
+    LinkSpent,
+    /// The password cannot be taken, or not be checked at present.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// The name is no name, or the one of somebody else.
+    #[error("{0}")]
+    Name(String),
+    /// Another service vouched for somebody, and it is of no use.
+    #[error("{0}")]
+    Vouched(String),
+    /// The list of users could not be changed.
+    #[error(transparent)]
+    Controller(#[from] ControllerError),
+    /// The operating system has no randomness.
+    #[error("asking the system for randomness")]
+    Entropy(#[source] std::io::Error),
+}
+
+/// Somebody who came in, and the cookie that says so.
+#[derive(Debug, Clone)]
+pub struct SignedIn {
+    /// What began.
+    pub session: Session,
+    /// The value of the cookie.
+    pub cookie: String,
+}
+
+/// Whose session a cookie is.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Who it is, as far as rights go.
+    pub identity: Identity,
+    /// Their session.
+    pub session: Session,
+    /// What the cookie is to be from now on, if it is to change.
+    pub renewed: Option<String>,
+}
+
+/// How far a sign-out reaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignedOut {
+    /// The session is over at every controller, within seconds.
+    Everywhere,
+    /// It is over at this controller. Others that share its key would take the cookie until it ends by itself.
+    Here {
+        /// Why no further.
+        why: String,
+    },
+}
+
+/// Lets people and programs in.
+#[derive(Debug)]
+pub struct Gate {
+    directory: Directory,
+    sessions: Sessions,
+    passwords: Passwords,
+    throttle: Throttle,
+    once: Once,
+    clock: SharedClock,
+}
+
+impl Gate {
+    /// A gate for the users of `directory`.
+    #[must_use]
+    pub fn new(directory: Directory, sessions: Sessions, clock: SharedClock) -> Self {
+        let (passwords, throttle, once) = (Passwords::default(), Throttle::default(), Once::default());
+        Self { directory, sessions, passwords, throttle, once, clock }
+    }
+
+    /// Everybody who may sign in.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// What hashes passwords.
+    #[must_use]
+    pub fn passwords(&self) -> &Passwords {
+        &self.passwords
+    }
+
+    /// What makes and reads sessions.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Checks a name and a password that came from `address`.
+    ///
+    /// # Errors
+    /// See [`SignInError`]. A user who is not there takes as long as a wrong password.
+    pub async fn sign_in(&self, name: &str, password: &str, address: IpAddr) -> Result<SignedIn, SignInError> {
+        let name = UserName::new(name.trim()).ok();
+        self.check_wait(address, name.as_ref())?;
+        // Whoever was kept out a moment ago stays out.
+        self.directory.look_soon().await;
+        let user = name.as_ref().and_then(|name| self.directory.user(name));
+        let hash = user.as_ref().map(|user| &user.password_hash);
+        let fits = self.passwords.fits(hash, password).await?;
+        let Some(user) = user.filter(|user| fits && !user.disabled) else {
+            self.throttle.failed(address, name.as_ref(), self.clock.monotonic());
+            return Err(SignInError::Wrong);
+        };
+        self.throttle.succeeded(&user.name);
+        self.begin(user.name, user.session_epoch, None)
+    }
+
+    /// Checks the present password of somebody who is signed in and wants another.
+    ///
+    /// # Errors
+    /// See [`SignInError`].
+    pub async fn check_password(&self, user: &UserName, password: &str, address: IpAddr) -> Result<(), SignInError> {
+        self.check_wait(address, Some(user))?;
+        let hash = self.directory.user(user).map(|user| user.password_hash);
+        if self.passwords.fits(hash.as_ref(), password).await? {
+            return Ok(());
+        }
+        self.throttle.failed(address, Some(user), self.clock.monotonic());
+        Err(SignInError::Wrong)
+    }
+
+    /// Begins a session of somebody whom another service vouched for.
+    ///
+    /// # Errors
+    /// [`SignInError::Vouched`] when the name is that of a user of ours, or there is nothing that they may do.
+    pub fn sign_in_vouched(&self, user: UserName, grants: Vec<Grant>) -> Result<SignedIn, SignInError> {
+        if self.directory.user(&user).is_some() {
+            let text =
+                format!("{user} is a user of this portal already; sign in with the password, or have it deleted");
+            return Err(SignInError::Vouched(text));
+        }
+        if grants.is_empty() {
+            return Err(SignInError::Vouched(format!("{user} is in no group that has a role here")));
+        }
+        self.begin(user, 0, Some(grants))
+    }
+
+    /// A new session for somebody whose password was changed by themselves, which ended the one that they had.
+    ///
+    /// # Errors
+    /// [`SignInError::Wrong`] when they are no longer let in.
+    pub fn begin_again(&self, user: &UserName) -> Result<SignedIn, SignInError> {
+        let user = self.directory.user(user).filter(|user| !user.disabled).ok_or(SignInError::Wrong)?;
+        self.begin(user.name, user.session_epoch, None)
+    }
+
+    fn begin(&self, user: UserName, epoch: u64, vouched: Option<Vec<Grant>>) -> Result<SignedIn, SignInError> {
+        let id = entropy::bytes::<16>().map_err(SignInError::Entropy)?.into();
+        let now = crate::clock::to_seconds(self.clock.now());
+        let session = Session { user, id, epoch, began: now, seen: now, vouched };
+        let cookie = self.sessions.seal(&session).ok_or_else(|| {
+            SignInError::Vouched(format!("{} has more roles than a cookie holds; give patterns with `*`", session.user))
+        })?;
+        Ok(SignedIn { session, cookie })
+    }
+
+    /// Whose session a cookie is.
+    ///
+    /// # Errors
+    /// See [`SessionEnd`].
+    pub fn by_cookie(&self, cookie: &str) -> Result<Known, SessionEnd> {
+        let now = self.clock.now();
+        let session = self.sessions.open(cookie, now)?;
+        if self.directory.is_revoked(&session.id) {
+            return Err(SessionEnd::Revoked);
+        }
+        let (grants, via) = match &session.vouched {
+            Some(grants) => (grants.clone(), Via::Oidc),
+            None => {
+                let user = self.directory.user(&session.user).ok_or(SessionEnd::Revoked)?;
+                if user.disabled || user.session_epoch != session.epoch {
+                    return Err(SessionEnd::Revoked);
+                }
+                (user.grants, Via::Password)
+            }
+        };
+        let renewed = self.sessions.renew(&session, now).and_then(|session| self.sessions.seal(&session));
+        let identity = Identity { user: session.user.clone(), grants, via };
+        Ok(Known { identity, session, renewed })
+    }
+
+    /// In whose name a token acts, if it is one that counts.
+    #[must_use]
+    pub fn by_token(&self, text: &str) -> Option<Identity> {
+        let token = TokenText::read(text)?;
+        let users = self.directory.list()?;
+        let entry = token.find(&users, self.clock.now())?;
+        let user = self.directory.user(&entry.user).filter(|user| !user.disabled)?;
+        let via = Via::Token { id: entry.id.clone(), grants: entry.grants.clone() };
+        Some(Identity { user: user.name, grants: user.grants, via })
+    }
+
+    /// Ends a session: here at once, elsewhere as soon as the list of users says so.
+    pub async fn sign_out(&self, session: &Session, actor: Actor) -> SignedOut {
+        let revoked = self.sessions.revoked(session);
+        self.directory.revoke_here(revoked.clone()).await;
+        if let Some(why) = self.directory.is_fixed() {
+            return SignedOut::Here { why: why.to_owned() };
+        }
+        let what = UsersChange { action: "sign-out", object: format!("user/{}", session.user), after: None };
+        let now = self.clock.now();
+        let changed = self.directory.change_list(actor, what, |users| {
+            roster::revoke_session(users, &session.user, &revoked, now);
+            Ok(())
+        });
+        match changed.await {
+            Ok(()) => SignedOut::Everywhere,
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "a sign-out could not be put into the list of users");
+                SignedOut::Here { why: error.to_string() }
+            }
+        }
+    }
+
+    /// A token by which the first admin gets in; none where there is an admin already, or where the list of users
+    /// cannot be changed. It is good for [`GOOD_FOR`](super::ONCE_GOOD_FOR), once, and in this process alone.
+    ///
+    /// # Errors
+    /// Where the operating system has no randomness.
+    pub fn first_admin(&self) -> std::io::Result<Option<TokenText>> {
+        if self.directory.has_admin() != Some(false) || self.directory.is_fixed().is_some() {
+            return Ok(None);
+        }
+        self.once.issue(self.clock.monotonic()).map(Some)
+    }
+
+    /// Whether a one-time token would let its bearer in. It still does afterwards.
+    #[must_use]
+    pub fn is_first_admin(&self, token: &str) -> bool {
+        self.once.opens(token, self.clock.monotonic())
+    }
+
+    /// Makes the bearer of a one-time token the first admin, with a name and a password of their choice.
+    ///
+    /// # Errors
+    /// See [`SignInError`]. The token stays good unless it was used.
+    pub async fn claim_first_admin(
+        &self,
+        token: &str,
+        name: &str,
+        password: &str,
+        address: IpAddr,
+    ) -> Result<SignedIn, SignInError> {
+        self.check_wait(address, None)?;
+        let name = UserName::new(name.trim()).map_err(|error| SignInError::Name(error.to_string()))?;
+        let Some(taken) = self.once.take(token, self.clock.monotonic()) else {
+            self.throttle.failed(address, None, self.clock.monotonic());
+            return Err(SignInError::LinkSpent);
+        };
+        let made = self.make_first_admin(&name, password, address).await;
+        match &made {
+            Ok(()) => info!(user = %name, "made the first admin"),
+            // Somebody else was first.
+            Err(SignInError::LinkSpent) => {}
+            Err(_) => self.once.put_back(taken),
+        }
+        made?;
+        self.begin_again(&name)
+    }
+
+    async fn make_first_admin(&self, name: &UserName, password: &str, address: IpAddr) -> Result<(), SignInError> {
+        let hash = self.passwords.hash(name, password).await?;
+        let actor = Actor { user: name.clone(), source: "portal".to_owned(), host: address.to_string(), reason: None };
+        let grants = [Grant::everywhere(Role::Admin)];
+        let what = UsersChange {
+            action: "user-add",
+            object: format!("user/{name}"),
+            after: Some("the first admin, by the one-time link".to_owned()),
+        };
+        let has_admin = |users: &Users| users.users.iter().any(User::is_admin);
+        let made = self.directory.change_list(actor, what, |users| {
+            if has_admin(users) {
+                return Ok(false);
+            }
+            roster::add(users, name, hash.clone(), &grants).map(|()| true)
+        });
+        if made.await? { Ok(()) } else { Err(SignInError::LinkSpent) }
+    }
+
+    fn check_wait(&self, address: IpAddr, name: Option<&UserName>) -> Result<(), SignInError> {
+        match self.throttle.wait(address, name, self.clock.monotonic()) {
+            Some(wait) => Err(SignInError::Throttled { wait }),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! What can be done to the list of users, as changes to the document. Whether somebody may is asked elsewhere.
+
+use chrono::{DateTime, Utc};
+
+use crate::controller::ControllerError;
+use crate::model::UserName;
+use crate::model::users::{Grant, PasswordHash, RevokedSession, SessionId, Token, TokenId, User, Users};
+
+/// The most users of a list.
+const MOST_USERS: usize = 1_000;
+
+/// The most tokens of one user.
+const MOST_TOKENS: usize = 100;
+
+/// The most grants of a user or a token.
+const MOST_GRANTS: usize = 50;
+
+/// The most sessions that are remembered as ended. With more, all sessions of the user end.
+const MOST_REVOKED: usize = 2_000;
+
+/// Adds somebody.
+///
+/// # Errors
+/// When the name is taken, or there are too many.
+pub fn add(
+    users: &mut Users,
+    name: &UserName,
+    password_hash: PasswordHash,
+    grants: &[Grant],
+) -> Result<(), ControllerError> {
+    if users.user(name).is_some() {
+        return Err(ControllerError::Exists { what: format!("user {name}"), differs: "it is another user".to_owned() });
+    }
+    check_grants(&format!("user {name}"), grants)?;
+    if users.users.len() >= MOST_USERS {
+        return Err(invalid(name, &format!("there are {MOST_USERS} users already; delete some")));
+    }
+    let session_epoch = users.revision.get();
+    users.users.push(User {
+        name: name.clone(),
+        password_hash,
+        grants: grants.to_vec(),
+        session_epoch,
+        disabled: false,
+    });
+    users.users.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(())
+}
+
+/// Gives somebody another password, and ends their sessions.
+///
+/// # Errors
+/// When there is no such user.
+pub fn set_password(users: &mut Users, name: &UserName, password_hash: PasswordHash) -> Result<(), ControllerError> {
+    let revision = users.revision.get();
+    let user = find(users, name)?;
+    user.password_hash = password_hash;
+    user.session_epoch = revision;
+    Ok(())
+}
+
+/// Changes what somebody may do. It counts at their next request.
+///
+/// # Errors
+/// When there is no such user.
+pub fn set_grants(users: &mut Users, name: &UserName, grants: &[Grant]) -> Result<(), ControllerError> {
+    check_grants(&format!("user {name}"), grants)?;
+    find(users, name)?.grants = grants.to_vec();
+    Ok(())
+}
+
+/// Keeps somebody out, and ends their sessions; or lets them in again.
+///
+/// # Errors
+/// When there is no such user.
+pub fn set_disabled(users: &mut Users, name: &UserName, disabled: bool) -> Result<(), ControllerError> {
+    let revision = users.revision.get();
+    let user = find(users, name)?;
+    if disabled && !user.disabled {
+        user.session_epoch = revision;
+    }
+    user.disabled = disabled;
+    Ok(())
+}
+
+/// Ends all sessions of somebody.
+///
+/// # Errors
+/// When there is no such user.
+pub fn end_sessions(users: &mut Users, name: &UserName) -> Result<(), ControllerError> {
+    let revision = users.revision.get();
+    find(users, name)?.session_epoch = revision;
+    Ok(())
+}
+
+/// Deletes somebody, and their tokens.
+///
+/// # Errors
+/// When there is no such user.
+pub fn remove(users: &mut Users, name: &UserName) -> Result<(), ControllerError> {
+    find(users, name)?;
+    users.users.retain(|user| user.name != *name);
+    users.tokens.retain(|token| token.user != *name);
+    Ok(())
+}
+
+/// Adds a token, and forgets those that ran out long ago.
+///
+/// # Errors
+/// When its user has too many.
+pub fn add_token(users: &mut Users, token: Token, now: DateTime<Utc>) -> Result<(), ControllerError> {
+    check_grants(&format!("token {}", token.id), &token.grants)?;
+    users.tokens.retain(|token| now < token.expires_at);
+    if users.tokens.iter().filter(|other| other.user == token.user).count() >= MOST_TOKENS {
+        return Err(invalid(&token.user, &format!("it has {MOST_TOKENS} tokens already; revoke some")));
+    }
+    users.tokens.push(token);
+    Ok(())
+}
+
+/// Takes a token back. It stays in the list until it would have run out.
+///
+/// # Errors
+/// When there is none.
+pub fn revoke_token(users: &mut Users, id: &TokenId) -> Result<(), ControllerError> {
+    let token = users.tokens.iter_mut().find(|token| token.id == *id);
+    token.ok_or_else(|| no_such(format!("token {id}")))?.revoked = true;
+    Ok(())
+}
+
+/// Ends one session of somebody.
+pub fn revoke_session(users: &mut Users, user: &UserName, session: &RevokedSession, now: DateTime<Utc>) {
+    users.revoked_sessions.retain(|revoked| now < revoked.until);
+    if is_revoked(&users.revoked_sessions, &session.id) {
+        return;
+    }
+    if users.revoked_sessions.len() >= MOST_REVOKED && end_sessions(users, user).is_ok() {
+        return;
+    }
+    users.revoked_sessions.push(session.clone());
+}
+
+/// Whether a session is among those that were ended.
+#[must_use]
+pub fn is_revoked(revoked: &[RevokedSession], id: &SessionId) -> bool {
+    revoked.iter().any(|session| session.id == *id)
+}
+
+fn check_grants(what: &str, grants: &[Grant]) -> Result<(), ControllerError> {
+    if grants.len() > MOST_GRANTS {
+        return Err(invalid(what, &format!("it has {} grants; {MOST_GRANTS} are allowed", grants.len())));
+    }
+    Ok(())
+}
+
+fn find<'a>(users: &'a mut Users, name: &UserName) -> Result<&'a mut User, ControllerError> {
+    let user = users.users.iter_mut().find(|user| user.name == *name);
+    user.ok_or_else(|| no_such(format!("user {name}")))
+}
+
+fn no_such(what: String) -> ControllerError {
+    ControllerError::NotFound {
+        what,
+        help: "there is none; `fleetman user ls` and `fleetman token ls` list them".to_owned(),
+    }
+}
+
+fn invalid(what: impl std::fmt::Display, problem: &str) -> ControllerError {
+    ControllerError::Invalid { what: what.to_string(), problem: problem.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::{Generation, Sha256Digest};
+
+    fn name(text: &str) -> UserName {
+        UserName::new(text).unwrap()
+    }
+
+    fn hash(salt: &str) -> PasswordHash {
+        PasswordHash::new(format!("$argon2id$v=19$m=8,t=1,p=1${salt}$aGFzaA")).unwrap()
+    }
+
+    /// A list at a revision, with the admin ada and the viewer bob.
+    fn users(revision: u64) -> Users {
+        let mut users = Users::empty(Uuid::from_u128(1), DateTime::UNIX_EPOCH, name("ada"));
+        add(&mut users, &name("bob"), hash("Ym9i"), &["viewer".parse().unwrap()]).unwrap();
+        add(&mut users, &name("ada"), hash("YWRh"), &["admin".parse().unwrap()]).unwrap();
+        users.revision = Generation::new(revision).unwrap();
+        users
+    }
+
+    fn token(id: &str, user: &str, expires: i64) -> Token {
+        Token {
+            id: id.parse().unwrap(),
+            name: "t".to_owned(),
+            user: name(user),
+            sha256: Sha256Digest::of(id.as_bytes()),
+            grants: vec![],
+            created_at: DateTime::UNIX_EPOCH,
+            expires_at: DateTime::UNIX_EPOCH + TimeDelta::seconds(expires),
+            revoked: false,
+        }
+    }
+
+    #[test]
+    fn users_are_kept_by_name_and_no_name_twice() {
+        let mut users = users(1);
+        assert_eq!(users.users.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(), ["ada", "bob"]);
+        let again = add(&mut users, &name("bob"), hash("eA"), &[]).unwrap_err();
+        assert_eq!(again.code(), "exists");
+        let grants = vec!["viewer".parse().unwrap(); MOST_GRANTS + 1];
+        assert_eq!(add(&mut users, &name("eve"), hash("eA"), &grants).unwrap_err().code(), "invalid");
+        assert_eq!(set_grants(&mut users, &name("eve"), &[]).unwrap_err().code(), "not_found");
+    }
+
+    #[test]
+    fn what_ends_sessions_moves_the_epoch_to_the_revision() {
+        let epoch = |change: &dyn Fn(&mut Users) -> Result<(), ControllerError>| {
+            let mut users = users(9);
+            change(&mut users).unwrap();
+            users.user(&name("bob")).unwrap().session_epoch
+        };
+        let bob = name("bob");
+        assert_eq!(epoch(&|users| set_password(users, &bob, hash("eA"))), 9);
+        assert_eq!(epoch(&|users| set_disabled(users, &bob, true)), 9);
+        assert_eq!(epoch(&|users| end_sessions(users, &bob)), 9);
+        assert_eq!(epoch(&|users| set_grants(users, &bob, &[])), 1);
+        assert_eq!(epoch(&|users| set_disabled(users, &bob, false)), 1);
+        let mut users = users(9);
+        remove(&mut users, &bob).unwrap();
+        add(&mut users, &bob, hash("eA"), &[]).unwrap();
+        assert_eq!(users.user(&bob).unwrap().session_epoch, 9, "a namesake takes over no session");
+    }
+
+    #[test]
+    fn a_deleted_user_leaves_no_token_behind() {
+        let mut users = users(1);
+        let now = DateTime::UNIX_EPOCH;
+        add_token(&mut users, token("aaaaaaaaaa", "bob", 10), now).unwrap();
+        add_token(&mut users, token("bbbbbbbbbb", "ada", 10), now).unwrap();
+        revoke_token(&mut users, &"bbbbbbbbbb".parse().unwrap()).unwrap();
+        remove(&mut users, &name("bob")).unwrap();
+        assert_eq!(users.tokens.len(), 1);
+        assert!(users.tokens[0].revoked);
+        assert_eq!(revoke_token(&mut users, &"aaaaaaaaaa".parse().unwrap()).unwrap_err().code(), "not_found");
+    }
+
+    #[test]
+    fn tokens_that_ran_out_make_room() {
+        let mut users = users(1);
+        let now = DateTime::UNIX_EPOCH;
+        for at in 0..MOST_TOKENS {
+            add_token(&mut users, token(&format!("{at:010}"), "bob", 10), now).unwrap();
+        }
+        assert_eq!(add_token(&mut users, token("xxxxxxxxxx", "bob", 10), now).unwrap_err().code(), "invalid");
+        add_token(&mut users, token("yyyyyyyyyy", "ada", 20), now).unwrap();
+        add_token(&mut users, token("xxxxxxxxxx", "bob", 20), now + TimeDelta::seconds(10)).unwrap();
+        assert_eq!(users.tokens.len(), 2);
+    }
+
+    #[test]
+    fn ended_sessions_are_remembered_until_they_would_have_ended_and_are_bounded() {
+        let mut users = users(9);
+        let now = DateTime::UNIX_EPOCH;
+        let session = |number: u128, secs| RevokedSession {
+            id: SessionId::from(number.to_be_bytes()),
+            until: now + TimeDelta::seconds(secs),
+        };
+        revoke_session(&mut users, &name("bob"), &session(0, 5), now);
+        revoke_session(&mut users, &name("bob"), &session(0, 5), now);
+        assert_eq!(users.revoked_sessions.len(), 1);
+        revoke_session(&mut users, &name("bob"), &session(1, 50), now + TimeDelta::seconds(5));
+        assert_eq!(users.revoked_sessions, [session(1, 50)]);
+        for number in 2..=MOST_REVOKED as u128 {
+            revoke_session(&mut users, &name("bob"), &session(number, 50), now);
+        }
+        assert_eq!((users.revoked_sessions.len(), users.user(&name("bob")).unwrap().session_epoch), (MOST_REVOKED, 1));
+        revoke_session(&mut users, &name("bob"), &session(9_999, 50), now);
+        assert_eq!((users.revoked_sessions.len(), users.user(&name("bob")).unwrap().session_epoch), (MOST_REVOKED, 9));
+    }
+}

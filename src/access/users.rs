@@ -1,0 +1,274 @@
+//! Managing users and tokens. Users are everybody's affair or nobody's, so it takes an admin of everything; their own
+//! password and tokens everybody manages.
+
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+
+use super::directory::Directory;
+use super::token::TokenText;
+use super::{AccessError, Authorized, Denied, Via, roster};
+use crate::clock::to_seconds;
+use crate::controller::{ControllerError, UsersChange};
+use crate::model::UserName;
+use crate::model::users::{Grant, PasswordHash, Role, Token, TokenId, User, Users, is_admin};
+
+/// How long a token is good for unless its maker says otherwise.
+pub const TOKEN_GOOD_FOR: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// The longest that a token is good for.
+pub const TOKEN_GOOD_FOR_AT_MOST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The most characters of what a token is called.
+const MOST_NAME_CHARS: usize = 64;
+
+/// A token that is to be made.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// What it is for.
+    pub name: String,
+    /// In whose name it acts.
+    pub user: UserName,
+    /// What it may do at most.
+    pub grants: Vec<Grant>,
+    /// How long it is good for.
+    pub good_for: Duration,
+}
+
+/// What can be done to somebody in the list.
+#[derive(Debug, Clone)]
+pub enum UserChange {
+    /// They are new.
+    Add {
+        /// What their password is checked against.
+        password_hash: PasswordHash,
+        /// What they may do.
+        grants: Vec<Grant>,
+    },
+    /// They get another password, and their sessions end.
+    Password(PasswordHash),
+    /// They may do something else.
+    Grants(Vec<Grant>),
+    /// They are kept out.
+    Disable,
+    /// They are let in again.
+    Enable,
+    /// Their sessions end.
+    EndSessions,
+    /// They are deleted, and their tokens.
+    Delete,
+}
+
+impl UserChange {
+    fn action(&self) -> &'static str {
+        match self {
+            Self::Add { .. } => "user-add",
+            Self::Password(_) => "user-passwd",
+            Self::Grants(_) => "user-grant",
+            Self::Disable => "user-disable",
+            Self::Enable => "user-enable",
+            Self::EndSessions => "user-end-sessions",
+            Self::Delete => "user-rm",
+        }
+    }
+
+    fn after(&self) -> Option<String> {
+        match self {
+            Self::Add { grants, .. } | Self::Grants(grants) => Some(listed(grants)),
+            _ => None,
+        }
+    }
+
+    /// For the audit.
+    #[must_use]
+    pub fn described(&self, name: &UserName) -> UsersChange {
+        UsersChange { action: self.action(), object: format!("user/{name}"), after: self.after() }
+    }
+
+    /// Makes the change, and refuses one that would leave nobody to manage users. `others_manage` tells that somebody
+    /// outside of the list does.
+    ///
+    /// # Errors
+    /// See [`roster`].
+    pub fn make(&self, users: &mut Users, name: &UserName, others_manage: bool) -> Result<(), ControllerError> {
+        let had_admin = users.users.iter().any(User::is_admin);
+        match self {
+            Self::Add { password_hash, grants } => roster::add(users, name, password_hash.clone(), grants),
+            Self::Password(hash) => roster::set_password(users, name, hash.clone()),
+            Self::Grants(grants) => roster::set_grants(users, name, grants),
+            Self::Disable => roster::set_disabled(users, name, true),
+            Self::Enable => roster::set_disabled(users, name, false),
+            Self::EndSessions => roster::end_sessions(users, name),
+            Self::Delete => roster::remove(users, name),
+        }?;
+        if had_admin && !others_manage && !users.users.iter().any(User::is_admin) {
+            let by = "nobody else could manage users; make another admin first".to_owned();
+            return Err(ControllerError::InUse { what: format!("user {name}"), by });
+        }
+        Ok(())
+    }
+}
+
+/// Grants in one line.
+#[must_use]
+pub fn listed(grants: &[Grant]) -> String {
+    let texts: Vec<String> = grants.iter().map(ToString::to_string).collect();
+    if texts.is_empty() { "nothing".to_owned() } else { texts.join(", ") }
+}
+
+impl NewToken {
+    /// The token, and the entry of the list that is kept of it.
+    ///
+    /// # Errors
+    /// When its name or its life makes no sense.
+    pub fn make(&self, now: chrono::DateTime<Utc>) -> Result<(TokenText, Token), ControllerError> {
+        let invalid =
+            |problem: &str| Err(ControllerError::Invalid { what: "the token".into(), problem: problem.into() });
+        let name = self.name.trim();
+        if name.is_empty() || name.chars().count() > MOST_NAME_CHARS || name.chars().any(char::is_control) {
+            return invalid("a name of 1 to 64 characters says what it is for");
+        }
+        if self.good_for.is_zero() || self.good_for > TOKEN_GOOD_FOR_AT_MOST {
+            return invalid("it is good for at most 366 days");
+        }
+        if self.grants.is_empty() {
+            return invalid("it may do nothing; give at least one role");
+        }
+        let text = TokenText::generate().map_err(ControllerError::Entropy)?;
+        let created_at = to_seconds(now);
+        let entry = Token {
+            id: text.id.clone(),
+            name: name.to_owned(),
+            user: self.user.clone(),
+            sha256: text.sha256(),
+            grants: self.grants.clone(),
+            created_at,
+            expires_at: created_at + TimeDelta::from_std(self.good_for).unwrap_or_default(),
+            revoked: false,
+        };
+        Ok((text, entry))
+    }
+
+    /// For the audit.
+    #[must_use]
+    pub fn described(&self, id: &TokenId) -> UsersChange {
+        let after = format!("{} in the name of {}: {}", self.name.trim(), self.user, listed(&self.grants));
+        UsersChange { action: "token-add", object: format!("token/{id}"), after: Some(after) }
+    }
+}
+
+impl Authorized {
+    /// Whether the user may manage users.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn check_users(&self) -> Result<(), Denied> {
+        self.need_everywhere(Role::Admin, "users")
+    }
+
+    /// Changes somebody in the list.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn change_user(
+        &self,
+        directory: &Directory,
+        name: &UserName,
+        change: &UserChange,
+    ) -> Result<(), AccessError> {
+        self.check_users()?;
+        self.make_change(directory, name, change).await
+    }
+
+    /// Gives the user another password. Whoever asks has checked the present one.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn change_own_password(&self, directory: &Directory, hash: PasswordHash) -> Result<(), AccessError> {
+        self.check_in_person("a password")?;
+        let name = self.identity().user.clone();
+        self.make_change(directory, &name, &UserChange::Password(hash)).await
+    }
+
+    /// Ends all sessions of the user.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn end_own_sessions(&self, directory: &Directory) -> Result<(), AccessError> {
+        self.check_in_person("sessions")?;
+        let name = self.identity().user.clone();
+        self.make_change(directory, &name, &UserChange::EndSessions).await
+    }
+
+    async fn make_change(
+        &self,
+        directory: &Directory,
+        name: &UserName,
+        change: &UserChange,
+    ) -> Result<(), AccessError> {
+        if directory.of_config().iter().any(|user| user.name == *name) {
+            let by = "the config of this controller names it; change it there".to_owned();
+            return Err(ControllerError::InUse { what: format!("user {name}"), by }.into());
+        }
+        let others_manage = directory.of_config().iter().any(|user| is_admin(&user.grants));
+        let made = directory
+            .change_list(self.actor(), change.described(name), |users| change.make(users, name, others_manage));
+        Ok(made.await?)
+    }
+
+    /// The tokens that the user may see: their own; those of all for who manages users.
+    ///
+    /// # Errors
+    /// [`Denied`] for a token: it manages none.
+    pub fn tokens(&self, directory: &Directory) -> Result<Vec<Token>, Denied> {
+        self.check_in_person("tokens")?;
+        let sees_all = self.check_users().is_ok();
+        let tokens = directory.list().map(|users| users.tokens.clone()).unwrap_or_default();
+        Ok(tokens.into_iter().filter(|token| sees_all || token.user == self.identity().user).collect())
+    }
+
+    /// Makes a token in the user's own name. Its text is not kept.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn add_token(&self, directory: &Directory, new: &NewToken) -> Result<TokenText, AccessError> {
+        self.check_in_person("tokens")?;
+        if new.user != self.identity().user {
+            return Err(self.denied(Role::Admin, format!("tokens in the name of {}", new.user)).into());
+        }
+        if directory.user(&new.user).is_none() {
+            let problem = "somebody whom another service vouches for has no tokens: nobody would take them back";
+            let (what, problem) = (format!("a token of {}", new.user), problem.to_owned());
+            return Err(ControllerError::Invalid { what, problem }.into());
+        }
+        let now = directory.now();
+        let (text, entry) = new.make(now)?;
+        let added = directory
+            .change_list(self.actor(), new.described(&entry.id), |users| roster::add_token(users, entry.clone(), now));
+        added.await?;
+        Ok(text)
+    }
+
+    /// Takes a token back: one's own, or anybody's for who manages users.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn revoke_token(&self, directory: &Directory, id: &TokenId) -> Result<(), AccessError> {
+        let token = self.tokens(directory)?.into_iter().find(|token| token.id == *id);
+        if token.is_none() {
+            let help = "there is none of yours".to_owned();
+            return Err(ControllerError::NotFound { what: format!("token {id}"), help }.into());
+        }
+        let what = UsersChange { action: "token-revoke", object: format!("token/{id}"), after: None };
+        let revoked = directory.change_list(self.actor(), what, |users| roster::revoke_token(users, id));
+        Ok(revoked.await?)
+    }
+
+    /// A leaked token must not be able to make another, nor to lock its user out.
+    fn check_in_person(&self, what: &str) -> Result<(), Denied> {
+        match self.identity().via {
+            Via::Password | Via::Oidc => Ok(()),
+            Via::Token { .. } => Err(self.denied(Role::Viewer, format!("{what}, which takes a session in a browser"))),
+        }
+    }
+}
