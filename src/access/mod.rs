@@ -5,6 +5,7 @@
 //! them for each topic. What belongs to no cell, such as the bucket itself, needs a grant on everything.
 
 mod bucket;
+mod cell_past;
 mod cells;
 mod deployments;
 mod directory;

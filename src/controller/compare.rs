@@ -121,6 +121,19 @@ pub struct Made {
     pub proof: Proof,
 }
 
+/// A version as it lies in the bucket, and what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionDetail {
+    /// What it is.
+    pub manifest: Manifest,
+    /// Its settings and files, as what differs from nothing. Values that may be secrets are masked.
+    pub content: Changes,
+    /// The digest of its manifest.
+    pub manifest_sha256: Sha256Digest,
+    /// What history says of that.
+    pub proof: Proof,
+}
+
 /// Two revisions of a cell and what differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
@@ -162,6 +175,17 @@ impl Controller {
         let (from, to) = tokio::try_join!(self.read_revision(cell, from), self.read_revision(cell, to))?;
         let changes = self.changes(from.side(), to.side()).await?;
         Ok(Comparison { from: from.compared, to: to.compared, changes })
+    }
+
+    /// A version of a cell, whoever made it.
+    ///
+    /// # Errors
+    /// [`ControllerError::NotFound`] when there is no such version.
+    pub async fn version(&self, cell: &CellId, version: &VersionName) -> Result<VersionDetail, ControllerError> {
+        let (manifest, manifest_sha256) = self.look_at_version(cell, version).await?;
+        let proof = self.proof(cell, version, manifest_sha256).await?;
+        let content = Changes::between(None, &manifest);
+        Ok(VersionDetail { manifest, content, manifest_sha256, proof })
     }
 
     async fn read_revision(&self, cell: &CellId, revision: &Revision) -> Result<Read, ControllerError> {

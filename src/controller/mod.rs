@@ -73,7 +73,7 @@ pub use browse::{
 };
 pub use checkup::Checkup;
 pub use claim::{Published, PublishedHow, Warning};
-pub use compare::{Compared, Comparison, Made, Proof, Revision};
+pub use compare::{Compared, Comparison, Made, Proof, Revision, VersionDetail};
 pub use delete::Deletion;
 pub use diff::{Changes, FieldChange, FileChange, FileKind, FileSide, TextDiff};
 pub use documents::{Applied, AppliedHow, Known, Text};
@@ -91,7 +91,7 @@ pub use lists::{DeploymentView, ManifestView, VersionState, VersionView};
 pub use overrides::OverrideView;
 pub use past::{Attempts, LogFacts, Past, PastAttempt, PastTrigger};
 pub use plan::{Plan, PlannedVersion};
-pub use preview::{FileFacts, Preview as FilePreview, PreviewBody};
+pub use preview::{FileFacts, FilePreview, PreviewBody};
 pub use publish::{Guard, PublishRequest};
 pub use releases::{KnownVersion, Release, ReleaseFacts, ReleaseReader, ReleaseState};
 pub use retire::{NodeCell, NodeState};

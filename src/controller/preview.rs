@@ -9,7 +9,7 @@ use crate::store::{Expect, StoreError};
 
 /// A file, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Preview {
+pub struct FilePreview {
     /// The object that holds it.
     pub key: ObjectKey,
     /// In bytes.
@@ -57,7 +57,7 @@ impl Controller {
         cell: &CellId,
         version: &VersionName,
         path: &FilePath,
-    ) -> Result<Preview, ControllerError> {
+    ) -> Result<FilePreview, ControllerError> {
         let (manifest, _) = self.look_at_version(cell, version).await?;
         let Some(file) = file_at(&manifest.files, path) else {
             let what = format!("{cell}: version {version}: file {path}");
@@ -77,21 +77,21 @@ impl Controller {
             }
         };
         let of_version = Some(FileFacts { sha256: file.sha256, mode: file.mode, from: file.from });
-        Ok(Preview { key, size: file.size, of_version, body })
+        Ok(FilePreview { key, size: file.size, of_version, body })
     }
 
     /// An override as it is now.
     ///
     /// # Errors
     /// [`ControllerError::NotFound`] when there is none.
-    pub async fn override_preview(&self, cell: &CellId, path: &FilePath) -> Result<Preview, ControllerError> {
+    pub async fn override_preview(&self, cell: &CellId, path: &FilePath) -> Result<FilePreview, ControllerError> {
         let key = ObjectKey::Override(cell.clone(), path.clone());
         let Some(meta) = self.store().head(&key).await? else {
             return Err(super::overrides::no_override(cell, path));
         };
         let bytes = self.read_range(&key, 0, meta.size.min(MOST_TEXT_BYTES)).await?;
         let body = if meta.size > MOST_TEXT_BYTES { beginning(bytes) } else { whole(&bytes) };
-        Ok(Preview { key, size: meta.size, of_version: None, body })
+        Ok(FilePreview { key, size: meta.size, of_version: None, body })
     }
 }
 

@@ -12,7 +12,7 @@ use super::{Controller, ControllerError};
 use crate::model::document::Document as _;
 use crate::model::heartbeat::Heartbeat;
 use crate::model::manifest::Manifest;
-use crate::model::{CellId, Floor, ObjectKey, document};
+use crate::model::{CellId, Floor, ObjectKey, VersionName, document};
 use crate::store::StoreError;
 
 /// How many triggers back it is looked for what desired a version.
@@ -52,14 +52,13 @@ impl Controller {
     /// # Errors
     /// Why the store did not answer. A version that cannot be read is part of the page.
     pub async fn timeline(&self, cell: &CellId, from: usize, limit: usize) -> Result<Timeline, ControllerError> {
-        let (mut names, head, beat, (triggers, _)) = tokio::try_join!(
-            self.version_names(cell),
+        let (names, head, beat, (triggers, _)) = tokio::try_join!(
+            self.version_names_by_number(cell),
             self.head(cell),
             self.look_at_beat(cell),
             self.believed(cell, None, RECENT),
         )?;
         let total = names.len();
-        names.sort_by(|one, other| by_numbers(other.as_str(), one.as_str()));
         let needs = Needs::new(cell, &head, beat.as_ref());
         let mut versions: Vec<TimelineVersion> = stream::iter(names.into_iter().skip(from).take(limit))
             .map(async |name| {
@@ -101,6 +100,16 @@ impl Controller {
             });
         }
         Ok(Timeline { versions, total, triggers: triggers.len() })
+    }
+
+    /// The names of a cell's versions, the highest number first: `1.10` before `1.9`.
+    ///
+    /// # Errors
+    /// Why the store did not answer.
+    pub async fn version_names_by_number(&self, cell: &CellId) -> Result<Vec<VersionName>, ControllerError> {
+        let mut names = self.version_names(cell).await?;
+        names.sort_by(|one, other| by_numbers(other.as_str(), one.as_str()));
+        Ok(names)
     }
 
     /// What the node of a cell says; nothing if that cannot be read.
