@@ -2,11 +2,22 @@
 
 use crate::controller::{Changes, FieldChange, FileChange, FileKind, FileSide, TextDiff};
 
+/// How many files are shown.
+const MOST_FILES: usize = 500;
+
+/// How many lines of all files together.
+const MOST_LINES: usize = 5_000;
+
+/// How many characters of a line.
+const MOST_CHARS: usize = 2_000;
+
 /// What differs between two versions.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ChangesView {
     pub(super) fields: Vec<FieldRow>,
     pub(super) files: Vec<FileRow>,
+    /// How many more files differ.
+    pub(super) files_left_out: usize,
 }
 
 /// A setting that differs.
@@ -15,6 +26,8 @@ pub(super) struct FieldRow {
     pub(super) field: String,
     pub(super) before: Option<String>,
     pub(super) after: Option<String>,
+    /// It may be a secret, so that only that it differs is shown.
+    pub(super) is_secret: bool,
 }
 
 /// A file that differs.
@@ -28,24 +41,39 @@ pub(super) struct FileRow {
     pub(super) after: Option<String>,
     /// Why there are no lines, if that needs saying.
     pub(super) note: &'static str,
-    pub(super) lines: Vec<DiffLine>,
+    pub(super) blocks: Vec<Block>,
+    /// Whether both sides have lines, which can stand beside each other.
+    pub(super) is_split: bool,
+    /// Whether more lines differ than are shown.
+    pub(super) is_cut: bool,
 }
 
-/// A line of a comparison.
+/// Lines that belong together: on a narrow page those before stand above those after, on a wide one beside them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Block {
+    /// Where it goes on, as unified diffs write it; or what they note about a line.
+    Gap(String),
+    /// Lines that are the same on both sides.
+    Same(Vec<DiffLine>, Vec<DiffLine>),
+    /// Lines that went, and those that came for them.
+    Change(Vec<DiffLine>, Vec<DiffLine>),
+}
+
+/// A line of one side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DiffLine {
-    /// `ins`, `del`, `same` or `gap`.
-    pub(super) kind: &'static str,
-    pub(super) before: Option<usize>,
-    pub(super) after: Option<usize>,
+    pub(super) number: usize,
     pub(super) text: String,
 }
 
 impl From<&Changes> for ChangesView {
     fn from(changes: &Changes) -> Self {
+        let mut lines_left = MOST_LINES;
+        let files = changes.files.iter().take(MOST_FILES).map(|change| FileRow::new(change, &mut lines_left));
         Self {
+            files: files.collect(),
             fields: changes.fields.iter().map(FieldRow::from).collect(),
-            files: changes.files.iter().map(FileRow::from).collect(),
+            files_left_out: changes.files.len().saturating_sub(MOST_FILES),
         }
     }
 }
@@ -64,28 +92,37 @@ impl From<&FieldChange> for FieldRow {
                 other => other.to_string(),
             })
         };
-        Self { field: change.field.clone(), before: shown(&change.before), after: shown(&change.after) }
+        let (before, after) = (shown(&change.before), shown(&change.after));
+        Self { field: change.field.clone(), before, after, is_secret: change.is_secret }
     }
 }
 
-impl From<&FileChange> for FileRow {
-    fn from(change: &FileChange) -> Self {
+impl FileRow {
+    /// A file, with no more than `lines_left` lines.
+    fn new(change: &FileChange, lines_left: &mut usize) -> Self {
         let (mark, word) = match change.kind {
             FileKind::Added => ("+", "added"),
             FileKind::Removed => ("-", "removed"),
             FileKind::Changed => ("~", "changed"),
         };
-        let (note, lines) = match &change.diff {
-            TextDiff::Text(diff) => ("", lines(diff)),
-            TextDiff::Binary => ("It is no text.", Vec::new()),
-            TextDiff::TooLarge => ("It is too large to be compared line by line.", Vec::new()),
-            TextDiff::LeftOut => ("So much differs that it was not compared line by line.", Vec::new()),
-            TextDiff::Same => ("Its bytes are the same.", Vec::new()),
-            TextDiff::Unknown => ("", Vec::new()),
+        let (note, unified) = match &change.diff {
+            TextDiff::Text(diff) => ("", diff.as_str()),
+            TextDiff::Binary => ("It is no text.", ""),
+            TextDiff::TooLarge => ("It is too large to be compared line by line.", ""),
+            TextDiff::LeftOut => ("So much differs that it was not compared line by line.", ""),
+            TextDiff::Same => ("Its bytes are the same.", ""),
+            TextDiff::Unknown => ("", ""),
         };
+        let most = *lines_left;
+        let (shown, is_cut) = match unified.match_indices('\n').nth(most) {
+            Some((end, _)) => (&unified[..end], true),
+            None => (unified, false),
+        };
+        *lines_left = most.saturating_sub(shown.lines().count());
         let side = |side: &FileSide| format!("{}, {}", size(side.size), side.mode);
         let (before, after) = (change.before.as_ref().map(side), change.after.as_ref().map(side));
-        Self { path: change.path.to_string(), mark, word, before, after, note, lines }
+        let (path, is_split) = (change.path.to_string(), change.kind == FileKind::Changed);
+        Self { path, mark, word, before, after, note, blocks: lines(shown), is_split, is_cut }
     }
 }
 
@@ -105,32 +142,42 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// The lines of a unified diff, numbered.
-pub(super) fn lines(unified: &str) -> Vec<DiffLine> {
+pub(super) fn lines(unified: &str) -> Vec<Block> {
     let (mut before, mut after) = (0, 0);
     let mut found = Vec::new();
     for line in unified.lines() {
         if let Some((from, to)) = hunk(line) {
             (before, after) = (from, to);
-            found.push(DiffLine { kind: "gap", before: None, after: None, text: line.to_owned() });
+            found.push(Block::Gap(line.to_owned()));
             continue;
         }
-        let mut chars = line.chars();
-        let (kind, counts_before, counts_after) = match chars.next() {
-            Some('+') => ("ins", false, true),
-            Some('-') => ("del", true, false),
-            Some('\\') => ("gap", false, false),
-            _ => ("same", true, true),
+        let (mark, text) = line.split_at_checked(1).unwrap_or((" ", ""));
+        let mut numbered = |number: &mut usize| {
+            *number += 1;
+            DiffLine { number: *number - 1, text: cut(text) }
         };
-        found.push(DiffLine {
-            kind,
-            before: counts_before.then_some(before),
-            after: counts_after.then_some(after),
-            text: if kind == "gap" { line.to_owned() } else { chars.as_str().to_owned() },
-        });
-        before += usize::from(counts_before);
-        after += usize::from(counts_after);
+        match (mark, found.last_mut()) {
+            ("\\", _) => found.push(Block::Gap(line.to_owned())),
+            ("-", Some(Block::Change(gone, _))) => gone.push(numbered(&mut before)),
+            ("-", _) => found.push(Block::Change(vec![numbered(&mut before)], Vec::new())),
+            ("+", Some(Block::Change(_, came))) => came.push(numbered(&mut after)),
+            ("+", _) => found.push(Block::Change(Vec::new(), vec![numbered(&mut after)])),
+            (_, Some(Block::Same(one, other))) => {
+                one.push(numbered(&mut before));
+                other.push(numbered(&mut after));
+            }
+            _ => found.push(Block::Same(vec![numbered(&mut before)], vec![numbered(&mut after)])),
+        }
     }
     found
+}
+
+/// A line, as far as it can be borne.
+fn cut(line: &str) -> String {
+    match line.char_indices().nth(MOST_CHARS) {
+        Some((end, _)) => format!("{}… ({} bytes more)", &line[..end], line.len() - end),
+        None => line.to_owned(),
+    }
 }
 
 /// Where a hunk begins on both sides: `@@ -1,4 +1,5 @@`.
@@ -145,20 +192,61 @@ fn hunk(line: &str) -> Option<(usize, usize)> {
 mod tests {
     use super::*;
 
+    fn shown(lines: &[DiffLine]) -> String {
+        lines.iter().map(|line| format!("{}:{} ", line.number, line.text)).collect()
+    }
+
     #[test]
     fn lines_have_their_numbers_on_both_sides() {
-        let found = lines("@@ -3,3 +3,4 @@\n same\n-old\n+new\n+--more\n");
-        let shown: Vec<_> = found.iter().map(|line| (line.kind, line.before, line.after, line.text.as_str())).collect();
+        let found =
+            blocks("@@ -3,3 +3,4 @@\n same\n-old\n-older\n+new\n+--more\n\n last\n+x\n\\ No newline at end of file\n");
+        let shown: Vec<(char, String, String)> = found
+            .iter()
+            .map(|block| match block {
+                Block::Gap(text) => ('@', text.clone(), String::new()),
+                Block::Same(before, after) => ('=', shown(before), shown(after)),
+                Block::Change(before, after) => ('~', shown(before), shown(after)),
+            })
+            .collect();
+        let of = |kind, before: &str, after: &str| (kind, before.to_owned(), after.to_owned());
         assert_eq!(
             shown,
             [
-                ("gap", None, None, "@@ -3,3 +3,4 @@"),
-                ("same", Some(3), Some(3), "same"),
-                ("del", Some(4), None, "old"),
-                ("ins", None, Some(4), "new"),
-                ("ins", None, Some(5), "--more"),
+                of('@', "@@ -3,3 +3,4 @@", ""),
+                of('=', "3:same ", "3:same "),
+                of('~', "4:old 5:older ", "4:new 5:--more "),
+                of('=', "6: 7:last ", "6: 7:last "),
+                of('~', "", "8:x "),
+                of('@', "\\ No newline at end of file", ""),
             ]
         );
+    }
+
+    #[test]
+    fn no_more_is_shown_than_a_page_can_bear() {
+        let lines: String = (0..3_000).map(|line| format!("+{line}\n")).collect();
+        let file = |name: usize| FileChange {
+            path: crate::model::FilePath::new(format!("f{name}")).unwrap(),
+            kind: FileKind::Added,
+            before: None,
+            after: None,
+            diff: TextDiff::Text(format!("@@ -0,0 +1,3000 @@\n{lines}")),
+        };
+        let changes = Changes { files: (0..600).map(file).collect(), ..Changes::default() };
+        let view = ChangesView::from(&changes);
+        assert_eq!((view.files.len(), view.files_left_out), (500, 100));
+        let cut: Vec<bool> = view.files.iter().take(3).map(|file| file.is_cut).collect();
+        assert_eq!(cut, [false, true, true]);
+        let lines = |file: &FileRow| match &file.blocks[..] {
+            [Block::Gap(_), Block::Change(_, came)] => came.len(),
+            _ => 0,
+        };
+        assert_eq!(view.files.iter().map(lines).sum::<usize>(), 5_000 - 2);
+        assert_eq!(cut_of(&"é".repeat(3_000)), "… (2000 bytes more)");
+    }
+
+    fn cut_of(line: &str) -> String {
+        cut(line).trim_start_matches('é').to_owned()
     }
 
     #[test]
