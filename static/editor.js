@@ -152,7 +152,7 @@ function extensions(cm, kind, label) {
   ];
 }
 
-// The same as the server writes into the page; see templates/editor/macros.html.
+// The same as the server writes into the page; see templates/editor/parts.html.
 function list(problems, found) {
   if (!problems) return;
   const errors = found.filter(({ severity }) => severity === "error").length;

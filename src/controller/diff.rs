@@ -103,6 +103,14 @@ pub enum TextDiff {
     Unknown,
 }
 
+impl TextDiff {
+    /// What differs between two texts.
+    #[must_use]
+    pub fn between(before: &[u8], after: &[u8]) -> Self {
+        if before == after { Self::Same } else { lines(before, after) }
+    }
+}
+
 impl From<&ManifestFile> for FileSide {
     fn from(file: &ManifestFile) -> Self {
         Self { size: file.size, sha256: file.sha256, mode: file.mode }

@@ -36,6 +36,17 @@ pub struct Release {
     pub state: ReleaseState,
 }
 
+impl Release {
+    /// What its document says, if it exists and is believed.
+    #[must_use]
+    pub fn facts(&self) -> Option<&ReleaseFacts> {
+        match &self.state {
+            ReleaseState::Whole(facts) => Some(facts),
+            ReleaseState::Unfinished | ReleaseState::Untrusted { .. } => None,
+        }
+    }
+}
+
 /// How a release stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReleaseState {
@@ -80,6 +91,8 @@ impl From<&Deployment> for ReleaseFacts {
     }
 }
 
+type ReleaseName = (ManifestName, DeploymentName);
+
 /// A version of a cell, named so that it can be no other.
 pub type KnownVersion = (CellId, VersionName, Sha256Digest);
 
@@ -95,7 +108,28 @@ pub struct ReleaseReader {
 struct ReadList {
     /// The list, and when it was read, by the monotonic clock.
     read: Option<(Arc<Vec<Release>>, Duration)>,
-    documents: BTreeMap<(ManifestName, DeploymentName), (ReleaseState, Duration)>,
+    documents: BTreeMap<ReleaseName, (ReleaseState, Duration)>,
+}
+
+impl ReadList {
+    /// What has to be read of `names`.
+    fn unknown(&self, names: &BTreeSet<ReleaseName>, now: Duration) -> Vec<ReleaseName> {
+        let is_known = |name: &&ReleaseName| match self.documents.get(*name) {
+            Some((ReleaseState::Whole(_), at)) => now.saturating_sub(*at) < DOCUMENT_FRESH,
+            _ => false,
+        };
+        names.iter().filter(|name| !is_known(name)).cloned().collect()
+    }
+
+    fn list(&self) -> Vec<Release> {
+        let documents = self.documents.iter();
+        let release = documents.map(|((manifest, name), (state, _))| Release {
+            manifest: manifest.clone(),
+            name: name.clone(),
+            state: state.clone(),
+        });
+        release.collect()
+    }
 }
 
 impl ReleaseReader {
@@ -128,15 +162,8 @@ impl Controller {
             .buffered(READS)
             .try_collect()
             .await?;
-        let names: BTreeSet<(ManifestName, DeploymentName)> = names.into_iter().flatten().collect();
-        let is_known = |name: &(ManifestName, DeploymentName)| {
-            let document = known.documents.get(name);
-            document.is_some_and(|(state, at)| {
-                matches!(state, ReleaseState::Whole(_)) && now.saturating_sub(*at) < DOCUMENT_FRESH
-            })
-        };
-        let unknown: Vec<_> = names.iter().filter(|name| !is_known(name)).cloned().collect();
-        let read: Vec<_> = stream::iter(unknown)
+        let names: BTreeSet<ReleaseName> = names.into_iter().flatten().collect();
+        let read: Vec<_> = stream::iter(known.unknown(&names, now))
             .map(async |(manifest, name)| {
                 let state = match self.find_deployment(&manifest, &name).await {
                     Ok(Some((deployment, _))) => ReleaseState::Whole((&*deployment).into()),
@@ -153,10 +180,7 @@ impl Controller {
             .await?;
         known.documents.extend(read);
         known.documents.retain(|name, _| names.contains(name));
-        let release = |((manifest, name), (state, _)): (&(ManifestName, DeploymentName), &(ReleaseState, Duration))| {
-            Release { manifest: manifest.clone(), name: name.clone(), state: state.clone() }
-        };
-        let list = Arc::new(known.documents.iter().map(release).collect::<Vec<_>>());
+        let list = Arc::new(known.list());
         known.read = Some((list.clone(), now));
         Ok(list)
     }

@@ -111,8 +111,13 @@ impl PageContext {
         Ok((status, vary, [(PTAG, digest)], Html(text)).into_response())
     }
 
+    /// The address of a page of the same bucket.
+    pub(super) fn link(&self, path: &str) -> String {
+        format!("{}{path}", self.caller.fleet.base)
+    }
+
     /// Leads to another page of the same bucket, after something was done.
     pub(super) fn lead_to(&self, path: &str) -> Response {
-        Redirect::to(&format!("{}{path}", self.caller.fleet.base)).into_response()
+        Redirect::to(&self.link(path)).into_response()
     }
 }

@@ -1,10 +1,14 @@
 //! The pages. Each topic has its folder here, and its templates in `templates/`.
 
+mod editor;
+mod listing;
+mod manifests;
 mod orders;
 mod overview;
+mod used_by;
 
 use super::routes::Routes;
 
 pub(super) fn routes() -> Routes {
-    Routes::new().and(overview::routes()).and(orders::routes())
+    Routes::new().and(manifests::routes()).and(orders::routes()).and(overview::routes())
 }

@@ -1,0 +1,74 @@
+//! Which cells use a manifest or a release, and how they are.
+
+use std::collections::BTreeMap;
+
+use crate::controller::{CellView, FleetView, Health, KnownVersion, Sync};
+use crate::model::{CellId, ManifestName};
+
+/// A cell that uses something.
+#[derive(Debug, Clone)]
+pub(super) struct User {
+    pub(super) cell: CellId,
+    /// The version that it is to run.
+    pub(super) version: Option<String>,
+    /// Kind and word, for the macro `state`.
+    pub(super) sync: (&'static str, &'static str),
+    pub(super) health: (&'static str, &'static str),
+    pub(super) paused: Option<String>,
+}
+
+impl From<&CellView> for User {
+    fn from(view: &CellView) -> Self {
+        let target = view.desired.as_ref().and_then(|desired| desired.target.as_ref());
+        Self {
+            cell: view.cell.clone(),
+            version: target.map(|target| target.version.to_string()),
+            sync: match view.sync {
+                Sync::Synced => ("good", "Synced"),
+                Sync::OutOfSync => ("warn", "OutOfSync"),
+                Sync::Unknown => ("unknown", "Unknown"),
+            },
+            health: match view.health {
+                Health::Healthy => ("good", "Healthy"),
+                Health::Starting => ("busy", "Starting"),
+                Health::Failed => ("bad", "Failed"),
+                Health::Stopped => ("off", "Stopped"),
+                Health::NotApplicable => ("off", "N/A"),
+                Health::Unknown => ("unknown", "Unknown"),
+            },
+            paused: view.about.as_ref().and_then(|about| about.paused.clone()),
+        }
+    }
+}
+
+fn cells_of<'v>(view: &'v FleetView, manifest: &'v ManifestName) -> impl Iterator<Item = &'v CellView> {
+    view.cells.iter().filter(move |cell| cell.about.as_ref().is_some_and(|about| about.manifest == *manifest))
+}
+
+/// The cells that use `manifest`, by name.
+pub(super) fn of_manifest(view: &FleetView, manifest: &ManifestName) -> Vec<User> {
+    cells_of(view, manifest).map(User::from).collect()
+}
+
+/// How many cells use each manifest.
+pub(super) fn counts(view: &FleetView) -> BTreeMap<&ManifestName, usize> {
+    let mut counts = BTreeMap::new();
+    for about in view.cells.iter().filter_map(|cell| cell.about.as_ref()) {
+        *counts.entry(&about.manifest).or_default() += 1;
+    }
+    counts
+}
+
+/// The versions that cells of `manifest` are to run or do run.
+pub(super) fn versions(view: &FleetView, manifest: &ManifestName) -> Vec<KnownVersion> {
+    let mut found = Vec::new();
+    for view in cells_of(view, manifest) {
+        let target = view.desired.as_ref().and_then(|desired| desired.target.as_ref());
+        let running = view.report.as_ref().and_then(|report| report.running.as_ref());
+        found.extend(target.map(|target| (view.cell.clone(), target.version.clone(), target.manifest_sha256)));
+        found.extend(running.map(|it| (view.cell.clone(), it.version.clone(), it.manifest_sha256)));
+    }
+    found.sort();
+    found.dedup();
+    found
+}
