@@ -4,6 +4,8 @@
 //! write of pages and API goes through its methods: each checks first, and then acts as the user. There is a file of
 //! them for each topic. What belongs to no cell, such as the bucket itself, needs a grant on everything.
 
+mod audit;
+mod browse;
 mod bucket;
 mod cell_past;
 mod cells;
@@ -20,6 +22,7 @@ mod password;
 pub mod roster;
 mod seal;
 mod session;
+mod settings;
 mod state;
 mod throttle;
 mod token;

@@ -43,6 +43,15 @@ impl From<&Verified<Trigger>> for Claim {
     }
 }
 
+impl Claim {
+    /// The version that a claim wants, out of the claim's own text: the audit has only that.
+    #[must_use]
+    pub fn version_in(text: &str) -> Option<VersionName> {
+        let (_, rest) = text.strip_prefix("generation ")?.split_once("(deploy ")?;
+        VersionName::new(rest.split_once(')')?.0).ok()
+    }
+}
+
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "generation {} ({}", self.at, self.action)?;
@@ -395,6 +404,23 @@ impl From<RecipeError> for ControllerError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_version_is_read_out_of_a_claims_own_text() {
+        let claim = |action: &str, version: Option<&str>| Claim {
+            at: Floor::new(Epoch::FIRST, crate::model::Generation::new(8).unwrap()),
+            action: action.to_owned(),
+            version: version.map(|name| VersionName::new(name).unwrap()),
+            by: UserName::new("bob").unwrap(),
+            issued_at: DateTime::UNIX_EPOCH,
+        };
+        let read = |claim: Claim| Claim::version_in(&claim.to_string()).map(|name| name.to_string());
+        assert_eq!(read(claim("deploy", Some("1.4.3"))).as_deref(), Some("1.4.3"));
+        assert_eq!(read(claim("stop", None)), None);
+        for other in ["", "generation 8 (deploy ../x) by bob", "(deploy 1)", "sha256"] {
+            assert_eq!(Claim::version_in(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn who_won_is_named_in_full() {

@@ -174,7 +174,7 @@ impl Controller {
         cache: Arc<AuditCache>,
         filter: AuditFilter,
         format: ExportFormat,
-    ) -> impl Stream<Item = Result<Bytes, ControllerError>> + Send {
+    ) -> impl Stream<Item = Result<Bytes, ControllerError>> + Send + use<> {
         enum Next {
             Head,
             Page(Option<AuditPlace>),

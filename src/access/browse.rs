@@ -1,0 +1,74 @@
+//! The objects of the bucket, for whoever may see every cell.
+
+use super::{AccessError, Authorized};
+use crate::controller::{BrowsePage, Preview, References, UsageBoard, UsageState};
+use crate::model::ObjectKey;
+use crate::model::fleet::Finding;
+use crate::store::{Meta, ObjectStream};
+
+impl Authorized {
+    /// One page of what lies in a folder; see [`Controller::browse`](crate::controller::Controller::browse).
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn browse(&self, path: &str, after: Option<&str>, limit: u16) -> Result<BrowsePage, AccessError> {
+        self.check_bucket()?;
+        Ok(self.reading().browse(path, after, limit).await?)
+    }
+
+    /// The first `most_bytes` of an object.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn preview(&self, key: &ObjectKey, most_bytes: u64) -> Result<Preview, AccessError> {
+        self.check_bucket()?;
+        Ok(self.reading().preview(key, most_bytes).await?)
+    }
+
+    /// An object as it comes.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn open_object(&self, key: &ObjectKey) -> Result<(Meta, ObjectStream), AccessError> {
+        self.check_bucket()?;
+        Ok(self.reading().open(key).await?)
+    }
+
+    /// Compares an object with what the rest of the bucket says that it is; see
+    /// [`Controller::verify`](crate::controller::Controller::verify).
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn verify_object(&self, key: &ObjectKey, most_bytes: u64) -> Result<Vec<Finding>, AccessError> {
+        self.check_bucket()?;
+        Ok(self.reading().verify(key, most_bytes).await?)
+    }
+
+    /// What an object names, and what names it.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn references(&self, key: &ObjectKey) -> Result<References, AccessError> {
+        self.check_bucket()?;
+        Ok(self.reading().references(key).await?)
+    }
+
+    /// What `board` knows of the bucket's usage.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub fn usage(&self, board: &UsageBoard) -> Result<UsageState, AccessError> {
+        self.check_bucket()?;
+        Ok(board.state())
+    }
+
+    /// Counts the bucket's usage for `board`, unless somebody does already.
+    ///
+    /// # Errors
+    /// See [`AccessError`]. That the count failed the board says.
+    pub async fn count_usage(&self, board: &UsageBoard) -> Result<(), AccessError> {
+        self.check_bucket()?;
+        board.count(self.reading()).await;
+        Ok(())
+    }
+}
