@@ -31,7 +31,7 @@ const SNAPSHOT_AGE: Metric = Metric::gauge(
 const REFRESHES: Metric =
     Metric::counter("fleetman_snapshot_refreshes_total", "Looks at the fleet in the bucket, by result.");
 const REFRESH_DURATION: Metric =
-    Metric::histogram("fleetman_snapshot_refresh_duration_seconds", "How long a look at the whole fleet took.");
+    Metric::gauge("fleetman_snapshot_refresh_duration_seconds", "How long the last look at the whole fleet took.");
 const BUCKET_REQUESTS: Metric = Metric::counter(
     "fleetman_bucket_requests_total",
     "Requests to the store, every try counted, by S3 operation and result.",
@@ -47,8 +47,7 @@ const HTTP_DURATION: Metric = Metric::histogram(
     "How long requests of browsers and programs took until their answer began, by route.",
 );
 
-/// Up to which times looks at the fleet and answers are counted, in seconds.
-const REFRESH_BOUNDS_SECS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Up to which times answers are counted, in seconds.
 const HTTP_BOUNDS_SECS: &[f64] = &[0.005, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
 pub(super) fn routes() -> Routes {
@@ -78,36 +77,6 @@ struct Http {
     /// By method, route and status. Bounded, because routes are patterns and everything beside them is one.
     answers: BTreeMap<(&'static str, String, u16), u64>,
     took: BTreeMap<(&'static str, String), Histogram>,
-}
-
-/// How looking at one fleet went.
-#[derive(Debug)]
-pub(super) struct Refreshes(Mutex<Looks>);
-
-#[derive(Debug, Clone)]
-struct Looks {
-    ok: u64,
-    failed: u64,
-    took: Histogram,
-}
-
-impl Default for Refreshes {
-    fn default() -> Self {
-        Self(Mutex::new(Looks { ok: 0, failed: 0, took: Histogram::new(REFRESH_BOUNDS_SECS) }))
-    }
-}
-
-impl Refreshes {
-    /// A look has ended.
-    pub(super) fn note(&self, ok: bool, took: Duration) {
-        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *if ok { &mut looks.ok } else { &mut looks.failed } += 1;
-        looks.took.observe(took.as_secs_f64());
-    }
-
-    fn looks(&self) -> Looks {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }
 
 /// Counts a request, however it is answered.
@@ -171,14 +140,13 @@ type Tell = fn(&Fleet, &mut Samples<'_>, (&str, &str));
 /// The metrics that have values for each fleet.
 const FLEET: [(&Metric, Tell); 7] = [
     (&NODES, |fleet, samples, bucket| {
-        let Ok(view) = fleet.snapshot.view() else { return };
+        let Some(view) = fleet.snapshot.glance() else { return };
         for liveness in Liveness::ALL {
-            let count = view.nodes.iter().filter(|node| node.liveness == liveness).count();
-            samples.count(&[bucket, ("liveness", liveness.as_str())], count as u64);
+            samples.count(&[bucket, ("liveness", liveness.as_str())], view.counts.liveness(liveness) as u64);
         }
     }),
     (&CELLS, |fleet, samples, bucket| {
-        let Ok(view) = fleet.snapshot.view() else { return };
+        let Some(view) = fleet.snapshot.glance() else { return };
         for ((sync, health), count) in cells(&view) {
             samples.count(&[bucket, ("sync", sync), ("health", health)], count);
         }
@@ -187,12 +155,13 @@ const FLEET: [(&Metric, Tell); 7] = [
         samples.maybe(&[bucket], fleet.snapshot.age().age.map(|age| age.as_secs_f64()));
     }),
     (&REFRESHES, |fleet, samples, bucket| {
-        let looks = fleet.snapshot.refreshes().looks();
-        samples.count(&[bucket, ("result", "ok")], looks.ok);
+        let looks = fleet.snapshot.looks();
+        samples.count(&[bucket, ("result", "ok")], looks.succeeded);
         samples.count(&[bucket, ("result", "failed")], looks.failed);
     }),
     (&REFRESH_DURATION, |fleet, samples, bucket| {
-        samples.histogram(&[bucket], &fleet.snapshot.refreshes().looks().took);
+        let looks = fleet.snapshot.looks();
+        samples.maybe(&[bucket], (looks.succeeded > 0).then(|| looks.took.as_secs_f64()));
     }),
     (&BUCKET_REQUESTS, |fleet, samples, bucket| {
         fleet.controller.store().request_counts().write(samples, &[bucket]);

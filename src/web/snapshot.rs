@@ -8,7 +8,6 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::metrics::Refreshes;
 use crate::clock::SharedClock;
 use crate::controller::{Attention, AttentionLimits, Controller, FleetReader, FleetView, LivenessLimits, Looked};
 use crate::entropy;
@@ -36,7 +35,6 @@ pub(super) struct Snapshot {
     asked: Mutex<Option<Duration>>,
     /// Ends the pause until the next look.
     wake: Notify,
-    refreshes: Refreshes,
 }
 
 /// How old the newest view is.
@@ -83,7 +81,7 @@ struct Seen {
 impl Snapshot {
     pub(super) fn new(clock: SharedClock) -> Self {
         let (newest, looked) = (RwLock::default(), watch::Sender::new(0));
-        Self { clock, newest, looked, asked: Mutex::default(), wake: Notify::new(), refreshes: Refreshes::default() }
+        Self { clock, newest, looked, asked: Mutex::default(), wake: Notify::new() }
     }
 
     /// The newest view; an error says why there is none yet.
@@ -93,6 +91,11 @@ impl Snapshot {
             Some(seen) => Ok(seen.view.clone()),
             None => Err(newest.problem.clone().unwrap_or_else(|| "the bucket has not answered yet".to_owned())),
         })
+    }
+
+    /// The newest view for a program that looks at all times, which is no sign that somebody does.
+    pub(super) fn glance(&self) -> Option<Arc<FleetView>> {
+        self.with(|newest| newest.view.as_ref().map(|seen| seen.view.clone()))
     }
 
     /// What needs attention in the newest view.
@@ -122,11 +125,6 @@ impl Snapshot {
         self.looked.subscribe()
     }
 
-    /// How the looks went.
-    pub(super) fn refreshes(&self) -> &Refreshes {
-        &self.refreshes
-    }
-
     /// Whether the view is fresh; an error says why not. Asking is no sign that somebody looks at it.
     pub(super) fn is_fresh(&self) -> Result<(), String> {
         match self.age() {
@@ -147,7 +145,6 @@ impl Snapshot {
                 looked = reader.refresh(controller) => looked,
             };
             let took = self.clock.monotonic().saturating_sub(began);
-            self.refreshes.note(looked.is_ok(), took);
             self.take(looked.map_err(|error| error.to_string()), reader.looked(), took);
             tokio::select! {
                 () = ended.cancelled() => return,

@@ -70,9 +70,9 @@ async fn the_controller_counts_the_fleet_its_requests_and_its_outages() {
         "0 is not absent"
     );
     assert!(found.value("fleetman_snapshot_age_seconds", &[bucket]).unwrap() < 60.0);
-    let looks = found.value("fleetman_snapshot_refreshes_total", &[bucket, ("result", "ok")]).unwrap();
-    assert!(looks >= 1.0);
-    assert_eq!(found.value("fleetman_snapshot_refresh_duration_seconds_count", &[bucket]), Some(looks));
+    let looks = found.value("fleetman_snapshot_refreshes_total", &[bucket, ("result", "ok")]);
+    assert!(looks >= Some(1.0));
+    assert!(found.value("fleetman_snapshot_refresh_duration_seconds", &[bucket]).unwrap() < 60.0);
     let read = [bucket, ("operation", "GetObject")];
     let reads = found.value("fleetman_bucket_requests_total", &[&read[..], &[("result", "ok")]].concat());
     assert!(reads.unwrap() >= 1.0);
