@@ -16,7 +16,7 @@ pub(crate) const PAGES: [(&str, &str); 1] = [("/", "/")];
 const NO_PAGES: [&str; 5] = ["/api/v1/", "/static/", "/live", "/healthz", "/readyz"];
 
 /// What is wider than the window, and does not lie in something that can be scrolled by itself.
-const TOO_WIDE: &str = "(() => {
+pub(crate) const TOO_WIDE: &str = "(() => {
     const edge = document.documentElement.clientWidth;
     if (document.documentElement.scrollWidth <= edge) return [];
     const scrolls = (e) => e && (getComputedStyle(e).overflowX !== 'visible' || scrolls(e.parentElement));

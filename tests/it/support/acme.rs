@@ -13,7 +13,7 @@ use fleetman::controller::{
     Actor, Controller, ControllerSettings, Guard, Known, PublishRequest, Published, RollbackRequest, StopRequest,
     UploadOptions,
 };
-use fleetman::embedded::Server;
+use fleetman::embedded::{Options, Server};
 use fleetman::model::heartbeat::{
     CellReport, Condition, Fault, Heartbeat, HostFacts, Phase, ProcessReport, ProcessState, RunningState, SigningMode,
     VersionReport, Waiting,
@@ -77,7 +77,8 @@ const NODES: [(&str, &str); 7] = [
 /// The fleet, in a bucket of its own.
 pub(crate) struct Acme {
     // Before its folder.
-    server: Server,
+    server: Option<Server>,
+    endpoint: String,
     folder: TempDir,
     clock: Arc<TestClock>,
     controller: Controller,
@@ -89,8 +90,9 @@ impl Acme {
     pub(crate) async fn empty() -> Self {
         let (folder, clock) = (tempfile::tempdir().unwrap(), TestClock::shared());
         let server = Server::start_at(options(&folder.path().join("store")), clock.clone()).await.unwrap();
+        let endpoint = server.endpoint();
         let settings = ControllerSettings {
-            store: bucket::connect(bucket::settings(&server.endpoint())).await,
+            store: bucket::connect(bucket::settings(&endpoint)).await,
             fleet: FLEET,
             signer: KEY.signer(),
             trust: KEY.trust(),
@@ -99,8 +101,8 @@ impl Acme {
             lock_timeout: ControllerSettings::LOCK_TIMEOUT,
         };
         let controller = Controller::new(settings, clock.clone());
-        let client = super::client(&server.endpoint());
-        let acme = Self { server, folder, clock, controller, client };
+        let client = super::client(&endpoint);
+        let acme = Self { server: Some(server), endpoint, folder, clock, controller, client };
         acme.at(TimeDelta::days(3));
         acme.controller.init().await.unwrap();
         acme.clock.go_back(TimeDelta::zero());
@@ -123,8 +125,8 @@ impl Acme {
         let config = format!(
             "buckets:\n  - name: acme\n    fleet: {FLEET}\n    bucket: {BUCKET}\n    prefix: prod/eu\n    \
              endpoint: {}\n    region: us-east-1\n    access_key: {ACCESS_KEY}\n    secret_key: {SECRET_KEY}\n    \
-             signing_key_file: signing.key\nuser: alice\n",
-            self.server.endpoint()
+             signing_key_file: signing.key\nuser: alice\nstate_folder: state\n",
+            self.endpoint
         );
         let path = folder.join("controller_config.yaml");
         std::fs::write(&path, config).unwrap();
@@ -136,6 +138,28 @@ impl Acme {
     pub(crate) async fn put(&self, key: &str, bytes: impl Into<Vec<u8>>) {
         let key = Prefix::new("prod/eu").unwrap().join(key);
         self.client.put_object().bucket(BUCKET).key(key).body(ByteStream::from(bytes.into())).send().await.unwrap();
+    }
+
+    /// Ends the bucket's server; what it stored stays.
+    pub(crate) async fn stop_store(&mut self) {
+        self.server.take().unwrap().shutdown().await;
+    }
+
+    /// Starts it again, at the same address.
+    pub(crate) async fn start_store(&mut self) {
+        let listen = self.endpoint.strip_prefix("http://").unwrap().parse().unwrap();
+        let options = Options { listen, ..options(&self.folder.path().join("store")) };
+        self.server = Some(Server::start_at(options, self.clock.clone()).await.unwrap());
+    }
+
+    /// A node is heard of that has no cells.
+    pub(crate) async fn beat_anew(&self, node: &str) {
+        self.beat(node, "eu-west", &Past::new(), &Past::new()).await;
+    }
+
+    /// What writes the fleet, for whoever is to have another reason or note.
+    pub(crate) fn controller(&self) -> &Controller {
+        &self.controller
     }
 
     /// What happens from now on happened so long ago.
@@ -292,7 +316,7 @@ impl Acme {
         let was = |of: &str| first[&cell(node, of)].target.as_ref().unwrap();
         let mut cells = BTreeMap::new();
         for of in ["site", "api"] {
-            let wish = &past[&cell(node, of)];
+            let Some(wish) = past.get(&cell(node, of)) else { continue };
             let target = wish.target.as_ref().unwrap_or_else(|| was(of));
             let mut report = running(wish, target, of, now);
             match (node, of) {

@@ -35,6 +35,11 @@ impl Portal {
         portal
     }
 
+    /// The text of a page, without a browser.
+    pub(crate) async fn get(&self, path: &str) -> String {
+        page(&self.url(path)).await.unwrap_or_default().1
+    }
+
     /// The address of a page.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.origin)

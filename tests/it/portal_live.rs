@@ -1,0 +1,103 @@
+//! Pages that stay open: what changes in the bucket shows up by itself, and nobody loses what they were typing.
+
+use crate::portal_pages::look_at;
+use crate::support::acme::Acme;
+use crate::support::browser::{Axe, Page, button, css, field, heading};
+
+const SEARCH: &str = "Search agents, cells, manifests and deployments";
+
+/// Marks the page that is shown, so that one that was loaded anew is told from it.
+async fn mark(page: &Page) {
+    page.evaluate("window.kept = true").await;
+}
+
+async fn is_kept(page: &Page) -> bool {
+    page.evaluate("window.kept === true").await == true
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_shows_up_by_itself_and_what_is_being_typed_stays() {
+    let acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    page.open(&portal.url("/")).await;
+    page.see("8 agents").await;
+    mark(&page).await;
+    page.fill(field(SEARCH), "half a wo").await;
+    acme.beat_anew("new-1").await;
+    page.see("9 agents").await;
+    assert!(is_kept(&page).await, "the page was loaded anew");
+    assert_eq!(page.value_of(field(SEARCH)).await, "half a wo");
+    assert_eq!(page.evaluate("document.activeElement.id").await, "search");
+
+    // Paused, it hears of changes and leaves the page alone; the age goes on being told.
+    page.click(button("Pause updates")).await;
+    acme.beat_anew("new-2").await;
+    let ready = async |body: &str| portal.get("/").await.contains(body);
+    crate::support::wait_for(async || ready("10 agents").await, "the portal to have read the new node").await;
+    page.see("paused").await;
+    page.see("9 agents").await;
+    page.click(button("Resume updates")).await;
+    acme.beat_anew("new-3").await;
+    page.see("11 agents").await;
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_bucket_a_page_stays_readable_and_says_so() {
+    let mut acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    page.open(&portal.url("/")).await;
+    page.see("8 agents").await;
+    mark(&page).await;
+    acme.stop_store().await;
+    page.see("The bucket does not answer").await;
+    page.see("8 agents").await;
+    assert_eq!(page.open(&portal.url("/")).await, 200, "a page can still be opened");
+    page.see("The bucket does not answer").await;
+    acme.start_store().await;
+    page.see_no("The bucket does not answer").await;
+    page.see("live").await;
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_lead_through_the_portal_and_can_be_switched_off() {
+    let acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    page.open(&portal.url("/")).await;
+    page.press("/").await;
+    page.wait("document.activeElement.id === 'search'").await;
+    page.press("?").await;
+    assert_eq!(page.value_of(field(SEARCH)).await, "?", "in a field keys are text");
+    page.fill(field(SEARCH), "").await;
+    page.click(heading("Overview")).await;
+    page.press("?").await;
+    page.has(heading("Keys")).await;
+    if let Some(axe) = Axe::find() {
+        assert_eq!(axe.violations(&page).await, [""; 0]);
+    }
+    page.click(css("#keys-on")).await;
+    page.press("Escape").await;
+    page.wait("!document.getElementById('keys').open").await;
+    page.press("/").await;
+    assert_ne!(page.evaluate("document.activeElement.id").await, "search", "keys are off");
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_theme_is_remembered() {
+    let acme = Acme::empty().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    page.prefer("light").await;
+    page.open(&portal.url("/")).await;
+    let background = "getComputedStyle(document.body).backgroundColor";
+    let light = page.evaluate(background).await;
+    page.click(button("Theme: auto")).await;
+    page.click(button("Theme: light")).await;
+    page.has(button("Theme: dark")).await;
+    let dark = page.evaluate(background).await;
+    assert_ne!(dark, light);
+    page.open(&portal.url("/")).await;
+    assert_eq!(page.evaluate(background).await, dark);
+    page.end().await;
+}
