@@ -152,7 +152,7 @@ pub(super) fn lines(unified: &str) -> Vec<Block> {
             continue;
         }
         let (mark, text) = line.split_at_checked(1).unwrap_or((" ", ""));
-        let mut numbered = |number: &mut usize| {
+        let numbered = |number: &mut usize| {
             *number += 1;
             DiffLine { number: *number - 1, text: cut(text) }
         };
@@ -199,18 +199,18 @@ mod tests {
     #[test]
     fn lines_have_their_numbers_on_both_sides() {
         let found =
-            blocks("@@ -3,3 +3,4 @@\n same\n-old\n-older\n+new\n+--more\n\n last\n+x\n\\ No newline at end of file\n");
-        let shown: Vec<(char, String, String)> = found
-            .iter()
+            lines("@@ -3,3 +3,4 @@\n same\n-old\n-older\n+new\n+--more\n\n last\n+x\n\\ No newline at end of file\n");
+        let told: Vec<(char, String, String)> = found
+            .into_iter()
             .map(|block| match block {
-                Block::Gap(text) => ('@', text.clone(), String::new()),
-                Block::Same(before, after) => ('=', shown(before), shown(after)),
-                Block::Change(before, after) => ('~', shown(before), shown(after)),
+                Block::Gap(text) => ('@', text, String::new()),
+                Block::Same(before, after) => ('=', shown(&before), shown(&after)),
+                Block::Change(before, after) => ('~', shown(&before), shown(&after)),
             })
             .collect();
         let of = |kind, before: &str, after: &str| (kind, before.to_owned(), after.to_owned());
         assert_eq!(
-            shown,
+            told,
             [
                 of('@', "@@ -3,3 +3,4 @@", ""),
                 of('=', "3:same ", "3:same "),

@@ -19,7 +19,7 @@ pub(super) struct User {
 
 impl From<&CellView> for User {
     fn from(view: &CellView) -> Self {
-        let target = view.desired.as_ref().and_then(|desired| desired.target.as_ref());
+        let target = view.desired().and_then(|desired| desired.target.as_ref());
         Self {
             cell: view.cell.clone(),
             version: target.map(|target| target.version.to_string()),
@@ -31,18 +31,19 @@ impl From<&CellView> for User {
             health: match view.health {
                 Health::Healthy => ("good", "Healthy"),
                 Health::Starting => ("busy", "Starting"),
+                Health::Degraded => ("warn", "Degraded"),
                 Health::Failed => ("bad", "Failed"),
                 Health::Stopped => ("off", "Stopped"),
                 Health::NotApplicable => ("off", "N/A"),
                 Health::Unknown => ("unknown", "Unknown"),
             },
-            paused: view.about.as_ref().and_then(|about| about.paused.clone()),
+            paused: view.about().and_then(|about| about.paused.clone()),
         }
     }
 }
 
 fn cells_of<'v>(view: &'v FleetView, manifest: &'v ManifestName) -> impl Iterator<Item = &'v CellView> {
-    view.cells.iter().filter(move |cell| cell.about.as_ref().is_some_and(|about| about.manifest == *manifest))
+    view.cells().filter(move |cell| cell.about().is_some_and(|about| about.manifest == *manifest))
 }
 
 /// The cells that use `manifest`, by name.
@@ -53,7 +54,7 @@ pub(super) fn of_manifest(view: &FleetView, manifest: &ManifestName) -> Vec<User
 /// How many cells use each manifest.
 pub(super) fn counts(view: &FleetView) -> BTreeMap<&ManifestName, usize> {
     let mut counts = BTreeMap::new();
-    for about in view.cells.iter().filter_map(|cell| cell.about.as_ref()) {
+    for about in view.cells().filter_map(|cell| cell.about()) {
         *counts.entry(&about.manifest).or_default() += 1;
     }
     counts
@@ -63,8 +64,8 @@ pub(super) fn counts(view: &FleetView) -> BTreeMap<&ManifestName, usize> {
 pub(super) fn versions(view: &FleetView, manifest: &ManifestName) -> Vec<KnownVersion> {
     let mut found = Vec::new();
     for view in cells_of(view, manifest) {
-        let target = view.desired.as_ref().and_then(|desired| desired.target.as_ref());
-        let running = view.report.as_ref().and_then(|report| report.running.as_ref());
+        let target = view.desired().and_then(|desired| desired.target.as_ref());
+        let running = view.report().and_then(|report| report.running.as_ref());
         found.extend(target.map(|target| (view.cell.clone(), target.version.clone(), target.manifest_sha256)));
         found.extend(running.map(|it| (view.cell.clone(), it.version.clone(), it.manifest_sha256)));
     }

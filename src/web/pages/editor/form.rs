@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::controller::{Known, Text, TextDiff};
 use crate::recipe::diagnostics::{Diagnostic, Severity};
 use crate::store::ETag;
-use crate::web::changes::{self, DiffLine};
+use crate::web::changes::{self, Block};
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::pages::used_by::User;
@@ -115,7 +115,7 @@ pub(in crate::web::pages) struct Conflict {
     /// What is there now; None if it was deleted.
     pub(in crate::web::pages) now: Option<String>,
     /// From what is there now to what was typed.
-    pub(in crate::web::pages) lines: Vec<DiffLine>,
+    pub(in crate::web::pages) lines: Vec<Block>,
 }
 
 impl Draft {
@@ -146,7 +146,7 @@ impl Draft {
 }
 
 /// The lines that differ between two texts.
-pub(in crate::web::pages) fn differing(before: &str, after: &str) -> Vec<DiffLine> {
+pub(in crate::web::pages) fn differing(before: &str, after: &str) -> Vec<Block> {
     match TextDiff::between(before.as_bytes(), after.as_bytes()) {
         TextDiff::Text(unified) => changes::lines(&unified),
         _ => Vec::new(),
@@ -182,7 +182,7 @@ struct PreviewPage<'p> {
     subject: &'p Subject,
     form: &'p TextForm,
     is_new: bool,
-    lines: Vec<DiffLine>,
+    lines: Vec<Block>,
     problems: &'p [Diagnostic],
     users: &'p [User],
 }
@@ -260,6 +260,11 @@ mod tests {
         assert!(!form("").is_outdated(None));
         let draft = Draft::outdated(TextForm { text: "mine\n".to_owned(), ..form("\"0\"") }, Some(&text("theirs\n")));
         assert_eq!((draft.form.text.as_str(), draft.form.etag.as_str()), ("mine\n", "\"1\""));
-        assert!(draft.conflict.is_some_and(|conflict| conflict.lines.iter().any(|line| line.text == "theirs")));
+        assert!(draft.conflict.is_some_and(|conflict| {
+            conflict
+                .lines
+                .iter()
+                .any(|block| matches!(block, Block::Change(_, after) if after.iter().any(|line| line.text == "theirs")))
+        }));
     }
 }
