@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::conflict;
 use crate::access::AccessError;
 use crate::controller::{CellView, Claim, ControllerError, Guard, LivenessLimits};
-use crate::model::CellId;
+use crate::model::{CellId, VersionName};
 use crate::store::ErrorKind;
 use crate::web::changes::ChangesView;
 use crate::web::failure::Failure;
@@ -120,6 +120,11 @@ impl Stand {
         let (view, _) = page.may().cell_status(cell, LivenessLimits::default()).await?;
         let now = view.desired().map(|desired| desired.claim.clone());
         Ok(Self { view, now })
+    }
+
+    /// The version that is to run now.
+    pub(super) fn desired(&self) -> Option<VersionName> {
+        self.now.as_ref().and_then(|claim| claim.version.clone())
     }
 
     fn generation(&self) -> u64 {

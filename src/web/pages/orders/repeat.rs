@@ -6,9 +6,10 @@ use serde::Deserialize;
 
 use super::followed;
 use super::form::{Choice, Order, Sent, Stand, Version, refused, show};
-use crate::controller::RollbackRequest;
+use crate::controller::{Revision, RollbackRequest};
 use crate::model::trigger::TriggerOptions;
 use crate::model::{CellId, VersionName};
+use crate::web::changes::ChangesView;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::paths::CellOfPath;
@@ -70,11 +71,12 @@ fn named(to: Option<&String>) -> Result<Option<VersionName>, Failure> {
     Ok(to.map(VersionName::new).transpose()?)
 }
 
-/// What a rollback to `to` would do; without it, to the newest version that was known good.
+/// What a rollback from `desired` to `to` would do; without that, to the newest version that was known good.
 async fn rollback_order(
     page: &PageContext,
     cell: &CellId,
     to: Option<VersionName>,
+    desired: Option<VersionName>,
     sent: &Sent,
 ) -> Result<Order, Failure> {
     let cli = to
@@ -99,6 +101,11 @@ async fn rollback_order(
             ),
             "Nothing is rebuilt: manifest, overrides and release as they are now do not matter.".to_owned(),
         ];
+    }
+    if let (Some(from), Some(to)) = (desired, &chosen) {
+        let (from, to) = (Revision::Version(from), Revision::Version(to.clone()));
+        // What cannot be compared, because it was deleted or tampered with, is no reason not to show the rest.
+        order.changes = page.may().compare(cell, &from, &to).await.ok().map(|found| ChangesView::from(&found.changes));
     }
     let mut seen = Vec::new();
     for entry in page.may().history(cell, TRIGGERS).await? {
@@ -125,7 +132,7 @@ pub(super) async fn ask_rollback(
 ) -> Result<Response, Failure> {
     let sent = Sent::default();
     let stand = Stand::read(&page, &cell).await?;
-    let order = rollback_order(&page, &cell, named(asked.to.as_ref())?, &sent).await?;
+    let order = rollback_order(&page, &cell, named(asked.to.as_ref())?, stand.desired(), &sent).await?;
     show(&page, &cell, &stand, &order, &sent, None)
 }
 
@@ -143,7 +150,8 @@ pub(super) async fn rollback(
         Err(error) => {
             let query = to.as_ref().map(|to| format!("?to={to}")).unwrap_or_default();
             let again = format!("/cells/{cell}/rollback{query}");
-            let order = rollback_order(&page, &cell, to, &sent).await?;
+            let stand = Stand::read(&page, &cell).await?;
+            let order = rollback_order(&page, &cell, to, stand.desired(), &sent).await?;
             refused(&page, &cell, error, &sent, &again, order).await
         }
     }
