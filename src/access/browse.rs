@@ -21,7 +21,7 @@ impl Authorized {
     /// # Errors
     /// See [`AccessError`].
     pub async fn preview(&self, key: &ObjectKey, most_bytes: u64) -> Result<Preview, AccessError> {
-        self.check_bucket()?;
+        self.check_object(key)?;
         Ok(self.reading().preview(key, most_bytes).await?)
     }
 
@@ -30,7 +30,7 @@ impl Authorized {
     /// # Errors
     /// See [`AccessError`].
     pub async fn open_object(&self, key: &ObjectKey) -> Result<(Meta, ObjectStream), AccessError> {
-        self.check_bucket()?;
+        self.check_object(key)?;
         Ok(self.reading().open(key).await?)
     }
 

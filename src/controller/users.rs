@@ -15,7 +15,7 @@ use crate::model::{CellId, CellName, Floor, Generation, NodeName, ObjectKey};
 use crate::store::{ETag, Fetched, StoreError};
 
 /// What a signed document of users may have, its signatures included.
-const USERS_BYTES: u64 = Users::MAX_BYTES + (8 << 10);
+pub(super) const USERS_BYTES: u64 = Users::MAX_BYTES + (8 << 10);
 
 /// How often a change is made again on top of another's.
 const TRIES: u32 = 20;

@@ -84,6 +84,7 @@ impl Controller {
                 let read = recipe::cell(&text, &key.relative());
                 found.yaml("cell", read.map(|binding| binding.cell.clone()), cell);
             }
+            ObjectKey::Users => self.verify_user_list(&mut found).await?,
             ObjectKey::Fleet => self.verify_document::<Fleet>(key, &mut found, |it| it.fleet == self.fleet()).await?,
             ObjectKey::StoreReport => self.verify_document::<StoreReport>(key, &mut found, |_| true).await?,
             ObjectKey::Controller(id) => {
@@ -104,7 +105,7 @@ impl Controller {
             ObjectKey::Audit(_, id) => {
                 self.verify_document::<AuditEntry>(key, &mut found, |entry| entry.id == *id).await?;
             }
-            ObjectKey::Override(..) | ObjectKey::AttemptLog(_) | ObjectKey::Users | ObjectKey::Probe(..) => {
+            ObjectKey::Override(..) | ObjectKey::AttemptLog(_) | ObjectKey::Probe(..) => {
                 self.object(key).await?;
             }
         }

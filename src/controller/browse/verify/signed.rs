@@ -3,6 +3,7 @@
 use super::{Controller, Findings};
 use crate::controller::ControllerError;
 use crate::controller::head::{TRIGGER_BYTES, floor};
+use crate::controller::users::USERS_BYTES;
 use crate::model::deployment::Deployment;
 use crate::model::document::{self, Document as _};
 use crate::model::index::Index;
@@ -122,6 +123,17 @@ impl Controller {
         let Some(trigger) = found.signature(self.believe(key, cell, &bytes), "") else { return Ok(()) };
         if matches!(key, ObjectKey::Trigger(_)) {
             self.verify_copy(cell, &trigger, "", found).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the list of users is signed and of this fleet. Whether it is the newest only its readers know.
+    pub(super) async fn verify_user_list(&self, found: &mut Findings) -> Result<(), ControllerError> {
+        let key = &ObjectKey::Users;
+        let Some(bytes) = self.read_for_verify(key, USERS_BYTES, found).await? else { return Ok(()) };
+        match self.verify_users(&bytes) {
+            Ok(users) => found.ok("signature", format!("{}: revision {}", signer(&users), users.revision)),
+            Err(error) => found.fail("signature", in_full(&error)),
         }
         Ok(())
     }
