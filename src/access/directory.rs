@@ -13,12 +13,13 @@ use tracing::{error, info, warn};
 use super::roster;
 use super::state::{Kept, StateError, StateFolder};
 use crate::clock::SharedClock;
+use crate::config::ConfigUser;
 use crate::controller::{
     Actor, Controller, ControllerError, UsersChange, UsersFound, UsersObject, UsersSeen, users_floor,
 };
 use crate::entropy;
 use crate::model::sign::Verified;
-use crate::model::users::{Grant, PasswordHash, RevokedSession, SessionId, User, Users, is_admin};
+use crate::model::users::{RevokedSession, SessionId, User, Users, is_admin};
 use crate::model::{ObjectKey, Sha256Digest, UserName};
 use crate::store::ETag;
 
@@ -31,30 +32,18 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The most sessions that ended here alone and are remembered.
 const MOST_REVOKED: usize = 2_000;
 
-/// A user whom the config names. Their password changes where the config is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigUser {
-    /// The name that they sign in with.
-    pub name: UserName,
-    /// What their password is checked against.
-    pub password_hash: PasswordHash,
-    /// What they may do.
-    pub grants: Vec<Grant>,
-}
-
-impl ConfigUser {
-    /// Another password makes another epoch, which ends the sessions that began with the old one.
-    fn as_user(&self) -> User {
-        let digest = Sha256Digest::of(self.password_hash.reveal().as_bytes());
-        let mut first = [0; 8];
-        first.copy_from_slice(&digest.as_bytes()[..8]);
-        User {
-            name: self.name.clone(),
-            password_hash: self.password_hash.clone(),
-            grants: self.grants.clone(),
-            session_epoch: u64::from_be_bytes(first),
-            disabled: false,
-        }
+/// A user of the config as one of the list. Another password makes another epoch, which ends the sessions that began
+/// with the old one.
+fn as_user(user: &ConfigUser) -> User {
+    let digest = Sha256Digest::of(user.password_hash.reveal().as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest.as_bytes()[..8]);
+    User {
+        name: user.name.clone(),
+        password_hash: user.password_hash.clone(),
+        grants: user.grants.clone(),
+        session_epoch: u64::from_be_bytes(first),
+        disabled: false,
     }
 }
 
@@ -132,7 +121,7 @@ impl Directory {
     #[must_use]
     pub fn user(&self, name: &UserName) -> Option<User> {
         if let Some(user) = self.of_config.iter().find(|user| user.name == *name) {
-            return Some(user.as_user());
+            return Some(as_user(user));
         }
         self.with(|held| held.seen.users.as_ref()?.user(name).cloned())
     }

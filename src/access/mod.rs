@@ -30,7 +30,7 @@ mod users;
 
 use std::sync::Arc;
 
-pub use directory::{ConfigUser, Directory, Problem};
+pub use directory::{Directory, Problem};
 pub use error::{AccessError, Denied};
 pub use gate::{Gate, Known, SignInError, SignedIn, SignedOut};
 pub use identity::{Identity, Via};

@@ -70,12 +70,6 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// How long a session may rest, unless the config says otherwise.
-    pub const IDLE: Duration = Duration::from_secs(30 * 60);
-
-    /// How long it may last, unless the config says otherwise.
-    pub const ABSOLUTE: Duration = Duration::from_secs(12 * 60 * 60);
-
     /// The cookie's value; None for a session with more grants than one holds.
     #[must_use]
     pub fn seal(&self, session: &Session) -> Option<String> {
@@ -128,9 +122,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::SessionSettings;
 
     fn sessions() -> Sessions {
-        Sessions { key: SealKey::new([1; 32]), idle: Sessions::IDLE, absolute: Sessions::ABSOLUTE }
+        let SessionSettings { idle, absolute, .. } = SessionSettings::default();
+        Sessions { key: SealKey::new([1; 32]), idle, absolute }
     }
 
     fn at(secs: i64) -> DateTime<Utc> {

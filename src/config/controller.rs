@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::access::{Signing, TrustedKey, with_access};
 use super::error::ConfigError;
 use super::file::{ConfigFile, open_warning, read_text};
+use super::people::{self, ConfigUser, SessionSettings, WrittenSession, WrittenUser};
 use super::serving::{Serving, WrittenServing, WrittenTls};
 use super::user;
 use crate::controller::UploadLimits;
@@ -40,6 +41,10 @@ pub struct ControllerConfig {
     pub uploads: UploadLimits,
     /// Whether everybody who reaches `serve` gets the metrics, and not only who may look at everything.
     pub open_metrics: bool,
+    /// Who may sign in besides those in the bucket.
+    pub users: Vec<ConfigUser>,
+    /// How long somebody stays signed in.
+    pub session: SessionSettings,
     /// What the file's owner should hear.
     pub warnings: Vec<String>,
 }
@@ -106,7 +111,8 @@ impl ControllerConfig {
             }
             buckets.push(bucket.check(file, &document, &at)?);
         }
-        let holds_secrets = written.buckets.iter().any(|bucket| bucket.access().holds_secrets());
+        let holds_secrets =
+            !written.users.is_empty() || written.buckets.iter().any(|bucket| bucket.access().holds_secrets());
         Ok(Self {
             buckets,
             listen: written.listen.unwrap_or(Self::LISTEN),
@@ -117,6 +123,8 @@ impl ControllerConfig {
             state_folder: file.resolve(written.state_folder.unwrap_or_else(default_state_folder)),
             uploads: written.uploads.limits(&document).map_err(invalid)?,
             open_metrics: written.metrics.is_some_and(|metrics| metrics.open),
+            users: people::users(written.users, &document).map_err(invalid)?,
+            session: written.session.check(file, &document).map_err(invalid)?,
             warnings: file.warning(holds_secrets).into_iter().collect(),
         })
     }
@@ -203,6 +211,10 @@ pub(super) struct Written {
     lock_timeout: Option<HumanDuration>,
     wait_timeout: Option<HumanDuration>,
     state_folder: Option<PathBuf>,
+    #[serde(default)]
+    users: Vec<WrittenUser>,
+    #[serde(default)]
+    session: WrittenSession,
     #[serde(default)]
     uploads: WrittenUploads,
     metrics: Option<WrittenMetrics>,

@@ -12,6 +12,8 @@ mod controller;
 mod error;
 mod file;
 #[cfg(feature = "controller")]
+mod people;
+#[cfg(feature = "controller")]
 mod serving;
 #[cfg(feature = "controller")]
 mod sources;
@@ -25,6 +27,8 @@ pub use error::ConfigError;
 #[cfg(feature = "controller")]
 pub(crate) use file::open_warning;
 pub use file::{AGENT_FILE, CONTROLLER_FILE, ConfigFile, find};
+#[cfg(feature = "controller")]
+pub use people::{ConfigUser, SessionSettings};
 #[cfg(feature = "controller")]
 pub use serving::{Origin, Serving, TlsFiles};
 #[cfg(feature = "controller")]

@@ -119,6 +119,10 @@ fn defaults(config: &ControllerConfig, env: impl Fn(&str) -> Option<String>) -> 
         default("lock_timeout".to_owned(), format!("{:?}", config.lock_timeout)),
         default("wait_timeout".to_owned(), format!("{:?}", config.wait_timeout)),
         default("state_folder".to_owned(), config.state_folder.display().to_string()),
+        default("users".to_owned(), "those in the bucket alone".to_owned()),
+        default("session.key_file".to_owned(), "one of this controller's own".to_owned()),
+        default("session.idle".to_owned(), format!("{:?}", config.session.idle)),
+        default("session.absolute".to_owned(), format!("{:?}", config.session.absolute)),
         default("uploads.file".to_owned(), format!("{} bytes", config.uploads.file_bytes)),
         default("uploads.release".to_owned(), format!("{} bytes", config.uploads.release_bytes)),
     ];

@@ -97,6 +97,9 @@ fn the_examples_are_taken_and_show_every_field() {
         fields::<controller::Written>(),
         fields::<controller::WrittenBucket>(),
         fields::<controller::WrittenUploads>(),
+        fields::<people::WrittenUser>(),
+        fields::<people::WrittenGrant>(),
+        fields::<people::WrittenSession>(),
         fields::<serving::WrittenTls>(),
         fields::<controller::WrittenMetrics>(),
         fields::<TrustedKey>(),
@@ -124,6 +127,32 @@ fn the_examples_are_taken_and_show_every_field() {
     assert!(written.iter().all(|fields| !fields.is_empty()));
     for field in written.concat() {
         assert!(shows(&example.text, field), "agent_config.example.yaml does not show {field}");
+    }
+}
+
+#[test]
+fn users_and_sessions_are_refused_at_their_place_when_they_make_no_sense() {
+    let with = |text: &str| controller(&format!("{}{text}", one_bucket("    signing: unsigned\n")));
+    let user = |name: &str, role: &str, cells: &str| {
+        let hash = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA";
+        format!("  - {{name: {name}, password_hash: {hash:?}, grants: [{{role: {role}, cells: {cells:?}}}]}}\n")
+    };
+    let two = format!("users:\n{}{}", user("ada", "admin", "*"), user("bob", "viewer", "edge-*/*"));
+    let config = with(&two).unwrap();
+    assert_eq!(config.users.len(), 2);
+    assert_eq!(config.users[1].grants, ["viewer:edge-*/*".parse().unwrap()]);
+    assert_eq!(config.session, SessionSettings::default());
+    for (text, part) in [
+        (format!("users:\n{}{}", user("ada", "admin", "*"), user("ada", "viewer", "*")), "users[1].name: a second user"),
+        (format!("users:\n{}", user("ada", "root", "*")), "users[0].grants[0].role"),
+        (format!("users:\n{}", user("ada", "admin", "n1")), "users[0].grants[0].cells"),
+        ("users:\n  - {name: ada, password_hash: secret, grants: []}\n".to_owned(), "users[0].password_hash"),
+        ("session: {idle: 1m}\n".to_owned(), "session: nobody could stay"),
+        ("session: {absolute: 20m}\n".to_owned(), "session: nobody could stay"),
+    ] {
+        let refused = refusal(with(&text).unwrap_err());
+        assert!(refused.contains(part), "{refused}");
+        assert!(!refused.contains("secret"), "{refused}");
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use fleetman::access::{
-    AccessError, Authorized, ConfigUser, Directory, Gate, NewToken, Passwords, Problem, SealKey, SessionEnd, Sessions,
-    SignInError, SignedIn, SignedOut, Source, StateFolder, TOKEN_GOOD_FOR, UserChange,
+    AccessError, Authorized, Directory, Gate, NewToken, Passwords, Problem, SealKey, SessionEnd, Sessions, SignInError,
+    SignedIn, SignedOut, Source, StateFolder, TOKEN_GOOD_FOR, UserChange,
 };
+use fleetman::config::{ConfigUser, SessionSettings};
 use fleetman::controller::{Actor, Controller, UsersSeen};
 use fleetman::model::UserName;
 use fleetman::model::fleet::Conditions;
@@ -53,7 +54,8 @@ impl Place {
         let clock = self.bench.clock.clone();
         let directory = Directory::open(Arc::new(controller), clock.clone(), folder, of_config).unwrap();
         directory.look().await;
-        let sessions = Sessions { key: SealKey::new([5; 32]), idle: Sessions::IDLE, absolute: Sessions::ABSOLUTE };
+        let SessionSettings { idle, absolute, .. } = SessionSettings::default();
+        let sessions = Sessions { key: SealKey::new([5; 32]), idle, absolute };
         Gate::new(directory, sessions, clock)
     }
 
