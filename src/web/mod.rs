@@ -21,6 +21,7 @@ mod shell;
 mod snapshot;
 mod text;
 pub mod views;
+mod words;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,0 +1,27 @@
+//! The pages of one cell: how it stands, what it was, what it could be.
+
+mod diff;
+mod file;
+mod frame;
+mod history;
+mod log;
+mod overrides;
+mod status;
+mod version;
+mod versions;
+mod words;
+
+use crate::web::routes::Routes;
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .get("/cells/{node}/{cell}", status::status)
+        .get("/cells/{node}/{cell}/versions", versions::versions)
+        .get("/cells/{node}/{cell}/versions/{version}", version::version)
+        .get("/cells/{node}/{cell}/versions/{version}/file", file::of_version)
+        .get("/cells/{node}/{cell}/diff", diff::diff)
+        .get("/cells/{node}/{cell}/overrides", overrides::overrides)
+        .get("/cells/{node}/{cell}/overrides/file", file::of_override)
+        .get("/cells/{node}/{cell}/history", history::history)
+        .get("/cells/{node}/{cell}/log", log::log)
+}

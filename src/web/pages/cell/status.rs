@@ -1,0 +1,101 @@
+//! `/cells/{node}/{cell}`: what the cell is to be, what it is, and what is wrong.
+
+use askama::Template;
+use axum::response::Response;
+
+use super::frame::{Frame, Tab};
+use super::words;
+use crate::access::{AccessError, Authorized};
+use crate::controller::{ControllerError, LogPlace};
+use crate::model::heartbeat::{CellReport, Phase, ProcessReport, RunningState};
+use crate::model::keys::AttemptId;
+use crate::model::{CellId, Code, ObjectKey};
+use crate::web::failure::Failure;
+use crate::web::page::PageContext;
+use crate::web::paths::CellOfPath;
+use crate::web::shell::{Nav, Shell};
+use crate::web::words::State;
+
+/// How many lines of the log of an attempt that failed are shown.
+const LOG_LINES: usize = 20;
+
+#[derive(Template)]
+#[template(path = "cell/status.html")]
+struct Page {
+    shell: Shell,
+    frame: Frame,
+    trouble: Option<Trouble>,
+    /// What of the bucket the page tells of.
+    objects: Vec<(&'static str, ObjectKey)>,
+}
+
+/// An attempt that did not do what was asked for.
+struct Trouble {
+    code: Code,
+    message: String,
+    id: Option<AttemptId>,
+    /// The end of its log, or why there is none to show.
+    log: Result<Vec<String>, String>,
+}
+
+pub(super) async fn status(page: PageContext, CellOfPath(cell): CellOfPath) -> Result<Response, Failure> {
+    let frame = Frame::read(&page, &cell, Tab::Status).await?;
+    let trouble = match &frame.report {
+        Some(report) => trouble(page.may(), &cell, report).await,
+        None => None,
+    };
+    let objects = vec![
+        ("The cell as it was written", ObjectKey::CellYaml(cell.clone())),
+        ("The newest trigger", ObjectKey::Trigger(cell.clone())),
+        ("The node's index", ObjectKey::Index(cell.node.clone())),
+        ("The node's heartbeat", ObjectKey::Heartbeat(cell.node.clone())),
+    ];
+    let shell = page.live_shell(cell.to_string(), Nav::Cells, format!("fleetman status {cell}"));
+    page.render(&Page { shell, frame, trouble, objects })
+}
+
+/// What is wrong with the newest attempt, if something is.
+async fn trouble(may: &Authorized, cell: &CellId, report: &CellReport) -> Option<Trouble> {
+    let is_failed = matches!(report.phase, Phase::Failed | Phase::RolledBack);
+    let (code, message) = match (&report.waiting, &report.last_error) {
+        (_, Some(fault)) if is_failed => (fault.code, fault.message.clone()),
+        (Some(waiting), _) => (waiting.reason, waiting.message.clone()),
+        // What went wrong before is told below; this attempt is on its way, or has come to a good end.
+        _ => return None,
+    };
+    let floor = report.seen.filter(|_| report.attempt > 0);
+    let id = floor.map(|floor| AttemptId { cell: cell.clone(), floor, attempt: report.attempt });
+    let log = match &id {
+        Some(id) => end_of_log(may, id).await,
+        None => Ok(Vec::new()),
+    };
+    Some(Trouble { code, message, id, log })
+}
+
+/// The last lines of a log. That it cannot be read does not keep the page from being shown.
+async fn end_of_log(may: &Authorized, id: &AttemptId) -> Result<Vec<String>, String> {
+    match may.attempt_log(id, LogPlace::End).await {
+        Ok(piece) => Ok(piece.lines.into_iter().rev().take(LOG_LINES).rev().collect()),
+        Err(AccessError::Controller(ControllerError::NotFound { .. })) => Ok(Vec::new()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+impl Page {
+    fn phase(&self, report: &CellReport) -> State {
+        words::phase(report.phase)
+    }
+
+    fn process(&self, process: &ProcessReport) -> State {
+        words::process(process.state)
+    }
+
+    /// How a process ended last, in words.
+    fn end(&self, process: &ProcessReport) -> String {
+        match (process.exit_code, process.exit_signal) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("signal {signal}"),
+            (None, None) => String::new(),
+        }
+    }
+}
