@@ -6,6 +6,7 @@ use crate::controller::{ControllerError, doctor};
 use crate::model::ObjectKey;
 use crate::model::fleet::StoreReport;
 use crate::model::users::Role;
+use crate::store::RequestCounts;
 
 impl Authorized {
     /// Whether the user may look at the bucket itself, which shows every cell.
@@ -49,6 +50,16 @@ impl Authorized {
     /// [`Denied`].
     pub fn check_settings(&self) -> Result<(), Denied> {
         self.need_everywhere(Role::Admin, "the settings")
+    }
+
+    /// Where the bucket is, and what was asked of it so far.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn store(&self) -> Result<(String, RequestCounts), Denied> {
+        self.check_bucket()?;
+        let store = self.reading().store();
+        Ok((store.describe(), store.request_counts()))
     }
 
     /// Tries out what the store can do.

@@ -10,6 +10,7 @@ pub mod folder;
 mod guard;
 mod health;
 mod identity;
+mod list;
 pub mod listener;
 mod live;
 mod metrics;

@@ -125,6 +125,11 @@ impl Snapshot {
         self.looked.subscribe()
     }
 
+    /// Looks at the bucket without waiting: something was changed that the next page should show.
+    pub(super) fn look_soon(&self) {
+        self.wake.notify_one();
+    }
+
     /// Whether the view is fresh; an error says why not. Asking is no sign that somebody looks at it.
     pub(super) fn is_fresh(&self) -> Result<(), String> {
         match self.age() {

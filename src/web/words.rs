@@ -1,6 +1,6 @@
 //! The words of the portal for how something stands, each with the shape that goes with it.
 
-use crate::controller::{Health, Liveness, Sync};
+use crate::controller::{Health, Liveness, Severity, Sync};
 
 /// A state as `macros.html` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +43,20 @@ impl From<Health> for State {
             Health::NotApplicable => Self::new("off", "N/A"),
             Health::Healthy => Self::new("good", "Healthy"),
             Health::Starting => Self::new("busy", "Starting"),
+            Health::Degraded => Self::new("warn", "Degraded"),
             Health::Stopped => Self::new("off", "Stopped"),
             Health::Failed => Self::new("bad", "Failed"),
             Health::Unknown => Self::new("unknown", "Unknown"),
+        }
+    }
+}
+
+impl From<Severity> for State {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Critical => Self::new("bad", "Critical"),
+            Severity::Warning => Self::new("warn", "Warning"),
+            Severity::Notice => Self::new("off", "Notice"),
         }
     }
 }

@@ -9,6 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::judge::{Health, Liveness, Sync};
 use super::view::{CellView, FleetView, NodeView};
 use crate::model::heartbeat::{CellReport, Condition, Phase, RunningState, SigningMode};
+use crate::model::text::short;
 use crate::model::{CellId, Code, NodeName};
 
 /// The most characters of a node's own words that are kept.
@@ -325,8 +326,9 @@ fn age(version: &str) -> (Vec<u64>, Reverse<bool>) {
     (numbers.unwrap_or_default(), Reverse(rest.starts_with('-')))
 }
 
+/// A node's own words, as many as are shown.
 fn brief(text: &str) -> String {
-    text.chars().take(MOST_CHARS).collect()
+    short(text, MOST_CHARS)
 }
 
 #[cfg(test)]

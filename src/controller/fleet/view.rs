@@ -241,6 +241,13 @@ impl CellView {
         self.heartbeat.as_ref()?.cells.get(&self.cell.cell)
     }
 
+    /// How it ran when its node was heard of last, however long ago that is.
+    #[must_use]
+    pub fn last_health(&self) -> Option<Health> {
+        let heartbeat = self.heartbeat.as_ref()?;
+        Some(health(Some(self.report()?), heartbeat.reported_at, Liveness::Active))
+    }
+
     /// Whether it was removed and deleted: only its place in the order of triggers is left.
     pub(super) fn is_tombstone(&self) -> bool {
         let is_removed = |desired: &Desired| desired.claim.action == Action::Remove.name();

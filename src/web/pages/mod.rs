@@ -1,15 +1,25 @@
 //! The pages. Each topic has its folder here, and its templates in `templates/`.
 
+mod agents;
 mod cell;
+mod cells;
 mod editor;
 mod listing;
 mod manifests;
 mod orders;
 mod overview;
+mod search;
 mod used_by;
 
 use super::routes::Routes;
 
 pub(super) fn routes() -> Routes {
-    Routes::new().and(cell::routes()).and(manifests::routes()).and(orders::routes()).and(overview::routes())
+    Routes::new()
+        .and(overview::routes())
+        .and(agents::routes())
+        .and(cells::routes())
+        .and(cell::routes())
+        .and(manifests::routes())
+        .and(orders::routes())
+        .and(search::routes())
 }

@@ -1,0 +1,186 @@
+//! `/cells`: every cell, and what is wrong with it.
+
+mod select;
+
+use askama::Template;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+
+use self::select::{FILTERS, Filter, HEALTHS, KEYS, Key, PHASES, Place, SYNCS, desired, running, sort};
+use crate::controller::{CellView, FleetView, Liveness, NodeView};
+use crate::model::heartbeat::Phase;
+use crate::web::failure::Failure;
+use crate::web::list::{Asked, Chip, Column, Order, Pager, export, grouped};
+use crate::web::page::PageContext;
+use crate::web::routes::Routes;
+use crate::web::shell::{Nav, Shell};
+use crate::web::views::Cell;
+use crate::web::words::State;
+
+pub(super) fn routes() -> Routes {
+    Routes::new().get("/cells", page).get("/cells.csv", csv).get("/cells.json", json)
+}
+
+#[derive(Template)]
+#[template(path = "cells/list.html")]
+struct Page<'a> {
+    shell: Shell,
+    asked: &'a Asked,
+    syncs: Vec<(&'static str, State, String)>,
+    healths: Vec<(&'static str, State, String)>,
+    phases: Vec<(&'static str, String)>,
+    chips: Vec<Chip>,
+    columns: Vec<Column>,
+    rows: Vec<Row>,
+    pager: Pager,
+    csv: String,
+    json: String,
+}
+
+/// A cell in a table.
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) href: String,
+    pub(super) sync: State,
+    pub(super) health: State,
+    /// How it ran when its node was heard of last, and when that was, if that is long ago.
+    pub(super) last: Option<(State, DateTime<Utc>)>,
+    pub(super) phase: String,
+    pub(super) desired: String,
+    pub(super) running: String,
+    pub(super) manifest: Option<(String, String)>,
+    pub(super) changed: Option<(DateTime<Utc>, String)>,
+    pub(super) paused: Option<String>,
+    pub(super) remark: Option<String>,
+}
+
+/// The row of a cell of `node`.
+pub(super) fn row(cell: &CellView, node: &NodeView, shell: &Shell) -> Row {
+    let report = cell.report();
+    let waiting = report.and_then(|report| report.waiting.as_ref());
+    let fault = report.and_then(|report| report.last_error.as_ref()).filter(|_| {
+        report.is_some_and(|report| matches!(report.phase, Phase::Failed | Phase::RolledBack | Phase::Waiting))
+    });
+    let remark = cell
+        .problem()
+        .map(ToOwned::to_owned)
+        .or_else(|| waiting.map(|waiting| format!("{}: {}", waiting.reason, waiting.message)))
+        .or_else(|| fault.map(|fault| format!("{}: {}", fault.code, fault.message)));
+    let is_silent = matches!(cell.liveness, Liveness::Dead | Liveness::Unknown);
+    let action = cell.desired().map(|desired| desired.claim.action.clone());
+    Row {
+        name: cell.cell.to_string(),
+        href: shell.link(&format!("/cells/{}", cell.cell)),
+        sync: cell.sync.into(),
+        health: cell.health.into(),
+        last: cell.last_health().filter(|_| is_silent).map(State::from).zip(node.last_seen),
+        phase: report.map(|report| report.phase.as_str().replace('_', " ")).unwrap_or_default(),
+        desired: desired(cell).map(ToOwned::to_owned).or(action).unwrap_or_default(),
+        running: running(cell).unwrap_or_default().to_owned(),
+        manifest: cell
+            .about()
+            .map(|about| (about.manifest.to_string(), shell.link(&format!("/manifests/{}", about.manifest)))),
+        changed: cell.desired().map(|desired| (desired.claim.issued_at, desired.claim.by.to_string())),
+        paused: cell.about().and_then(|about| about.paused.clone()),
+        remark,
+    }
+}
+
+async fn page(page: PageContext, asked: Asked) -> Result<Response, Failure> {
+    let view = page.view()?;
+    let mut rows = Filter::of(&asked)?.select(&view);
+    let pager = asked.pager(rows.len(), view.counts.cells());
+    let order = Order::of(&asked, &KEYS);
+    sort(&view, &mut rows, order, pager.from, pager.to);
+    let shell = page.live_shell("Cells", Nav::Cells, "fleetman get cells".to_owned());
+    let shown = rows[pager.from..pager.to].iter().filter_map(|place| find(&view, *place));
+    let rows = shown.map(|(node, cell)| row(cell, node, &shell)).collect();
+    let column = |name, word, key| order.column(&asked, name, word, key, false);
+    let plain = |name| Column { name, is_number: false, href: None, sorted: "" };
+    let columns = vec![
+        column("Cell", "name", Key::Name),
+        column("Sync", "sync", Key::Sync),
+        column("Health", "health", Key::Health),
+        plain("Phase"),
+        column("Desired", "desired", Key::Desired),
+        column("Running", "running", Key::Running),
+        column("Manifest", "manifest", Key::Manifest),
+        column("Last change", "changed", Key::Changed),
+        plain("Remark"),
+    ];
+    let sync = |(word, sync)| (word, State::from(sync), grouped(view.counts.sync(sync)));
+    let health = |(word, health)| (word, State::from(health), grouped(view.counts.health(health)));
+    page.render(&Page {
+        syncs: SYNCS.into_iter().map(sync).collect(),
+        healths: HEALTHS.into_iter().map(health).collect(),
+        phases: PHASES.into_iter().map(|(word, _)| (word, word.replace('_', " "))).collect(),
+        chips: asked.chips(&FILTERS),
+        columns,
+        rows,
+        pager,
+        csv: asked.elsewhere(&shell.link("/cells.csv")),
+        json: asked.elsewhere(&shell.link("/cells.json")),
+        asked: &asked,
+        shell,
+    })
+}
+
+fn find(view: &FleetView, place: Place) -> Option<(&NodeView, &CellView)> {
+    let node = view.nodes.get(place.node)?;
+    Some((node, node.cells.get(place.cell)?))
+}
+
+/// Every selected cell, in the order that was asked for.
+fn selected(view: &FleetView, asked: &Asked) -> Result<Vec<Place>, Failure> {
+    let mut rows = Filter::of(asked)?.select(view);
+    let all = rows.len();
+    sort(view, &mut rows, Order::of(asked, &KEYS), 0, all);
+    Ok(rows)
+}
+
+async fn csv(page: PageContext, asked: Asked) -> Result<Response, Failure> {
+    const HEAD: [&str; 13] = [
+        "name",
+        "sync",
+        "health",
+        "liveness",
+        "phase",
+        "manifest",
+        "labels",
+        "paused",
+        "desired",
+        "desired_version",
+        "running_version",
+        "changed_at",
+        "changed_by",
+    ];
+    let view = page.view()?;
+    let rows = selected(&view, &asked)?;
+    Ok(export::csv("cells", &HEAD, view, rows, |view, place| {
+        let (_, view) = find(view, place)?;
+        let cell = Cell::from(view);
+        let labels: Vec<String> = cell.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let wish = cell.desired.as_ref();
+        Some(vec![
+            cell.name.to_string(),
+            cell.sync.as_str().to_owned(),
+            cell.health.as_str().to_owned(),
+            cell.liveness.as_str().to_owned(),
+            cell.phase.map(|phase| phase.as_str().to_owned()).unwrap_or_default(),
+            cell.manifest.as_ref().map(ToString::to_string).unwrap_or_default(),
+            labels.join(" "),
+            cell.paused.unwrap_or_default(),
+            wish.map(|wish| wish.action.clone()).unwrap_or_default(),
+            desired(view).unwrap_or_default().to_owned(),
+            running(view).unwrap_or_default().to_owned(),
+            wish.map(|wish| wish.issued_at.to_rfc3339()).unwrap_or_default(),
+            wish.map(|wish| wish.issued_by.to_string()).unwrap_or_default(),
+        ])
+    }))
+}
+
+async fn json(page: PageContext, asked: Asked) -> Result<Response, Failure> {
+    let view = page.view()?;
+    let rows = selected(&view, &asked)?;
+    Ok(export::json(view, rows, |view, place| find(view, place).map(|(_, cell)| Cell::from(cell))))
+}

@@ -1,0 +1,189 @@
+//! `/search`: agents, cells, manifests and deployments by name.
+
+use std::collections::BTreeSet;
+
+use askama::Template;
+use axum::response::Response;
+
+use crate::access::AccessError;
+use crate::controller::{FleetView, Release};
+use crate::model::ManifestName;
+use crate::web::failure::Failure;
+use crate::web::list::{Asked, grouped};
+use crate::web::page::PageContext;
+use crate::web::routes::Routes;
+use crate::web::shell::{Nav, Shell};
+
+/// The most that is shown of a kind; the lists show all.
+const MOST_SHOWN: usize = 20;
+
+pub(super) fn routes() -> Routes {
+    Routes::new().get("/search", page)
+}
+
+#[derive(Template)]
+#[template(path = "search/page.html")]
+struct Page<'a> {
+    shell: Shell,
+    text: &'a str,
+    groups: Vec<Group>,
+    /// Why manifests and deployments could not be looked for.
+    problem: Option<String>,
+}
+
+/// What was found of one kind.
+#[derive(Debug, PartialEq, Eq)]
+struct Group {
+    name: &'static str,
+    /// Names, and the paths of their pages.
+    hits: Vec<(String, String)>,
+    count: String,
+    /// The list of all of them, if there are more than are shown.
+    all: Option<String>,
+}
+
+/// What manifests and releases there are, as far as that is known.
+#[derive(Debug, Default)]
+struct Recipes {
+    manifests: BTreeSet<ManifestName>,
+    releases: Vec<(String, String)>,
+}
+
+async fn recipes(page: &PageContext, view: &FleetView) -> (Recipes, Option<String>) {
+    let used = view.cells().filter_map(|cell| cell.about()).map(|about| &about.manifest);
+    let mut recipes = Recipes { manifests: used.cloned().collect(), releases: Vec::new() };
+    // Nobody waits for a bucket that is known to be away.
+    if let Some(problem) = page.caller.fleet.snapshot.age().problem {
+        return (recipes, Some(problem));
+    }
+    let (manifests, releases) = tokio::join!(page.may().manifests(), page.may().releases(&page.caller.fleet.releases));
+    let mut problem = None;
+    match manifests {
+        Ok(manifests) => recipes.manifests.extend(manifests.into_iter().map(|manifest| manifest.name)),
+        Err(error) => problem = Some(told(&error)),
+    }
+    match releases {
+        Ok(releases) => {
+            let name = |release: &Release| (release.manifest.to_string(), release.name.to_string());
+            recipes.releases = releases.iter().map(name).collect();
+        }
+        Err(error) => problem = Some(told(&error)),
+    }
+    (recipes, problem)
+}
+
+fn told(error: &AccessError) -> String {
+    error.to_string()
+}
+
+async fn page(page: PageContext, asked: Asked) -> Result<Response, Failure> {
+    let text = asked.text("q").to_lowercase();
+    let shell = page.shell("Search", Nav::Elsewhere, None);
+    if text.is_empty() {
+        return page.render(&Page { shell, text: "", groups: Vec::new(), problem: None });
+    }
+    let view = page.view()?;
+    let (recipes, problem) = recipes(&page, &view).await;
+    if let Some(path) = exact(&text, &view, &recipes) {
+        return Ok(page.lead_to(&path));
+    }
+    let mut groups = found(&text, &view, &recipes);
+    for (_, href) in groups.iter_mut().flat_map(|group| &mut group.hits) {
+        *href = shell.link(href);
+    }
+    for all in groups.iter_mut().filter_map(|group| group.all.as_mut()) {
+        *all = shell.link(&asked.elsewhere(all));
+    }
+    page.render(&Page { shell, text: asked.text("q"), groups, problem })
+}
+
+/// The page of what has exactly this name, if only one thing has.
+fn exact(text: &str, view: &FleetView, recipes: &Recipes) -> Option<String> {
+    let mut paths = Vec::new();
+    if let Some(node) = text.parse().ok().and_then(|name| view.node(&name)) {
+        paths.push(format!("/agents/{}", node.node));
+    }
+    if let Some(cell) = text.parse().ok().and_then(|name| view.cell(&name)) {
+        paths.push(format!("/cells/{}", cell.cell));
+    }
+    if let Some(manifest) = text.parse().ok().and_then(|name: ManifestName| recipes.manifests.get(&name).cloned()) {
+        paths.push(format!("/manifests/{manifest}"));
+    }
+    if let Some((of, name)) = text.split_once('/') {
+        let release =
+            recipes.releases.iter().find(|(manifest, release)| manifest == of && release.eq_ignore_ascii_case(name));
+        paths.extend(release.map(|(manifest, release)| format!("/deployments/{manifest}/{release}")));
+    }
+    (paths.len() == 1).then(|| paths.remove(0))
+}
+
+/// Everything in whose name the text stands, each kind by name.
+fn found(text: &str, view: &FleetView, recipes: &Recipes) -> Vec<Group> {
+    let group = |name, all: &str, hits: Vec<(String, String)>| {
+        let (count, is_more) = (hits.len(), hits.len() > MOST_SHOWN);
+        let hits = hits.into_iter().take(MOST_SHOWN).collect();
+        Group { name, hits, count: grouped(count), all: is_more.then(|| all.to_owned()) }
+    };
+    let nodes = view.nodes.iter().filter(|node| node.node.as_str().contains(text));
+    let nodes = nodes.map(|node| (node.node.to_string(), format!("/agents/{}", node.node)));
+    let of_cell = |node: &str, cell: &str| match text.split_once('/') {
+        Some((of_node, of_cell)) => node.ends_with(of_node) && cell.starts_with(of_cell),
+        None => cell.contains(text),
+    };
+    let cells = view.cells().filter(|cell| of_cell(cell.cell.node.as_str(), cell.cell.cell.as_str()));
+    let cells = cells.map(|cell| (cell.cell.to_string(), format!("/cells/{}", cell.cell)));
+    let manifests = recipes.manifests.iter().filter(|name| name.as_str().contains(text));
+    let manifests = manifests.map(|name| (name.to_string(), format!("/manifests/{name}")));
+    let releases = recipes.releases.iter().map(|(manifest, name)| format!("{manifest}/{name}"));
+    let releases = releases.filter(|name| name.to_lowercase().contains(text));
+    let releases = releases.map(|name| (name.clone(), format!("/deployments/{name}")));
+    let all = vec![
+        group("Agents", "/agents", nodes.collect()),
+        group("Cells", "/cells", cells.collect()),
+        group("Manifests", "/manifests", manifests.collect()),
+        group("Deployments", "/deployments", releases.collect()),
+    ];
+    all.into_iter().filter(|group| !group.hits.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::controller::fleet_sample::{Wish, fleet, node};
+
+    fn sample() -> (FleetView, Recipes) {
+        let nodes = (0..30).map(|number| {
+            node(&format!("n{number:02}"), Some((1, json!({}))), [("web", Wish::default()), ("n07", Wish::default())])
+        });
+        let manifests = ["web-site", "n07"].map(|name| ManifestName::new(name).unwrap());
+        let releases = vec![("web-site".to_owned(), "R1".to_owned()), ("n01".to_owned(), "web".to_owned())];
+        (fleet(nodes.collect()), Recipes { manifests: manifests.into(), releases })
+    }
+
+    #[test]
+    fn a_name_that_only_one_thing_has_leads_there() {
+        let (view, recipes) = sample();
+        let leads = |text: &str| exact(text, &view, &recipes);
+        assert_eq!(leads("n01").as_deref(), Some("/agents/n01"));
+        assert_eq!(leads("n02/web").as_deref(), Some("/cells/n02/web"));
+        assert_eq!(leads("web-site").as_deref(), Some("/manifests/web-site"));
+        assert_eq!(leads("web-site/r1").as_deref(), Some("/deployments/web-site/R1"));
+        assert_eq!(leads("n07"), None, "an agent and a manifest");
+        assert_eq!(leads("n01/web"), None, "a cell and a release");
+        assert_eq!(leads("<script>"), None);
+    }
+
+    #[test]
+    fn what_is_found_is_cut_and_the_rest_is_a_link_away() {
+        let (view, recipes) = sample();
+        let groups = found("web", &view, &recipes);
+        let counts: Vec<(&str, &str, usize)> =
+            groups.iter().map(|group| (group.name, group.count.as_str(), group.hits.len())).collect();
+        assert_eq!(counts, [("Cells", "30", 20), ("Manifests", "1", 1), ("Deployments", "2", 2)]);
+        assert_eq!((groups[0].all.as_deref(), groups[1].all.as_deref()), (Some("/cells"), None));
+        assert_eq!(found("5/we", &view, &recipes)[0].hits[0].1, "/cells/n05/web");
+        assert_eq!(found("zzz", &view, &recipes), []);
+    }
+}
