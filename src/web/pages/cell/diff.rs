@@ -101,7 +101,7 @@ fn chosen(
         "" => Ok(None),
         text => text.parse::<Revision>().map(Some),
     };
-    let desired = frame.desired.as_ref().and_then(|wish| wish.claim.version.clone());
+    let desired = frame.target().map(|target| target.version.clone());
     let from = named(&asked.from)?.or_else(|| desired.or_else(|| names.first().cloned()).map(Revision::Version));
     let to = named(&asked.to)?.or_else(|| from.is_some().then_some(Revision::Now));
     Ok((from, to))
@@ -114,7 +114,7 @@ async fn compared(
     from: &Revision,
     to: &Revision,
 ) -> Result<Result<Shown, String>, Failure> {
-    match page.may().compare(&frame.cell, from, to).await {
+    match page.may().compare(frame.cell(), from, to).await {
         Ok(comparison) => Ok(Ok(Shown {
             changes: ChangesView::from(&comparison.changes),
             sides: [Side::new("From", comparison.from), Side::new("To", comparison.to)],

@@ -40,7 +40,7 @@ struct Trouble {
 
 pub(super) async fn status(page: PageContext, CellOfPath(cell): CellOfPath) -> Result<Response, Failure> {
     let frame = Frame::read(&page, &cell, Tab::Status).await?;
-    let trouble = match &frame.report {
+    let trouble = match frame.view.report() {
         Some(report) => trouble(page.may(), &cell, report).await,
         None => None,
     };
