@@ -272,16 +272,16 @@ impl Controller {
             |found: &Found| ObjectKey::DeploymentFile(manifest.clone(), name.clone(), content, found.path.clone());
         let there = self.list_files(&folder).await?;
         let oldest = self.store_now() - REUSED;
-        let missing: Vec<&(Found, Expect)> =
-            files.iter().filter(|(found, expect)| !there.is_usable(&key(found), expect.size, oldest)).collect();
+        let is_missing = |(found, expect): &&(Found, Expect)| !there.is_usable(&key(found), expect.size, oldest);
+        let missing: Vec<(Found, Expect)> = files.iter().filter(is_missing).cloned().collect();
         let meter = Meter::new(true, missing.iter().map(|(_, expect)| expect.size).sum(), progress);
         let sent = missing.len();
         let store = self.writer().await?;
         stream::iter(missing)
-            .map(async |(found, expect)| {
+            .map(async |(found, expect): (Found, Expect)| {
                 let told = AtomicU64::new(0);
                 let tell = |done: u64| meter.add(done.saturating_sub(told.swap(done, Ordering::Relaxed)));
-                store.upload(&key(found), &found.local, *expect, &tell).await
+                store.upload(&key(&found), &found.local, expect, &tell).await
             })
             .buffer_unordered(FILES)
             .try_for_each(async |_| Ok(()))

@@ -3,6 +3,7 @@
 mod agents;
 mod cell;
 mod cells;
+mod deployments;
 mod editor;
 mod listing;
 mod manifests;
@@ -15,11 +16,12 @@ use super::routes::Routes;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .and(overview::routes())
         .and(agents::routes())
-        .and(cells::routes())
         .and(cell::routes())
+        .and(cells::routes())
+        .and(deployments::routes())
         .and(manifests::routes())
         .and(orders::routes())
+        .and(overview::routes())
         .and(search::routes())
 }

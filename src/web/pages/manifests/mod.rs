@@ -49,7 +49,7 @@ impl ManifestPath {
 }
 
 /// Why the user cannot change a manifest in this way, if so.
-fn barred(page: &PageContext, role: Role, name: &ManifestName) -> Result<Option<String>, Failure> {
+pub(super) fn barred(page: &PageContext, role: Role, name: &ManifestName) -> Result<Option<String>, Failure> {
     let denied = page.may().need_on_manifest(role, &*page.caller.whole_view()?, name).err();
     Ok(denied.map(|denied| denied.to_string()).or_else(|| page.caller.read_only()))
 }

@@ -1,0 +1,358 @@
+//! `/deployments/new`: a release from a browser. Its files are streamed to this machine's disk, and from there into the
+//! bucket; how far that is, is told as it goes on to whoever asks for it.
+
+use std::convert::Infallible;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{FromRequest as _, Multipart, Query, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::Limited;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::access::AccessError;
+use crate::controller::{ControllerError, Delivery, Progress, Spool, Uploaded};
+use crate::entropy;
+use crate::model::users::Role;
+use crate::model::{DeploymentName, ManifestName};
+use crate::web::caller::Caller;
+use crate::web::failure::Failure;
+use crate::web::page::PageContext;
+use crate::web::shell::{Nav, Shell};
+
+/// What a request may have besides the bytes of its files: the heads of its parts, and its fields.
+const ENVELOPE_BYTES: u64 = 64 << 20;
+
+/// The most bytes of a field that is no file.
+const FIELD_BYTES: usize = 16 << 10;
+
+/// The answer to who wants to hear how far it is: a JSON document a line.
+const LINES: &str = "application/x-ndjson";
+
+/// What the form says, besides files.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Fields {
+    #[serde(default)]
+    manifest: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    note: String,
+    #[serde(default)]
+    executables: String,
+}
+
+impl Fields {
+    fn manifest(&self) -> Result<ManifestName, Failure> {
+        Ok(ManifestName::new(self.manifest.trim())?)
+    }
+
+    /// None lets a name be generated.
+    fn name(&self) -> Result<Option<DeploymentName>, Failure> {
+        let name = self.name.trim();
+        if name.is_empty() { Ok(None) } else { Ok(Some(DeploymentName::new(name)?)) }
+    }
+
+    fn note(&self) -> Option<String> {
+        Some(self.note.trim().to_owned()).filter(|note| !note.is_empty())
+    }
+
+    fn executables(&self) -> Vec<String> {
+        self.executables.split_whitespace().map(ToOwned::to_owned).collect()
+    }
+}
+
+#[derive(Template)]
+#[template(path = "deployments/new.html")]
+struct NewPage {
+    shell: Shell,
+    fields: Fields,
+    manifests: Vec<ManifestName>,
+    file_limit: u64,
+    release_limit: u64,
+    file_size: String,
+    release_size: String,
+    failure: Option<String>,
+}
+
+/// `GET /deployments/new`
+pub(super) async fn ask(page: PageContext, Query(fields): Query<Fields>) -> Result<Response, Failure> {
+    form(&page, StatusCode::OK, fields, None).await
+}
+
+async fn form(
+    page: &PageContext,
+    status: StatusCode,
+    fields: Fields,
+    failure: Option<String>,
+) -> Result<Response, Failure> {
+    let fleet = page.caller.whole_view()?;
+    let may_change = |name: &ManifestName| page.may().need_on_manifest(Role::Editor, &fleet, name).is_ok();
+    let manifests = page.may().manifests().await?.into_iter().map(|manifest| manifest.name);
+    let limits = page.caller.portal.uploads.limits();
+    let shell = page.shell("Upload a release", Nav::Deployments, "fleetman upload <manifest> <folder>".to_owned());
+    page.render_with(
+        status,
+        &NewPage {
+            shell,
+            fields,
+            manifests: manifests.filter(may_change).collect(),
+            file_limit: limits.file_bytes,
+            release_limit: limits.release_bytes,
+            file_size: crate::web::changes::size(limits.file_bytes),
+            release_size: crate::web::changes::size(limits.release_bytes),
+            failure,
+        },
+    )
+}
+
+/// `POST /deployments/new`
+pub(super) async fn take(page: PageContext, headers: HeaderMap, request: Request) -> Result<Response, Failure> {
+    let accepts = headers.get(header::ACCEPT).and_then(|accepts| accepts.to_str().ok()).unwrap_or_default();
+    let wants_lines = accepts.contains(LINES);
+    let mut fields = Fields::default();
+    let begun = match receive(&page, &headers, request, &mut fields).await {
+        Ok(spool) => begin(&page, &fields, spool),
+        Err(failure) => Err(failure),
+    };
+    match begun {
+        Ok(upload) if wants_lines => Ok(upload.lines(&page)),
+        Ok(upload) => match upload.end(&page.caller).await {
+            Ok(path) => Ok(page.lead_to(&path)),
+            Err(failure) => form(&page, failure.status(), fields, Some(failure.detail().to_owned())).await,
+        },
+        Err(failure) if wants_lines => Ok((failure.status(), line(&Told::of(&failure))).into_response()),
+        Err(failure) => form(&page, failure.status(), fields, Some(failure.detail().to_owned())).await,
+    }
+}
+
+/// Reads the request to its end, also where what it wants is refused on the way: a browser shows no answer to what it
+/// is still sending.
+async fn receive(
+    page: &PageContext,
+    headers: &HeaderMap,
+    request: Request,
+    fields: &mut Fields,
+) -> Result<Spool, Failure> {
+    page.caller.check_writable()?;
+    let uploads = &page.caller.portal.uploads;
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let most = uploads.limits().release_bytes.saturating_add(ENVELOPE_BYTES);
+    if announced.is_some_and(|announced| announced > most) {
+        return Err(too_large(uploads.limits().release_bytes));
+    }
+    let id = entropy::ulid(page.caller.portal.clock.now()).map_err(ControllerError::Entropy)?;
+    let mut spool = uploads.begin(id, announced).map_err(ControllerError::from)?;
+    let request = request.map(|body| Body::new(Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX))));
+    let mut parts = Multipart::from_request(request, &())
+        .await
+        .map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
+    let mut refused = None;
+    while let Some(mut part) = parts.next_field().await.map_err(broken)? {
+        let is_file = part.file_name().is_some();
+        if refused.is_some() {
+            while part.chunk().await.map_err(broken)?.is_some() {}
+        } else if !is_file {
+            let name = part.name().unwrap_or_default().to_owned();
+            let text = text(part).await?;
+            match name.as_str() {
+                "manifest" => fields.manifest = text,
+                "name" => fields.name = text,
+                "note" => fields.note = text,
+                "executables" => fields.executables = text,
+                _ => {}
+            }
+        } else if let Err(failure) = check(page, fields).await {
+            refused = Some(failure);
+        } else {
+            keep(part, &mut spool).await?;
+        }
+    }
+    match refused {
+        Some(failure) => Err(failure),
+        None => Ok(spool),
+    }
+}
+
+/// Whether the upload would be taken, before any of its files is.
+async fn check(page: &PageContext, fields: &Fields) -> Result<(), Failure> {
+    let manifest = fields.manifest()?;
+    fields.name()?;
+    page.may().need_on_manifest(Role::Editor, &*page.caller.whole_view()?, &manifest)?;
+    Ok(())
+}
+
+/// Streams a file to the disk.
+async fn keep(mut part: Field<'_>, spool: &mut Spool) -> Result<(), Failure> {
+    let sent = part.file_name().unwrap_or_default().to_owned();
+    // What a browser sends of an input in which nothing was chosen.
+    let Some(path) = path_of(part.name().unwrap_or_default(), &sent) else { return Ok(()) };
+    if let Some(problem) = ambiguous(path) {
+        spool.refuse(problem);
+    }
+    let mut file = spool.file(path).await.map_err(ControllerError::from)?;
+    while let Some(bytes) = part.chunk().await.map_err(broken)? {
+        file.write(&bytes).await.map_err(ControllerError::from)?;
+    }
+    file.finish().await.map_err(ControllerError::from)?;
+    Ok(())
+}
+
+/// Where a file is to lie. Of a folder that was chosen browsers send the name, too, which a release does not have.
+fn path_of<'n>(input: &str, sent: &'n str) -> Option<&'n str> {
+    match (input, sent.split_once('/')) {
+        _ if sent.is_empty() => None,
+        ("folder", Some((_, within))) => Some(within),
+        _ => Some(sent),
+    }
+}
+
+/// Browsers write a quote and the ends of a line in a name as `%22`, `%0A` and `%0D`, and leave a `%` as it is: nobody
+/// can tell what was meant.
+fn ambiguous(path: &str) -> Option<String> {
+    let escape = ["%22", "%0A", "%0D"].into_iter().find(|escape| path.contains(escape))?;
+    Some(format!("{path:?} has {escape} in its name, or a character that browsers write so; rename the file"))
+}
+
+async fn text(mut part: Field<'_>) -> Result<String, Failure> {
+    let mut text = Vec::new();
+    while let Some(bytes) = part.chunk().await.map_err(broken)? {
+        if text.len() + bytes.len() > FIELD_BYTES {
+            return Err(Failure::bad_request("invalid_form", format!("a field has more than {FIELD_BYTES} bytes")));
+        }
+        text.extend_from_slice(&bytes);
+    }
+    String::from_utf8(text).map_err(|_| Failure::bad_request("invalid_form", "a field is not UTF-8"))
+}
+
+/// The request ended, or is no form.
+fn broken(error: MultipartError) -> Failure {
+    Failure::new(error.status(), "invalid_form", format!("the upload did not arrive whole: {}", error.body_text()))
+}
+
+fn too_large(limit: u64) -> Failure {
+    ControllerError::from(crate::controller::SpoolError::TooLarge { limit }).into()
+}
+
+/// An upload into the bucket that is under way. It goes on when nobody waits for it any more, so that the audit hears
+/// of its end.
+struct Upload {
+    task: JoinHandle<Result<Uploaded, AccessError>>,
+    progress: watch::Receiver<Option<Progress>>,
+}
+
+fn begin(page: &PageContext, fields: &Fields, spool: Spool) -> Result<Upload, Failure> {
+    let (manifest, name) = (fields.manifest()?, fields.name()?);
+    let (executables, note) = (fields.executables(), fields.note());
+    let may = page.may().because(&fields.note);
+    let fleet = page.caller.whole_view()?;
+    let (tell, progress) = watch::channel(None);
+    let task = tokio::spawn(async move {
+        let delivery = Delivery { spool: &spool, executables: &executables, note };
+        let tell = |progress: Progress| {
+            tell.send_replace(Some(progress));
+        };
+        may.upload_delivery(&fleet, &manifest, name.as_ref(), &delivery, &tell).await
+    });
+    Ok(Upload { task, progress })
+}
+
+impl Upload {
+    /// Waits for its end, and says which page shows it.
+    async fn end(self, caller: &Caller) -> Result<String, Failure> {
+        let ended = self.task.await;
+        caller.fleet.releases.forget().await;
+        let uploaded = ended.map_err(|error| {
+            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "upload", format!("the upload broke off: {error}"))
+        })??;
+        let Uploaded { manifest, deployment, sent_files, .. } = uploaded;
+        Ok(format!("/deployments/{manifest}/{deployment}?sent={sent_files}"))
+    }
+
+    /// Tells how far it is, line by line, and at last what came of it.
+    fn lines(self, page: &PageContext) -> Response {
+        let caller = page.caller.clone();
+        let told = stream::unfold(Some(self), move |upload| {
+            let caller = caller.clone();
+            async move {
+                let mut upload = upload?;
+                if upload.progress.changed().await.is_ok() {
+                    let progress = *upload.progress.borrow_and_update();
+                    let told = progress.map_or_else(Told::default, |progress| Told {
+                        done_bytes: Some(progress.done_bytes),
+                        total_bytes: Some(progress.total_bytes),
+                        ..Told::default()
+                    });
+                    return Some((Ok::<_, Infallible>(line(&told)), Some(upload)));
+                }
+                let told = match upload.end(&caller).await {
+                    Ok(path) => Told { location: Some(format!("{}{path}", caller.fleet.base)), ..Told::default() },
+                    Err(failure) => Told::of(&failure),
+                };
+                Some((Ok(line(&told)), None))
+            }
+        });
+        ([(header::CONTENT_TYPE, LINES)], Body::from_stream(told)).into_response()
+    }
+}
+
+/// One line of an answer.
+#[derive(Debug, Default, Serialize)]
+struct Told {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_bytes: Option<u64>,
+    /// The page that shows the release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
+    /// Why there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+impl Told {
+    fn of(failure: &Failure) -> Self {
+        Self { detail: Some(failure.detail().to_owned()), ..Self::default() }
+    }
+}
+
+fn line(told: &Told) -> Bytes {
+    let mut line = serde_json::to_vec(told).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_folder_only_what_is_in_it_is_taken() {
+        assert_eq!(path_of("folder", "dist/css/site.css"), Some("css/site.css"));
+        assert_eq!(path_of("folder", "index.html"), Some("index.html"), "a browser that chose files all the same");
+        assert_eq!(path_of("files", "a/b"), Some("a/b"), "what a program sends is taken as it is");
+        assert_eq!(path_of("folder", "dist/../x"), Some("../x"), "whether it is a path is for others to say");
+        assert_eq!(path_of("files", ""), None);
+    }
+
+    #[test]
+    fn names_that_browsers_cannot_say_are_refused() {
+        assert!(ambiguous("say %22hello%22").is_some());
+        assert!(ambiguous("two%0Alines").is_some());
+        assert!(ambiguous("100%").is_none() && ambiguous("a%20b").is_none());
+    }
+
+    #[test]
+    fn what_is_left_empty_is_not_said() {
+        let fields = Fields { executables: " bin/* \r\n*.sh ".to_owned(), name: " ".to_owned(), ..Fields::default() };
+        assert_eq!(fields.executables(), ["bin/*", "*.sh"]);
+        assert!(fields.name().unwrap().is_none() && fields.note().is_none() && fields.manifest().is_err());
+    }
+}
