@@ -2,6 +2,7 @@
 
 mod agents;
 mod cell;
+mod cell_inputs;
 mod cells;
 mod deployments;
 mod editor;
@@ -18,6 +19,7 @@ pub(super) fn routes() -> Routes {
     Routes::new()
         .and(agents::routes())
         .and(cell::routes())
+        .and(cell_inputs::routes())
         .and(cells::routes())
         .and(deployments::routes())
         .and(manifests::routes())

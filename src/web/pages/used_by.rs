@@ -51,6 +51,11 @@ pub(super) fn of_manifest(view: &FleetView, manifest: &ManifestName) -> Vec<User
     cells_of(view, manifest).map(User::from).collect()
 }
 
+/// A cell by itself.
+pub(super) fn this(view: &FleetView, cell: &CellId) -> Vec<User> {
+    view.cells.iter().filter(|view| view.cell == *cell).map(User::from).collect()
+}
+
 /// How many cells use each manifest.
 pub(super) fn counts(view: &FleetView) -> BTreeMap<&ManifestName, usize> {
     let mut counts = BTreeMap::new();

@@ -34,6 +34,8 @@ pub(in crate::web::pages) struct Subject {
     pub(in crate::web::pages) back: String,
     /// The pages above this one: where, and how they are called.
     pub(in crate::web::pages) above: Vec<(String, String)>,
+    /// What else can be done with it: where, and how it is called.
+    pub(in crate::web::pages) more: Vec<(String, String)>,
     /// What comes of saving, in a sentence.
     pub(in crate::web::pages) outlook: String,
     /// Why it cannot be saved, if so.

@@ -135,6 +135,7 @@ fn subject(page: &PageContext, name: &ManifestName) -> Result<Subject, Failure> 
         check: Some(format!("{own}/check")),
         back: own.clone(),
         above: vec![(link("/manifests"), "Manifests".to_owned()), (own, name.to_string())],
+        more: Vec::new(),
         outlook: "Saving changes nothing on any node: a cell takes it over when it is published next.".to_owned(),
         barred: barred(page, Role::Editor, name)?,
     })
@@ -152,6 +153,7 @@ fn subject_of_new(page: &PageContext) -> Subject {
         check: Some(link("/manifests/new/check")),
         back: link("/manifests"),
         above: vec![(link("/manifests"), "Manifests".to_owned())],
+        more: Vec::new(),
         outlook: "Saving makes the manifest. Nothing runs before a cell uses it and is published.".to_owned(),
         barred: page.caller.read_only(),
     }

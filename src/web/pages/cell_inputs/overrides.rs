@@ -1,0 +1,332 @@
+//! `/cells/{node}/{cell}/overrides`: a cell's own files, which lie over those of the release when it is published.
+
+use askama::Template;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Form, Query};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use chrono::{DateTime, Utc};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+use super::{above, barred};
+use crate::controller::{Known, Text};
+use crate::model::{CellId, FilePath};
+use crate::recipe::diagnostics::Diagnostic;
+use crate::store::{ETag, Object};
+use crate::web::changes::size;
+use crate::web::failure::Failure;
+use crate::web::page::PageContext;
+use crate::web::pages::editor::{self, Editable, Subject, TextForm, if_there, unless_changed};
+use crate::web::pages::used_by::{self, User};
+use crate::web::paths::CellOfPath;
+use crate::web::shell::{Nav, Shell};
+
+/// A longer file, or one that is no text, can only be uploaded and downloaded.
+const MOST_TEXT_BYTES: usize = 1 << 20;
+
+/// Which override.
+#[derive(Debug, Deserialize)]
+pub(super) struct PathQuery {
+    #[serde(default)]
+    pub(super) path: String,
+}
+
+impl PathQuery {
+    pub(super) fn path(&self) -> Result<FilePath, Failure> {
+        FilePath::normalised(self.path.trim()).map_err(|error| Failure::bad_request("invalid_path", error.to_string()))
+    }
+}
+
+/// The address of a page about one override.
+pub(super) fn about(page: &PageContext, cell: &CellId, verb: &str, path: &str) -> String {
+    let path = utf8_percent_encode(path, NON_ALPHANUMERIC);
+    page.link(&format!("/cells/{cell}/overrides/{verb}?path={path}"))
+}
+
+/// An override in the list.
+struct Row {
+    path: String,
+    size: String,
+    modified: Option<DateTime<Utc>>,
+    edit: String,
+    raw: String,
+    delete: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ListQuery {
+    /// What was just written.
+    #[serde(default)]
+    saved: String,
+    /// What was just deleted.
+    #[serde(default)]
+    deleted: String,
+}
+
+#[derive(Template)]
+#[template(path = "cell_inputs/overrides.html")]
+struct ListPage {
+    shell: Shell,
+    cell: CellId,
+    above: Vec<(String, String)>,
+    query: ListQuery,
+    rows: Vec<Row>,
+    barred: Option<String>,
+}
+
+/// `GET /cells/{node}/{cell}/overrides`
+pub(super) async fn list(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, Failure> {
+    let found = page.may().list_overrides(&cell).await?;
+    let rows = found.into_iter().map(|found| Row {
+        size: size(found.size),
+        modified: found.modified,
+        edit: about(&page, &cell, "edit", &found.path),
+        raw: about(&page, &cell, "raw", &found.path),
+        delete: about(&page, &cell, "delete", &found.path),
+        path: found.path,
+    });
+    let shell = page.shell(format!("Overrides of {cell}"), Nav::Cells, format!("fleetman override ls {cell}"));
+    let (above, barred) = (above(&page, &cell), barred(&page, &cell));
+    page.render(&ListPage { shell, above, query, rows: rows.collect(), barred, cell })
+}
+
+/// An override that is a text.
+struct File {
+    cell: CellId,
+    path: FilePath,
+}
+
+/// The text of an override; None if it is too long, or no text.
+fn text_of(object: &Object) -> Option<Text> {
+    let text = (object.bytes.len() <= MOST_TEXT_BYTES).then(|| str::from_utf8(&object.bytes).ok()).flatten()?;
+    // Browsers cannot send every character back as it was.
+    let comes_back = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    let is_text = text.replace("\r\n", "\n").chars().all(comes_back);
+    is_text.then(|| Text { text: text.to_owned(), etag: object.etag.clone() })
+}
+
+impl Editable for File {
+    async fn read(&self, page: &PageContext) -> Result<Option<Text>, Failure> {
+        let Some(object) = if_there(page.may().get_override(&self.cell, &self.path).await)? else { return Ok(None) };
+        let no_text = || {
+            let detail = format!("{} is no text that can be edited here; download it, or upload another", self.path);
+            Failure::new(StatusCode::CONFLICT, "no_text", detail)
+        };
+        text_of(&object).ok_or_else(no_text).map(Some)
+    }
+
+    async fn diagnose(&self, _: &PageContext, _: &str) -> Result<Vec<Diagnostic>, Failure> {
+        Ok(Vec::new())
+    }
+
+    fn users(&self, page: &PageContext) -> Result<Vec<User>, Failure> {
+        Ok(used_by::this(&*page.view()?, &self.cell))
+    }
+
+    async fn write(&self, page: &PageContext, form: &TextForm) -> Result<Option<String>, Failure> {
+        let bytes = form.text.clone().into_bytes().into();
+        let may = page.may().because(&form.reason);
+        let written = may.put_override(&self.cell, &self.path, bytes, &form.known()).await;
+        Ok(unless_changed(written)?.map(|_| saved(&self.cell, &self.path)))
+    }
+}
+
+/// The list, which says that it was saved.
+pub(super) fn saved(cell: &CellId, path: &FilePath) -> String {
+    let path = utf8_percent_encode(path.as_str(), NON_ALPHANUMERIC);
+    format!("/cells/{cell}/overrides?saved={path}")
+}
+
+/// `GET /cells/{node}/{cell}/overrides/edit?path=`
+pub(super) async fn edit(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Query(query): Query<PathQuery>,
+) -> Result<Response, Failure> {
+    let file = File { path: query.path()?, cell };
+    page.may().get_cell(&file.cell).await?;
+    let found = if_there(page.may().get_override(&file.cell, &file.path).await)?;
+    if found.as_ref().is_some_and(|found| text_of(found).is_none()) {
+        return super::upload::form(&page, &file.cell, &file.path, StatusCode::OK, String::new(), None).await;
+    }
+    editor::open(&page, &subject(&page, &file, found.is_some()), &file).await
+}
+
+/// `POST /cells/{node}/{cell}/overrides/edit?path=`
+pub(super) async fn submit(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Query(query): Query<PathQuery>,
+    form: Result<Form<TextForm>, FormRejection>,
+) -> Result<Response, Failure> {
+    let file = File { path: query.path()?, cell };
+    let form = TextForm::take(form)?;
+    editor::submit(&page, &subject(&page, &file, !form.etag.is_empty()), &file, form).await
+}
+
+fn subject(page: &PageContext, File { cell, path }: &File, is_there: bool) -> Subject {
+    let list = page.link(&format!("/cells/{cell}/overrides"));
+    let mut more = vec![(about(page, cell, "upload", path.as_str()), "Upload a file instead".to_owned())];
+    if is_there {
+        more.push((about(page, cell, "raw", path.as_str()), "Download".to_owned()));
+        more.push((about(page, cell, "delete", path.as_str()), "Delete".to_owned()));
+    }
+    let mut above = above(page, cell);
+    above.push((list.clone(), "Overrides".to_owned()));
+    Subject {
+        title: format!("Override {path}"),
+        nav: Nav::Cells,
+        cli: format!("fleetman override put {cell} {path} <file>"),
+        label: path.to_string(),
+        kind: match path.as_str().rsplit_once('.') {
+            Some((_, "yaml" | "yml")) => "yaml",
+            _ => "text",
+        },
+        action: about(page, cell, "edit", path.as_str()),
+        check: None,
+        back: list,
+        above,
+        more,
+        outlook: "Saving changes nothing on the node: the file is part of the version that is published next."
+            .to_owned(),
+        barred: barred(page, cell),
+    }
+}
+
+/// `GET /cells/{node}/{cell}/overrides/raw?path=`
+pub(super) async fn raw(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Query(query): Query<PathQuery>,
+) -> Result<Response, Failure> {
+    let path = query.path()?;
+    let object = page.may().get_override(&cell, &path).await?;
+    let name = path.as_str().rsplit('/').next().unwrap_or_default();
+    let name = format!("attachment; filename*=UTF-8''{}", utf8_percent_encode(name, NON_ALPHANUMERIC));
+    let mut response = object.bytes.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    // What was percent-encoded is ASCII.
+    headers.extend(HeaderValue::from_str(&name).map(|name| (header::CONTENT_DISPOSITION, name)));
+    Ok(response)
+}
+
+#[derive(Template)]
+#[template(path = "cell_inputs/delete_override.html")]
+struct DeletePage {
+    shell: Shell,
+    cell: CellId,
+    path: FilePath,
+    above: Vec<(String, String)>,
+    size: String,
+    etag: String,
+    /// What goes, if it is a text.
+    text: Option<String>,
+    action: String,
+    reason: String,
+    failure: Option<String>,
+    barred: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct DeleteForm {
+    #[serde(default)]
+    etag: String,
+    #[serde(default)]
+    reason: String,
+}
+
+/// `GET /cells/{node}/{cell}/overrides/delete?path=`
+pub(super) async fn ask_delete(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Query(query): Query<PathQuery>,
+) -> Result<Response, Failure> {
+    delete_page(&page, cell, query.path()?, StatusCode::OK, String::new(), None).await
+}
+
+async fn delete_page(
+    page: &PageContext,
+    cell: CellId,
+    path: FilePath,
+    status: StatusCode,
+    reason: String,
+    failure: Option<String>,
+) -> Result<Response, Failure> {
+    let object = page.may().get_override(&cell, &path).await?;
+    let mut above = above(page, &cell);
+    above.push((page.link(&format!("/cells/{cell}/overrides")), "Overrides".to_owned()));
+    let shell =
+        page.shell(format!("Delete override {path}"), Nav::Cells, format!("fleetman override rm {cell} {path}"));
+    page.render_with(
+        status,
+        &DeletePage {
+            shell,
+            above,
+            size: size(object.bytes.len() as u64),
+            etag: object.etag.to_string(),
+            text: text_of(&object).map(|text| text.text),
+            action: about(page, &cell, "delete", path.as_str()),
+            barred: barred(page, &cell),
+            cell,
+            path,
+            reason,
+            failure,
+        },
+    )
+}
+
+/// `POST /cells/{node}/{cell}/overrides/delete?path=`
+pub(super) async fn delete(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Query(query): Query<PathQuery>,
+    form: Result<Form<DeleteForm>, FormRejection>,
+) -> Result<Response, Failure> {
+    let path = query.path()?;
+    let Form(form) = form.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
+    page.caller.check_writable()?;
+    let known = Known::Tag(ETag::from(form.etag));
+    match page.may().because(&form.reason).remove_override(&cell, &path, &known).await {
+        Ok(()) => {
+            let path = utf8_percent_encode(path.as_str(), NON_ALPHANUMERIC);
+            Ok(page.lead_to(&format!("/cells/{cell}/overrides?deleted={path}")))
+        }
+        Err(error) => {
+            let failure = Failure::from(error);
+            if failure.status() == StatusCode::NOT_FOUND {
+                return Err(failure);
+            }
+            let (status, detail) = (failure.status(), failure.detail().to_owned());
+            delete_page(&page, cell, path, status, form.reason, Some(detail)).await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(bytes: &'static [u8]) -> Object {
+        Object { bytes: bytes.into(), etag: ETag::from("\"1\"".to_owned()), last_modified: None }
+    }
+
+    #[test]
+    fn only_what_a_browser_sends_back_as_it_was_is_edited() {
+        assert_eq!(text_of(&object("a\r\nü\t\n".as_bytes())).unwrap().text, "a\r\nü\t\n");
+        for bytes in [&b"\xff"[..], b"a\0b", b"a\rb", b"\x1b[2J"] {
+            assert!(text_of(&object(bytes)).is_none(), "{bytes:?}");
+        }
+        let long = Object {
+            bytes: vec![b'a'; MOST_TEXT_BYTES + 1].into(),
+            etag: ETag::from(String::new()),
+            last_modified: None,
+        };
+        assert!(text_of(&long).is_none());
+    }
+}
