@@ -50,6 +50,7 @@ mod node_rm;
 mod node_user;
 mod package_host;
 mod package_service;
+mod portal_authoring;
 mod portal_live;
 mod portal_pages;
 mod portal_proxies;

@@ -53,7 +53,7 @@ pub(super) fn of_manifest(view: &FleetView, manifest: &ManifestName) -> Vec<User
 
 /// A cell by itself.
 pub(super) fn this(view: &FleetView, cell: &CellId) -> Vec<User> {
-    view.cells.iter().filter(|view| view.cell == *cell).map(User::from).collect()
+    view.cell(cell).map(User::from).into_iter().collect()
 }
 
 /// How many cells use each manifest.

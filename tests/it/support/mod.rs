@@ -8,6 +8,7 @@ pub(crate) mod bucket;
 pub(crate) mod cells;
 pub(crate) mod cli;
 pub(crate) mod fleet;
+pub(crate) mod form;
 pub(crate) mod garage;
 pub(crate) mod host;
 pub(crate) mod listening;

@@ -102,7 +102,7 @@ struct File {
 }
 
 /// The text of an override; None if it is too long, or no text.
-fn text_of(object: &Object) -> Option<Text> {
+pub(super) fn text_of(object: &Object) -> Option<Text> {
     let text = (object.bytes.len() <= MOST_TEXT_BYTES).then(|| str::from_utf8(&object.bytes).ok()).flatten()?;
     // Browsers cannot send every character back as it was.
     let comes_back = |c: char| !c.is_control() || matches!(c, '\n' | '\t');

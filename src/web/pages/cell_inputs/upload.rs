@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
 
-use super::overrides::{PathQuery, about, saved};
+use super::overrides::{PathQuery, about, saved, text_of};
 use super::{above, barred};
 use crate::controller::Known;
 use crate::model::{CellId, FilePath};
@@ -25,7 +25,8 @@ use crate::web::shell::{Nav, Shell};
 struct UploadPage {
     shell: Shell,
     above: Vec<(String, String)>,
-    path: FilePath,
+    /// Whether it can be edited, or written anew.
+    is_text: bool,
     /// The size of what is there, if something is.
     there: Option<String>,
     etag: String,
@@ -68,7 +69,7 @@ pub(super) async fn form(
         &UploadPage {
             shell,
             above,
-            path: path.clone(),
+            is_text: there.as_ref().is_none_or(|there| text_of(there).is_some()),
             etag: there.as_ref().map(|there| there.etag.to_string()).unwrap_or_default(),
             there: there.map(|there| size(there.bytes.len() as u64)),
             most: size(render::MAX_BYTES as u64),

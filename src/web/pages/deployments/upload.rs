@@ -24,6 +24,7 @@ use crate::model::{DeploymentName, ManifestName};
 use crate::web::caller::Caller;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
+use crate::web::pages::editor::if_there;
 use crate::web::shell::{Nav, Shell};
 
 /// What a request may have besides the bytes of its files: the heads of its parts, and its fields.
@@ -153,12 +154,10 @@ async fn receive(
     let mut parts = Multipart::from_request(request, &())
         .await
         .map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
-    let mut refused = None;
+    // Asked once, before the first file.
+    let mut admission = None;
     while let Some(mut part) = parts.next_field().await.map_err(broken)? {
-        let is_file = part.file_name().is_some();
-        if refused.is_some() {
-            while part.chunk().await.map_err(broken)?.is_some() {}
-        } else if !is_file {
+        if part.file_name().is_none() {
             let name = part.name().unwrap_or_default().to_owned();
             let text = text(part).await?;
             match name.as_str() {
@@ -168,16 +167,17 @@ async fn receive(
                 "executables" => fields.executables = text,
                 _ => {}
             }
-        } else if let Err(failure) = check(page, fields).await {
-            refused = Some(failure);
-        } else {
-            keep(part, &mut spool).await?;
+            continue;
+        }
+        if admission.is_none() {
+            admission = Some(check(page, fields).await);
+        }
+        match admission {
+            Some(Ok(())) => keep(part, &mut spool).await?,
+            _ => while part.chunk().await.map_err(broken)?.is_some() {},
         }
     }
-    match refused {
-        Some(failure) => Err(failure),
-        None => Ok(spool),
-    }
+    admission.unwrap_or(Ok(())).map(|()| spool)
 }
 
 /// Whether the upload would be taken, before any of its files is.
@@ -185,7 +185,13 @@ async fn check(page: &PageContext, fields: &Fields) -> Result<(), Failure> {
     let manifest = fields.manifest()?;
     fields.name()?;
     page.may().need_on_manifest(Role::Editor, &*page.caller.whole_view()?, &manifest)?;
-    Ok(())
+    match if_there(page.may().get_manifest(&manifest).await)? {
+        Some(_) => Ok(()),
+        None => {
+            let detail = format!("there is no manifest {manifest}");
+            Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "not_found", detail))
+        }
+    }
 }
 
 /// Streams a file to the disk.

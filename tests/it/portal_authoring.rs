@@ -1,0 +1,391 @@
+//! Writing manifests, cells and their files, and uploading releases, by the forms of the portal.
+
+use std::path::PathBuf;
+
+use fleetman::model::Sha256Digest;
+
+use crate::support::cli::Workplace;
+use crate::support::form::{Part, check, fields, post, send_files, unescaped};
+use crate::support::serving::Serving;
+use crate::support::wait_for;
+
+const SITE: &str = "name: site\nprofile: {deploy: {}}\n";
+
+/// A portal over an empty bucket, and the place that it keeps uploads in.
+async fn portal(more: &str) -> (Workplace, Serving) {
+    let place = Workplace::with_bucket().await;
+    let config = std::fs::read_to_string(place.path().join("controller_config.yaml")).unwrap();
+    place.write("controller_config.yaml", &format!("{config}state_folder: state\n{more}"));
+    let serving = Serving::start(&place).await;
+    wait_for(async || serving.get("/readyz").await.status == 200, "the first look at the bucket").await;
+    (place, serving)
+}
+
+async fn apply(place: &Workplace, text: &str) {
+    place.write("applied.yaml", text);
+    place.fleetman(&["apply", "-f", "applied.yaml"]).await.exits(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_with_a_mistake_is_refused_at_its_line_and_saved_once_it_is_mended() {
+    let (place, serving) = portal("").await;
+    let begun = fields(&serving.get("/manifests/new").await.is(200).text());
+    assert!(begun["text"].starts_with("# ") && begun["etag"].is_empty(), "{begun:?}");
+
+    let wrong = "name: site\n# \"<b>&\nprofiel: {deploy: {}}\n";
+    let answer = post(&serving, "/manifests/new", &[("text", wrong), ("step", "preview"), ("reason", "why")]).await;
+    let page = answer.is(422).text();
+    assert!(page.contains("href=\"#line-3\"") && page.contains("<tr id=\"line-3\" class=\"wrong\">"), "{page}");
+    assert_eq!((fields(&page)["text"].as_str(), fields(&page)["reason"].as_str()), (wrong, "why"));
+    let found = check(&serving, "/manifests/new/check", wrong).await.is(200).json();
+    assert_eq!((found[0]["line"].as_u64(), found[0]["severity"].as_str()), (Some(3), Some("error")), "{found}");
+
+    let review = post(&serving, "/manifests/new", &[("text", SITE), ("step", "preview"), ("reason", "why")]).await;
+    let review = fields(&review.is(200).text());
+    assert_eq!((review["text"].as_str(), review["reason"].as_str()), (SITE, "why"));
+    assert!(place.fleetman(&["-o", "json", "get", "manifests"]).await.exits(0).json().as_array().unwrap().is_empty());
+    let back = post(&serving, "/manifests/new", &[("text", SITE), ("step", "edit")]).await.is(200).text();
+    assert!(fields(&back)["text"] == SITE && back.contains("data-unsaved"), "{back}");
+
+    let saved = post(&serving, "/manifests/new", &[("text", SITE), ("step", "save"), ("reason", "why")]).await;
+    assert_eq!(saved.is(303).header("location"), "/manifests/site");
+    let shown = serving.get("/manifests/site").await.is(200).text();
+    assert!(shown.contains("profile: {deploy: {}}") && shown.contains("No cell uses it yet"), "{shown}");
+    assert!(serving.get("/manifests").await.is(200).text().contains(">site</a>"));
+
+    let other = "name: site\nprofile: {deploy: {user: other}}\n";
+    let again = post(&serving, "/manifests/new", &[("text", other), ("step", "save")]).await.is(409).text();
+    assert!(again.contains("manifest site exists") && fields(&again)["text"] == other, "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_that_came_second_is_shown_beside_the_first_and_nothing_of_it_is_lost() {
+    let (place, serving) = portal("").await;
+    apply(&place, SITE).await;
+    let path = "/manifests/site/edit";
+    let etag = fields(&serving.get(path).await.is(200).text())["etag"].clone();
+    let edit = async |text: &str, etag: &str, step: &str| {
+        post(&serving, path, &[("text", text), ("etag", etag), ("step", step)]).await
+    };
+    let mine = "name: site\n# mine\nprofile: {deploy: {}}\n";
+    let review = edit(mine, &etag, "preview").await.is(200).text();
+    assert!(review.contains("+ # mine"), "{review}");
+
+    // Somebody else is faster, between the review and the button.
+    apply(&place, "name: site\n# theirs\nprofile: {deploy: {}}\n").await;
+    for step in ["save", "preview"] {
+        let page = edit(mine, &etag, step).await.is(409).text();
+        assert!(page.contains("# theirs") && page.contains("+ # mine"), "{page}");
+        assert_eq!(fields(&page)["text"], mine);
+        assert_ne!(fields(&page)["etag"], etag, "who saw both may go on");
+    }
+    let now = fields(&edit(mine, &etag, "save").await.is(409).text())["etag"].clone();
+    assert_eq!(edit(mine, &now, "save").await.is(303).header("location"), "/manifests/site");
+    assert!(serving.get("/manifests/site").await.text().contains("# mine"));
+
+    // It was deleted meanwhile.
+    let etag = fields(&serving.get(path).await.text())["etag"].clone();
+    place.fleetman(&["delete", "manifest", "site", "-y"]).await.exits(0);
+    let page = edit("name: site\nprofile: {deploy: {}}\n# late\n", &etag, "save").await.is(409).text();
+    assert!(page.contains("it was deleted") && fields(&page)["text"].contains("# late"), "{page}");
+    assert!(fields(&page)["etag"].is_empty());
+    serving.get(path).await.is(404);
+
+    let renamed = edit("name: other\nprofile: {deploy: {}}\n", "", "save").await.is(422).text();
+    assert!(renamed.contains("this is the text of manifest `site`"), "{renamed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_typed_outlives_an_outage_of_the_bucket() {
+    let (mut place, serving) = portal("").await;
+    apply(&place, SITE).await;
+    let etag = fields(&serving.get("/manifests/site/edit").await.is(200).text())["etag"].clone();
+    place.store().stop().await;
+    let mine = "name: site\n# typed for an hour\nprofile: {deploy: {}}\n";
+    for step in ["preview", "save"] {
+        let answer = post(&serving, "/manifests/site/edit", &[("text", mine), ("etag", &etag), ("step", step)]).await;
+        let page = answer.is(503).text();
+        assert_eq!((fields(&page)["text"].as_str(), &fields(&page)["etag"]), (mine, &etag));
+        assert!(page.contains("Nothing was saved"), "{page}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_come_back_byte_for_byte() {
+    let (place, serving) = portal("").await;
+    let hostile = "\n# </textarea><script>alert(1)</script> & &amp; \u{202e} ü 🚀\nname: site\nprofile: {deploy: {}}";
+    apply(&place, hostile).await;
+    let page = serving.get("/manifests/site/edit").await.is(200).text();
+    let form = fields(&page);
+    assert_eq!(form["text"], hostile);
+    assert!(!page.contains("<script>alert"), "{page}");
+    let edited = format!("{hostile}\n# more");
+    let sent = [("text", edited.as_str()), ("etag", &form["etag"]), ("step", "preview")];
+    let review = post(&serving, "/manifests/site/edit", &sent).await.is(200).text();
+    let reviewed = fields(&review);
+    assert_eq!(reviewed["text"], edited);
+    assert!(!review.contains("<script>alert"), "{review}");
+    let sent = [("text", reviewed["text"].as_str()), ("etag", &reviewed["etag"]), ("step", "save")];
+    post(&serving, "/manifests/site/edit", &sent).await.is(303);
+    let kept = place.fleetman(&["bucket", "cat", "manifests/site/manifest.yaml"]).await.exits(0).out;
+    assert_eq!(kept, edited);
+
+    let dos = "name: dos\r\nprofile: {deploy: {}}\r\n";
+    apply(&place, dos).await;
+    let etag = fields(&serving.get("/manifests/dos/edit").await.text())["etag"].clone();
+    let edited = "name: dos\nprofile: {deploy: {}}\n# end\n";
+    let sent = [("text", edited), ("etag", &etag), ("step", "save")];
+    post(&serving, "/manifests/dos/edit", &sent).await.is(303);
+    let kept = place.fleetman(&["bucket", "cat", "manifests/dos/manifest.yaml"]).await.exits(0).out;
+    assert_eq!(kept, "name: dos\r\nprofile: {deploy: {}}\r\n# end\r\n", "each line ends as it did");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_is_used_is_not_deleted_and_one_that_is_not_only_by_its_name() {
+    let (place, serving) = portal("").await;
+    apply(&place, &format!("{SITE}---\ncell: n1/web\nmanifest: site\n")).await;
+    wait_for(
+        async || serving.get("/manifests/site").await.text().contains("/cells/n1/web/publish"),
+        "the cell to be seen as a user",
+    )
+    .await;
+    let used = post(&serving, "/manifests/site/delete", &[("name", "site"), ("reason", "old")]).await.is(409).text();
+    assert!(used.contains("cell n1/web is made from it") && fields(&used)["reason"] == "old", "{used}");
+    apply(&place, "name: spare\nprofile: {deploy: {}}\n").await;
+    post(&serving, "/manifests/spare/delete", &[("name", "site")]).await.is(422);
+    let gone = post(&serving, "/manifests/spare/delete", &[("name", "spare")]).await;
+    assert_eq!(gone.is(303).header("location"), "/manifests");
+    serving.get("/manifests/spare").await.is(404);
+    serving.get("/manifests/Not-A-Name").await.is(400);
+}
+
+const FORM: &str = "text/html";
+const LINES: &str = "application/x-ndjson";
+
+fn upload<'p>(name: &'p str, files: &[Part<'p>]) -> Vec<Part<'p>> {
+    let mut parts: Vec<Part<'p>> = vec![("manifest", None, b"site"), ("name", None, name.as_bytes())];
+    parts.extend([("executables", None, &b"bin/*"[..]), ("note", None, b"a <note>")]);
+    parts.extend_from_slice(files);
+    parts
+}
+
+/// What lies where uploads arrive.
+fn spooled(place: &Workplace) -> Vec<PathBuf> {
+    let folder = std::fs::read_dir(place.path().join("state/uploads"));
+    folder.map(|entries| entries.map(|entry| entry.unwrap().path()).collect()).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_from_a_browser_becomes_a_signed_release_with_the_digests_that_are_shown() {
+    let (place, serving) = portal("").await;
+    apply(&place, SITE).await;
+    assert!(serving.get("/deployments/new?manifest=site").await.is(200).text().contains("webkitdirectory"));
+    let large = vec![7_u8; 3 << 20];
+    let files: [Part<'_>; 4] = [
+        ("folder", Some("dist/index.html"), b"<h1>one</h1>"),
+        ("folder", Some("dist/bin/run"), b"#!/bin/sh\n"),
+        ("folder", Some("dist/data/large"), &large),
+        ("files", Some(""), b""),
+    ];
+    let answer = send_files(&serving, "/deployments/new", FORM, &upload("r1", &files)).await;
+    assert_eq!(answer.is(303).header("location"), "/deployments/site/r1?sent=3");
+    let page = serving.get("/deployments/site/r1?sent=3").await.is(200).text();
+    for bytes in [&b"<h1>one</h1>"[..], b"#!/bin/sh\n", &large] {
+        assert!(page.contains(&Sha256Digest::of(bytes).to_string()), "{page}");
+    }
+    assert!(page.contains("data/large") && page.contains("a &#60;note&#62;"), "{page}");
+    let release = place.fleetman(&["-o", "json", "describe", "deployment", "site", "r1"]).await.exits(0).json();
+    let file = |path: &str| {
+        let files = release["file_list"].as_array().unwrap();
+        files.iter().find(|file| file["path"] == path).unwrap_or_else(|| panic!("{path}: {release}"))["mode"].clone()
+    };
+    assert_eq!((file("bin/run"), file("index.html")), ("0755".into(), "0644".into()));
+    wait_for(async || spooled(&place).is_empty(), "what was spooled to be removed").await;
+
+    // The same again is no work, by lines this time.
+    let told = send_files(&serving, "/deployments/new", LINES, &upload("r1", &files)).await.is(200).text();
+    assert!(told.lines().last().unwrap().contains("\"location\":\"/deployments/site/r1?sent=0\""), "{told}");
+    let listed = serving.get("/deployments").await.is(200).text();
+    assert!(listed.contains("/deployments/site/r1") && listed.contains("3.0 MiB"), "{listed}");
+    assert!(serving.get("/manifests/site").await.text().contains("/deployments/site/r1"));
+
+    // Other content under the name is refused, naming what differs.
+    let other: [Part<'_>; 1] = [("files", Some("index.html"), b"two")];
+    let page = send_files(&serving, "/deployments/new", FORM, &upload("r1", &other)).await.is(409).text();
+    assert!(page.contains("exists with other content") && page.contains("bin/run"), "{page}");
+    assert!(fields(&page)["note"] == "a <note>" && fields(&page)["executables"] == "bin/*", "{page}");
+    let told = send_files(&serving, "/deployments/new", LINES, &upload("r1", &other)).await.text();
+    assert!(told.contains("exists with other content"), "{told}");
+
+    // Without a name it gets one, and a new name is in the list at once.
+    let answer = send_files(&serving, "/deployments/new", FORM, &upload("", &other)).await.is(303);
+    let path = answer.header("location").split('?').next().unwrap().to_owned();
+    assert!(serving.get("/deployments").await.text().contains(&path));
+    post(&serving, "/deployments/site/r1/delete", &[("name", "r2")]).await.is(422);
+    post(&serving, "/deployments/site/r1/delete", &[("name", "r1")]).await.is(303);
+    serving.get("/deployments/site/r1").await.is(404);
+    assert!(!serving.get("/deployments").await.text().contains("/deployments/site/r1\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_upload_must_not_hold_is_named_all_at_once_and_nothing_of_it_is_kept() {
+    let (place, serving) = portal("uploads: {file: 64KiB, release: 256KiB}\n").await;
+    apply(&place, SITE).await;
+    let send = async |files: &[Part<'_>]| send_files(&serving, "/deployments/new", FORM, &upload("r1", files)).await;
+    let large = vec![0_u8; (64 << 10) + 1];
+    let page = send(&[
+        ("files", Some("../../etc/passwd"), b"x"),
+        ("folder", Some("dist/../../x"), b"x"),
+        ("files", Some("/etc/shadow"), b"x"),
+        ("files", Some("a%22b"), b"x"),
+        ("files", Some("README"), b"x"),
+        ("files", Some("Readme"), b"x"),
+        ("files", Some("much"), &large),
+    ])
+    .await
+    .is(422);
+    let page = unescaped(&page.text());
+    for part in [
+        "\"../../etc/passwd\" is not valid",
+        "\"../../x\" is not valid",
+        "it must be relative",
+        "rename the file",
+        "differ only in upper and lower case",
+        "much has more than the 65536 bytes",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(page.contains("name=\"name\" value=\"r1\""), "what was typed is kept: {page}");
+
+    let page = send(&[("files", Some("site.tar.gz"), b"x")]).await.is(422).text();
+    assert!(page.contains("archives are not unpacked"), "{page}");
+    let page = send(&[("files", Some(""), b"")]).await.is(422).text();
+    assert!(page.contains("choose a folder or files"), "{page}");
+
+    let half = vec![0_u8; 60 << 10];
+    let many: Vec<(String, &[u8])> = (0..5).map(|number| (format!("f{number}"), half.as_slice())).collect();
+    let parts: Vec<Part<'_>> = many.iter().map(|(name, bytes)| ("files", Some(name.as_str()), *bytes)).collect();
+    let page = send(&parts).await.is(422).text();
+    assert!(page.contains("more than 262144 bytes") && page.contains("uploads.release"), "{page}");
+
+    let strange: [Part<'_>; 2] = [("manifest", None, b"No Name"), ("files", Some("a"), b"x")];
+    send_files(&serving, "/deployments/new", FORM, &strange).await.is(400);
+    let absent: [Part<'_>; 2] = [("manifest", None, b"absent"), ("files", Some("a"), b"x")];
+    let page = send_files(&serving, "/deployments/new", FORM, &absent).await.is(422).text();
+    assert!(page.contains("there is no manifest absent"), "{page}");
+    let glob: [Part<'_>; 3] =
+        [("manifest", None, b"site"), ("executables", None, b"bin/["), ("files", Some("a"), b"x")];
+    let page = send_files(&serving, "/deployments/new", FORM, &glob).await.is(422).text();
+    assert!(page.contains("is not a pattern"), "{page}");
+
+    let listed = place.fleetman(&["-o", "json", "get", "deployments"]).await.exits(0).json();
+    assert!(listed.as_array().unwrap().is_empty(), "{listed}");
+    wait_for(async || spooled(&place).is_empty(), "what was spooled to be removed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cells_are_made_on_several_nodes_at_once_and_edited() {
+    let (place, serving) = portal("").await;
+    apply(&place, "name: site\nvars:\n  title: {description: What it says}\n  tone: kind\nprofile: {deploy: {}}\n")
+        .await;
+    let begun = fields(&serving.get("/cells/new?manifest=site").await.is(200).text());
+    assert_eq!((begun["manifest"].as_str(), begun["cell"].as_str()), ("site", "site"));
+    assert_eq!(begun["settings"], "vars:\n  title: # What it says\n  # tone:\n");
+
+    let new = async |nodes: &str, settings: &str, step: &str| {
+        let sent = [("manifest", "site"), ("cell", "web"), ("nodes", nodes), ("settings", settings), ("step", step)];
+        post(&serving, "/cells/new", &sent).await
+    };
+    let page = new("n1 n2", &begun["settings"], "preview").await.is(422).text();
+    assert!(page.contains("data-line=\"2\"") && fields(&page)["nodes"] == "n1 n2", "a value is missing: {page}");
+    assert!(new("", "", "save").await.is(422).text().contains("choose at least one node"));
+    new("N1", "", "save").await.is(400);
+    let settings = "vars:\n  title: Hello\n";
+    let review = new("n1 n2", settings, "preview").await.is(200).text();
+    assert!(review.contains("n1/web") && review.contains("n2/web") && review.contains("title: Hello"), "{review}");
+    assert_eq!(new("n1 n2", settings, "save").await.is(303).header("location"), "/cells?q=web");
+    let partly = new("n2 n3", settings, "save").await.is(409).text();
+    assert!(partly.contains("there is one already") && partly.contains("n3/web</a>: made"), "{partly}");
+    assert_eq!(new("n4", settings, "save").await.is(303).header("location"), "/cells/n4/web");
+
+    let path = "/cells/n1/web/yaml";
+    let form = fields(&serving.get(path).await.is(200).text());
+    assert_eq!(form["text"], "cell: n1/web\nmanifest: site\nvars:\n  title: Hello\n");
+    let edit = async |text: &str, etag: &str, step: &str| {
+        post(&serving, path, &[("text", text), ("etag", etag), ("step", step)]).await
+    };
+    let warned = check(&serving, "/cells/n1/web/yaml/check", "cell: n1/web\nmanifest: site\nvars: {titel: x}\n").await;
+    let warned = warned.is(200).json();
+    assert!(warned.as_array().unwrap().iter().all(|one| one["severity"] == "warning"), "{warned}");
+    let other = edit("cell: n2/web\nmanifest: site\n", &form["etag"], "preview").await.is(422).text();
+    assert!(other.contains("this is the text of cell `n1/web`"), "{other}");
+    let mine = "cell: n1/web\nmanifest: site\nvars:\n  title: Bye\n";
+    edit(mine, &form["etag"], "preview").await.is(200);
+    assert_eq!(edit(mine, &form["etag"], "save").await.is(303).header("location"), "/cells/n1/web");
+    let late = edit("cell: n1/web\nmanifest: site\n# late\n", &form["etag"], "save").await.is(409).text();
+    assert!(late.contains("title: Bye") && fields(&late)["text"].contains("# late"), "{late}");
+    serving.get("/cells/n9/web/yaml").await.is(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overrides_are_written_uploaded_downloaded_and_deleted_as_they_were_seen() {
+    let (place, serving) = portal("").await;
+    apply(&place, &format!("{SITE}---\ncell: n1/web\nmanifest: site\n")).await;
+    let edit = "/cells/n1/web/overrides/edit?path=etc%2Fapp.conf";
+    let begun = fields(&serving.get(edit).await.is(200).text());
+    assert!(begun["text"].is_empty() && begun["etag"].is_empty());
+    let write = async |text: &str, etag: &str, step: &str| {
+        post(&serving, edit, &[("text", text), ("etag", etag), ("step", step)]).await
+    };
+    assert!(write("port=1\n", "", "preview").await.is(200).text().contains("+ port=1"));
+    let saved = write("port=1\n", "", "save").await.is(303);
+    assert_eq!(saved.header("location"), "/cells/n1/web/overrides?saved=etc%2Fapp%2Econf");
+    let list = serving.get("/cells/n1/web/overrides?saved=etc%2Fapp.conf").await.is(200).text();
+    assert!(list.contains("not published yet") && list.contains("/cells/n1/web/publish"), "{list}");
+    // Somebody else had begun when there was none.
+    let late = write("port=2\n", "", "save").await.is(409).text();
+    assert!(late.contains("port=1") && fields(&late)["text"] == "port=2\n", "{late}");
+
+    let upload = "/cells/n1/web/overrides/upload?path=logo.png";
+    let picture: &[u8] = b"\x89PNG\r\n\x1a\n\0\xff";
+    let send = async |etag: &str, bytes: &[u8]| {
+        let parts: [Part<'_>; 3] =
+            [("etag", None, etag.as_bytes()), ("reason", None, b"new"), ("file", Some("../any name"), bytes)];
+        send_files(&serving, upload, FORM, &parts).await
+    };
+    send("", picture).await.is(303);
+    let page = send("", b"other").await.is(409).text();
+    assert!(page.contains("Somebody else changed it") && fields(&page)["reason"] == "new", "{page}");
+    send(&fields(&page)["etag"], picture).await.is(303);
+    let none: [Part<'_>; 1] = [("file", Some(""), b"")];
+    assert!(send_files(&serving, upload, FORM, &none).await.is(422).text().contains("no file was chosen"));
+    let large = vec![0_u8; (8 << 20) + 1];
+    let page = send("", &large).await.is(422).text();
+    assert!(page.contains("put it into a release"), "{page}");
+    // What is no text is not offered as one.
+    let page = serving.get("/cells/n1/web/overrides/edit?path=logo.png").await.is(200).text();
+    assert!(page.contains("type=\"file\"") && page.contains("no text that can be edited"), "{page}");
+
+    let raw = serving.get("/cells/n1/web/overrides/raw?path=logo.png").await.is(200);
+    assert_eq!(raw.body, picture);
+    assert_eq!(raw.header("content-type"), "application/octet-stream");
+    assert_eq!(raw.header("content-disposition"), "attachment; filename*=UTF-8''logo%2Epng");
+
+    let delete = "/cells/n1/web/overrides/delete?path=etc%2Fapp.conf";
+    let seen = fields(&serving.get(delete).await.is(200).text())["etag"].clone();
+    place.write("app.conf", "port=3\n");
+    place.fleetman(&["override", "put", "n1/web", "etc/app.conf", "app.conf"]).await.exits(0);
+    let page = post(&serving, delete, &[("etag", &seen), ("reason", "old")]).await.is(409).text();
+    assert!(page.contains("changed meanwhile") && page.contains("port=3"), "{page}");
+    let seen = fields(&page)["etag"].clone();
+    post(&serving, delete, &[("etag", &seen)]).await.is(303);
+    post(&serving, delete, &[("etag", &seen)]).await.is(404);
+
+    for path in ["..%2F..%2Ftrigger.json", "%2Fetc%2Fpasswd", "a%5Cb", "", "a%0Ab", "a%2F%2Fb"] {
+        for page in ["edit", "upload", "raw", "delete"] {
+            serving.get(&format!("/cells/n1/web/overrides/{page}?path={path}")).await.is(400);
+        }
+        post(&serving, &format!("/cells/n1/web/overrides/edit?path={path}"), &[("step", "save")]).await.is(400);
+    }
+    serving.get("/cells/n9/web/overrides/edit?path=a").await.is(404);
+}
