@@ -1,12 +1,47 @@
 //! The objects of the bucket, for whoever may see every cell.
 
-use super::{AccessError, Authorized};
+use super::{AccessError, Authorized, Denied};
 use crate::controller::{BrowsePage, Preview, References, UsageBoard, UsageState};
 use crate::model::ObjectKey;
-use crate::model::fleet::Finding;
+use crate::model::fleet::{Conditions, Finding};
+use crate::model::users::Role;
 use crate::store::{Meta, ObjectStream};
 
+/// What is known of a bucket without asking it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketFacts {
+    /// Bucket, prefix and endpoint in words.
+    pub location: String,
+    /// Whose it is, by the config.
+    pub fleet: uuid::Uuid,
+    /// How several writers get along, in words.
+    pub writes: &'static str,
+    /// How many requests were sent so far.
+    pub requests: u64,
+}
+
 impl Authorized {
+    /// What is known of the bucket without asking it.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub fn bucket_facts(&self) -> Result<BucketFacts, AccessError> {
+        self.check_bucket()?;
+        let controller = self.reading();
+        let writes = match controller.conditions() {
+            Conditions::Honoured => "the store keeps its conditions: whoever writes first wins",
+            Conditions::Ignored | Conditions::Refused => "the store keeps no conditions: writers take turns",
+            Conditions::Unknown => "not found out yet; the first change does, or the doctor",
+        };
+        let store = controller.store();
+        Ok(BucketFacts {
+            location: store.describe(),
+            fleet: controller.fleet(),
+            writes,
+            requests: store.request_counts().total(),
+        })
+    }
+
     /// One page of what lies in a folder; see [`Controller::browse`](crate::controller::Controller::browse).
     ///
     /// # Errors
@@ -14,6 +49,18 @@ impl Authorized {
     pub async fn browse(&self, path: &str, after: Option<&str>, limit: u16) -> Result<BrowsePage, AccessError> {
         self.check_bucket()?;
         Ok(self.reading().browse(path, after, limit).await?)
+    }
+
+    /// Whether the user may read what an object holds: the list of users, with its hashes, only admins may.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn check_object(&self, key: &ObjectKey) -> Result<(), Denied> {
+        self.check_bucket()?;
+        match key {
+            ObjectKey::Users => self.need_everywhere(Role::Admin, "the list of users"),
+            _ => Ok(()),
+        }
     }
 
     /// The first `most_bytes` of an object.

@@ -3,7 +3,6 @@
 use super::{AccessError, Authorized, Denied};
 use crate::clock::SharedClock;
 use crate::controller::{ControllerError, doctor};
-use crate::model::ObjectKey;
 use crate::model::fleet::StoreReport;
 use crate::model::users::Role;
 use crate::store::RequestCounts;
@@ -15,17 +14,6 @@ impl Authorized {
     /// [`Denied`].
     pub fn check_bucket(&self) -> Result<(), Denied> {
         self.need_everywhere(Role::Viewer, "the bucket")
-    }
-
-    /// Whether the user may look at one object of it. Hashes of passwords are for who may set passwords.
-    ///
-    /// # Errors
-    /// [`Denied`].
-    pub fn check_object(&self, key: &ObjectKey) -> Result<(), Denied> {
-        match key {
-            ObjectKey::Users => self.need_everywhere(Role::Admin, "the list of users"),
-            _ => self.check_bucket(),
-        }
     }
 
     /// Whether the user may read the audit, which tells of every cell.

@@ -30,6 +30,7 @@ mod users;
 
 use std::sync::Arc;
 
+pub use browse::BucketFacts;
 pub use directory::{Directory, Problem};
 pub use error::{AccessError, Denied};
 pub use gate::{Gate, Known, SignInError, SignedIn, SignedOut};

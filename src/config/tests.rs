@@ -143,7 +143,10 @@ fn users_and_sessions_are_refused_at_their_place_when_they_make_no_sense() {
     assert_eq!(config.users[1].grants, ["viewer:edge-*/*".parse().unwrap()]);
     assert_eq!(config.session, SessionSettings::default());
     for (text, part) in [
-        (format!("users:\n{}{}", user("ada", "admin", "*"), user("ada", "viewer", "*")), "users[1].name: a second user"),
+        (
+            format!("users:\n{}{}", user("ada", "admin", "*"), user("ada", "viewer", "*")),
+            "users[1].name: a second user",
+        ),
         (format!("users:\n{}", user("ada", "root", "*")), "users[0].grants[0].role"),
         (format!("users:\n{}", user("ada", "admin", "n1")), "users[0].grants[0].cells"),
         ("users:\n  - {name: ada, password_hash: secret, grants: []}\n".to_owned(), "users[0].password_hash"),

@@ -9,6 +9,12 @@ use crate::model::fleet::{Conditions, StoreReport};
 use crate::store::Store;
 
 impl Controller {
+    /// What is known so far of the store's conditions, without asking it.
+    #[must_use]
+    pub fn conditions(&self) -> Conditions {
+        self.writer.get().map_or(self.settings.store.conditions(), Store::conditions)
+    }
+
     /// The store for writing, with what is known of its conditions. Another fleet's bucket is never written to, not
     /// even to race it.
     pub(super) async fn writer(&self) -> Result<&Store, ControllerError> {

@@ -16,7 +16,8 @@ use super::routes::{Route, Routes};
 use super::snapshot::Snapshot;
 use super::{api, assets, guard, health, live, pages};
 use crate::clock::SharedClock;
-use crate::controller::{Controller, ReleaseReader, SpoolFolder};
+use crate::config::Setting;
+use crate::controller::{AuditCache, Controller, ReleaseReader, SpoolFolder, UsageBoard};
 
 /// Most bytes of a form or of a document in a request. Uploads have limits of their own.
 const BODY_BYTES: usize = 4 << 20;
@@ -27,6 +28,8 @@ pub(super) struct Portal {
     /// In the order of the config; never empty.
     pub(super) fleets: Vec<Arc<Fleet>>,
     pub(super) clock: SharedClock,
+    /// What is configured, and where each value comes from.
+    pub(super) settings: Vec<Setting>,
     /// Where uploads arrive.
     pub(super) uploads: SpoolFolder,
     pub(super) metrics: Metrics,
@@ -41,6 +44,10 @@ pub(super) struct Fleet {
     pub(super) base: String,
     pub(super) controller: Arc<Controller>,
     pub(super) snapshot: Snapshot,
+    /// How much lies in it, as far as somebody asked.
+    pub(super) usage: UsageBoard,
+    /// Entries of its audit that were read.
+    pub(super) audit: Arc<AuditCache>,
     /// Releases as they were read last.
     pub(super) releases: ReleaseReader,
     /// Why nothing can be published, if this controller has no key to sign with.

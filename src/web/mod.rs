@@ -1,11 +1,13 @@
 //! What is served over HTTP: the portal and the API.
 
+mod address;
 mod api;
 mod app;
 mod assets;
 mod caller;
 mod changes;
 mod failure;
+mod findings;
 pub mod folder;
 mod guard;
 mod health;
@@ -38,7 +40,8 @@ use self::metrics::Metrics;
 pub use self::routes::Route;
 use self::snapshot::Snapshot;
 use crate::clock::SharedClock;
-use crate::controller::{Controller, ReleaseReader, SpoolFolder, UploadLimits};
+use crate::config::Setting;
+use crate::controller::{Controller, ReleaseReader, SpoolFolder, UploadLimits, UsageBoard};
 
 /// What is served.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub struct Site {
     pub fleets: Vec<SiteFleet>,
     /// Whether everybody gets the metrics, and not only who may look at everything.
     pub open_metrics: bool,
+    /// What is configured, and where each value comes from.
+    pub settings: Vec<Setting>,
     /// Where the portal keeps its own files.
     pub state_folder: PathBuf,
     /// The most that an upload may bring.
@@ -66,7 +71,7 @@ pub struct SiteFleet {
 
 /// Serves `site` on `listener` until `ended`; requests that are under way are answered first.
 pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: CancellationToken) {
-    let Site { fleets, open_metrics, state_folder, uploads } = site;
+    let Site { fleets, open_metrics, settings, state_folder, uploads } = site;
     let uploads = SpoolFolder::new(state_folder.join("uploads"), uploads);
     uploads.sweep();
     let fleets = fleets.into_iter().enumerate().map(|(place, fleet)| {
@@ -77,10 +82,11 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
         };
         let snapshot = Snapshot::new(clock.clone());
         let releases = ReleaseReader::default();
-        Arc::new(Fleet { name, base, controller: Arc::new(controller), snapshot, releases, unsigned_reason })
+        let (usage, audit, controller) = (UsageBoard::default(), Arc::default(), Arc::new(controller));
+        Arc::new(Fleet { name, base, controller, snapshot, usage, audit, releases, unsigned_reason })
     });
     let metrics = Metrics::new(open_metrics);
-    let portal = Portal { fleets: fleets.collect(), clock: clock.clone(), uploads, metrics };
+    let portal = Portal { fleets: fleets.collect(), clock: clock.clone(), settings, uploads, metrics };
     let refreshed = join_all(portal.fleets.iter().cloned().map(|fleet| {
         let ended = ended.clone();
         async move { fleet.snapshot.keep(&fleet.controller, ended).await }

@@ -274,7 +274,7 @@ impl From<&CellView> for Cell {
 
 impl From<&Desired> for Wish {
     fn from(desired: &Desired) -> Self {
-        let Desired { claim, target, reason } = desired;
+        let Desired { claim, target, reason, signed_by: _ } = desired;
         Self {
             at: claim.at,
             action: claim.action.clone(),

@@ -123,9 +123,9 @@ impl Context {
     }
 
     /// What is served: the bucket that was chosen, or all of the config. A bucket whose signing key is not to be had is
-    /// served to look at.
-    pub(super) async fn site(&self) -> Result<Site, Failure> {
-        let config = self.config()?;
+    /// served to look at. `listen` is what an option says of where.
+    pub(super) async fn site(&self, listen: Option<SocketAddr>) -> Result<Site, Failure> {
+        let (config, settings) = (self.config()?, self.settings(listen)?);
         let chosen = match &self.bucket {
             Some(_) => vec![self.chosen(&config)?],
             None => config.buckets.iter().collect(),
@@ -147,7 +147,7 @@ impl Context {
             fleets.push(SiteFleet { name: bucket.name.clone(), controller, unsigned_reason });
         }
         let ControllerConfig { state_folder, uploads, open_metrics, .. } = config;
-        Ok(Site { fleets, open_metrics, state_folder, uploads })
+        Ok(Site { fleets, open_metrics, settings, state_folder, uploads })
     }
 
     async fn connect(

@@ -40,7 +40,7 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Result<Exit, Fail
     let address = args.listen.unwrap_or(config.listen);
     let settings =
         Settings { serving: config.serving.clone(), insecure_http: args.insecure_http, limits: Limits::default() };
-    let site = context.site().await?;
+    let site = context.site(args.listen).await?;
     let listener = Listener::bind(address, settings, context.clock.clone()).await?;
     for warning in listener.warnings() {
         context.output.say(&format!("warning: {warning}"));

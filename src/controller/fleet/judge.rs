@@ -242,7 +242,7 @@ mod tests {
             by: crate::model::UserName::new("alice").unwrap(),
             issued_at: DateTime::UNIX_EPOCH,
         };
-        Desired { claim, target, reason: None }
+        Desired { claim, target, reason: None, signed_by: None }
     }
 
     fn report(phase: &str, applied: u64, running: Option<&str>) -> CellReport {

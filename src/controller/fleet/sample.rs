@@ -47,7 +47,7 @@ pub(crate) fn desired(action: &str, version: Option<&str>, secs_ago: i64) -> Des
         by: UserName::new("alice").unwrap(),
         issued_at: now() - TimeDelta::seconds(secs_ago),
     };
-    Desired { claim, target, reason: None }
+    Desired { claim, target, reason: None, signed_by: None }
 }
 
 /// What a node says of a cell that carried out [`desired`] with this version.

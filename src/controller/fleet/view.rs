@@ -8,7 +8,7 @@ use super::judge::{Health, Liveness, Sync, health, sync};
 use crate::controller::error::Claim;
 use crate::model::heartbeat::{CellReport, Heartbeat, Phase};
 use crate::model::index::About;
-use crate::model::sign::Verified;
+use crate::model::sign::{KeyId, Verified};
 use crate::model::trigger::{Action, Target, Trigger};
 use crate::model::{CellId, CellName, Floor, NodeName};
 
@@ -78,12 +78,15 @@ pub struct Desired {
     pub target: Option<Target>,
     /// Why, in the issuer's words.
     pub reason: Option<String>,
+    /// The key that signed it; None if signatures are off.
+    pub signed_by: Option<KeyId>,
 }
 
 impl From<&Verified<Trigger>> for Desired {
     fn from(trigger: &Verified<Trigger>) -> Self {
         let target = trigger.action.target().cloned();
-        Self { claim: Claim::from(trigger), target, reason: trigger.reason.clone() }
+        let (reason, signed_by) = (trigger.reason.clone(), trigger.signed_by());
+        Self { claim: Claim::from(trigger), target, reason, signed_by }
     }
 }
 

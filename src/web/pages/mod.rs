@@ -1,6 +1,8 @@
 //! The pages. Each topic has its folder here, and its templates in `templates/`.
 
 mod agents;
+mod audit;
+mod buckets;
 mod cell;
 mod cell_inputs;
 mod cells;
@@ -11,6 +13,7 @@ mod manifests;
 mod orders;
 mod overview;
 mod search;
+mod settings;
 mod used_by;
 
 use super::routes::Routes;
@@ -18,6 +21,8 @@ use super::routes::Routes;
 pub(super) fn routes() -> Routes {
     Routes::new()
         .and(agents::routes())
+        .and(audit::routes())
+        .and(buckets::routes())
         .and(cell::routes())
         .and(cell_inputs::routes())
         .and(cells::routes())
@@ -26,4 +31,5 @@ pub(super) fn routes() -> Routes {
         .and(orders::routes())
         .and(overview::routes())
         .and(search::routes())
+        .and(settings::routes())
 }

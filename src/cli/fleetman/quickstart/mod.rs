@@ -121,7 +121,7 @@ impl Running {
         let before = heartbeats(&FleetReader::default().refresh(&controller).await?);
         let mut tasks = JoinSet::new();
         let ended = ended.child_token();
-        let (site, clock, until) = (context.site().await?, context.clock.clone(), ended.clone());
+        let (site, clock, until) = (context.site(None).await?, context.clock.clone(), ended.clone());
         tasks.spawn(async move {
             web::serve(site, clock, listener, until).await;
             Ok(())

@@ -14,6 +14,7 @@ use crate::model::outcome::Outcome;
 use crate::model::{CellId, ObjectKey};
 use crate::recipe;
 use crate::store::in_full;
+use crate::yaml;
 
 /// What was looked at, in order.
 #[derive(Debug, Default)]
@@ -75,14 +76,16 @@ impl Controller {
             }
             ObjectKey::Index(node) => self.verify_index(key, node, &mut found).await?,
             ObjectKey::ManifestYaml(name) => {
-                let text = self.get_manifest(name).await?.text;
-                let read = recipe::manifest(&text, &key.relative());
-                found.yaml("manifest", read.map(|recipe| recipe.name.clone()), name);
+                if let Some(text) = self.text_for_verify(key, &mut found).await? {
+                    let read = recipe::manifest(&text, &key.relative());
+                    found.yaml("manifest", read.map(|recipe| recipe.name.clone()), name);
+                }
             }
             ObjectKey::CellYaml(cell) => {
-                let text = self.get_cell(cell).await?.text;
-                let read = recipe::cell(&text, &key.relative());
-                found.yaml("cell", read.map(|binding| binding.cell.clone()), cell);
+                if let Some(text) = self.text_for_verify(key, &mut found).await? {
+                    let read = recipe::cell(&text, &key.relative());
+                    found.yaml("cell", read.map(|binding| binding.cell.clone()), cell);
+                }
             }
             ObjectKey::Users => self.verify_user_list(&mut found).await?,
             ObjectKey::Fleet => self.verify_document::<Fleet>(key, &mut found, |it| it.fleet == self.fleet()).await?,
@@ -131,6 +134,13 @@ impl Controller {
         }
         found.warn("signature", "documents of this kind are not signed: whoever can write here could have written it");
         Ok(())
+    }
+
+    /// A text that people wrote; None if it is none, which is noted.
+    async fn text_for_verify(&self, key: &ObjectKey, found: &mut Findings) -> Result<Option<String>, ControllerError> {
+        let Some(bytes) = self.read_for_verify(key, yaml::MAX_BYTES as u64, found).await? else { return Ok(None) };
+        let text = String::from_utf8(bytes.into());
+        Ok(text.map_err(|error| found.fail("document", format!("it is no text: {}", error.utf8_error()))).ok())
     }
 
     /// The bytes of a document; None if they are too many, which is noted.

@@ -1,0 +1,79 @@
+//! The buckets of the config, and a look into the one that is chosen.
+
+mod browse;
+mod list;
+mod object;
+mod usage;
+
+use crate::controller::{About, rule_in_words};
+use crate::model::ObjectKey;
+use crate::web::address::with_query;
+use crate::web::routes::Routes;
+use crate::web::shell::Shell;
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .get("/buckets", list::list)
+        .get("/buckets/browse", browse::browse)
+        .get("/buckets/object", object::object)
+        .get("/buckets/object/raw", object::raw)
+        .get("/buckets/usage", usage::usage)
+        .post("/buckets/usage", usage::count)
+}
+
+/// A link with its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Link {
+    text: String,
+    href: String,
+}
+
+/// The way down to a folder: the bucket itself, then each folder.
+fn crumbs(shell: &Shell, path: &str) -> Vec<Link> {
+    let mut crumbs = vec![Link { text: shell.bucket.clone(), href: folder(shell, "") }];
+    let mut from = 0;
+    for (slash, _) in path.match_indices('/') {
+        let name = &path[from..slash];
+        let text = if name.is_empty() { "(no name)".to_owned() } else { name.to_owned() };
+        crumbs.push(Link { text, href: folder(shell, &path[..=slash]) });
+        from = slash + 1;
+    }
+    crumbs
+}
+
+/// The address of a folder.
+fn folder(shell: &Shell, path: &str) -> String {
+    with_query(&shell.link("/buckets/browse"), &[("prefix", path)])
+}
+
+/// The address of an object.
+fn object(shell: &Shell, key: &ObjectKey) -> String {
+    with_query(&shell.link("/buckets/object"), &[("key", &key.relative())])
+}
+
+/// The rule of a folder's or an object's writers, in words.
+fn rule(about: &About) -> Option<&'static str> {
+    about.rule.map(rule_in_words)
+}
+
+/// A word as a shell takes it: quoted if it has to be.
+pub(super) fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._+-:@%".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_one_word_for_a_shell() {
+        assert_eq!(quoted("cells/n1/web"), "cells/n1/web");
+        assert_eq!(quoted("a b$(c)'d"), "'a b$(c)'\\''d'");
+        assert_eq!(quoted(""), "''");
+    }
+}

@@ -1,0 +1,181 @@
+//! `/buckets/object`: one object: what it is, what it holds, whether that is right.
+
+use askama::Template;
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+use super::{Link, crumbs, object as address_of, quoted, rule};
+use crate::controller::{About, Content, Reference, about_key};
+use crate::model::ObjectKey;
+use crate::web::address::{Asked, with_query};
+use crate::web::changes::size;
+use crate::web::failure::Failure;
+use crate::web::findings::Found;
+use crate::web::page::PageContext;
+use crate::web::shell::{Nav, Shell};
+
+/// How much of an object is shown.
+const SHOWN_BYTES: u64 = 128 << 10;
+
+/// The largest object that is digested while somebody waits for a page.
+const DIGESTED_BYTES: u64 = 256 << 20;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    key: String,
+    verify: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "buckets/object.html")]
+struct Page {
+    shell: Shell,
+    crumbs: Vec<Link>,
+    key: String,
+    name: String,
+    about: About,
+    rule: Option<&'static str>,
+    meta: crate::store::Meta,
+    etag: String,
+    size: String,
+    /// What kind of text it is; None if it is none.
+    kind: Option<&'static str>,
+    text: String,
+    is_empty: bool,
+    shown: Option<String>,
+    raw: String,
+    /// None until it is asked for.
+    findings: Option<Vec<Found>>,
+    names: Vec<Linked>,
+    named_by: Vec<Linked>,
+    is_cut: bool,
+}
+
+/// An object at the other end of a reference.
+struct Linked {
+    key: String,
+    href: String,
+    how: String,
+}
+
+pub(super) async fn object(page: PageContext, Asked(wanted): Asked<Wanted>) -> Result<Response, Failure> {
+    // Before anything is said of the key: who may not look is not told what there is.
+    page.may().check_bucket()?;
+    let key = read_key(&wanted.key)?;
+    let preview = page.may().preview(&key, SHOWN_BYTES).await?;
+    let references = page.may().references(&key).await?;
+    let findings = match wanted.verify {
+        Some(_) => Some(page.may().verify_object(&key, DIGESTED_BYTES).await?),
+        None => None,
+    };
+    let relative = key.relative();
+    let cli = match &findings {
+        Some(_) => format!("fleetman bucket verify {}", quoted(&relative)),
+        None => format!("fleetman bucket cat {}", quoted(&relative)),
+    };
+    let (folder, name) = relative.rsplit_once('/').map_or(("", relative.as_str()), |(folder, name)| (folder, name));
+    let shell = page.shell(name, Nav::Buckets, cli);
+    let folder = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+    let about = about_key(&key);
+    let shown = preview.is_cut().then(|| size(preview.shown_bytes));
+    let is_empty = preview.content == Content::Empty;
+    let (kind, text) = match preview.content {
+        Content::Text { kind, text } => (Some(kind.as_str()), text),
+        Content::Empty | Content::Binary => (None, String::new()),
+    };
+    let linked = |found: Vec<Reference>| {
+        let linked = found.into_iter().map(|reference| Linked {
+            href: address_of(&shell, &reference.key),
+            key: reference.key.relative(),
+            how: reference.how,
+        });
+        linked.collect()
+    };
+    let view = Page {
+        crumbs: crumbs(&shell, &folder),
+        name: name.to_owned(),
+        rule: rule(&about),
+        about,
+        etag: preview.meta.etag.as_str().trim_matches('"').to_owned(),
+        size: size(preview.meta.size),
+        meta: preview.meta,
+        kind,
+        text,
+        is_empty,
+        shown,
+        raw: with_query(&shell.link("/buckets/object/raw"), &[("key", &relative)]),
+        findings: findings.map(|findings| findings.into_iter().map(Found::from).collect()),
+        names: linked(references.names),
+        named_by: linked(references.named_by),
+        is_cut: references.is_cut,
+        key: relative.clone(),
+        shell,
+    };
+    page.render(&view)
+}
+
+/// The object itself, for the disk: never anything that a browser would show or run.
+pub(super) async fn raw(page: PageContext, Asked(wanted): Asked<Wanted>) -> Result<Response, Failure> {
+    page.may().check_bucket()?;
+    let key = read_key(&wanted.key)?;
+    let (meta, stream) = page.may().open_object(&key).await?;
+    let pieces = stream::try_unfold(stream, |mut stream| async {
+        let piece = stream.next().await?;
+        Ok::<_, crate::store::StoreError>(piece.map(|piece| (piece, stream)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (header::CONTENT_DISPOSITION, attachment(&key.relative())),
+        (header::CONTENT_LENGTH, HeaderValue::from(meta.size)),
+    ];
+    Ok((headers, Body::from_stream(pieces)).into_response())
+}
+
+fn read_key(text: &str) -> Result<ObjectKey, Failure> {
+    if text.is_empty() {
+        return Err(Failure::bad_request("no_key", "say which object: /buckets/object?key=…"));
+    }
+    ObjectKey::parse(text).map_err(|error| Failure::not_found(format!("object here to look at: {error}")))
+}
+
+/// A download under the last part of `key`, after RFC 6266: once in letters that everything reads, once as it is.
+fn attachment(key: &str) -> HeaderValue {
+    let name = key.rsplit('/').next().unwrap_or_default();
+    let plain: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ' | '+') { c } else { '_' })
+        .collect();
+    let exact = utf8_percent_encode(name, NON_ALPHANUMERIC);
+    let value = format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}");
+    // Nothing but visible ASCII is left in it.
+    HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static("attachment"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_download_has_a_name_that_no_header_trips_over() {
+        for (key, header) in [
+            ("fleet.json", "attachment; filename=\"fleet.json\"; filename*=UTF-8''fleet%2Ejson"),
+            ("a/b\"; x=\r\n.exe", "attachment; filename=\"b__ x___.exe\"; filename*=UTF-8''b%22%3B%20x%3D%0D%0A%2Eexe"),
+            ("a/grün", "attachment; filename=\"gr_n\"; filename*=UTF-8''gr%C3%BCn"),
+        ] {
+            assert_eq!(attachment(key).to_str().unwrap(), header);
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_not_found_and_no_key_at_all_is_a_bad_request() {
+        assert_eq!(read_key("").unwrap_err().status(), 400);
+        for foreign in ["/fleet.json", "../fleet.json", "cells/../fleet.json", "nope", "agents/N1.json", "\u{1b}"] {
+            assert_eq!(read_key(foreign).unwrap_err().status(), 404, "{foreign}");
+        }
+    }
+}
