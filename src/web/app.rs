@@ -11,6 +11,7 @@ use percent_encoding::percent_decode_str;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::failure::Failure;
+use super::listener::Arrival;
 use super::metrics::{self, Metrics};
 use super::routes::{Route, Routes};
 use super::snapshot::Snapshot;
@@ -100,13 +101,25 @@ pub(super) fn router(portal: Arc<Portal>) -> Router {
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::REFERRER_POLICY, "same-origin"))
         .layer(fixed(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
-        .layer(fixed(header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
+        .layer(middleware::from_fn(isolate))
         .layer(fixed(header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
 }
 
 /// Nothing from elsewhere, nothing inline.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Keeps windows of other sites apart from ours. Where browsers do not trust an origin they do not do it either, and
+/// complain about being asked.
+async fn isolate(request: Request, next: Next) -> Response {
+    let is_trusted = request.extensions().get::<Arrival>().is_some_and(Arrival::is_trustworthy);
+    let mut response = next.run(request).await;
+    if is_trusted {
+        let name = header::HeaderName::from_static("cross-origin-opener-policy");
+        response.headers_mut().insert(name, HeaderValue::from_static("same-origin"));
+    }
+    response
+}
 
 /// Takes `/b/<bucket>` off the path, and tells what comes after which fleet is meant.
 async fn choose_fleet(fleets: &[Arc<Fleet>], mut request: Request, next: Next) -> Response {

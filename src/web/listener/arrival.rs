@@ -59,6 +59,17 @@ impl Arrival {
         self.is_secure
     }
 
+    /// Whether browsers trust its origin: TLS, or this very machine (W3C Secure Contexts, 3.1).
+    #[must_use]
+    pub fn is_trustworthy(&self) -> bool {
+        self.is_secure
+            || self.named.as_ref().is_some_and(|named| {
+                let host = named.host();
+                let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+                host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+            })
+    }
+
     /// Under which origin the request asked; `None` where it named none, as HTTP/1.0 may.
     #[must_use]
     pub fn named(&self) -> Option<&Origin> {
