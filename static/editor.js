@@ -148,7 +148,7 @@ function extensions(cm, kind, label) {
     cm.syntaxHighlighting(colours), theme,
     // Tab stays with the browser, so that nobody is caught in here; Ctrl-] and Ctrl-[ indent.
     keymap.of([...cm.defaultKeymap, ...cm.historyKeymap, ...cm.foldKeymap, ...cm.lintKeymap]),
-    EditorView.contentAttributes.of({ "aria-label": label, spellcheck: "false", autocapitalize: "off" }),
+    EditorView.contentAttributes.of({ "aria-label": label, tabindex: "0", spellcheck: "false", autocapitalize: "off" }),
   ];
 }
 
