@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::access::{Signing, TrustedKey, with_access};
 use super::error::ConfigError;
 use super::file::{ConfigFile, open_warning, read_text};
+use super::oidc::{OidcSettings, WrittenOidc};
 use super::people::{self, ConfigUser, SessionSettings, WrittenSession, WrittenUser};
 use super::serving::{Serving, WrittenServing, WrittenTls};
 use super::user;
@@ -29,6 +30,8 @@ pub struct ControllerConfig {
     pub listen: SocketAddr,
     /// How `serve` is reached there.
     pub serving: Serving,
+    /// Who besides this portal's own users may sign in there.
+    pub oidc: Option<OidcSettings>,
     /// Who publishes; the one who runs the command if left out.
     pub user: Option<UserName>,
     /// How long to wait for another writer of a cell, on stores without conditions.
@@ -111,12 +114,14 @@ impl ControllerConfig {
             }
             buckets.push(bucket.check(file, &document, &at)?);
         }
+        let serving = written.serving().check(file, &document)?;
         let holds_secrets =
             !written.users.is_empty() || written.buckets.iter().any(|bucket| bucket.access().holds_secrets());
         Ok(Self {
             buckets,
             listen: written.listen.unwrap_or(Self::LISTEN),
-            serving: written.serving().check(file, &document)?,
+            oidc: written.oidc.as_ref().map(|oidc| oidc.check(file, &document, &serving)).transpose()?,
+            serving,
             user: written.user,
             lock_timeout: written.lock_timeout.map_or(Duration::from_secs(30), |written| written.0),
             wait_timeout: written.wait_timeout.map_or(Duration::from_secs(600), |written| written.0),
@@ -207,6 +212,7 @@ pub(super) struct Written {
     #[serde(default)]
     trusted_proxies: Vec<String>,
     tls: Option<WrittenTls>,
+    oidc: Option<WrittenOidc>,
     user: Option<UserName>,
     lock_timeout: Option<HumanDuration>,
     wait_timeout: Option<HumanDuration>,

@@ -52,6 +52,12 @@ pub enum ConfigError {
         #[source]
         source: KeyTextError,
     },
+    /// Write the secret into it.
+    #[error("{} is empty: expected the secret of the client", path.display())]
+    EmptySecret {
+        /// The file.
+        path: PathBuf,
+    },
     /// Put the two in accord: what this key signed would be refused by its own signer.
     #[error("the key in {} is {key}, which is not among trusted_keys of bucket {bucket:?}", path.display())]
     KeyNotTrusted {

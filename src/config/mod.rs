@@ -12,6 +12,8 @@ mod controller;
 mod error;
 mod file;
 #[cfg(feature = "controller")]
+mod oidc;
+#[cfg(feature = "controller")]
 mod people;
 #[cfg(feature = "controller")]
 mod serving;
@@ -27,6 +29,8 @@ pub use error::ConfigError;
 #[cfg(feature = "controller")]
 pub(crate) use file::open_warning;
 pub use file::{AGENT_FILE, CONTROLLER_FILE, ConfigFile, find};
+#[cfg(feature = "controller")]
+pub use oidc::{GroupRole, OidcSettings, is_safe};
 #[cfg(feature = "controller")]
 pub use people::{ConfigUser, SessionSettings};
 #[cfg(feature = "controller")]

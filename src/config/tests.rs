@@ -101,6 +101,8 @@ fn the_examples_are_taken_and_show_every_field() {
         fields::<people::WrittenGrant>(),
         fields::<people::WrittenSession>(),
         fields::<serving::WrittenTls>(),
+        fields::<oidc::WrittenOidc>(),
+        fields::<oidc::WrittenGroupRole>(),
         fields::<controller::WrittenMetrics>(),
         fields::<TrustedKey>(),
         fields::<ProxyLogin>(),
@@ -234,6 +236,18 @@ fn what_makes_no_sense_is_refused_at_its_place() {
             "6:30 trusted_proxies[1]: this is no network and no address",
         ),
         ("    signing: unsigned\ntrusted_proxies:\n  - ::/0\n", "7:5 trusted_proxies[0]: this would trust everybody"),
+        (
+            "    signing: unsigned\noidc: {issuer: 'http://id.example.com', client_id: c, roles: []}\n",
+            "6:16 oidc.issuer: this is not the URL of an issuer",
+        ),
+        (
+            "    signing: unsigned\noidc: {issuer: 'https://id.example.com', client_id: c, roles: []}\n",
+            "6:63 oidc.roles: no group has a role, so nobody would get in",
+        ),
+        (
+            "    signing: unsigned\noidc: {issuer: 'https://id.example.com', client_id: c, roles: [{group: a, role: viewer, cells: n/*}]}\n",
+            "6:7 oidc: people could not come back from there: there is no public_url",
+        ),
         ("    signing: unsigned\ntls: {key_file: k}\n", "6:6 tls: the key `certificate_file` is missing"),
     ] {
         assert_eq!(refusal(controller(&one_bucket(more)).unwrap_err()), expected, "{more}");
