@@ -17,6 +17,7 @@ mod gate;
 mod identity;
 mod manifests;
 mod nodes;
+pub mod oidc;
 mod once;
 mod password;
 pub mod roster;

@@ -100,10 +100,11 @@ impl WrittenOidc {
             let help = "set public_url, and register it with /sign-in/oidc/callback after it at the service";
             return refuse(&at, "people could not come back from there: there is no public_url", help);
         }
-        let roles = self.roles.iter().cloned().map(|WrittenGroupRole { group, role, cells }| GroupRole {
-            group,
-            grant: Grant { role, cells },
-        });
+        let roles = self
+            .roles
+            .iter()
+            .cloned()
+            .map(|WrittenGroupRole { group, role, cells }| GroupRole { group, grant: Grant { role, cells } });
         Ok(OidcSettings {
             issuer: self.issuer.clone(),
             client_id: self.client_id.clone(),

@@ -93,10 +93,11 @@ fn router(later: Later) -> Router {
         .route("/later", get(later))
 }
 
-/// An answer: its status, its head in small letters, its body.
+/// An answer: its status, its head as it came and in small letters, its body.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    pub(crate) raw: String,
     pub(crate) head: String,
     pub(crate) body: String,
 }
@@ -116,12 +117,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// The next answer, whose length has to stand in its head.
     pub(crate) async fn answer(&mut self) -> Answer {
-        let head = self.until("\r\n\r\n").await.to_lowercase();
+        let raw = self.until("\r\n\r\n").await;
+        let head = raw.to_lowercase();
         let line = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let status = head.split(' ').nth(1).unwrap_or_default().parse().unwrap_or_else(|_| panic!("{head:?}"));
         let mut body = vec![0; line("content-length:").map_or(0, |length| length.parse().unwrap())];
         timeout(LONG, self.0.read_exact(&mut body)).await.unwrap().unwrap();
-        Answer { status, body: String::from_utf8(body).unwrap(), head }
+        Answer { status, body: String::from_utf8(body).unwrap(), head, raw }
     }
 
     /// What comes until `end`, or the end of the connection.

@@ -1,0 +1,309 @@
+//! Signing in with another service, which really signs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::extract::Query;
+use chrono::{DateTime, TimeDelta, Utc};
+use fleetman::access::SealKey;
+use fleetman::access::oidc::{Answer, Oidc, OidcError, Vouched};
+use fleetman::clock::{Clock, SharedClock, SystemClock};
+use fleetman::config::{GroupRole, OidcSettings, Origin};
+use fleetman::store::Secret;
+use jsonwebtoken::Algorithm;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use crate::support::identity_provider::{CLIENT_ID, Key, Provider, Signs};
+use crate::support::listening::{Connection, authority, certify};
+
+/// The system's clock, put forward.
+#[derive(Debug)]
+struct Ahead {
+    system: SharedClock,
+    secs: AtomicU64,
+}
+
+impl Ahead {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { system: SystemClock::shared(), secs: AtomicU64::new(0) })
+    }
+
+    fn go(&self, secs: u64) {
+        self.secs.fetch_add(secs, Ordering::Relaxed);
+    }
+
+    fn by(&self) -> Duration {
+        Duration::from_secs(self.secs.load(Ordering::Relaxed))
+    }
+}
+
+impl Clock for Ahead {
+    fn now(&self) -> DateTime<Utc> {
+        self.system.now() + TimeDelta::from_std(self.by()).unwrap()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.system.monotonic() + self.by()
+    }
+
+    fn sleep(&self, duration: Duration) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.system.sleep(duration)
+    }
+}
+
+fn settings(provider: &Provider) -> OidcSettings {
+    let role = |group: &str, grant: &str| GroupRole { group: group.to_owned(), grant: grant.parse().unwrap() };
+    OidcSettings {
+        issuer: provider.issuer.clone(),
+        client_id: CLIENT_ID.to_owned(),
+        client_secret_file: None,
+        groups_claim: "groups".to_owned(),
+        roles: vec![role("fleet-admins", "admin"), role("edge", "operator:edge-*/*")],
+        ca_file: None,
+    }
+}
+
+fn oidc(settings: OidcSettings, secret: Option<&str>, clock: SharedClock) -> Oidc {
+    let public_url = Origin::parse("https://fleet.example.com").unwrap();
+    Oidc::new(settings, secret.map(Secret::new), &public_url, SealKey::new([1; 32]), clock).unwrap()
+}
+
+/// What a browser does at the service: it is sent back with an answer.
+async fn sign_in_there(url: &str) -> Answer {
+    let url: axum::http::Uri = url.parse().unwrap();
+    let stream = TcpStream::connect(url.authority().unwrap().as_str()).await.unwrap();
+    let answer = Connection(stream).get(url.path_and_query().unwrap().as_str(), "").await;
+    assert_eq!(answer.status, 303, "{answer:?}");
+    let back = answer.raw.lines().find_map(|line| line.strip_prefix("location: ")).unwrap();
+    assert!(back.starts_with("https://fleet.example.com/sign-in/oidc/callback?"), "{back}");
+    Query::try_from_uri(&back.parse().unwrap()).unwrap().0
+}
+
+async fn sign_in(oidc: &Oidc) -> Result<Vouched, OidcError> {
+    let departure = oidc.depart("/cells?page=2").await?;
+    let answer = sign_in_there(&departure.url).await;
+    oidc.arrive(&answer, Some(&departure.cookie)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_the_service_vouches_for_comes_in_with_the_roles_of_their_groups() {
+    let provider = Provider::start().await;
+    for alg in [Algorithm::ES256, Algorithm::RS256, Algorithm::EdDSA] {
+        let key = Key::new("k", alg);
+        {
+            let mut inner = provider.inner();
+            inner.keys = vec![key.clone()];
+            inner.signs = Signs::With(key);
+        }
+        let vouched = sign_in(&oidc(settings(&provider), None, SystemClock::shared())).await.unwrap();
+        let grants: Vec<_> = vouched.grants.iter().map(ToString::to_string).collect();
+        assert_eq!((vouched.user.as_str(), grants), ("ada", vec!["admin:*".to_owned()]), "{alg:?}");
+        assert_eq!((vouched.issuer.as_str(), vouched.subject.as_str()), (provider.issuer.as_str(), "subject-1"));
+        assert_eq!(vouched.next, "/cells?page=2");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_shows_its_secret_as_the_service_wants_it() {
+    let provider = Provider::start().await;
+    provider.inner().secret = Some("hush".to_owned());
+    let portal = |secret| oidc(settings(&provider), secret, SystemClock::shared());
+    sign_in(&portal(Some("hush"))).await.unwrap();
+    for wrong in [Some("hash"), None] {
+        let error = sign_in(&portal(wrong)).await.unwrap_err();
+        assert!(matches!(&error, OidcError::Unusable { why, .. } if why.contains("invalid_client")), "{error}");
+    }
+    provider.inner().discovery = json!({"token_endpoint_auth_methods_supported": ["client_secret_post"]});
+    sign_in(&portal(Some("hush"))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_says_the_wrong_thing_is_not_believed() {
+    let provider = Provider::start().await;
+    let portal = oidc(settings(&provider), None, SystemClock::shared());
+    let now = SystemClock::shared().now().timestamp();
+    let say = async |claims: &Value| {
+        provider.inner().claims = claims.clone();
+        sign_in(&portal).await
+    };
+    for (claims, expected) in [
+        (json!({"iss": "https://id.example.com"}), "`iss`"),
+        (json!({"iss": format!("{}/", provider.issuer)}), "`iss`"),
+        (json!({"aud": "other"}), "`aud`"),
+        (json!({"aud": []}), "`aud`"),
+        (json!({"aud": [CLIENT_ID, "other"]}), "`azp`"),
+        (json!({"aud": [CLIENT_ID, "other"], "azp": "other"}), "`azp`"),
+        (json!({"azp": "other"}), "`azp`"),
+        (json!({"exp": now - 120}), "`exp`"),
+        (json!({"iat": now + 600}), "`iat`"),
+        (json!({"nbf": now + 600}), "`nbf`"),
+        (json!({"nonce": "another"}), "`nonce`"),
+        (json!({"nonce": null}), "`nonce`"),
+        (json!({"sub": ""}), "`sub`"),
+        (json!({"sub": null}), "missing field `sub`"),
+        (json!({"exp": null}), "missing field `exp`"),
+        (json!({"aud": null}), "missing field `aud`"),
+    ] {
+        let error = say(&claims).await.unwrap_err();
+        assert!(matches!(error, OidcError::Token { .. }), "{claims}: {error}");
+        assert!(error.to_string().contains(expected), "{claims}: {error}");
+    }
+    for right in [
+        json!({"aud": [CLIENT_ID, "other"], "azp": CLIENT_ID}),
+        json!({"aud": [CLIENT_ID]}),
+        json!({"exp": (now as f64) + 30.5, "iat": null}),
+    ] {
+        say(&right).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_no_key_of_the_service_signed_is_not_believed() {
+    let provider = Provider::start().await;
+    let portal = oidc(settings(&provider), None, SystemClock::shared());
+    let (own, stranger) = (provider.inner().keys[0].clone(), Key::new("stranger", Algorithm::ES256));
+    let other_alg = Key::new("first", Algorithm::RS512);
+    for (signs, expected) in [
+        (Signs::Not, "it is no token"),
+        (Signs::WithThePublicKey, "it is signed by HS256"),
+        (Signs::With(stranger.clone()), "no key of the service fits it: it names \"stranger\""),
+        (Signs::As(stranger.clone(), Some(own.id.clone())), "its signature is wrong"),
+        (Signs::As(stranger, None), "its signature is wrong"),
+        (Signs::With(other_alg), "it is signed by RS512"),
+        (Signs::As(Key::new("x", Algorithm::EdDSA), Some(own.id.clone())), "no key of the service fits it"),
+    ] {
+        provider.inner().signs = signs;
+        let error = sign_in(&portal).await.unwrap_err();
+        assert!(
+            matches!(error, OidcError::Token { .. }) && error.to_string().contains(expected),
+            "{expected}: {error}"
+        );
+    }
+    // Without a name one key is enough, and two are too many.
+    provider.inner().signs = Signs::As(own.clone(), None);
+    sign_in(&portal).await.unwrap();
+    provider.inner().keys.push(Key::new("second", Algorithm::ES256));
+    let portal = oidc(settings(&provider), None, SystemClock::shared());
+    assert!(sign_in(&portal).await.unwrap_err().to_string().contains("no key of the service fits it"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_keys_are_read_when_a_token_names_one_and_at_most_once_a_minute() {
+    let provider = Provider::start().await;
+    let clock = Ahead::new();
+    let portal = oidc(settings(&provider), None, clock.clone());
+    sign_in(&portal).await.unwrap();
+    sign_in(&portal).await.unwrap();
+    assert_eq!((provider.asked("keys"), provider.asked("discovery")), (1, 1), "they are remembered");
+
+    let rotate = |id: &str| {
+        let key = Key::new(id, Algorithm::EdDSA);
+        let mut inner = provider.inner();
+        inner.keys = vec![key.clone()];
+        inner.signs = Signs::With(key);
+    };
+    rotate("second");
+    sign_in(&portal).await.unwrap();
+    assert_eq!(provider.asked("keys"), 2);
+
+    rotate("third");
+    for _ in 0..3 {
+        assert!(matches!(sign_in(&portal).await, Err(OidcError::Token { .. })));
+    }
+    assert_eq!(provider.asked("keys"), 2, "nobody makes us ask for each token");
+    clock.go(60);
+    sign_in(&portal).await.unwrap();
+    assert_eq!((provider.asked("keys"), provider.asked("discovery")), (3, 1));
+    clock.go(600);
+    provider.inner().claims = json!({"exp": clock.now().timestamp() + 60});
+    sign_in(&portal).await.unwrap();
+    assert_eq!((provider.asked("keys"), provider.asked("discovery")), (4, 2), "a key that was withdrawn is forgotten");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_counts_only_in_the_browser_that_asked_and_once() {
+    let provider = Provider::start().await;
+    let clock = Ahead::new();
+    let portal = oidc(settings(&provider), None, clock.clone());
+    let (mine, theirs) = (portal.depart("/").await.unwrap(), portal.depart("/").await.unwrap());
+    let answer = sign_in_there(&mine.url).await;
+    for cookie in [None, Some(theirs.cookie.as_str()), Some("nonsense")] {
+        assert!(matches!(portal.arrive(&answer, cookie).await, Err(OidcError::Began)));
+    }
+    assert_eq!(provider.asked("token"), 0, "nothing is asked for a stranger");
+    portal.arrive(&answer, Some(&mine.cookie)).await.unwrap();
+    assert!(matches!(portal.arrive(&answer, Some(&mine.cookie)).await, Err(OidcError::Began)), "a code is good once");
+
+    let answer = sign_in_there(&theirs.url).await;
+    clock.go(601);
+    assert!(matches!(portal.arrive(&answer, Some(&theirs.cookie)).await, Err(OidcError::Began)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_no_role_or_no_name_does_not_come_in() {
+    let provider = Provider::start().await;
+    let portal = oidc(settings(&provider), None, SystemClock::shared());
+    provider.inner().claims = json!({"groups": ["others"]});
+    let error = sign_in(&portal).await.unwrap_err();
+    assert_eq!(error.to_string(), "ada is in no group that has a role here, so there is nothing to see");
+    provider.inner().claims = json!({"groups": null});
+    assert!(matches!(sign_in(&portal).await, Err(OidcError::NoGroup { .. })));
+    provider.inner().claims = json!({"preferred_username": null});
+    assert!(matches!(sign_in(&portal).await, Err(OidcError::Name { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_down_or_talks_nonsense_is_told_and_asked_again() {
+    let provider = Provider::start().await;
+    let down = OidcSettings { issuer: "http://127.0.0.1:1".to_owned(), ..settings(&provider) };
+    let error = sign_in(&oidc(down, None, SystemClock::shared())).await.unwrap_err();
+    assert!(matches!(error, OidcError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("refused"), "{error}");
+
+    let portal = oidc(settings(&provider), None, SystemClock::shared());
+    for (discovery, expected) in [
+        (json!({"issuer": "https://id.example.com"}), "its issuer is"),
+        (json!({"issuer": null}), "missing field `issuer`"),
+        (json!({"token_endpoint": null}), "missing field `token_endpoint`"),
+        (json!({"authorization_endpoint": "http://id.example.com/auth"}), "no https URL"),
+        (json!({"authorization_endpoint": "javascript:alert(1)"}), "no https URL"),
+    ] {
+        provider.inner().discovery = discovery;
+        let error = sign_in(&portal).await.unwrap_err();
+        assert!(matches!(error, OidcError::Unusable { .. }) && error.to_string().contains(expected), "{error}");
+    }
+    provider.inner().discovery = json!({});
+    sign_in(&portal).await.unwrap();
+
+    // A code goes to no service that could be listened to on the way.
+    provider.inner().discovery = json!({"token_endpoint": "http://id.example.com/token"});
+    let portal = oidc(settings(&provider), None, SystemClock::shared());
+    assert!(matches!(sign_in(&portal).await, Err(OidcError::Unusable { .. })));
+    // Nor elsewhere by a redirect.
+    let base = provider.issuer.trim_end_matches("/realms/acme");
+    provider.inner().discovery = json!({"jwks_uri": format!("{base}/authorize?response_type=code&client_id={CLIENT_ID}&\
+        scope=openid%20profile%20email%20groups&code_challenge_method=S256&redirect_uri={base}/keys&state=x")});
+    let portal = oidc(settings(&provider), None, SystemClock::shared());
+    let error = sign_in(&portal).await.unwrap_err();
+    assert!(error.to_string().contains("redirects are not followed"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_with_a_certificate_of_the_house_is_believed_with_its_authority_alone() {
+    let (authority, folder) = (authority(), tempfile::tempdir().unwrap());
+    let (files, _) = certify(&authority, "localhost", folder.path());
+    let provider = Provider::start_with(Some(files), "localhost").await;
+    let error = oidc(settings(&provider), None, SystemClock::shared()).depart("/").await.unwrap_err();
+    assert!(matches!(&error, OidcError::Unreachable { why, .. } if why.contains("UnknownIssuer")), "{error}");
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, authority.pem()).unwrap();
+    let with_ca = OidcSettings { ca_file: Some(ca_file.clone()), ..settings(&provider) };
+    oidc(with_ca.clone(), None, SystemClock::shared()).depart("/").await.unwrap();
+
+    std::fs::write(&ca_file, "nothing").unwrap();
+    let public_url = Origin::parse("https://fleet.example.com").unwrap();
+    let made = Oidc::new(with_ca, None, &public_url, SealKey::new([1; 32]), SystemClock::shared());
+    assert!(matches!(made, Err(OidcError::Certificates { .. })));
+}
