@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use fleetman::config::{ConfigFile, ControllerConfig};
 use fleetman::recipe;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -167,6 +168,25 @@ fn every_sample_of_a_manifest_is_one() {
             if block.language == "yaml" {
                 let name = path.display().to_string();
                 recipe::read(&block.text, &name).unwrap_or_else(|error| panic!("{error}"));
+                samples += 1;
+            }
+        }
+    }
+    assert!(samples > 0);
+}
+
+/// How pages mark a part of a config.
+const PART_OF_CONFIG: &str = "controller_config.yaml, besides buckets";
+
+#[test]
+fn every_sample_of_the_controllers_config_is_one() {
+    let buckets = "buckets:\n  - name: a\n    fleet: 00000000-0000-4000-8000-000000000001\n    bucket: b\n    signing: unsigned\n";
+    let mut samples = 0;
+    for path in pages() {
+        for block in blocks(&std::fs::read_to_string(&path).unwrap()) {
+            if block.file.as_deref() == Some(PART_OF_CONFIG) {
+                let file = ConfigFile::written(&path, format!("{buckets}{}", block.text));
+                ControllerConfig::parse(&file).unwrap_or_else(|error| panic!("{error}"));
                 samples += 1;
             }
         }
