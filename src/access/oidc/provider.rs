@@ -32,16 +32,16 @@ const MAX_TOKEN_CHARS: usize = 64 * 1024;
 /// What the service says of itself (OpenID Connect Discovery 1.0), as far as it is used.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Endpoints {
-    issuer: String,
+    pub(super) issuer: String,
     #[serde(rename = "authorization_endpoint")]
     pub(super) authorization: String,
     #[serde(rename = "token_endpoint")]
-    token: String,
+    pub(super) token: String,
     #[serde(rename = "jwks_uri")]
-    keys: String,
+    pub(super) keys: String,
     #[serde(rename = "token_endpoint_auth_methods_supported")]
-    token_auth: Option<Vec<String>>,
-    scopes_supported: Option<Vec<String>>,
+    pub(super) token_auth: Option<Vec<String>>,
+    pub(super) scopes_supported: Option<Vec<String>>,
 }
 
 impl Endpoints {
