@@ -114,10 +114,12 @@ impl FileRow {
             TextDiff::Unknown => ("", ""),
         };
         let most = *lines_left;
-        let (shown, is_cut) = match unified.match_indices('\n').nth(most) {
-            Some((end, _)) => (&unified[..end], true),
-            None => (unified, false),
+        let is_cut = unified.lines().count() > most;
+        let end = match most {
+            0 => Some(0),
+            most => unified.match_indices('\n').nth(most - 1).map(|(end, _)| end),
         };
+        let shown = if is_cut { &unified[..end.unwrap_or(unified.len())] } else { unified };
         *lines_left = most.saturating_sub(shown.lines().count());
         let side = |side: &FileSide| format!("{}, {}", size(side.size), side.mode);
         let (before, after) = (change.before.as_ref().map(side), change.after.as_ref().map(side));

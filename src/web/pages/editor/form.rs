@@ -263,10 +263,9 @@ mod tests {
         let draft = Draft::outdated(TextForm { text: "mine\n".to_owned(), ..form("\"0\"") }, Some(&text("theirs\n")));
         assert_eq!((draft.form.text.as_str(), draft.form.etag.as_str()), ("mine\n", "\"1\""));
         assert!(draft.conflict.is_some_and(|conflict| {
-            conflict
-                .lines
-                .iter()
-                .any(|block| matches!(block, Block::Change(_, after) if after.iter().any(|line| line.text == "theirs")))
+            conflict.lines.iter().any(
+                |block| matches!(block, Block::Change(before, _) if before.iter().any(|line| line.text == "theirs")),
+            )
         }));
     }
 }
