@@ -51,6 +51,7 @@ mod node_user;
 mod package_host;
 mod package_service;
 mod portal_authoring;
+mod portal_cell;
 mod portal_live;
 mod portal_oidc;
 mod portal_pages;
