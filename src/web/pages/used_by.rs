@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::controller::{CellView, FleetView, Health, KnownVersion, Sync};
+use crate::controller::{CellView, FleetView, KnownVersion};
 use crate::model::{CellId, ManifestName};
+use crate::web::words::State;
 
 /// A cell that uses something.
 #[derive(Debug, Clone)]
@@ -11,9 +12,8 @@ pub(super) struct User {
     pub(super) cell: CellId,
     /// The version that it is to run.
     pub(super) version: Option<String>,
-    /// Kind and word, for the macro `state`.
-    pub(super) sync: (&'static str, &'static str),
-    pub(super) health: (&'static str, &'static str),
+    pub(super) sync: State,
+    pub(super) health: State,
     pub(super) paused: Option<String>,
 }
 
@@ -23,20 +23,8 @@ impl From<&CellView> for User {
         Self {
             cell: view.cell.clone(),
             version: target.map(|target| target.version.to_string()),
-            sync: match view.sync {
-                Sync::Synced => ("good", "Synced"),
-                Sync::OutOfSync => ("warn", "OutOfSync"),
-                Sync::Unknown => ("unknown", "Unknown"),
-            },
-            health: match view.health {
-                Health::Healthy => ("good", "Healthy"),
-                Health::Starting => ("busy", "Starting"),
-                Health::Degraded => ("warn", "Degraded"),
-                Health::Failed => ("bad", "Failed"),
-                Health::Stopped => ("off", "Stopped"),
-                Health::NotApplicable => ("off", "N/A"),
-                Health::Unknown => ("unknown", "Unknown"),
-            },
+            sync: view.sync.into(),
+            health: view.health.into(),
             paused: view.about().and_then(|about| about.paused.clone()),
         }
     }

@@ -24,6 +24,12 @@ pub(super) struct Asked {
     q: String,
     /// From 1.
     page: Option<usize>,
+    /// The path of what was just written.
+    #[serde(default)]
+    saved: String,
+    /// The path of what was just deleted.
+    #[serde(default)]
+    deleted: String,
 }
 
 #[derive(Template)]
@@ -40,6 +46,8 @@ struct Page {
     page: usize,
     pages: usize,
     may_edit: bool,
+    saved: String,
+    deleted: String,
 }
 
 pub(super) async fn overrides(
@@ -61,5 +69,7 @@ pub(super) async fn overrides(
     let shell = page.shell(format!("Overrides of {cell}"), Nav::Cells, format!("fleetman override ls {cell}"));
     let may_edit = page.may().identity().may(Role::Editor, &cell) && shell.read_only.is_none();
     let pages = found.div_ceil(PER_PAGE).max(1);
-    page.render(&Page { shell, frame, q, rows: rows.collect(), found, total, page: number, pages, may_edit })
+    let Asked { saved, deleted, .. } = asked;
+    let rows = rows.collect();
+    page.render(&Page { shell, frame, q, rows, found, total, page: number, pages, may_edit, saved, deleted })
 }

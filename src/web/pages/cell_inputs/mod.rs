@@ -25,7 +25,6 @@ pub(super) fn routes() -> Routes {
         .get("/cells/{node}/{cell}/yaml", yaml::edit)
         .post("/cells/{node}/{cell}/yaml", yaml::submit)
         .post("/cells/{node}/{cell}/yaml/check", yaml::check)
-        .get("/cells/{node}/{cell}/overrides", overrides::list)
         .get("/cells/{node}/{cell}/overrides/edit", overrides::edit)
         .post("/cells/{node}/{cell}/overrides/edit", overrides::submit)
         .get("/cells/{node}/{cell}/overrides/raw", overrides::raw)

@@ -1,11 +1,11 @@
-//! `/cells/{node}/{cell}/overrides`: a cell's own files, which lie over those of the release when it is published.
+//! `/cells/{node}/{cell}/overrides/…`: writing a cell's own files, which lie over those of the release when it is
+//! published.
 
 use askama::Template;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Query};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use chrono::{DateTime, Utc};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
@@ -38,61 +38,25 @@ impl PathQuery {
     }
 }
 
+/// The pages above one about an override.
+pub(super) fn above_override(page: &PageContext, cell: &CellId) -> Vec<(String, String)> {
+    let mut above = above(page, cell);
+    above.push((page.link(&format!("/cells/{cell}/overrides")), "Overrides".to_owned()));
+    above
+}
+
 /// The address of a page about one override.
 pub(super) fn about(page: &PageContext, cell: &CellId, verb: &str, path: &str) -> String {
     let path = utf8_percent_encode(path, NON_ALPHANUMERIC);
     page.link(&format!("/cells/{cell}/overrides/{verb}?path={path}"))
 }
 
-/// An override in the list.
-struct Row {
-    path: String,
-    size: String,
-    modified: Option<DateTime<Utc>>,
-    edit: String,
-    raw: String,
-    delete: String,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct ListQuery {
-    /// What was just written.
-    #[serde(default)]
-    saved: String,
-    /// What was just deleted.
-    #[serde(default)]
-    deleted: String,
-}
-
 #[derive(Template)]
-#[template(path = "cell_inputs/overrides.html")]
-struct ListPage {
+#[template(path = "cell_inputs/new_override.html")]
+struct NewPage {
     shell: Shell,
     cell: CellId,
     above: Vec<(String, String)>,
-    query: ListQuery,
-    rows: Vec<Row>,
-    barred: Option<String>,
-}
-
-/// `GET /cells/{node}/{cell}/overrides`
-pub(super) async fn list(
-    page: PageContext,
-    CellOfPath(cell): CellOfPath,
-    Query(query): Query<ListQuery>,
-) -> Result<Response, Failure> {
-    let found = page.may().list_overrides(&cell).await?;
-    let rows = found.into_iter().map(|found| Row {
-        size: size(found.size),
-        modified: found.modified,
-        edit: about(&page, &cell, "edit", &found.path),
-        raw: about(&page, &cell, "raw", &found.path),
-        delete: about(&page, &cell, "delete", &found.path),
-        path: found.path,
-    });
-    let shell = page.shell(format!("Overrides of {cell}"), Nav::Cells, format!("fleetman override ls {cell}"));
-    let (above, barred) = (above(&page, &cell), barred(&page, &cell));
-    page.render(&ListPage { shell, above, query, rows: rows.collect(), barred, cell })
 }
 
 /// An override that is a text.
@@ -148,8 +112,12 @@ pub(super) async fn edit(
     CellOfPath(cell): CellOfPath,
     Query(query): Query<PathQuery>,
 ) -> Result<Response, Failure> {
+    page.may().get_cell(&cell).await?;
+    if query.path.is_empty() {
+        let shell = page.shell(format!("New override of {cell}"), Nav::Cells, format!("fleetman override put {cell}"));
+        return page.render(&NewPage { shell, above: above_override(&page, &cell), cell });
+    }
     let file = File { path: query.path()?, cell };
-    page.may().get_cell(&file.cell).await?;
     let found = if_there(page.may().get_override(&file.cell, &file.path).await)?;
     if found.as_ref().is_some_and(|found| text_of(found).is_none()) {
         return super::upload::form(&page, &file.cell, &file.path, StatusCode::OK, String::new(), None).await;
@@ -170,14 +138,11 @@ pub(super) async fn submit(
 }
 
 fn subject(page: &PageContext, File { cell, path }: &File, is_there: bool) -> Subject {
-    let list = page.link(&format!("/cells/{cell}/overrides"));
     let mut more = vec![(about(page, cell, "upload", path.as_str()), "Upload a file instead".to_owned())];
     if is_there {
         more.push((about(page, cell, "raw", path.as_str()), "Download".to_owned()));
         more.push((about(page, cell, "delete", path.as_str()), "Delete".to_owned()));
     }
-    let mut above = above(page, cell);
-    above.push((list.clone(), "Overrides".to_owned()));
     Subject {
         title: format!("Override {path}"),
         nav: Nav::Cells,
@@ -189,8 +154,8 @@ fn subject(page: &PageContext, File { cell, path }: &File, is_there: bool) -> Su
         },
         action: about(page, cell, "edit", path.as_str()),
         check: None,
-        back: list,
-        above,
+        back: page.link(&format!("/cells/{cell}/overrides")),
+        above: above_override(page, cell),
         more,
         outlook: "Saving changes nothing on the node: the file is part of the version that is published next."
             .to_owned(),
@@ -259,15 +224,13 @@ async fn delete_page(
     failure: Option<String>,
 ) -> Result<Response, Failure> {
     let object = page.may().get_override(&cell, &path).await?;
-    let mut above = above(page, &cell);
-    above.push((page.link(&format!("/cells/{cell}/overrides")), "Overrides".to_owned()));
     let shell =
         page.shell(format!("Delete override {path}"), Nav::Cells, format!("fleetman override rm {cell} {path}"));
     page.render_with(
         status,
         &DeletePage {
             shell,
-            above,
+            above: above_override(page, &cell),
             size: size(object.bytes.len() as u64),
             etag: object.etag.to_string(),
             text: text_of(&object).map(|text| text.text),

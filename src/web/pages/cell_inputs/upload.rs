@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
 
-use super::overrides::{PathQuery, about, saved, text_of};
-use super::{above, barred};
+use super::barred;
+use super::overrides::{PathQuery, about, above_override, saved, text_of};
 use crate::controller::Known;
 use crate::model::{CellId, FilePath};
 use crate::recipe::render;
@@ -59,8 +59,7 @@ pub(super) async fn form(
     failure: Option<String>,
 ) -> Result<Response, Failure> {
     let there = if_there(page.may().get_override(cell, path).await)?;
-    let mut above = above(page, cell);
-    above.push((page.link(&format!("/cells/{cell}/overrides")), "Overrides".to_owned()));
+    let above = above_override(page, cell);
     let shell =
         page.shell(format!("Override {path}"), Nav::Cells, format!("fleetman override put {cell} {path} <file>"));
     let own = |verb| about(page, cell, verb, path.as_str());
