@@ -30,18 +30,18 @@ const KEYS_AGAIN_AFTER: Duration = Duration::from_secs(60);
 const MAX_TOKEN_CHARS: usize = 64 * 1024;
 
 /// What the service says of itself (OpenID Connect Discovery 1.0), as far as it is used.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct Endpoints {
-    pub(super) issuer: String,
+    issuer: String,
     #[serde(rename = "authorization_endpoint")]
     pub(super) authorization: String,
     #[serde(rename = "token_endpoint")]
-    pub(super) token: String,
+    token: String,
     #[serde(rename = "jwks_uri")]
-    pub(super) keys: String,
+    keys: String,
     #[serde(rename = "token_endpoint_auth_methods_supported")]
-    pub(super) token_auth: Option<Vec<String>>,
-    pub(super) scopes_supported: Option<Vec<String>>,
+    token_auth: Option<Vec<String>>,
+    scopes_supported: Option<Vec<String>>,
 }
 
 impl Endpoints {
