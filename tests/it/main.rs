@@ -52,6 +52,7 @@ mod package_host;
 mod package_service;
 mod portal_authoring;
 mod portal_cell;
+mod portal_bucket;
 mod portal_live;
 mod portal_oidc;
 mod portal_pages;

@@ -10,10 +10,21 @@ use crate::support::portal::Portal;
 
 /// The pages: a route, and an address that it answers, of the full fleet. Pages of the empty one are those without a
 /// name in their route.
-pub(crate) const PAGES: [(&str, &str); 1] = [("/", "/")];
+pub(crate) const PAGES: &[(&str, &str)] = &[
+    ("/", "/"),
+    ("/audit", "/audit"),
+    ("/buckets", "/buckets"),
+    ("/buckets/browse", "/buckets/browse"),
+    ("/buckets/object", "/buckets/object?key=fleet.json&verify=yes"),
+    ("/buckets/usage", "/buckets/usage"),
+    ("/settings", "/settings"),
+    ("/settings/doctor", "/settings/doctor"),
+    ("/settings/keys", "/settings/keys"),
+];
 
 /// What is no page: it is for programs, or answers with a file.
-const NO_PAGES: [&str; 5] = ["/api/v1/", "/static/", "/live", "/healthz", "/readyz"];
+const NO_PAGES: [&str; 8] =
+    ["/api/v1/", "/audit.", "/buckets/object/raw", "/static/", "/live", "/healthz", "/metrics", "/readyz"];
 
 /// What is wider than the window, and does not lie in something that can be scrolled by itself.
 pub(crate) const TOO_WIDE: &str = "(() => {

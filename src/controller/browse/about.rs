@@ -16,6 +16,7 @@ pub struct About {
 
 const CONTROLLERS: &str = "controllers";
 const AGENT: &str = "the node's agent";
+const DOCTOR: &str = "the doctor";
 
 /// The rule as people read it.
 #[must_use]
@@ -74,9 +75,7 @@ pub fn about_folder(folder: &Folder) -> About {
             ("who did what: an intent before, an outcome after", CONTROLLERS, Some(WriteRule::CreateOnce))
         }
         Folder::Auth => ("who may sign in to the portal, signed", CONTROLLERS, Some(WriteRule::ReplaceIfUnchanged)),
-        Folder::Probes(_) => {
-            ("what `fleetman doctor` writes and removes again", "`fleetman doctor`", Some(WriteRule::Harmless))
-        }
+        Folder::Probes(_) => ("what the doctor writes and removes again", DOCTOR, Some(WriteRule::Harmless)),
     };
     About { purpose, writer, rule }
 }
@@ -85,8 +84,8 @@ pub fn about_folder(folder: &Folder) -> About {
 #[must_use]
 pub fn about_key(key: &ObjectKey) -> About {
     let (purpose, writer) = match key {
-        ObjectKey::Fleet => ("whose bucket this is and how it is laid out", "`fleetman init`"),
-        ObjectKey::StoreReport => ("what `fleetman doctor` found out about this store, and when", CONTROLLERS),
+        ObjectKey::Fleet => ("whose bucket this is and how it is laid out", "fleetman init"),
+        ObjectKey::StoreReport => ("what the doctor found out about this store, and when", CONTROLLERS),
         ObjectKey::Controller(_) => {
             ("the beat of one running controller, and the cell that it is writing now", "that controller")
         }
@@ -111,7 +110,7 @@ pub fn about_key(key: &ObjectKey) -> About {
         ObjectKey::Outcome(_) => ("what came of one attempt, as the agent says", AGENT),
         ObjectKey::Audit(..) => ("who did what: one half of an act, the intent or its outcome", CONTROLLERS),
         ObjectKey::Users => ("who may sign in to the portal, and with which tokens; signed", CONTROLLERS),
-        ObjectKey::Probe(..) => ("a test object; it is removed again", "`fleetman doctor`"),
+        ObjectKey::Probe(..) => ("a test object; it is removed again", DOCTOR),
     };
     About { purpose, writer, rule: Some(key.write_rule()) }
 }

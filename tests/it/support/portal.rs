@@ -1,6 +1,7 @@
 //! `fleetman serve` as it runs for people, and the way in.
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::Child;
 
 use super::cli::{Workplace, page};
@@ -40,8 +41,57 @@ impl Portal {
         page(&self.url(path)).await.unwrap_or_default().1
     }
 
+    /// The answer to a GET: its status, and its body.
+    pub(crate) async fn answer(&self, path: &str) -> (u16, String) {
+        let (head, body) = self.whole_answer(path).await;
+        (status(&head), body)
+    }
+
+    /// The same with the headers instead of the status.
+    pub(crate) async fn whole_answer(&self, path: &str) -> (String, String) {
+        self.ask("GET", path, "").await
+    }
+
+    /// The answer to a form that was sent from a page of the portal itself.
+    pub(crate) async fn send_form(&self, path: &str, form: &str) -> (u16, String) {
+        let (head, body) = self.ask("POST", path, form).await;
+        (status(&head), body)
+    }
+
+    async fn ask(&self, method: &str, path: &str, form: &str) -> (String, String) {
+        let host = self.origin.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(host).await.unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: same-origin\r\nConnection: close\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            form.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let is_chunked = head.to_lowercase().contains("transfer-encoding: chunked");
+        (head.to_owned(), if is_chunked { joined(body) } else { body.to_owned() })
+    }
+
     /// The address of a page.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.origin)
     }
+}
+
+fn status(head: &str) -> u16 {
+    head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{head}"))
+}
+
+/// The body that came in chunks. Cut where a character is cut, it would not be text.
+fn joined(mut chunks: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, rest)) = chunks.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        body.push_str(&rest[..size]);
+        chunks = rest[size..].strip_prefix("\r\n").unwrap();
+    }
+    body
 }

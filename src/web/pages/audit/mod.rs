@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 
 use self::filter::AuditQuery;
 use crate::controller::{Act, ActResult, AuditPlace, AuditRow, Claim, ExportFormat};
-use crate::model::{CellId, ObjectKey};
+use crate::model::{CellId, ObjectKey, Sha256Digest};
 use crate::web::address::{Asked, with_query};
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
@@ -50,14 +50,20 @@ struct Row {
     action: String,
     object: String,
     href: Option<String>,
-    before: Option<String>,
-    after: Option<String>,
+    before: Option<Side>,
+    after: Option<Side>,
     diff: Option<String>,
     reason: Option<String>,
     kind: &'static str,
     word: &'static str,
     message: Option<String>,
     lacks_intent: bool,
+}
+
+/// What something was before or after an act.
+struct Side {
+    text: String,
+    is_digest: bool,
 }
 
 async fn audit(page: PageContext, Asked(query): Asked<AuditQuery>) -> Result<Response, Failure> {
@@ -127,8 +133,8 @@ fn dressed(shell: &Shell, row: AuditRow) -> Row {
         from: if act.host.is_empty() { act.source } else { format!("{}, {}", act.source, act.host) },
         action: act.action,
         object: act.object,
-        before: act.before,
-        after: act.after,
+        before: act.before.map(Side::from),
+        after: act.after.map(Side::from),
         reason: act.reason,
         kind,
         word,
@@ -155,6 +161,18 @@ fn unreadable(at: DateTime<Utc>, why: String) -> Row {
         word: "Unreadable",
         message: None,
         lacks_intent: false,
+    }
+}
+
+impl From<String> for Side {
+    fn from(text: String) -> Self {
+        let is_digest = text.parse::<Sha256Digest>().is_ok();
+        // Who made a claim, and when, the row says already if it is the newer, and the row of the older one if not.
+        let text = match text.split_once(") by ") {
+            Some((claim, _)) if claim.starts_with("generation ") => format!("{claim})"),
+            _ => text,
+        };
+        Self { text, is_digest }
     }
 }
 
