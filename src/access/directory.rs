@@ -298,6 +298,11 @@ impl Directory {
         self.remember(kept).await;
     }
 
+    /// What reads and writes the list.
+    pub(super) fn controller(&self) -> &Arc<Controller> {
+        &self.controller
+    }
+
     /// Now, as sessions and tokens are judged.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {

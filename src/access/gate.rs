@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::Source;
 use super::directory::Directory;
 use super::identity::{Identity, Via};
+use super::ledger::Ledger;
 use super::once::Once;
 use super::password::{PasswordError, Passwords};
 use super::roster;
@@ -93,6 +95,7 @@ pub struct Gate {
     passwords: Passwords,
     throttle: Throttle,
     once: Once,
+    ledger: Ledger,
     clock: SharedClock,
 }
 
@@ -101,7 +104,8 @@ impl Gate {
     #[must_use]
     pub fn new(directory: Directory, sessions: Sessions, clock: SharedClock) -> Self {
         let (passwords, throttle, once) = (Passwords::default(), Throttle::default(), Once::default());
-        Self { directory, sessions, passwords, throttle, once, clock }
+        let ledger = Ledger::new(directory.controller().clone(), clock.clone());
+        Self { directory, sessions, passwords, throttle, once, ledger, clock }
     }
 
     /// Everybody who may sign in.
@@ -136,9 +140,13 @@ impl Gate {
         let fits = self.passwords.fits(hash, password).await?;
         let Some(user) = user.filter(|user| fits && !user.disabled) else {
             self.throttle.failed(address, name.as_ref(), self.clock.monotonic());
+            if let Some(name) = name {
+                self.note_sign_in(&name, address, false, &SignInError::Wrong.to_string());
+            }
             return Err(SignInError::Wrong);
         };
         self.throttle.succeeded(&user.name);
+        self.note_sign_in(&user.name, address, true, "by password");
         self.begin(user.name, user.session_epoch, None)
     }
 
@@ -160,7 +168,12 @@ impl Gate {
     ///
     /// # Errors
     /// [`SignInError::Vouched`] when the name is that of a user of ours, or there is nothing that they may do.
-    pub fn sign_in_vouched(&self, user: UserName, grants: Vec<Grant>) -> Result<SignedIn, SignInError> {
+    pub fn sign_in_vouched(
+        &self,
+        user: UserName,
+        grants: Vec<Grant>,
+        address: IpAddr,
+    ) -> Result<SignedIn, SignInError> {
         if self.directory.user(&user).is_some() {
             let text =
                 format!("{user} is a user of this portal already; sign in with the password, or have it deleted");
@@ -169,6 +182,7 @@ impl Gate {
         if grants.is_empty() {
             return Err(SignInError::Vouched(format!("{user} is in no group that has a role here")));
         }
+        self.note_sign_in(&user, address, true, "by OpenID Connect");
         self.begin(user, 0, Some(grants))
     }
 
@@ -297,7 +311,6 @@ impl Gate {
 
     async fn make_first_admin(&self, name: &UserName, password: &str, address: IpAddr) -> Result<(), SignInError> {
         let hash = self.passwords.hash(name, password).await?;
-        let actor = Actor { user: name.clone(), source: "portal".to_owned(), host: address.to_string(), reason: None };
         let grants = [Grant::everywhere(Role::Admin)];
         let what = UsersChange {
             action: "user-add",
@@ -305,7 +318,7 @@ impl Gate {
             after: Some("the first admin, by the one-time link".to_owned()),
         };
         let has_admin = |users: &Users| users.users.iter().any(User::is_admin);
-        let made = self.directory.change_list(actor, what, |users| {
+        let made = self.directory.change_list(actor(name, address), what, |users| {
             if has_admin(users) {
                 return Ok(false);
             }
@@ -314,10 +327,25 @@ impl Gate {
         if made.await? { Ok(()) } else { Err(SignInError::LinkSpent) }
     }
 
+    /// Puts into the audit that somebody asked for a change that they may not make: `asked` is method and path.
+    pub fn note_denial(&self, actor: Actor, asked: String, why: &str) {
+        self.ledger.note(actor, "denied", asked, false, why);
+    }
+
+    fn note_sign_in(&self, user: &UserName, address: IpAddr, done: bool, message: &str) {
+        let actor = actor(user, address);
+        self.ledger.note(actor, "sign-in", format!("user/{user}"), done, message);
+    }
+
     fn check_wait(&self, address: IpAddr, name: Option<&UserName>) -> Result<(), SignInError> {
         match self.throttle.wait(address, name, self.clock.monotonic()) {
             Some(wait) => Err(SignInError::Throttled { wait }),
             None => Ok(()),
         }
     }
+}
+
+/// Somebody at a browser, for the audit.
+fn actor(user: &UserName, address: IpAddr) -> Actor {
+    Actor { user: user.clone(), source: Source::Portal.as_str().to_owned(), host: address.to_string(), reason: None }
 }

@@ -15,6 +15,7 @@ mod error;
 mod fleet;
 mod gate;
 mod identity;
+mod ledger;
 mod manifests;
 mod nodes;
 pub mod oidc;

@@ -141,6 +141,14 @@ impl From<StoreError> for Failure {
 }
 
 #[cfg(feature = "controller")]
+impl From<crate::access::StateError> for Failure {
+    fn from(error: crate::access::StateError) -> Self {
+        let help = "`state_folder` of the config is where a controller keeps what it must not forget";
+        Self::new(Exit::Internal, "state", in_full(&error)).help(help)
+    }
+}
+
+#[cfg(feature = "controller")]
 impl From<crate::controller::ControllerError> for Failure {
     fn from(error: crate::controller::ControllerError) -> Self {
         use crate::controller::ControllerError;

@@ -82,6 +82,23 @@ impl Controller {
         result
     }
 
+    /// Writes down what changes nothing in the bucket and is worth knowing all the same, such as a sign-in.
+    ///
+    /// # Errors
+    /// Why the store did not take it.
+    pub async fn record(
+        &self,
+        action: &str,
+        object: String,
+        done: bool,
+        message: String,
+    ) -> Result<(), ControllerError> {
+        let act = self.intend(action, object, None, None, None).await?;
+        let stage = AuditStage::Outcome { intent: act.intent.id, done, message };
+        let outcome = AuditEntry { id: self.ulid()?, at: self.now(), stage, ..act.intent };
+        self.write_audit(&outcome).await
+    }
+
     /// Writes the intent of a claim.
     pub(super) async fn intend_claim(
         &self,

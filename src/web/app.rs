@@ -16,6 +16,7 @@ use super::metrics::{self, Metrics};
 use super::routes::{Route, Routes};
 use super::snapshot::Snapshot;
 use super::{api, assets, guard, health, live, pages};
+use crate::access::{Gate, Problem};
 use crate::clock::SharedClock;
 use crate::config::Setting;
 use crate::controller::{AuditCache, Controller, ReleaseReader, SpoolFolder, UsageBoard};
@@ -31,6 +32,8 @@ pub(super) struct Portal {
     pub(super) clock: SharedClock,
     /// What is configured, and where each value comes from.
     pub(super) settings: Vec<Setting>,
+    /// Who comes in.
+    pub(super) gate: Arc<Gate>,
     /// Where uploads arrive.
     pub(super) uploads: SpoolFolder,
     pub(super) metrics: Metrics,
@@ -56,6 +59,14 @@ pub(super) struct Fleet {
 }
 
 impl Portal {
+    /// What must not be overlooked on any page.
+    pub(super) fn alarms(&self) -> Vec<String> {
+        match self.gate.directory().problem() {
+            Some(Problem::NotBelieved(why)) => vec![format!("The list of users in the bucket is not believed: {why}.")],
+            Some(Problem::Unread(_)) | None => Vec::new(),
+        }
+    }
+
     pub(super) fn first(&self) -> &Arc<Fleet> {
         &self.fleets[0]
     }
@@ -86,6 +97,7 @@ pub(super) fn router(portal: Arc<Portal>) -> Router {
         .fallback(async || Failure::not_found("page under this path"))
         .method_not_allowed_fallback(async || Failure::method_not_allowed())
         .with_state(portal.clone())
+        .layer(middleware::from_fn_with_state(portal.clone(), super::identity::recognise))
         .layer(middleware::from_fn(super::failure::dress))
         .layer(middleware::from_fn_with_state(portal, metrics::count))
         .layer(DefaultBodyLimit::max(BODY_BYTES));

@@ -1,22 +1,16 @@
 //! Who asks, and about which fleet: the way of every handler to the bucket.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::app::{Fleet, Portal};
 use super::failure::Failure;
 use super::identity;
+use super::listener::Arrival;
 use crate::access::{Authorized, Source};
 use crate::controller::FleetView;
-
-/// Where a request comes from, behind the proxies that are trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Client {
-    pub(super) address: IpAddr,
-}
 
 /// Who asks, and about which fleet.
 #[derive(Debug, Clone)]
@@ -32,13 +26,11 @@ impl FromRequestParts<Arc<Portal>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, portal: &Arc<Portal>) -> Result<Self, Failure> {
         let fleet = fleet_of(parts, portal);
-        let identity = identity::of(parts, portal, &fleet).await?;
+        let identity = identity::of(parts)?;
         let is_api = parts.uri.path().starts_with("/api/");
         let source = if is_api { Source::Api } else { Source::Portal };
-        let from = parts.extensions.get::<Client>().map(|client| client.address);
-        let peer = parts.extensions.get::<ConnectInfo<std::net::SocketAddr>>().map(|peer| peer.0.ip());
-        let host = from.or(peer).map(|address| address.to_string()).unwrap_or_default();
-        let may = Authorized::new(fleet.controller.clone(), Arc::new(identity), source, &host);
+        let host = parts.extensions.get::<Arrival>().map(|arrival| arrival.client().to_string()).unwrap_or_default();
+        let may = Authorized::new(fleet.controller.clone(), identity, source, &host);
         Ok(Self { portal: portal.clone(), fleet, may })
     }
 }

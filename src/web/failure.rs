@@ -152,12 +152,20 @@ struct Page<'a> {
     home: &'static str,
 }
 
+/// What takes the place of the part of a page that changes by itself, once nobody is signed in any more.
+#[derive(Template)]
+#[template(path = "sign_in/ended.html")]
+struct SignedOut<'a> {
+    sign_in: &'a str,
+}
+
 /// Makes pages of failures where people asked, and leads whoever is not signed in to the sign-in page.
 pub(super) async fn dress(request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let by_program = path.starts_with("/api/") || path == "/readyz" || path == "/metrics" || path == "/live";
     let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str()).to_owned();
     let method = request.method().clone();
+    let is_fragment = request.headers().contains_key(super::page::FRAGMENT);
     let base = request.extensions().get::<Arc<super::app::Fleet>>().map(|fleet| fleet.base.clone());
     let response = next.run(request).await;
     let Some(failure) = response.extensions().get::<Arc<Failure>>().cloned() else { return response };
@@ -167,7 +175,15 @@ pub(super) async fn dress(request: Request, next: Next) -> Response {
     if failure.status == StatusCode::UNAUTHORIZED && failure.code == "unauthenticated" && method == Method::GET {
         let asked = format!("{}{asked}", base.unwrap_or_default());
         let next = utf8_percent_encode(&asked, NON_ALPHANUMERIC);
-        return axum::response::Redirect::to(&format!("/sign-in?next={next}")).into_response();
+        let sign_in = format!("/sign-in?next={next}");
+        if !is_fragment {
+            return axum::response::Redirect::to(&sign_in).into_response();
+        }
+        // What somebody is typing beside the part that is fetched again is not lost.
+        return match (SignedOut { sign_in: &sign_in }).render() {
+            Ok(part) => (failure.status, axum::response::Html(part)).into_response(),
+            Err(_) => response,
+        };
     }
     let page = Page {
         failure: &failure,

@@ -6,6 +6,7 @@ mod app;
 mod assets;
 mod caller;
 mod changes;
+mod cookie;
 mod failure;
 mod findings;
 pub mod folder;
@@ -39,6 +40,7 @@ use self::listener::Listener;
 use self::metrics::Metrics;
 pub use self::routes::Route;
 use self::snapshot::Snapshot;
+use crate::access::Gate;
 use crate::clock::SharedClock;
 use crate::config::Setting;
 use crate::controller::{Controller, ReleaseReader, SpoolFolder, UploadLimits, UsageBoard};
@@ -48,6 +50,8 @@ use crate::controller::{Controller, ReleaseReader, SpoolFolder, UploadLimits, Us
 pub struct Site {
     /// The fleets, in the order of the config; never empty.
     pub fleets: Vec<SiteFleet>,
+    /// Who comes in.
+    pub gate: Arc<Gate>,
     /// Whether everybody gets the metrics, and not only who may look at everything.
     pub open_metrics: bool,
     /// What is configured, and where each value comes from.
@@ -64,14 +68,14 @@ pub struct SiteFleet {
     /// What the config calls its bucket.
     pub name: String,
     /// What reads and writes it.
-    pub controller: Controller,
+    pub controller: Arc<Controller>,
     /// Why nothing can be published, if this controller has no key to sign with.
     pub unsigned_reason: Option<String>,
 }
 
 /// Serves `site` on `listener` until `ended`; requests that are under way are answered first.
 pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: CancellationToken) {
-    let Site { fleets, open_metrics, settings, state_folder, uploads } = site;
+    let Site { fleets, gate, open_metrics, settings, state_folder, uploads } = site;
     let uploads = SpoolFolder::new(state_folder.join("uploads"), uploads);
     uploads.sweep();
     let fleets = fleets.into_iter().enumerate().map(|(place, fleet)| {
@@ -82,15 +86,16 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
         };
         let snapshot = Snapshot::new(clock.clone());
         let releases = ReleaseReader::default();
-        let (usage, audit, controller) = (UsageBoard::default(), Arc::default(), Arc::new(controller));
+        let (usage, audit) = (UsageBoard::default(), Arc::default());
         Arc::new(Fleet { name, base, controller, snapshot, usage, audit, releases, unsigned_reason })
     });
     let metrics = Metrics::new(open_metrics);
-    let portal = Portal { fleets: fleets.collect(), clock: clock.clone(), settings, uploads, metrics };
+    let portal =
+        Portal { fleets: fleets.collect(), clock: clock.clone(), gate: gate.clone(), settings, uploads, metrics };
     let refreshed = join_all(portal.fleets.iter().cloned().map(|fleet| {
         let ended = ended.clone();
         async move { fleet.snapshot.keep(&fleet.controller, ended).await }
     }));
     let router = app::router(Arc::new(portal));
-    tokio::join!(refreshed, listener.serve(router, ended));
+    tokio::join!(refreshed, gate.directory().keep(ended.clone()), listener.serve(router, ended));
 }

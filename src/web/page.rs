@@ -18,7 +18,7 @@ use crate::model::Sha256Digest;
 use crate::model::users::Role;
 
 /// Asks for the part of a page that changes by itself.
-const FRAGMENT: HeaderName = HeaderName::from_static("fleetman-fragment");
+pub(super) const FRAGMENT: HeaderName = HeaderName::from_static("fleetman-fragment");
 
 /// The digest of the part that a page shows, in the words of htmx's ptag extension.
 const PTAG: HeaderName = HeaderName::from_static("hx-ptag");
@@ -76,7 +76,7 @@ impl PageContext {
             buckets: portal.fleets.iter().map(link).collect(),
             user: may.identity().user.to_string(),
             is_admin: may.identity().may_everywhere(Role::Admin),
-            alarms: Vec::new(),
+            alarms: portal.alarms(),
             read_only: self.caller.read_only(),
             cli: cli.into(),
             age: own.snapshot.age(),

@@ -6,9 +6,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::process::Child;
 
-use crate::support::cli::{Workplace, page};
+use crate::support::cli::Workplace;
 use crate::support::garage::Garage;
 use crate::support::proxy::{Fault, FaultProxy, On, Rule};
+use crate::support::serving::Serving;
 use crate::support::{Store, wait_for};
 
 const SITE: &str = "name: site\nprofile: {deploy: {}}\nfiles: [{path: page, template: true}, {glob: '**'}]\n";
@@ -287,12 +288,11 @@ async fn serve_answers_while_commands_work_beside_it() {
     let store = Store::start().await;
     let place = place_over(&store.endpoint(), &["n1"]).await;
     publish(&place, "r1").await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let _serve = place.start_fleetman(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
-    let url = format!("http://127.0.0.1:{port}/api/v1/cells");
-    wait_for(async || page(&url).await.is_some_and(|(_, body)| body.contains("\"r1\"")), "serve to show r1").await;
+    let serving = Serving::start(&place).await;
+    let shows = async |version: &str| serving.get("/api/v1/cells").await.text().contains(version);
+    wait_for(async || shows("\"r1\"").await, "serve to show r1").await;
     publish(&place, "r2").await;
-    wait_for(async || page(&url).await.is_some_and(|(_, body)| body.contains("\"r2\"")), "serve to show r2").await;
+    wait_for(async || shows("\"r2\"").await, "serve to show r2").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::support::acme::Acme;
 use crate::support::browser::{Axe, Browser, Page};
 use crate::support::cli::Workplace;
+use crate::support::people;
 use crate::support::portal::Portal;
 
 /// The pages: a route, and an address that it answers, of the full fleet. Pages of the empty one are those without a
@@ -53,7 +54,9 @@ pub(crate) async fn look_at(acme: &Acme) -> Option<(Portal, Page)> {
     let place = Workplace::empty();
     acme.configure(place.path());
     let portal = Portal::start(place).await;
-    Some((portal, browser.page().await))
+    let page = browser.page().await;
+    portal.sign_in(&page, people::ADMIN).await;
+    Some((portal, page))
 }
 
 /// What is wrong with the look of a page.

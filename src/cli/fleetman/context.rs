@@ -2,12 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Global;
+use crate::access::{Directory, Gate, Sessions, StateFolder};
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{self, CONTROLLER_FILE, ConfigError, ConfigFile, ControllerConfig, FleetBucket, Setting, Source};
+use crate::config::{
+    self, CONTROLLER_FILE, ConfigError, ConfigFile, ControllerConfig, FleetBucket, SessionSettings, Setting, Source,
+};
 use crate::controller::{Actor, Controller, ControllerSettings};
 use crate::entropy;
 use crate::model::UserName;
@@ -143,11 +147,28 @@ impl Context {
                     (Signer::Unsigned, Some(reason))
                 }
             };
-            let controller = self.connect(&config, bucket, signer).await?;
+            let controller = Arc::new(self.connect(&config, bucket, signer).await?);
             fleets.push(SiteFleet { name: bucket.name.clone(), controller, unsigned_reason });
         }
+        // The users of the first bucket are those of the portal.
+        let first = fleets.first().map(|fleet| fleet.controller.clone());
+        let first = first.ok_or_else(|| Failure::usage("the config names no bucket"))?;
+        let directory = self.directory(&config, first)?;
+        let key = StateFolder::open(&config.state_folder)?.seal_key(config.session.key_file.as_deref())?;
+        let SessionSettings { idle, absolute, .. } = config.session;
+        let gate = Arc::new(Gate::new(directory, Sessions { key, idle, absolute }, self.clock.clone()));
         let ControllerConfig { state_folder, uploads, open_metrics, .. } = config;
-        Ok(Site { fleets, open_metrics, settings, state_folder, uploads })
+        Ok(Site { fleets, gate, open_metrics, settings, state_folder, uploads })
+    }
+
+    /// Who may sign in to a portal that `controller` serves first.
+    pub(super) fn directory(
+        &self,
+        config: &ControllerConfig,
+        controller: Arc<Controller>,
+    ) -> Result<Directory, Failure> {
+        let folder = StateFolder::open(&config.state_folder)?;
+        Ok(Directory::open(controller, self.clock.clone(), folder, config.users.clone())?)
     }
 
     async fn connect(

@@ -14,6 +14,7 @@ mod context;
 mod delete;
 mod describe;
 mod doctor;
+mod first_admin;
 mod gc;
 mod get;
 mod halt;
@@ -23,6 +24,7 @@ mod keygen;
 mod node;
 mod order;
 mod overrides;
+mod password;
 mod pause;
 mod plan;
 mod publish;
@@ -32,7 +34,9 @@ mod schema;
 mod select;
 mod serve;
 mod status;
+mod token;
 mod upload;
+mod user;
 mod wait;
 
 use std::ffi::OsString;
@@ -86,6 +90,12 @@ enum Verb {
     Node(node::NodeVerb),
     Doctor(doctor::DoctorArgs),
     Serve(serve::ServeArgs),
+    /// Say who may sign in to the portal
+    #[command(subcommand)]
+    User(user::UserVerb),
+    /// Make and take back what programs use the portal's API with
+    #[command(subcommand)]
+    Token(token::TokenVerb),
 
     Apply(apply::ApplyArgs),
     Validate(apply::ValidateArgs),
@@ -122,7 +132,7 @@ enum Verb {
 
 /// The verbs as `--help` shows them, by what they are for.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Start", &["quickstart", "init", "keygen", "node", "doctor", "serve"]),
+    ("Start", &["quickstart", "init", "keygen", "node", "doctor", "serve", "user", "token"]),
     ("Say what is wanted", &["apply", "validate", "override", "pause", "resume", "schema"]),
     ("Ship", &["upload", "plan", "publish", "redeploy", "rollback", "stop", "remove", "delete", "gc"]),
     ("Look", &["status", "get", "describe", "history", "audit", "bucket", "config"]),
@@ -170,6 +180,8 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Node(verb) => node::run(verb, context).await,
         Verb::Doctor(args) => doctor::run(args, context).await,
         Verb::Serve(args) => serve::run(args, context).await,
+        Verb::User(verb) => user::run(verb, context).await,
+        Verb::Token(verb) => token::run(verb, context).await,
         Verb::Apply(args) => apply::apply(args, context).await,
         Verb::Validate(args) => apply::validate(&args, context),
         Verb::Override(verb) => overrides::run(verb, context).await,

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::context::Context;
+use super::first_admin;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::interrupt;
@@ -52,6 +53,13 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Result<Exit, Fail
     let manager = Manager::of_this_process(context.clock.clone());
     manager.ready(&serving);
     let asked_to_end = ended.clone();
+    let gate = site.gate.clone();
+    let tell = async {
+        if let Some(link) = first_admin::link(&gate, &url, &*context.clock).await {
+            context.output.say(&link);
+        }
+        pending::<Infallible>().await
+    };
     let served = web::serve(site, context.clock.clone(), listener, ended);
     tokio::pin!(served);
     tokio::select! {
@@ -60,6 +68,7 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Result<Exit, Fail
             manager.stopping();
             served.await;
         }
+        never = tell => match never {},
         never = watch(&manager, local, &*context.clock) => match never {},
     }
     Ok(Exit::Ok)

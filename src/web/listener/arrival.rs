@@ -70,6 +70,12 @@ impl Arrival {
             })
     }
 
+    /// Whether the server was told to take requests in the clear, under whatever name.
+    #[must_use]
+    pub fn takes_any_host(&self) -> bool {
+        self.any_host
+    }
+
     /// Under which origin the request asked; `None` where it named none, as HTTP/1.0 may.
     #[must_use]
     pub fn named(&self) -> Option<&Origin> {

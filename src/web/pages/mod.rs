@@ -14,6 +14,7 @@ mod orders;
 mod overview;
 mod search;
 mod settings;
+mod sign_in;
 mod used_by;
 
 use super::routes::Routes;
@@ -32,4 +33,5 @@ pub(super) fn routes() -> Routes {
         .and(overview::routes())
         .and(search::routes())
         .and(settings::routes())
+        .and(sign_in::routes())
 }

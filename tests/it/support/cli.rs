@@ -79,7 +79,8 @@ impl Workplace {
         place.write(
             "controller_config.yaml",
             &format!(
-                "buckets:\n  - name: test\n    fleet: {FLEET}\n{}    signing_key_file: signing.key\nuser: tester\n",
+                "buckets:\n  - name: test\n    fleet: {FLEET}\n{}    signing_key_file: signing.key\nuser: tester\n\
+                 state_folder: state\n",
                 place.access("    ")
             ),
         );

@@ -15,6 +15,7 @@ pub(crate) mod identity_provider;
 pub(crate) mod listening;
 pub(crate) mod node;
 pub(crate) mod package_host;
+pub(crate) mod people;
 pub(crate) mod policy;
 pub(crate) mod portal;
 pub(crate) mod proxy;

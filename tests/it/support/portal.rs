@@ -4,7 +4,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::process::Child;
 
+use super::browser::{Page, button, field};
 use super::cli::{Workplace, page};
+use super::people;
 use super::wait_for;
 
 /// A portal that runs.
@@ -16,8 +18,9 @@ pub(crate) struct Portal {
 }
 
 impl Portal {
-    /// Serves what the config in `place` names, and has read it.
+    /// Serves what the config in `place` names, and has read it. [`people::ADMIN`] can sign in.
     pub(crate) async fn start(place: Workplace) -> Self {
+        people::admit_admin(place.path());
         let mut child = place.start_fleetman(&["serve", "--listen", "127.0.0.1:0"]);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut said = Vec::new();
@@ -78,6 +81,15 @@ impl Portal {
     /// The address of a page.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.origin)
+    }
+
+    /// Signs in as a user of the config.
+    pub(crate) async fn sign_in(&self, page: &Page, name: &str) {
+        page.open(&self.url("/sign-in")).await;
+        page.fill(field("Name"), name).await;
+        page.fill(field("Password"), people::PASSWORD).await;
+        page.click(button("Sign in")).await;
+        page.loaded().await;
     }
 }
 

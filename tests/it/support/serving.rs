@@ -11,11 +11,14 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
 
 use super::cli::Workplace;
+use super::people;
 
 /// A server that runs, and its address.
 pub(crate) struct Serving {
     pub(crate) child: Child,
     pub(crate) address: String,
+    /// What it sends along unless it is given another or a token: the session of [`people::ADMIN`].
+    cookie: String,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -50,7 +53,16 @@ impl Answer {
 }
 
 impl Serving {
+    /// Serves what the config in `place` names, to somebody who may do everything.
     pub(crate) async fn start(place: &Workplace) -> Self {
+        people::admit_admin(place.path());
+        let mut serving = Self::start_for_nobody(place).await;
+        serving.cookie = serving.sign_in(people::ADMIN).await;
+        serving
+    }
+
+    /// The same to nobody, as the config in `place` is.
+    pub(crate) async fn start_for_nobody(place: &Workplace) -> Self {
         let mut child = place.start_fleetman(&["serve", "--listen", "127.0.0.1:0"]);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         loop {
@@ -60,9 +72,16 @@ impl Serving {
                 // What it logs later must not fill the pipe.
                 tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
                 let client = Client::builder(TokioExecutor::new()).build_http();
-                return Self { child, address, client };
+                return Self { child, address, cookie: String::new(), client };
             }
         }
+    }
+
+    /// The cookie of a user of the config, signed in.
+    pub(crate) async fn sign_in(&self, name: &str) -> String {
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
+        let answer = self.send("POST", "/sign-in", &headers, people::form(name)).await.is(303);
+        answer.header("set-cookie").split(';').next().unwrap().to_owned()
     }
 
     /// Sends a request with these headers, which may name another host than the server's.
@@ -77,6 +96,10 @@ impl Serving {
         let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        let says_who = headers.iter().any(|(name, _)| ["cookie", "authorization"].contains(name));
+        if !says_who && !self.cookie.is_empty() {
+            request = request.header("cookie", &self.cookie);
         }
         let answer = self.client.request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
         let (head, body) = answer.into_parts();

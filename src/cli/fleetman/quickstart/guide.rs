@@ -12,7 +12,14 @@ use crate::model::CellId;
 use crate::model::heartbeat::{CellReport, Phase, RunningState};
 
 /// What there is, and what to try.
-pub(super) fn text(home: &Home, sites: &BTreeMap<CellId, SocketAddr>, view: &FleetView, took: Duration) -> String {
+pub(super) fn text(
+    home: &Home,
+    sites: &BTreeMap<CellId, SocketAddr>,
+    view: &FleetView,
+    took: Duration,
+    portal: &str,
+    way_in: Option<&str>,
+) -> String {
     let mut text = String::new();
     let mut line = |line: &str| {
         // Writing into a String cannot fail.
@@ -26,7 +33,10 @@ pub(super) fn text(home: &Home, sites: &BTreeMap<CellId, SocketAddr>, view: &Fle
         let site = sites.get(&cell).map_or("nowhere".to_owned(), |address| format!("http://{address}/"));
         line(&format!("  {site}   {cell}: {state}"));
     }
-    line(&format!("  http://127.0.0.1:{}/api/v1/cells   the API", home.state.ports.api));
+    line(&format!("  {portal}   the portal"));
+    if let Some(way_in) = way_in {
+        line(&format!("\n{way_in}"));
+    }
 
     let fleetman = program("fleetman").unwrap_or_else(|| "fleetman".to_owned());
     let config = quoted(&home.path("controller_config.yaml"));

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -22,6 +23,8 @@ use self::home::{BUCKET, CELLS, Home, MANIFEST, Ports};
 use self::site::Listening;
 pub(super) use self::site::{ServeFolderArgs, serve as serve_folder};
 use super::context::Context;
+use super::first_admin;
+use crate::access::Gate;
 use crate::agent::Agent;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -97,6 +100,8 @@ pub(super) async fn run(args: QuickstartArgs, context: &Context) -> Result<Exit,
 struct Running {
     server: Server,
     controller: Controller,
+    /// Who comes into the portal.
+    gate: Arc<Gate>,
     /// The agents and the API, until `ended`.
     tasks: JoinSet<Result<(), Failure>>,
     ended: CancellationToken,
@@ -122,6 +127,7 @@ impl Running {
         let mut tasks = JoinSet::new();
         let ended = ended.child_token();
         let (site, clock, until) = (context.site(None).await?, context.clock.clone(), ended.clone());
+        let gate = site.gate.clone();
         tasks.spawn(async move {
             web::serve(site, clock, listener, until).await;
             Ok(())
@@ -143,7 +149,7 @@ impl Running {
                 Ok(ended?)
             });
         }
-        Ok(Self { server, controller, tasks, ended, before })
+        Ok(Self { server, controller, gate, tasks, ended, before })
     }
 
     /// Waits until all is up, tells what there is, then tells every change.
@@ -151,7 +157,9 @@ impl Running {
         let view = self.wait_until_ready(context).await?;
         let sites = addresses(home, &view, context).await;
         let took = context.clock.monotonic().saturating_sub(began);
-        context.output.data(&guide::text(home, &sites, &view, took))?;
+        let portal = format!("http://127.0.0.1:{}", home.state.ports.api);
+        let way_in = first_admin::link(&self.gate, &portal, &*context.clock).await;
+        context.output.data(&guide::text(home, &sites, &view, took, &portal, way_in.as_deref()))?;
         let mut told = guide::cells(&view);
         let mut reader = FleetReader::default();
         loop {
