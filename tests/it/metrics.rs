@@ -41,6 +41,13 @@ async fn scrape(url: &str) -> Scrape {
     Scrape::parse(&body)
 }
 
+/// The controller's, as somebody gets them who may look at everything.
+async fn of(serving: &Serving) -> Scrape {
+    let answer = serving.get("/metrics").await.is(200);
+    assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    Scrape::parse(&answer.text())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_controller_counts_the_fleet_its_requests_and_its_outages() {
     let mut place = Workplace::with_bucket().await;
@@ -50,17 +57,16 @@ async fn the_controller_counts_the_fleet_its_requests_and_its_outages() {
     place.fleetman(&["upload", "site", "r1", "--as", "r1"]).await.exits(0);
     place.fleetman(&["publish", "n1/web", "-y"]).await.exits(0);
     let serving = Serving::start(&place).await;
-    let url = format!("http://{}/metrics", serving.address);
     let bucket = ("bucket", "test");
     let unknown = [bucket, ("sync", "unknown"), ("health", "unknown")];
-    let counted = async || scrape(&url).await.value("fleetman_cells", &unknown) == Some(1.0);
+    let counted = async || of(&serving).await.value("fleetman_cells", &unknown) == Some(1.0);
     wait_for(counted, "the cell to be counted; nobody has heard of its node").await;
 
     serving.get("/api/v1/cells/n1/web").await.is(200);
     serving.get("/api/v1/cells/n1/absent").await.is(404);
     serving.get("/nowhere/at-all").await.is(404);
     serving.send("BREW", "/api/v1/cells", &[("authorization", "Bearer x")], "").await;
-    let found = scrape(&url).await;
+    let found = of(&serving).await;
     assert_eq!(found.value("fleetman_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), Some(1.0));
     assert_eq!(found.value("fleetman_nodes", &[bucket, ("liveness", "unknown")]), Some(1.0));
     assert_eq!(found.value("fleetman_nodes", &[bucket, ("liveness", "active")]), Some(0.0), "0 is not absent");
@@ -95,9 +101,9 @@ async fn the_controller_counts_the_fleet_its_requests_and_its_outages() {
 
     place.store().stop().await;
     let failed = [bucket, ("result", "failed")];
-    let noticed = async || scrape(&url).await.value("fleetman_snapshot_refreshes_total", &failed) > Some(0.0);
+    let noticed = async || of(&serving).await.value("fleetman_snapshot_refreshes_total", &failed) > Some(0.0);
     wait_for(noticed, "the outage to be counted").await;
-    let found = scrape(&url).await;
+    let found = of(&serving).await;
     let unreachable = [bucket, ("operation", "ListObjectsV2"), ("result", "unreachable")];
     assert!(found.value("fleetman_bucket_requests_total", &unreachable) > Some(0.0));
     assert_eq!(found.value("fleetman_cells", &unknown), Some(1.0), "what was read before still counts");
@@ -173,7 +179,7 @@ async fn exposed() -> (Scrape, Scrape) {
     let url = address(&config).await;
     let named = async || !page(&url).await.unwrap().1.is_empty();
     wait_for(named, "the agent's figures").await;
-    (scrape(&format!("http://{}/metrics", serving.address)).await, scrape(&url).await)
+    (of(&serving).await, scrape(&url).await)
 }
 
 fn root() -> &'static Path {
