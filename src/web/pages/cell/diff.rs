@@ -87,7 +87,11 @@ pub(super) async fn diff(
         Choices { name, label, chosen, all }
     };
     let choices = [choices("from", "From", &from), choices("to", "To", &to)];
-    let shell = page.shell(format!("Differences of {cell}"), Nav::Cells, format!("fleetman plan {cell}"));
+    // Of all comparisons the command line makes only that of what is desired with what a publish would make.
+    let desired = frame.target().map(|target| target.version.as_str());
+    let is_plan = choices[1].chosen == "now" && Some(choices[0].chosen.as_str()) == desired;
+    let cli = is_plan.then(|| format!("fleetman plan {cell}"));
+    let shell = page.shell(format!("Differences of {cell}"), Nav::Cells, cli);
     page.render(&Page { shell, frame, choices, shown })
 }
 

@@ -11,23 +11,17 @@ use crate::model::users::Role;
 use crate::web::changes::size;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
+use crate::web::pages::listing::{ListQuery, Listing};
 use crate::web::paths::CellOfPath;
 use crate::web::shell::{Nav, Shell};
 
-/// How many overrides a page has.
-const PER_PAGE: usize = 100;
-
+/// What was just done.
 #[derive(Debug, Deserialize)]
-pub(super) struct Asked {
-    /// A part of the path.
-    #[serde(default)]
-    q: String,
-    /// From 1.
-    page: Option<usize>,
-    /// The path of what was just written.
+pub(super) struct Done {
+    /// The path of what was written.
     #[serde(default)]
     saved: String,
-    /// The path of what was just deleted.
+    /// The path of what was deleted.
     #[serde(default)]
     deleted: String,
 }
@@ -37,39 +31,29 @@ pub(super) struct Asked {
 struct Page {
     shell: Shell,
     frame: Frame,
-    q: String,
-    rows: Vec<(OverrideView, String)>,
-    /// How many have `q` in their path.
-    found: usize,
-    total: usize,
-    /// From 1.
-    page: usize,
-    pages: usize,
+    list: Listing<Row>,
     may_edit: bool,
-    saved: String,
-    deleted: String,
+    done: Done,
+}
+
+struct Row {
+    listed: OverrideView,
+    size: String,
 }
 
 pub(super) async fn overrides(
     page: PageContext,
     CellOfPath(cell): CellOfPath,
-    Query(asked): Query<Asked>,
+    Query(query): Query<ListQuery>,
+    Query(done): Query<Done>,
 ) -> Result<Response, Failure> {
     let frame = Frame::read(&page, &cell, Tab::Overrides).await?;
-    let mut all = page.may().list_overrides(&cell).await?;
+    let all = page.may().list_overrides(&cell).await?;
     let total = all.len();
-    let q = asked.q.trim().to_owned();
-    all.retain(|listed| listed.path.contains(&q));
-    let (found, number) = (all.len(), asked.page.unwrap_or(1).max(1));
-    let rows = all.into_iter().skip((number - 1).saturating_mul(PER_PAGE)).take(PER_PAGE);
-    let rows = rows.map(|listed| {
-        let size = size(listed.size);
-        (listed, size)
-    });
+    let fitting = all.into_iter().filter(|listed| listed.path.contains(query.q.trim()));
+    let rows = fitting.map(|listed| Row { size: size(listed.size), listed }).collect();
+    let list = Listing::new(query, page.link(&format!("/cells/{cell}/overrides")), total, rows);
     let shell = page.shell(format!("Overrides of {cell}"), Nav::Cells, format!("fleetman override ls {cell}"));
     let may_edit = page.may().identity().may(Role::Editor, &cell) && shell.read_only.is_none();
-    let pages = found.div_ceil(PER_PAGE).max(1);
-    let Asked { saved, deleted, .. } = asked;
-    let rows = rows.collect();
-    page.render(&Page { shell, frame, q, rows, found, total, page: number, pages, may_edit, saved, deleted })
+    page.render(&Page { shell, frame, list, may_edit, done })
 }

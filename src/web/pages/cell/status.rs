@@ -31,6 +31,8 @@ struct Page {
 
 /// An attempt that did not do what was asked for.
 struct Trouble {
+    /// `bad`, or `warn` where the node goes on trying.
+    kind: &'static str,
     code: Code,
     message: String,
     id: Option<AttemptId>,
@@ -57,9 +59,9 @@ pub(super) async fn status(page: PageContext, CellOfPath(cell): CellOfPath) -> R
 /// What is wrong with the newest attempt, if something is.
 async fn trouble(may: &Authorized, cell: &CellId, report: &CellReport) -> Option<Trouble> {
     let is_failed = matches!(report.phase, Phase::Failed | Phase::RolledBack);
-    let (code, message) = match (&report.waiting, &report.last_error) {
-        (_, Some(fault)) if is_failed => (fault.code, fault.message.clone()),
-        (Some(waiting), _) => (waiting.reason, waiting.message.clone()),
+    let (kind, code, message) = match (&report.waiting, &report.last_error) {
+        (_, Some(fault)) if is_failed => ("bad", fault.code, fault.message.clone()),
+        (Some(waiting), _) => ("warn", waiting.reason, waiting.message.clone()),
         // What went wrong before is told below; this attempt is on its way, or has come to a good end.
         _ => return None,
     };
@@ -69,7 +71,7 @@ async fn trouble(may: &Authorized, cell: &CellId, report: &CellReport) -> Option
         Some(id) => end_of_log(may, id).await,
         None => Ok(Vec::new()),
     };
-    Some(Trouble { code, message, id, log })
+    Some(Trouble { kind, code, message, id, log })
 }
 
 /// The last lines of a log. That it cannot be read does not keep the page from being shown.
