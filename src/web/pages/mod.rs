@@ -8,7 +8,6 @@ mod cell_inputs;
 mod cells;
 mod deployments;
 mod editor;
-mod listing;
 mod manifests;
 mod orders;
 mod overview;

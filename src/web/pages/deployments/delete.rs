@@ -1,0 +1,89 @@
+//! Deleting a release.
+
+use askama::Template;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Form, Path};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::{ReleasePath, users};
+use crate::model::users::Role;
+use crate::model::{CellId, DeploymentName, ManifestName};
+use crate::web::failure::Failure;
+use crate::web::page::PageContext;
+use crate::web::pages::manifests;
+use crate::web::shell::{Nav, Shell};
+
+#[derive(Template)]
+#[template(path = "deployments/delete.html")]
+struct DeletePage {
+    shell: Shell,
+    manifest: ManifestName,
+    name: DeploymentName,
+    users: Vec<CellId>,
+    reason: String,
+    failure: Option<String>,
+    barred: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct DeleteForm {
+    /// The name, typed once more.
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    reason: String,
+}
+
+/// `GET /deployments/{manifest}/{deployment}/delete`
+pub(super) async fn ask(page: PageContext, Path(path): Path<ReleasePath>) -> Result<Response, Failure> {
+    let (manifest, name) = path.names()?;
+    delete_page(&page, manifest, name, StatusCode::OK, String::new(), None).await
+}
+
+async fn delete_page(
+    page: &PageContext,
+    manifest: ManifestName,
+    name: DeploymentName,
+    status: StatusCode,
+    reason: String,
+    failure: Option<String>,
+) -> Result<Response, Failure> {
+    let users = users(page, &*page.view()?, [manifest.clone()]).await?.unwrap_or_default();
+    let users = users.get(&(manifest.clone(), name.clone())).into_iter().flatten().cloned().collect();
+    let shell = page.shell(
+        format!("Delete release {name}"),
+        Nav::Deployments,
+        format!("fleetman delete deployment {manifest} {name}"),
+    );
+    let barred = manifests::barred(page, Role::Admin, &manifest)?;
+    page.render_with(status, &DeletePage { shell, manifest, name, users, reason, failure, barred })
+}
+
+/// `POST /deployments/{manifest}/{deployment}/delete`
+pub(super) async fn act(
+    page: PageContext,
+    Path(path): Path<ReleasePath>,
+    form: Result<Form<DeleteForm>, FormRejection>,
+) -> Result<Response, Failure> {
+    let (manifest, name) = path.names()?;
+    let Form(form) = form.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
+    if form.name.trim() != name.as_str() {
+        let failure = Some(format!("Type {name} to delete it."));
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        return delete_page(&page, manifest, name, status, form.reason, failure).await;
+    }
+    page.caller.check_writable()?;
+    let fleet = page.caller.whole_view()?;
+    let deleted = page.may().because(&form.reason).delete_deployment(&fleet, &manifest, &name).await;
+    page.caller.fleet.releases.forget().await;
+    match deleted {
+        Ok(_) => Ok(page.lead_to(&format!("/deployments?manifest={manifest}"))),
+        Err(error) => {
+            let failure = Failure::from(error);
+            let (status, detail) = (failure.status(), failure.detail().to_owned());
+            delete_page(&page, manifest, name, status, form.reason, Some(detail)).await
+        }
+    }
+}

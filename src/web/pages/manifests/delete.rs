@@ -1,0 +1,92 @@
+//! Deleting a manifest that nothing needs.
+
+use askama::Template;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Form, Path};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::{ManifestPath, barred};
+use crate::model::ManifestName;
+use crate::model::users::Role;
+use crate::web::failure::Failure;
+use crate::web::page::PageContext;
+use crate::web::pages::used_by::{self, User};
+use crate::web::shell::{Nav, Shell};
+
+#[derive(Template)]
+#[template(path = "manifests/delete.html")]
+struct DeletePage {
+    shell: Shell,
+    name: ManifestName,
+    users: Vec<User>,
+    releases: usize,
+    reason: String,
+    failure: Option<String>,
+    barred: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct DeleteForm {
+    /// The name, typed once more.
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    reason: String,
+}
+
+/// `GET /manifests/{manifest}/delete`
+pub(super) async fn ask(page: PageContext, Path(path): Path<ManifestPath>) -> Result<Response, Failure> {
+    let name = path.name()?;
+    page.may().get_manifest(&name).await?;
+    delete_page(&page, name, StatusCode::OK, String::new(), None).await
+}
+
+async fn delete_page(
+    page: &PageContext,
+    name: ManifestName,
+    status: StatusCode,
+    reason: String,
+    failure: Option<String>,
+) -> Result<Response, Failure> {
+    let releases = page.may().releases(&page.caller.fleet.releases).await?;
+    let shell =
+        page.shell(format!("Delete manifest {name}"), Nav::Manifests, format!("fleetman delete manifest {name}"));
+    page.render_with(
+        status,
+        &DeletePage {
+            shell,
+            users: used_by::of_manifest(&*page.view()?, &name),
+            releases: releases.iter().filter(|release| release.manifest == name).count(),
+            barred: barred(page, Role::Admin, &name)?,
+            name,
+            reason,
+            failure,
+        },
+    )
+}
+
+/// `POST /manifests/{manifest}/delete`
+pub(super) async fn act(
+    page: PageContext,
+    Path(path): Path<ManifestPath>,
+    form: Result<Form<DeleteForm>, FormRejection>,
+) -> Result<Response, Failure> {
+    let name = path.name()?;
+    let Form(form) = form.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
+    if form.name.trim() != name.as_str() {
+        let failure = Some(format!("Type {name} to delete it."));
+        return delete_page(&page, name, StatusCode::UNPROCESSABLE_ENTITY, form.reason, failure).await;
+    }
+    page.caller.check_writable()?;
+    let fleet = page.caller.whole_view()?;
+    match page.may().because(&form.reason).delete_manifest(&fleet, &name).await {
+        Ok(_) => Ok(page.lead_to("/manifests")),
+        Err(error) => {
+            let failure = Failure::from(error);
+            let (status, detail) = (failure.status(), failure.detail().to_owned());
+            delete_page(&page, name, status, form.reason, Some(detail)).await
+        }
+    }
+}
