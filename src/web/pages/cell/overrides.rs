@@ -10,8 +10,8 @@ use crate::controller::OverrideView;
 use crate::model::users::Role;
 use crate::web::changes::size;
 use crate::web::failure::Failure;
+use crate::web::list::{Asked, Chip, Pager, has};
 use crate::web::page::PageContext;
-use crate::web::pages::listing::{ListQuery, Listing};
 use crate::web::paths::CellOfPath;
 use crate::web::shell::{Nav, Shell};
 
@@ -31,7 +31,10 @@ pub(super) struct Done {
 struct Page {
     shell: Shell,
     frame: Frame,
-    list: Listing<Row>,
+    asked: Asked,
+    chips: Vec<Chip>,
+    rows: Vec<Row>,
+    pager: Pager,
     may_edit: bool,
     done: Done,
 }
@@ -44,16 +47,18 @@ struct Row {
 pub(super) async fn overrides(
     page: PageContext,
     CellOfPath(cell): CellOfPath,
-    Query(query): Query<ListQuery>,
     Query(done): Query<Done>,
+    asked: Asked,
 ) -> Result<Response, Failure> {
     let frame = Frame::read(&page, &cell, Tab::Overrides).await?;
     let all = page.may().list_overrides(&cell).await?;
-    let total = all.len();
-    let fitting = all.into_iter().filter(|listed| listed.path.contains(query.q.trim()));
-    let rows = fitting.map(|listed| Row { size: size(listed.size), listed }).collect();
-    let list = Listing::new(query, page.link(&format!("/cells/{cell}/overrides")), total, rows);
+    let (total, wanted) = (all.len(), asked.text("q").to_lowercase());
+    let fitting: Vec<OverrideView> = all.into_iter().filter(|listed| has(&listed.path, &wanted)).collect();
+    let pager = asked.pager(fitting.len(), total);
+    let shown = fitting.into_iter().skip(pager.from).take(pager.to - pager.from);
+    let rows = shown.map(|listed| Row { size: size(listed.size), listed }).collect();
     let shell = page.shell(format!("Overrides of {cell}"), Nav::Cells, format!("fleetman override ls {cell}"));
     let may_edit = page.may().identity().may(Role::Editor, &cell) && shell.read_only.is_none();
-    page.render(&Page { shell, frame, list, may_edit, done })
+    let chips = asked.chips(&["q"]);
+    page.render(&Page { shell, frame, asked, chips, rows, pager, may_edit, done })
 }

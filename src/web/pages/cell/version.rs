@@ -1,7 +1,7 @@
 //! `/cells/{node}/{cell}/versions/{version}`: one version, what is in it and what history says of it.
 
 use askama::Template;
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
 
@@ -12,8 +12,8 @@ use crate::model::manifest::{ManifestFile, Origin};
 use crate::model::{ObjectKey, VersionName};
 use crate::web::changes::{FieldRow, size};
 use crate::web::failure::Failure;
+use crate::web::list::{Asked, Chip, Pager, has};
 use crate::web::page::PageContext;
-use crate::web::pages::listing::{ListQuery, Listing};
 use crate::web::paths::CellOfPath;
 use crate::web::shell::{Nav, Shell};
 use crate::web::words::State;
@@ -33,7 +33,10 @@ struct Page {
     proof: (State, String),
     size: String,
     settings: Vec<FieldRow>,
-    list: Listing<FileRow>,
+    asked: Asked,
+    chips: Vec<Chip>,
+    files: Vec<FileRow>,
+    pager: Pager,
     key: ObjectKey,
 }
 
@@ -47,16 +50,17 @@ pub(super) async fn version(
     page: PageContext,
     CellOfPath(cell): CellOfPath,
     Path(Named { version }): Path<Named>,
-    Query(query): Query<ListQuery>,
+    asked: Asked,
 ) -> Result<Response, Failure> {
     let name = VersionName::new(version)?;
     let frame = Frame::read(&page, &cell, Tab::Versions).await?;
     let it = page.may().version(&cell, &name).await?;
-    let fitting = it.manifest.files.iter().filter(|file| file.path.as_str().contains(query.q.trim()));
-    let files: Vec<FileRow> =
-        fitting.map(|file| FileRow { file: file.clone(), size: size(file.size), from: origin(file.from) }).collect();
-    let path = page.link(&format!("/cells/{cell}/versions/{name}"));
-    let list = Listing::new(query, path, it.manifest.files.len(), files);
+    let wanted = asked.text("q").to_lowercase();
+    let fitting: Vec<&ManifestFile> =
+        it.manifest.files.iter().filter(|file| has(file.path.as_str(), &wanted)).collect();
+    let pager = asked.pager(fitting.len(), it.manifest.files.len());
+    let row = |file: &&ManifestFile| FileRow { file: (*file).clone(), size: size(file.size), from: origin(file.from) };
+    let files = fitting[pager.from..pager.to].iter().map(row).collect();
     let settings = it.content.fields.iter().map(FieldRow::from).collect();
     let shell = page.shell(format!("{name} of {cell}"), Nav::Cells, format!("fleetman describe version {cell} {name}"));
     page.render(&Page {
@@ -65,7 +69,10 @@ pub(super) async fn version(
         proof: words::proof(&it.proof),
         size: size(it.manifest.total_bytes()),
         settings,
-        list,
+        chips: asked.chips(&["q"]),
+        asked,
+        files,
+        pager,
         key: ObjectKey::VersionManifest(cell, name),
         it,
     })
