@@ -64,6 +64,10 @@ impl Frame {
         &self.view.cell
     }
 
+    pub(super) fn is_first(&self) -> bool {
+        self.tab == Tab::Status
+    }
+
     pub(super) fn sync(&self) -> State {
         self.view.sync.into()
     }
