@@ -9,6 +9,7 @@ use super::Source;
 use super::directory::Directory;
 use super::identity::{Identity, Via};
 use super::ledger::Ledger;
+use super::oidc::Vouched;
 use super::once::Once;
 use super::password::{PasswordError, Passwords};
 use super::roster;
@@ -168,22 +169,22 @@ impl Gate {
     ///
     /// # Errors
     /// [`SignInError::Vouched`] when the name is that of a user of ours, or there is nothing that they may do.
-    pub fn sign_in_vouched(
-        &self,
-        user: UserName,
-        grants: Vec<Grant>,
-        address: IpAddr,
-    ) -> Result<SignedIn, SignInError> {
-        if self.directory.user(&user).is_some() {
-            let text =
-                format!("{user} is a user of this portal already; sign in with the password, or have it deleted");
-            return Err(SignInError::Vouched(text));
+    pub fn sign_in_vouched(&self, vouched: &Vouched, address: IpAddr) -> Result<SignedIn, SignInError> {
+        let Vouched { user, grants, issuer, subject, next: _ } = vouched;
+        // Names change hands: only these two say who it was.
+        let who = format!("by OpenID Connect: subject {subject:?} of {issuer}");
+        let refused = if self.directory.user(user).is_some() {
+            Some(format!("{user} is a user of this portal already; sign in with the password, or have it deleted"))
+        } else if grants.is_empty() {
+            Some(format!("{user} is in no group that has a role here, so there is nothing to see"))
+        } else {
+            None
+        };
+        self.note_sign_in(user, address, refused.is_none(), &who);
+        match refused {
+            Some(why) => Err(SignInError::Vouched(why)),
+            None => self.begin(user.clone(), 0, Some(grants.clone())),
         }
-        if grants.is_empty() {
-            return Err(SignInError::Vouched(format!("{user} is in no group that has a role here")));
-        }
-        self.note_sign_in(&user, address, true, "by OpenID Connect");
-        self.begin(user, 0, Some(grants))
     }
 
     /// A new session for somebody whose password was changed by themselves, which ended the one that they had.

@@ -141,6 +141,14 @@ impl From<StoreError> for Failure {
 }
 
 #[cfg(feature = "controller")]
+impl From<crate::access::oidc::OidcError> for Failure {
+    fn from(error: crate::access::oidc::OidcError) -> Self {
+        Self::new(Exit::Usage, "oidc_invalid", in_full(&error))
+            .help("oidc in the config names the service and its files")
+    }
+}
+
+#[cfg(feature = "controller")]
 impl From<crate::access::StateError> for Failure {
     fn from(error: crate::access::StateError) -> Self {
         let help = "`state_folder` of the config is where a controller keeps what it must not forget";

@@ -16,6 +16,7 @@ use super::metrics::{self, Metrics};
 use super::routes::{Route, Routes};
 use super::snapshot::Snapshot;
 use super::{api, assets, guard, health, live, pages};
+use crate::access::oidc::Oidc;
 use crate::access::{Gate, Problem};
 use crate::clock::SharedClock;
 use crate::config::Setting;
@@ -34,6 +35,8 @@ pub(super) struct Portal {
     pub(super) settings: Vec<Setting>,
     /// Who comes in.
     pub(super) gate: Arc<Gate>,
+    /// Another service that says who people are.
+    pub(super) oidc: Option<Arc<Oidc>>,
     /// Where uploads arrive.
     pub(super) uploads: SpoolFolder,
     pub(super) metrics: Metrics,

@@ -41,6 +41,7 @@ use self::metrics::Metrics;
 pub use self::routes::Route;
 use self::snapshot::Snapshot;
 use crate::access::Gate;
+use crate::access::oidc::Oidc;
 use crate::clock::SharedClock;
 use crate::config::Setting;
 use crate::controller::{Controller, ReleaseReader, SpoolFolder, UploadLimits, UsageBoard};
@@ -52,6 +53,8 @@ pub struct Site {
     pub fleets: Vec<SiteFleet>,
     /// Who comes in.
     pub gate: Arc<Gate>,
+    /// Another service that says who people are.
+    pub oidc: Option<Arc<Oidc>>,
     /// Whether everybody gets the metrics, and not only who may look at everything.
     pub open_metrics: bool,
     /// What is configured, and where each value comes from.
@@ -75,7 +78,7 @@ pub struct SiteFleet {
 
 /// Serves `site` on `listener` until `ended`; requests that are under way are answered first.
 pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: CancellationToken) {
-    let Site { fleets, gate, open_metrics, settings, state_folder, uploads } = site;
+    let Site { fleets, gate, oidc, open_metrics, settings, state_folder, uploads } = site;
     let uploads = SpoolFolder::new(state_folder.join("uploads"), uploads);
     uploads.sweep();
     let fleets = fleets.into_iter().enumerate().map(|(place, fleet)| {
@@ -91,7 +94,7 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
     });
     let metrics = Metrics::new(open_metrics);
     let portal =
-        Portal { fleets: fleets.collect(), clock: clock.clone(), gate: gate.clone(), settings, uploads, metrics };
+        Portal { fleets: fleets.collect(), clock: clock.clone(), gate: gate.clone(), oidc, settings, uploads, metrics };
     let refreshed = join_all(portal.fleets.iter().cloned().map(|fleet| {
         let ended = ended.clone();
         async move { fleet.snapshot.keep(&fleet.controller, ended).await }

@@ -15,8 +15,11 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use crate::support::cli::Workplace;
 use crate::support::identity_provider::{CLIENT_ID, Key, Provider, Signs};
 use crate::support::listening::{Connection, authority, certify};
+use crate::support::serving::{Answer as Answered, Serving};
+use crate::support::{people, wait_for};
 
 /// The system's clock, put forward.
 #[derive(Debug)]
@@ -67,18 +70,23 @@ fn settings(provider: &Provider) -> OidcSettings {
 
 fn oidc(settings: OidcSettings, secret: Option<&str>, clock: SharedClock) -> Oidc {
     let public_url = Origin::parse("https://fleet.example.com").unwrap();
-    Oidc::new(settings, secret.map(Secret::new), &public_url, SealKey::new([1; 32]), clock).unwrap()
+    Oidc::new(settings, secret.map(Secret::new), public_url, SealKey::new([1; 32]), clock).unwrap()
 }
 
 /// What a browser does at the service: it is sent back with an answer.
 async fn sign_in_there(url: &str) -> Answer {
+    let back = back_from(url).await;
+    assert!(back.starts_with("https://fleet.example.com/sign-in/oidc/callback?"), "{back}");
+    Query::try_from_uri(&back.parse().unwrap()).unwrap().0
+}
+
+/// The URL that the service sends a browser back to.
+async fn back_from(url: &str) -> String {
     let url: axum::http::Uri = url.parse().unwrap();
     let stream = TcpStream::connect(url.authority().unwrap().as_str()).await.unwrap();
     let answer = Connection(stream).get(url.path_and_query().unwrap().as_str(), "").await;
     assert_eq!(answer.status, 303, "{answer:?}");
-    let back = answer.raw.lines().find_map(|line| line.strip_prefix("location: ")).unwrap();
-    assert!(back.starts_with("https://fleet.example.com/sign-in/oidc/callback?"), "{back}");
-    Query::try_from_uri(&back.parse().unwrap()).unwrap().0
+    answer.raw.lines().find_map(|line| line.strip_prefix("location: ")).unwrap().to_owned()
 }
 
 async fn sign_in(oidc: &Oidc) -> Result<Vouched, OidcError> {
@@ -242,14 +250,13 @@ async fn an_answer_counts_only_in_the_browser_that_asked_and_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_has_no_role_or_no_name_does_not_come_in() {
+async fn whoever_is_in_no_group_has_no_role_and_nobody_comes_in_without_a_name() {
     let provider = Provider::start().await;
     let portal = oidc(settings(&provider), None, SystemClock::shared());
     provider.inner().claims = json!({"groups": ["others"]});
-    let error = sign_in(&portal).await.unwrap_err();
-    assert_eq!(error.to_string(), "ada is in no group that has a role here, so there is nothing to see");
+    assert_eq!(sign_in(&portal).await.unwrap().grants, []);
     provider.inner().claims = json!({"groups": null});
-    assert!(matches!(sign_in(&portal).await, Err(OidcError::NoGroup { .. })));
+    assert_eq!(sign_in(&portal).await.unwrap().grants, []);
     provider.inner().claims = json!({"preferred_username": null});
     assert!(matches!(sign_in(&portal).await, Err(OidcError::Name { .. })));
 }
@@ -304,6 +311,89 @@ async fn a_service_with_a_certificate_of_the_house_is_believed_with_its_authorit
 
     std::fs::write(&ca_file, "nothing").unwrap();
     let public_url = Origin::parse("https://fleet.example.com").unwrap();
-    let made = Oidc::new(with_ca, None, &public_url, SealKey::new([1; 32]), SystemClock::shared());
+    let made = Oidc::new(with_ca, None, public_url, SealKey::new([1; 32]), SystemClock::shared());
     assert!(matches!(made, Err(OidcError::Certificates { .. })));
+}
+
+/// A portal whose config names `provider`, with the user `bob` of its own.
+async fn portal(provider: &Provider) -> (Workplace, Serving) {
+    let place = Workplace::with_bucket().await;
+    let config = std::fs::read_to_string(place.path().join("controller_config.yaml")).unwrap();
+    let oidc = format!(
+        "public_url: http://127.0.0.1:9\noidc:\n  issuer: {}\n  client_id: {CLIENT_ID}\n  client_secret_file: secret\n  \
+         roles: [{{group: fleet-admins, role: viewer, cells: \"*\"}}]\n",
+        provider.issuer
+    );
+    place.write("controller_config.yaml", &(config + &oidc));
+    place.write("secret", "hush\n");
+    provider.inner().secret = Some("hush".to_owned());
+    people::admit(place.path(), &[("bob", &["admin"])]);
+    let serving = Serving::start_for_nobody(&place).await;
+    (place, serving)
+}
+
+/// What a browser does that follows the link of the sign-in page: the answer to what it comes back with.
+async fn by_browser(serving: &Serving) -> Answered {
+    let there = serving.get("/sign-in/oidc?next=%2Fcells%3Fpage%3D1").await.is(303);
+    let cookie = there.header("set-cookie").split(';').next().unwrap().to_owned();
+    assert!(there.header("set-cookie").starts_with("__Host-fleetman-oidc="), "{there:?}");
+    let back = back_from(there.header("location")).await;
+    let path = back.strip_prefix("http://127.0.0.1:9").unwrap_or_else(|| panic!("{back}"));
+    let headers = [("cookie", cookie.as_str()), ("sec-fetch-site", "cross-site")];
+    serving.send("GET", path, &headers, "").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_comes_in_by_the_service_and_the_audit_says_as_whom() {
+    let provider = Provider::start().await;
+    let (place, serving) = portal(&provider).await;
+    let page = serving.get("/sign-in?next=%2Fcells").await.is(200).text();
+    assert!(page.contains("href=\"/sign-in/oidc?next=%2Fcells\">Sign in with 127.0.0.1:"), "{page}");
+
+    let arrived = by_browser(&serving).await.is(303);
+    assert_eq!(arrived.header("location"), "/cells?page=1");
+    let cookies: Vec<_> = arrived.headers.get_all("set-cookie").iter().map(|set| set.to_str().unwrap()).collect();
+    let session = cookies.iter().find(|set| set.starts_with("__Host-fleetman=")).unwrap().split(';').next().unwrap();
+    assert!(cookies.iter().any(|set| set.starts_with("__Host-fleetman-oidc=;")), "it is good once: {cookies:?}");
+    let cells = serving.send("GET", "/cells", &[("cookie", session)], "").await.is(200).text();
+    assert!(cells.contains("ada"), "{cells}");
+    // A viewer is one by whichever door.
+    let headers = [("cookie", session), ("sec-fetch-site", "same-origin")];
+    serving.send("GET", "/settings/users", &headers, "").await.is(403);
+
+    let audited = async || {
+        let audit = place.fleetman(&["-o", "json", "audit"]).await;
+        audit.out.contains("subject-1") && audit.out.contains(&provider.issuer)
+    };
+    wait_for(audited, "the audit to say who came in").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_does_not_come_in_is_told_why() {
+    let provider = Provider::start().await;
+    let (_place, serving) = portal(&provider).await;
+    let refused = async |claims: Value, status: u16, why: &str| {
+        provider.inner().claims = claims;
+        let answer = by_browser(&serving).await.is(status);
+        assert!(!answer.headers.get_all("set-cookie").iter().any(|set| set.to_str().unwrap().starts_with("__Host-fleetman=")));
+        let page = answer.text();
+        assert!(page.contains(why) && page.contains("<h1>Sign in</h1>"), "{why}: {page}");
+    };
+    refused(json!({"groups": []}), 403, "Ada is in no group that has a role here").await;
+    refused(json!({"preferred_username": "bob"}), 403, "Bob is a user of this portal already").await;
+    refused(json!({"preferred_username": null}), 403, "tells no name for you").await;
+    refused(json!({"nonce": "<script>"}), 502, "is not believed").await;
+
+    let stray = serving.get("/sign-in/oidc/callback?code=x&state=y").await.is(400).text();
+    assert!(stray.contains("begin again"), "{stray}");
+    let elsewhere = serving.send("GET", "/sign-in/oidc", &[("host", "localhost")], "").await.is(409).text();
+    assert!(elsewhere.contains("Open http://127.0.0.1:9 and sign in there"), "{elsewhere}");
+
+    // Who has a password here needs no service.
+    let (_place, serving) = {
+        let provider = Provider::start().await;
+        portal(&provider).await
+    };
+    wait_for(async || serving.get("/sign-in/oidc").await.status == 503, "the service to be gone").await;
+    serving.sign_in("bob").await;
 }

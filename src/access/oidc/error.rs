@@ -3,8 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::model::UserName;
-
 /// Why signing in elsewhere came to nothing, named by what helps.
 #[derive(Debug, thiserror::Error)]
 pub enum OidcError {
@@ -50,12 +48,6 @@ pub enum OidcError {
         issuer: String,
         /// What is missing.
         why: String,
-    },
-    /// Have oneself put into a group, or the group into the config.
-    #[error("{user} is in no group that has a role here, so there is nothing to see")]
-    NoGroup {
-        /// Who came.
-        user: UserName,
     },
     /// Give other certificates.
     #[error("ca_file {} of oidc cannot be used: {why}", path.display())]

@@ -2,7 +2,7 @@
 //!
 //! Nothing is kept between the way there and the way back: what has to be the same stands in a cookie that only this
 //! portal can make. What the service says is believed where its signature, and every claim that OpenID Connect Core
-//! 3.1.3.7 names, is right. Whoever is in none of the groups of the config does not get in.
+//! 3.1.3.7 names, is right.
 
 mod client;
 mod error;
@@ -29,14 +29,14 @@ use crate::entropy;
 use crate::store::Secret;
 
 /// Where people come back to, below `public_url`.
-pub const CALLBACK: &str = "/sign-in/oidc/callback";
+const CALLBACK: &str = "/sign-in/oidc/callback";
 
 /// The way to the service, and back.
 #[derive(Debug)]
 pub struct Oidc {
     settings: OidcSettings,
     secret: Option<Secret>,
-    redirect_uri: String,
+    public_url: Origin,
     provider: Provider,
     key: SealKey,
     clock: SharedClock,
@@ -51,19 +51,30 @@ impl Oidc {
     pub fn new(
         settings: OidcSettings,
         secret: Option<Secret>,
-        public_url: &Origin,
+        public_url: Origin,
         key: SealKey,
         clock: SharedClock,
     ) -> Result<Self, OidcError> {
         let client = Client::new(roots(settings.ca_file.as_deref())?)?;
         let provider = Provider::new(settings.issuer.clone(), client, clock.clone());
-        Ok(Self { settings, secret, redirect_uri: format!("{public_url}{CALLBACK}"), provider, key, clock })
+        Ok(Self { settings, secret, public_url, provider, key, clock })
     }
 
-    /// The issuer, as people may be shown it.
+    /// The service's host, as people are shown it.
     #[must_use]
-    pub fn issuer(&self) -> &str {
-        &self.settings.issuer
+    pub fn host(&self) -> &str {
+        let rest = self.settings.issuer.split_once("://").map_or("", |(_, rest)| rest);
+        rest.split('/').next().unwrap_or_default()
+    }
+
+    /// Where people come back to.
+    #[must_use]
+    pub fn public_url(&self) -> &Origin {
+        &self.public_url
+    }
+
+    fn redirect_uri(&self) -> String {
+        format!("{}{CALLBACK}", self.public_url)
     }
 
     /// Where to send somebody who wants to see `next` afterwards, and the cookie to give along.
@@ -74,7 +85,7 @@ impl Oidc {
         let random = || entropy::bytes::<32>().map_err(OidcError::Entropy);
         let endpoints = self.provider.endpoints().await?;
         let flow = flow::Flow::new([random()?, random()?, random()?], next, self.clock.now());
-        let url = flow.url(&endpoints, &self.settings.client_id, &self.redirect_uri);
+        let url = flow.url(&endpoints, &self.settings.client_id, &self.redirect_uri());
         let cookie = flow.seal(&self.key).ok_or(OidcError::Began)?;
         Ok(Departure { url, cookie })
     }
@@ -83,7 +94,7 @@ impl Oidc {
     ///
     /// # Errors
     /// When the answer does not belong to the cookie, when the service does not vouch for them in a way that can be
-    /// believed, or when they have no role here.
+    /// believed.
     pub async fn arrive(&self, answer: &Answer, cookie: Option<&str>) -> Result<Vouched, OidcError> {
         let flow = flow::Flow::open(&self.key, cookie, self.clock.now())?;
         let code = flow.code(answer, &self.settings.issuer)?;
@@ -91,7 +102,7 @@ impl Oidc {
         let form = [
             ("grant_type", "authorization_code"),
             ("code", code),
-            ("redirect_uri", &self.redirect_uri),
+            ("redirect_uri", &self.redirect_uri()),
             ("code_verifier", flow.verifier()),
         ];
         let token = self.provider.redeem(&endpoints, &self.settings.client_id, self.secret.as_ref(), &form).await?;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Global;
-use crate::access::{Directory, Gate, Sessions, StateFolder};
+use crate::access::oidc::Oidc;
+use crate::access::{Directory, Gate, SealKey, Sessions, StateFolder};
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::clock::{SharedClock, SystemClock};
@@ -156,9 +157,19 @@ impl Context {
         let directory = self.directory(&config, first)?;
         let key = StateFolder::open(&config.state_folder)?.seal_key(config.session.key_file.as_deref())?;
         let SessionSettings { idle, absolute, .. } = config.session;
+        let oidc = self.oidc(&config, key.clone())?;
         let gate = Arc::new(Gate::new(directory, Sessions { key, idle, absolute }, self.clock.clone()));
         let ControllerConfig { state_folder, uploads, open_metrics, .. } = config;
-        Ok(Site { fleets, gate, open_metrics, settings, state_folder, uploads })
+        Ok(Site { fleets, gate, oidc, open_metrics, settings, state_folder, uploads })
+    }
+
+    /// Another service that says who people are, if the config names one.
+    fn oidc(&self, config: &ControllerConfig, key: SealKey) -> Result<Option<Arc<Oidc>>, Failure> {
+        // The config has no service without a URL to come back to.
+        let (Some(settings), Some(public_url)) = (&config.oidc, &config.serving.public_url) else { return Ok(None) };
+        let (secret, warning) = settings.secret()?;
+        warning.iter().for_each(|warning| self.warn(warning));
+        Ok(Some(Arc::new(Oidc::new(settings.clone(), secret, public_url.clone(), key, self.clock.clone())?)))
     }
 
     /// Who may sign in to a portal that `controller` serves first.

@@ -251,6 +251,13 @@ mod tests {
     }
 
     #[test]
+    fn browsers_take_only_their_own_machine_for_safe_without_tls() {
+        let is_safe = |host: &str| arrival("1.2.3.4", &[("host", host)]).is_trustworthy();
+        assert!(["localhost", "LOCALHOST:1", "127.0.0.1", "127.9.9.9:80", "[::1]"].into_iter().all(is_safe));
+        assert!(!["10.0.0.1", "localhost.example.com", "fleet"].into_iter().any(is_safe));
+    }
+
+    #[test]
     fn a_request_cannot_name_two_hosts() {
         let of = |uri: &'static str, lines: &[(&'static str, &str)]| {
             let (uri, headers) = (Uri::from_static(uri), headers(lines));

@@ -1,6 +1,7 @@
 //! Coming in and going out.
 
 mod back;
+mod oidc;
 mod once;
 
 use askama::Template;
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use std::sync::Arc;
 
 use self::back::Back;
+use self::oidc::Elsewhere;
 use crate::access::{PasswordError, SessionEnd, SignInError, SignedIn, SignedOut, Source};
 use crate::controller::Actor;
 use crate::store::in_full;
@@ -29,6 +31,8 @@ pub(super) fn routes() -> Routes {
         .post("/sign-in", sign_in)
         .get("/sign-in/once", once::ask)
         .post("/sign-in/once", once::claim)
+        .get("/sign-in/oidc", oidc::depart)
+        .get("/sign-in/oidc/callback", oidc::arrive)
         .post("/sign-out", sign_out)
 }
 
@@ -62,12 +66,15 @@ struct Page<'a> {
     error: Option<String>,
     /// What is wrong with the list of users.
     alarms: Vec<String>,
+    /// Who else says who people are.
+    elsewhere: Option<Elsewhere>,
 }
 
 impl<'a> Page<'a> {
     fn new(portal: &Portal, next: &'a Back) -> Self {
         let (css, icon) = (assets::path("app.css"), assets::path("icon.svg"));
-        Self { css, icon, next, name: "", notice: None, error: None, alarms: portal.alarms() }
+        let elsewhere = portal.oidc.as_deref().map(|oidc| Elsewhere::new(oidc, next));
+        Self { css, icon, next, name: "", notice: None, error: None, alarms: portal.alarms(), elsewhere }
     }
 
     fn answer(&self, status: StatusCode) -> Result<Response, Failure> {
@@ -149,7 +156,8 @@ async fn sign_out(
 /// The status of an answer to somebody who did not come in.
 fn status(error: &SignInError) -> StatusCode {
     match error {
-        SignInError::Wrong | SignInError::LinkSpent | SignInError::Vouched(_) => StatusCode::UNAUTHORIZED,
+        SignInError::Wrong | SignInError::LinkSpent => StatusCode::UNAUTHORIZED,
+        SignInError::Vouched(_) => StatusCode::FORBIDDEN,
         SignInError::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
         SignInError::Password(PasswordError::Busy) => StatusCode::SERVICE_UNAVAILABLE,
         SignInError::Password(PasswordError::Weak { .. }) | SignInError::Name(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -169,7 +177,7 @@ fn refused(error: &SignInError, mut response: Response) -> Result<Response, Fail
 }
 
 /// What went wrong, as a sentence.
-pub(in crate::web) fn sentence(error: &SignInError) -> String {
+pub(in crate::web) fn sentence(error: &dyn std::error::Error) -> String {
     let text = in_full(error);
     let mut chars = text.chars();
     let first = chars.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
