@@ -12,7 +12,7 @@ impl Times {
     }
 
     /// What this share of them did not exceed.
-    fn share(&self, share: f64) -> Duration {
+    pub(crate) fn share(&self, share: f64) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
         sorted[((sorted.len() - 1) as f64 * share).round() as usize]
