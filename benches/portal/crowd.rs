@@ -13,7 +13,8 @@ use fleetman::model::index::{About, Index, IndexEntry};
 use fleetman::model::sign::sign;
 use fleetman::model::trigger::{Action, Target, Trigger, TriggerOptions};
 use fleetman::model::{
-    CellName, Code, Epoch, Floor, Generation, ManifestName, NodeName, ObjectKey, Sha256Digest, UserName, VersionName, document,
+    CellName, Code, Epoch, Floor, Generation, ManifestName, NodeName, ObjectKey, Sha256Digest, UserName, VersionName,
+    document,
 };
 use futures_util::{StreamExt as _, stream};
 use serde_json::value::RawValue;
@@ -71,7 +72,8 @@ impl Crowd {
             };
             let signed = sign(&trigger, &KEY.signer()).unwrap();
             let trigger = RawValue::from_string(String::from_utf8(signed.document().to_vec()).unwrap()).unwrap();
-            let labels = [("region", REGIONS[node % REGIONS.len()]), ("tier", if cell == 0 { "front" } else { "back" })];
+            let labels =
+                [("region", REGIONS[node % REGIONS.len()]), ("tier", if cell == 0 { "front" } else { "back" })];
             let about = About {
                 manifest: ManifestName::new(MANIFESTS[cell % MANIFESTS.len()]).unwrap(),
                 labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),

@@ -26,8 +26,8 @@ use self::crowd::Crowd;
 use self::figures::{Memory, Times};
 use self::support::acme::Acme;
 use self::support::cli::Workplace;
-use self::support::serving::Serving;
 use self::support::holds_in_time;
+use self::support::serving::Serving;
 
 /// The lists, as people ask for them.
 const LISTS: [&str; 14] = [

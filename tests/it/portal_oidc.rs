@@ -375,7 +375,13 @@ async fn a_browser_that_does_not_come_in_is_told_why() {
     let refused = async |claims: Value, status: u16, why: &str| {
         provider.inner().claims = claims;
         let answer = by_browser(&serving).await.is(status);
-        assert!(!answer.headers.get_all("set-cookie").iter().any(|set| set.to_str().unwrap().starts_with("__Host-fleetman=")));
+        assert!(
+            !answer
+                .headers
+                .get_all("set-cookie")
+                .iter()
+                .any(|set| set.to_str().unwrap().starts_with("__Host-fleetman="))
+        );
         let page = answer.text();
         assert!(page.contains(why) && page.contains("<h1>Sign in</h1>"), "{why}: {page}");
     };
