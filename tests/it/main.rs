@@ -56,6 +56,7 @@ mod portal_cell;
 mod portal_lists;
 mod portal_live;
 mod portal_oidc;
+mod portal_orders;
 mod portal_pages;
 mod portal_proxies;
 mod portal_server;

@@ -3,6 +3,7 @@
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Child;
+use tokio::sync::OnceCell;
 
 use super::browser::{Page, button, field};
 use super::cli::{Workplace, page};
@@ -15,6 +16,8 @@ pub(crate) struct Portal {
     child: Child,
     /// Scheme, host and port.
     pub(crate) origin: String,
+    /// What [`people::ADMIN`] sends with every request, once it signed in.
+    cookie: OnceCell<String>,
 }
 
 impl Portal {
@@ -33,15 +36,15 @@ impl Portal {
         };
         // What it logs later must not fill the pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let portal = Self { place, child, origin: format!("http://{address}") };
+        let portal = Self { place, child, origin: format!("http://{address}"), cookie: OnceCell::new() };
         let ready = async || page(&portal.url("/readyz")).await.is_some_and(|(head, _)| head.contains(" 200 "));
         wait_for(ready, "the portal to have read the bucket").await;
         portal
     }
 
-    /// The text of a page, without a browser.
+    /// The text of a page that [`people::ADMIN`] sees, without a browser.
     pub(crate) async fn get(&self, path: &str) -> String {
-        page(&self.url(path)).await.unwrap_or_default().1
+        self.whole_answer(path).await.1
     }
 
     /// The answer to a GET: its status, and its body.
@@ -61,11 +64,28 @@ impl Portal {
         (status(&head), body)
     }
 
+    /// Where a form led: the path of the page after it.
+    pub(crate) async fn send_and_follow(&self, path: &str, form: &str) -> String {
+        let (head, body) = self.ask("POST", path, form).await;
+        let location = head.lines().find_map(|line| line.strip_prefix("location: "));
+        location.unwrap_or_else(|| panic!("{head}\n{body}")).to_owned()
+    }
+
     async fn ask(&self, method: &str, path: &str, form: &str) -> (String, String) {
+        let cookie = self.cookie.get_or_init(async || {
+            let (head, body) = self.send("POST", "/sign-in", "", &people::form(people::ADMIN)).await;
+            let set = head.lines().find_map(|line| line.strip_prefix("set-cookie: "));
+            let cookie = set.and_then(|set| set.split(';').next());
+            cookie.unwrap_or_else(|| panic!("{head}\n{body}")).to_owned()
+        });
+        self.send(method, path, cookie.await, form).await
+    }
+
+    async fn send(&self, method: &str, path: &str, cookie: &str, form: &str) -> (String, String) {
         let host = self.origin.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(host).await.unwrap();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: same-origin\r\nConnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: same-origin\r\nConnection: close\r\nCookie: {cookie}\r\n\
              Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
             form.len()
         );
