@@ -13,19 +13,34 @@ use crate::support::portal::Portal;
 /// name in their route.
 pub(crate) const PAGES: &[(&str, &str)] = &[
     ("/", "/"),
+    ("/agents", "/agents"),
+    ("/agents/{node}", "/agents/par-1"),
+    ("/agents/{node}/delete", "/agents/osl-1/delete"),
     ("/audit", "/audit"),
     ("/buckets", "/buckets"),
     ("/buckets/browse", "/buckets/browse"),
     ("/buckets/object", "/buckets/object?key=fleet.json&verify=yes"),
     ("/buckets/usage", "/buckets/usage"),
+    ("/cells", "/cells"),
+    ("/search", "/search?q=am"),
     ("/settings", "/settings"),
     ("/settings/doctor", "/settings/doctor"),
     ("/settings/keys", "/settings/keys"),
 ];
 
 /// What is no page: it is for programs, or answers with a file.
-const NO_PAGES: [&str; 8] =
-    ["/api/v1/", "/audit.", "/buckets/object/raw", "/static/", "/live", "/healthz", "/metrics", "/readyz"];
+const NO_PAGES: [&str; 10] = [
+    "/agents.",
+    "/api/v1/",
+    "/audit.",
+    "/cells.",
+    "/buckets/object/raw",
+    "/static/",
+    "/live",
+    "/healthz",
+    "/metrics",
+    "/readyz",
+];
 
 /// What is wider than the window, and does not lie in something that can be scrolled by itself.
 pub(crate) const TOO_WIDE: &str = "(() => {

@@ -49,7 +49,7 @@ pub(super) async fn page(page: PageContext, Path(name): Path<String>) -> Result<
     let view = page.view()?;
     let node = view.node(&name).ok_or_else(|| Failure::not_found(format_args!("agent {name}")))?;
     let beat = node.heartbeat.as_deref();
-    let shell = page.live_shell(name.to_string(), Nav::Agents, format!("fleetman get nodes -o json # {name}"));
+    let shell = page.live_shell(name.to_string(), Nav::Agents, format!("fleetman describe node {name}"));
     let shown: Vec<&CellView> = node.cells.iter().take(MOST_SHOWN).collect();
     let labels = beat.iter().flat_map(|beat| &beat.labels).take(MOST_SHOWN);
     page.render(&Page {

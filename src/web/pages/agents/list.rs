@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use super::select::{FILTERS, Filter, KEYS, Key, STATUSES, disk_used, load, memory_used, sort};
 use crate::controller::{FleetView, NodeView};
 use crate::model::heartbeat::HostFacts;
+use crate::model::text::short;
 use crate::web::changes::size;
 use crate::web::failure::Failure;
 use crate::web::list::{Asked, Chip, Column, Order, Pager, export, grouped};
@@ -22,6 +23,10 @@ const MOST_VERSIONS: usize = 30;
 
 /// The most labels that are shown of one node.
 const MOST_LABELS: usize = 8;
+
+/// The most characters of a node's words in a row of a table, and of what is wrong with it.
+const MOST_CHARS: usize = 60;
+const MOST_PROBLEM_CHARS: usize = 200;
 
 #[derive(Template)]
 #[template(path = "agents/list.html")]
@@ -105,12 +110,15 @@ fn row(node: &NodeView, shell: &Shell) -> Row {
         last_seen: node.last_seen,
         synced: node.synced(),
         cells: node.cells.len(),
-        version: beat.map(|beat| beat.agent_version.clone()).unwrap_or_default(),
-        labels: labels.map(|(key, value)| format!("{key}={value}")).collect(),
-        address: host.and_then(|host| host.addresses.first().cloned()).unwrap_or_default(),
-        system: host.map(|host| format!("{} {}", host.os, host.arch)).unwrap_or_default(),
+        version: beat.map(|beat| short(&beat.agent_version, MOST_CHARS)).unwrap_or_default(),
+        labels: labels.map(|(key, value)| short(&format!("{key}={value}"), MOST_CHARS)).collect(),
+        address: host
+            .and_then(|host| host.addresses.first())
+            .map(|address| short(address, MOST_CHARS))
+            .unwrap_or_default(),
+        system: host.map(|host| short(&format!("{} {}", host.os, host.arch), MOST_CHARS)).unwrap_or_default(),
         meters: host.filter(|host| host.memory_bytes > 0).map(Meters::from),
-        problem: node.problems.first().cloned(),
+        problem: node.problems.first().map(|problem| short(problem, MOST_PROBLEM_CHARS)),
     }
 }
 
@@ -144,8 +152,7 @@ pub(super) async fn page(page: PageContext, asked: Asked) -> Result<Response, Fa
         column("Cells", "cells", Key::Cells, false),
         column("Version", "version", Key::Version, false),
         plain("Labels"),
-        plain("Address"),
-        plain("System"),
+        plain("Address and system"),
         column("Load", "load", Key::Load, false),
         column("Memory", "memory", Key::Memory, false),
         column("Disk", "disk", Key::Disk, false),

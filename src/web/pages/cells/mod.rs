@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use self::select::{FILTERS, Filter, HEALTHS, KEYS, Key, PHASES, Place, SYNCS, desired, running, sort};
 use crate::controller::{CellView, FleetView, Liveness, NodeView};
 use crate::model::heartbeat::Phase;
+use crate::model::text::short;
 use crate::web::failure::Failure;
 use crate::web::list::{Asked, Chip, Column, Order, Pager, export, grouped};
 use crate::web::page::PageContext;
@@ -36,6 +37,9 @@ struct Page<'a> {
     csv: String,
     json: String,
 }
+
+/// The most characters of a remark in a row of a table; the cell's own page has all of it.
+const MOST_CHARS: usize = 200;
 
 /// A cell in a table.
 pub(super) struct Row {
@@ -81,8 +85,8 @@ pub(super) fn row(cell: &CellView, node: &NodeView, shell: &Shell) -> Row {
             .about()
             .map(|about| (about.manifest.to_string(), shell.link(&format!("/manifests/{}", about.manifest)))),
         changed: cell.desired().map(|desired| (desired.claim.issued_at, desired.claim.by.to_string())),
-        paused: cell.about().and_then(|about| about.paused.clone()),
-        remark,
+        paused: cell.about().and_then(|about| about.paused.as_ref()).map(|why| short(why, MOST_CHARS)),
+        remark: remark.map(|remark| short(&remark, MOST_CHARS)),
     }
 }
 
