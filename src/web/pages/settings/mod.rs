@@ -1,8 +1,12 @@
-//! What admins look after.
+//! What admins look after, and what everybody has of their own: an account and tokens.
 
 mod about;
+mod account;
 mod doctor;
+mod grants;
 mod keys;
+mod tokens;
+mod users;
 
 use crate::web::routes::Routes;
 
@@ -12,4 +16,14 @@ pub(super) fn routes() -> Routes {
         .get("/settings/keys", keys::keys)
         .get("/settings/doctor", doctor::doctor)
         .post("/settings/doctor", doctor::examine)
+        .get("/settings/users", users::list)
+        .post("/settings/users", users::add)
+        .get("/settings/users/{user}", users::one)
+        .post("/settings/users/{user}", users::change)
+        .get("/settings/tokens", tokens::list)
+        .post("/settings/tokens", tokens::add)
+        .post("/settings/tokens/{id}/revoke", tokens::revoke)
+        .get("/settings/account", account::account)
+        .post("/settings/account", account::change_password)
+        .post("/settings/account/end-sessions", account::end_sessions)
 }

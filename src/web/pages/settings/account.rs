@@ -1,0 +1,141 @@
+//! `/settings/account`: one's own password and sessions.
+
+use askama::Template;
+use axum::Form;
+use axum::extract::{Extension, Query};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
+use super::users::hash;
+use crate::access::{GOOD_CHARS, LEAST_CHARS, SignInError, Via, listed};
+use crate::web::cookie::Cookie;
+use crate::web::failure::Failure;
+use crate::web::identity::Who;
+use crate::web::listener::Arrival;
+use crate::web::page::PageContext;
+use crate::web::pages::sign_in::sentence;
+use crate::web::shell::{Nav, Shell};
+
+#[derive(Template)]
+#[template(path = "settings/account.html")]
+struct Page {
+    shell: Shell,
+    may: String,
+    /// Whose affair the password is, if not theirs here.
+    elsewhere: Option<&'static str>,
+    fixed: Option<&'static str>,
+    session: Option<Own>,
+    is_changed: bool,
+    error: Option<String>,
+    least: usize,
+    good: usize,
+}
+
+/// The session of who asks.
+struct Own {
+    began: DateTime<Utc>,
+    ends: DateTime<Utc>,
+    idle: String,
+}
+
+/// What the form for another password sends.
+#[derive(Deserialize)]
+pub(super) struct Sent {
+    #[serde(default)]
+    present: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    again: String,
+}
+
+/// What was just done.
+#[derive(Deserialize)]
+pub(super) struct Done {
+    #[serde(default)]
+    done: String,
+}
+
+pub(super) async fn account(
+    page: PageContext,
+    Extension(who): Extension<Who>,
+    Query(Done { done }): Query<Done>,
+) -> Result<Response, Failure> {
+    show(&page, &who, done == "password", None)
+}
+
+fn show(page: &PageContext, who: &Who, is_changed: bool, refused: Option<Failure>) -> Result<Response, Failure> {
+    let gate = &page.caller.portal.gate;
+    let identity = page.may().identity();
+    let of_config = gate.directory().of_config().iter().any(|user| user.name == identity.user);
+    let elsewhere = match identity.via {
+        Via::Oidc => Some("You signed in with another service; your password is changed there."),
+        _ if of_config => Some("You are named in the config of the controller; your password is changed there."),
+        Via::Password | Via::Token { .. } => None,
+    };
+    let session = match who {
+        Who::Known { session: Some(session), .. } => Some(Own {
+            began: session.began,
+            ends: gate.sessions().ends(session),
+            idle: crate::web::shell::span(gate.sessions().idle),
+        }),
+        Who::Known { .. } | Who::Nobody(_) => None,
+    };
+    let status = refused.as_ref().map_or(StatusCode::OK, Failure::status);
+    let template = Page {
+        shell: page.shell("Account", Nav::Settings, format!("fleetman user passwd {}", identity.user)),
+        may: listed(&identity.grants),
+        elsewhere,
+        fixed: gate.directory().is_fixed(),
+        session,
+        is_changed,
+        error: refused.map(|failure| failure.detail().to_owned()),
+        least: LEAST_CHARS,
+        good: GOOD_CHARS,
+    };
+    page.render_with(status, &template)
+}
+
+pub(super) async fn change_password(
+    page: PageContext,
+    Extension(who): Extension<Who>,
+    Extension(arrival): Extension<Arrival>,
+    Form(sent): Form<Sent>,
+) -> Result<Response, Failure> {
+    page.caller.check_writable()?;
+    match try_change(&page, &arrival, &sent).await {
+        Ok(response) => Ok(response),
+        Err(failure) if failure.status() == StatusCode::FORBIDDEN => Err(failure),
+        Err(failure) => show(&page, &who, false, Some(failure)),
+    }
+}
+
+async fn try_change(page: &PageContext, arrival: &Arrival, sent: &Sent) -> Result<Response, Failure> {
+    let gate = &page.caller.portal.gate;
+    let name = &page.may().identity().user;
+    let wrong = |error: SignInError| {
+        let status = match error {
+            SignInError::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Failure::new(status, "password", sentence(&error))
+    };
+    gate.check_password(name, &sent.present, arrival.client()).await.map_err(wrong)?;
+    let hash = hash(page, name, &sent.password, &sent.again).await?;
+    page.may().change_own_password(gate.directory(), hash).await?;
+    // The change ended every session, also the one that it was made in.
+    let signed_in = gate.begin_again(name).map_err(wrong)?;
+    let mut response = page.lead_to("/settings/account?done=password");
+    if let Some(set) = Cookie::of(arrival).and_then(|cookie| cookie.set(&signed_in.cookie)) {
+        response.headers_mut().append(header::SET_COOKIE, set);
+    }
+    Ok(response)
+}
+
+pub(super) async fn end_sessions(page: PageContext) -> Result<Response, Failure> {
+    page.caller.check_writable()?;
+    page.may().end_own_sessions(page.caller.portal.gate.directory()).await?;
+    Ok(Redirect::to("/sign-in").into_response())
+}

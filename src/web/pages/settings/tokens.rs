@@ -1,0 +1,132 @@
+//! `/settings/tokens`: what programs sign in with.
+
+use std::time::Duration;
+
+use askama::Template;
+use axum::Form;
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
+use super::grants::{read, written};
+use crate::access::{NewToken, TokenText, listed};
+use crate::model::users::TokenId;
+use crate::web::failure::Failure;
+use crate::web::page::PageContext;
+use crate::web::shell::{Nav, Shell};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A token in the list.
+struct Row {
+    id: TokenId,
+    name: String,
+    user: String,
+    may: String,
+    created_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    /// The kind and the word of its state.
+    state: (&'static str, &'static str),
+    is_good: bool,
+}
+
+#[derive(Template)]
+#[template(path = "settings/tokens.html")]
+struct Page<'a> {
+    shell: Shell,
+    tokens: Vec<Row>,
+    /// One that was just made, which is shown this once.
+    made: Option<&'a TokenText>,
+    fixed: Option<&'static str>,
+    sent: &'a Sent,
+    error: Option<String>,
+}
+
+/// What the form for a new token sends.
+#[derive(Deserialize)]
+pub(super) struct Sent {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    may: String,
+    #[serde(default)]
+    days: u64,
+}
+
+/// The token that a path names.
+#[derive(Deserialize)]
+pub(super) struct Named {
+    id: TokenId,
+}
+
+pub(super) async fn list(page: PageContext) -> Result<Response, Failure> {
+    let sent = Sent { name: String::new(), may: written(&page.may().identity().grants), days: 90 };
+    show(&page, &sent, None, None)
+}
+
+fn show(
+    page: &PageContext,
+    sent: &Sent,
+    made: Option<&TokenText>,
+    refused: Option<Failure>,
+) -> Result<Response, Failure> {
+    let directory = page.caller.portal.gate.directory();
+    let mut tokens = page.may().tokens(directory)?;
+    tokens.sort_by_key(|token| std::cmp::Reverse(token.created_at));
+    let now = directory.now();
+    let row = |token: crate::model::users::Token| {
+        let state = match (token.revoked, now < token.expires_at) {
+            (true, _) => ("bad", "Revoked"),
+            (false, true) => ("good", "Good"),
+            (false, false) => ("off", "Ran out"),
+        };
+        Row {
+            id: token.id,
+            name: token.name,
+            user: token.user.to_string(),
+            may: listed(&token.grants),
+            created_at: token.created_at,
+            expires_at: token.expires_at,
+            state,
+            is_good: state.0 == "good",
+        }
+    };
+    let status = refused.as_ref().map_or(StatusCode::OK, Failure::status);
+    let template = Page {
+        shell: page.shell("Tokens", Nav::Settings, "fleetman token ls".to_owned()),
+        tokens: tokens.into_iter().map(row).collect(),
+        made,
+        fixed: directory.is_fixed(),
+        sent,
+        error: refused.map(|failure| failure.detail().to_owned()),
+    };
+    page.render_with(status, &template)
+}
+
+pub(super) async fn add(page: PageContext, Form(sent): Form<Sent>) -> Result<Response, Failure> {
+    page.caller.check_writable()?;
+    match try_add(&page, &sent).await {
+        Ok(token) => show(&page, &sent, Some(&token), None),
+        Err(failure) if failure.status() == StatusCode::FORBIDDEN => Err(failure),
+        Err(failure) => show(&page, &sent, None, Some(failure)),
+    }
+}
+
+async fn try_add(page: &PageContext, sent: &Sent) -> Result<TokenText, Failure> {
+    let days = u32::try_from(sent.days).unwrap_or(u32::MAX);
+    let new = NewToken {
+        name: sent.name.clone(),
+        user: page.may().identity().user.clone(),
+        grants: read(&sent.may)?,
+        good_for: DAY.saturating_mul(days),
+    };
+    Ok(page.may().add_token(page.caller.portal.gate.directory(), &new).await?)
+}
+
+pub(super) async fn revoke(page: PageContext, Path(Named { id }): Path<Named>) -> Result<Response, Failure> {
+    page.caller.check_writable()?;
+    page.may().revoke_token(page.caller.portal.gate.directory(), &id).await?;
+    Ok(page.lead_to("/settings/tokens"))
+}
