@@ -175,6 +175,39 @@ async fn only_what_believed_history_names_is_called_verified() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_was_desired_long_ago_is_still_verified() {
+    let bench = Bench::start().await;
+    bench.publish("v1", "hello").await;
+    bench.publish("v2", "bye").await;
+    continue_history(&bench, KEY, 3..=250).await;
+    let controller = bench.controller().await;
+    let compared = controller.compare(&cell(), &version("v1"), &version("v2")).await.unwrap();
+    assert_eq!(compared.from.made.unwrap().proof, Proof::Verified { by: at(1) });
+    assert_eq!(compared.to.made.unwrap().proof, Proof::Verified { by: at(250) });
+    // A list asks less of the bucket, and says how far it looked.
+    let timeline = controller.timeline(&cell(), 0, 10).await.unwrap();
+    let v1 = timeline.versions.iter().find(|line| line.version.name.as_str() == "v1").unwrap();
+    assert_eq!(v1.proof, Some(Proof::Unnamed { triggers: 100 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_too_many_lines_that_differ_the_last_are_left_out() {
+    let bench = Bench::start().await;
+    bench.publish("v1", "hello").await;
+    let text = "a line of a text that is new\n".repeat(30_000);
+    let mut files = vec![("index.html", "one\n")];
+    files.extend(["a.txt", "b.txt", "c.txt"].map(|name| (name, text.as_str())));
+    bench.upload("r2", &files).await;
+    let controller = bench.controller().await;
+    let compared = controller.compare(&cell(), &version("v1"), &Revision::Now).await.unwrap();
+    let is_left_out = |name: &str| {
+        let change = compared.changes.files.iter().find(|change| change.path.as_str() == name).unwrap();
+        change.diff == TextDiff::LeftOut
+    };
+    assert_eq!(["a.txt", "b.txt", "c.txt"].map(is_left_out), [false, false, true]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_a_long_history_costs_no_more_than_one_of_a_short_one() {
     let bench = Bench::start().await;
     bench.publish("v1", "hello").await;

@@ -149,6 +149,7 @@ async fn history_and_logs_stand_beside_each_other() {
     sees(&newest, &["1 at generation 2 Rolled back", "fetching 2 files, 44 bytes", "2 fetched, 0 on the node already"]);
     let first = portal.get("/cells/ber-1/api/log?at=1").await;
     sees(&first, &["1 at generation 1 Succeeded", "healthy"]);
+    assert!(!first.contains("id=\"live\""), "it is over");
     assert!(portal.answer("/cells/ber-1/api/log?at=7").await.0 == 404);
 
     let lines: String = (0..9_000).map(|line| format!("line {line}\n")).collect();
