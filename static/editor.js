@@ -148,8 +148,24 @@ function extensions(cm, kind, label) {
     cm.syntaxHighlighting(colours), theme,
     // Tab stays with the browser, so that nobody is caught in here; Ctrl-] and Ctrl-[ indent.
     keymap.of([...cm.defaultKeymap, ...cm.historyKeymap, ...cm.foldKeymap, ...cm.lintKeymap]),
+    // What takes the place of a selection Chromium would insert with inline styles, which the page's policy refuses.
+    EditorView.domEventHandlers({ beforeinput: replaceSelected }),
     EditorView.contentAttributes.of({ "aria-label": label, tabindex: "0", spellcheck: "false", autocapitalize: "off" }),
   ];
+}
+
+function replaceSelected(event, view) {
+  if (event.inputType !== "insertText" || event.data === null || event.isComposing) return false;
+  // What the browser has selected: the editor may not have heard of it yet.
+  const selected = view.root.getSelection?.();
+  if (!selected || selected.rangeCount === 0 || selected.isCollapsed) return false;
+  const range = selected.getRangeAt(0);
+  const from = view.posAtDOM(range.startContainer, range.startOffset);
+  const to = view.posAtDOM(range.endContainer, range.endOffset);
+  event.preventDefault();
+  const selection = { anchor: from + event.data.length };
+  view.dispatch({ changes: { from, to, insert: event.data }, selection, userEvent: "input.type", scrollIntoView: true });
+  return true;
 }
 
 // The same as the server writes into the page; see templates/editor/parts.html.

@@ -53,6 +53,7 @@ mod package_service;
 mod portal_authoring;
 mod portal_bucket;
 mod portal_cell;
+mod portal_editor;
 mod portal_lists;
 mod portal_live;
 mod portal_oidc;

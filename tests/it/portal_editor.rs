@@ -1,0 +1,112 @@
+//! The editor and the upload with scripts, in a real browser: what they add to the plain forms.
+
+use std::path::Path;
+
+use crate::portal_pages::look_at;
+use crate::support::acme::Acme;
+use crate::support::browser::{button, css, field, heading, link};
+
+/// What stands in the editor, and what its form would send.
+const TEXTS: &str = "(() => {
+    const lines = [...document.querySelector('.editor').shadowRoot.querySelectorAll('.cm-line')];
+    const shown = lines.map((line) => line.textContent).join('\\n');
+    return shown === document.getElementById('text').value ? shown : 'two texts';
+})()";
+
+/// Whether the browser would ask before it leaves the page.
+const ASKS: &str = "(() => {
+    const leave = new Event('beforeunload', { cancelable: true });
+    dispatchEvent(leave);
+    return leave.defaultPrevented;
+})()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_are_shown_at_their_lines_while_a_text_is_written() {
+    let acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    page.open(&portal.url("/manifests/new")).await;
+    page.see("Nothing is wrong with it.").await;
+    assert_eq!(page.evaluate(ASKS).await, false, "nothing was typed yet");
+    let is_styled = "document.querySelector('.editor').shadowRoot.adoptedStyleSheets.length > 0";
+    assert_eq!(page.evaluate(is_styled).await, true);
+
+    page.fill(field("The manifest"), "name: shop\nprofile:\n  deploi: {}").await;
+    page.see("1 mistake").await;
+    assert_eq!(page.evaluate(TEXTS).await, "name: shop\nprofile:\n  deploi: {}");
+    assert_eq!(page.evaluate(ASKS).await, true);
+    let marked = "document.querySelector('.editor').shadowRoot.querySelector('.cm-lintRange-error')?.textContent";
+    page.wait(&format!("{marked} === 'deploi'")).await;
+    page.click(link("Line 3, column 3")).await;
+    page.wait("document.activeElement.className === 'editor'").await;
+    // The cursor is where the mistake is.
+    page.press("x").await;
+    page.wait(&format!("({TEXTS}).endsWith('  xdeploi: {{}}')")).await;
+
+    page.fill(field("The manifest"), "name: shop\nprofile:\n  deploy: {}").await;
+    page.see("Nothing is wrong with it.").await;
+    page.fill(field("Reason"), "we open a shop").await;
+    page.click(button("Review the change")).await;
+    page.has(heading("New manifest: review")).await;
+    page.click(button("Back to the text")).await;
+    page.wait(&format!("{TEXTS} === 'name: shop\\nprofile:\\n  deploy: {{}}'")).await;
+    assert_eq!(page.evaluate(ASKS).await, true, "it is kept nowhere yet");
+    page.click(button("Review the change")).await;
+    page.click(button("Save")).await;
+    page.has(heading("Manifest shop")).await;
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_scripts_the_same_is_written_and_mistakes_are_told_at_their_lines() {
+    let acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    page.without_scripts().await;
+    page.open(&portal.url("/manifests/new")).await;
+    page.fill(field("The manifest"), "name: shop\nprofile:\n  deploi: {}").await;
+    page.click(button("Review the change")).await;
+    page.see("Line 3, column 3").await;
+    page.expect_failed(&["/manifests/new: 422"]).await;
+    page.click(link("Line 3, column 3")).await;
+    assert!(page.url().await.ends_with("#line-3"));
+    page.fill(field("The manifest"), "name: shop\nprofile:\n  deploy: {}").await;
+    page.click(button("Review the change")).await;
+    page.click(button("Save")).await;
+    page.has(heading("Manifest shop")).await;
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_uploaded_and_what_is_wrong_is_told_without_losing_the_form() {
+    let acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = folder.path().join("dist").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("index.html", "<h1>shop</h1>");
+    write("css/site.css", "h1 {}");
+    let dist = folder.path().join("dist");
+    let give = async |name: &str| {
+        page.open(&portal.url("/deployments/new?manifest=site")).await;
+        page.fill(field("Name"), name).await;
+        page.give_files(css("#folder"), &[Path::new(&dist)]).await;
+        page.see("2 files").await;
+        page.click(button("Upload")).await;
+    };
+    give("shop-1").await;
+    page.has(heading("Release shop-1")).await;
+    page.see("It is in the bucket, signed: 2 files were sent").await;
+    page.see("css/site.css").await;
+
+    // The name is taken by other content: the form is still there, with the files.
+    write("index.html", "<h1>another</h1>");
+    give("shop-1").await;
+    page.see("exists with other content (index.html)").await;
+    assert_eq!(page.value_of(field("Name")).await, "shop-1");
+    page.fill(field("Name"), "shop-2").await;
+    page.click(button("Upload")).await;
+    page.has(heading("Release shop-2")).await;
+    page.end().await;
+}
