@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::{Controller, ControllerError};
+use super::{Actor, Controller, ControllerError};
 use crate::model::index::About;
 use crate::model::{CellId, ManifestName, ObjectKey, Sha256Digest};
 use crate::recipe::written::{Binding, Paused, Recipe};
@@ -165,7 +165,10 @@ impl Controller {
     /// See [`Self::put_cell`].
     pub async fn pause(&self, cell: &CellId, reason: &str) -> Result<Applied, ControllerError> {
         let (by, since) = (Some(self.actor().user.to_string()), Some(self.now()));
-        self.set_paused(cell, Some(Paused { reason: reason.to_owned(), by, since }), "pause").await
+        let paused = Paused { reason: reason.to_owned(), by, since };
+        // The audit tells the reason, too: the document forgets it with the pause.
+        let actor = Actor { reason: Some(reason.to_owned()), ..self.actor().clone() };
+        self.acting_as(actor).set_paused(cell, Some(paused), "pause").await
     }
 
     /// Ends a pause.

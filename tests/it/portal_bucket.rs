@@ -4,13 +4,17 @@ use std::fmt::Write as _;
 
 use crate::support::acme::Acme;
 use crate::support::cli::Workplace;
+use crate::support::people;
 use crate::support::portal::Portal;
 use crate::support::wait_for;
 
-/// A portal over a fleet in which everything has happened.
+/// A portal over a fleet.
 async fn portal_of(acme: &Acme) -> Portal {
     let place = Workplace::empty();
     acme.configure(place.path());
+    let users: [(&str, &[&str]); 3] =
+        [(people::ADMIN, &["admin"]), ("vera", &["viewer"]), ("nora", &["viewer:ams-*/*", "admin:ams-1/*"])];
+    people::admit(place.path(), &users);
     Portal::start(place).await
 }
 
@@ -52,7 +56,7 @@ async fn folders_lead_down_to_every_object_and_each_is_explained() {
     let buckets = good(&portal, "/buckets").await;
     assert!(buckets.contains("s3://fleet/prod/eu at http://127.0.0.1") && buckets.contains("Reachable"), "{buckets}");
 
-    // 300 more than fit on a page.
+    // More than fit on a page.
     for n in 0..205 {
         acme.put(&format!("cells/ams-1/site/overrides/many/{n:03}"), "x").await;
     }
@@ -184,7 +188,7 @@ async fn the_audit_tells_what_happened_by_whom_and_why() {
         assert!(all.contains(part), "{part}: {all}");
     }
     let rollback = good(&portal, "/audit?action=rollback").await;
-    assert!(rollback.contains("1 acts") && rollback.contains("fleetman audit --action rollback"), "{rollback}");
+    assert!(rollback.contains("1 act,") && rollback.contains("fleetman audit --action rollback"), "{rollback}");
     assert!(good(&portal, "/audit?actor=nobody").await.contains("Nothing fits"));
     assert!(good(&portal, "/audit?result=failed&from=2020-01-01&to=2020-01-02").await.contains("Nothing fits"));
 
@@ -239,4 +243,50 @@ async fn the_doctor_can_be_asked_to_look_again() {
     let (status, body) = portal.answer("/settings/doctor").await;
     assert_eq!(status, 403);
     assert!(body.contains("cannot be read") && body.contains("Examine the store now"), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_see_everything_sees_no_bucket_and_who_is_no_admin_no_settings() {
+    let acme = Acme::full().await;
+    let portal = portal_of(&acme).await;
+    let (vera, nora) = (portal.session_of("vera").await, portal.session_of("nora").await);
+    let of_everything = [
+        "/buckets",
+        "/buckets/browse",
+        "/buckets/object?key=fleet.json",
+        "/buckets/object/raw?key=fleet.json",
+        // Whether a key is there, or is one at all, is nothing to tell either.
+        "/buckets/object?key=nope",
+        "/buckets/object/raw?key=agents%2Fn9.json",
+        "/buckets/usage",
+        "/audit",
+        "/audit.csv",
+        "/audit.ndjson",
+        "/audit?from=nonsense",
+    ];
+    for path in of_everything {
+        assert_eq!(portal.answer_in(&nora, path).await.0, 403, "{path}");
+    }
+    for path in ["/settings", "/settings/keys", "/settings/doctor"] {
+        assert_eq!(portal.answer_in(&nora, path).await.0, 403, "{path}");
+        assert_eq!(portal.answer_in(&vera, path).await.0, 403, "{path}");
+    }
+    for (path, of_vera) in [("/buckets/usage", 303), ("/settings/doctor", 403)] {
+        assert_eq!(portal.send_form_in(&nora, path, "").await.0, 403, "{path}");
+        assert_eq!(portal.send_form_in(&vera, path, "").await.0, of_vera, "{path}");
+    }
+    for path in
+        ["/buckets", "/buckets/object?key=fleet.json", "/buckets/object/raw?key=fleet.json", "/audit", "/audit.csv"]
+    {
+        assert_eq!(portal.answer_in(&vera, path).await.0, 200, "{path}");
+    }
+    // The list of users has hashes of passwords in it.
+    acme.put("auth/users.json", "{\"signed\": {\"hash\": \"$argon2id$\"}, \"signatures\": []}").await;
+    for path in ["/buckets/object?key=auth%2Fusers.json", "/buckets/object/raw?key=auth%2Fusers.json"] {
+        let (status, body) = portal.answer_in(&vera, path).await;
+        assert!(status == 403 && !body.contains("argon2"), "{path}: {body}");
+        assert!(portal.answer(path).await.1.contains("$argon2id$"), "{path}");
+    }
+    let (_, verified) = object(&portal, "auth/users.json", "&verify=yes").await;
+    assert!(verified.contains("is not believed") && verified.contains("state bad"), "{verified}");
 }

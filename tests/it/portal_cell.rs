@@ -63,9 +63,9 @@ async fn a_cell_that_failed_says_what_is_desired_what_runs_and_why_first() {
     sees(&paused, &["Paused: the database moves on Sunday", "Publish, Redeploy, Roll back: the cell is paused"]);
     assert!(paused.contains("href=\"/cells/par-2/api/resume\""));
     for absent in ["/cells/ber-1/none", "/cells/ber-1/none/history", "/cells/ber-1/api/versions/9", "/cells/x/y/diff"] {
-        assert!(portal.answer(absent).await.0 == 404, "{absent}");
+        assert_eq!(portal.answer(absent).await.0, 404, "{absent}");
     }
-    assert!(portal.answer("/cells/ber-1/Not%20A%20Name/log").await.0 == 400);
+    assert_eq!(portal.answer("/cells/ber-1/Not%20A%20Name/log").await.0, 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +90,7 @@ async fn versions_can_be_looked_at_compared_and_gone_back_to() {
     let gone = portal.get("/cells/ams-1/site/diff?from=r9&to=now").await;
     sees(&gone, &["version r9: there is none"]);
     assert!(gone.contains("<select name=\"from\">"), "others can be chosen");
-    assert!(portal.answer("/cells/ams-1/site/diff?from=%3Cb%3E").await.0 == 400);
+    assert_eq!(portal.answer("/cells/ams-1/site/diff?from=%3Cb%3E").await.0, 400);
 
     let version = portal.get("/cells/ams-1/site/versions/r2").await;
     sees(
@@ -99,7 +99,7 @@ async fn versions_can_be_looked_at_compared_and_gone_back_to() {
     );
     let file = portal.get("/cells/ams-1/site/versions/r2/file?path=banner.html").await;
     sees(&file, &["Of version r2", "&#60;p&#62;Open until eight"]);
-    assert!(portal.answer("/cells/ams-1/site/versions/r2/file?path=none").await.0 == 404);
+    assert_eq!(portal.answer("/cells/ams-1/site/versions/r2/file?path=none").await.0, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,14 +143,14 @@ async fn history_and_logs_stand_beside_each_other() {
     let older = portal.get("/cells/par-1/site/history?below=2").await;
     sees(&older, &["Newest", "1", "alice deploy r1 first"]);
     assert!(!older.contains("blank in Safari"));
-    assert!(portal.answer("/cells/par-1/site/history?below=x").await.0 == 400);
+    assert_eq!(portal.answer("/cells/par-1/site/history?below=x").await.0, 400);
 
     let newest = portal.get("/cells/ber-1/api/log").await;
     sees(&newest, &["1 at generation 2 Rolled back", "fetching 2 files, 44 bytes", "2 fetched, 0 on the node already"]);
     let first = portal.get("/cells/ber-1/api/log?at=1").await;
     sees(&first, &["1 at generation 1 Succeeded", "healthy"]);
     assert!(!first.contains("id=\"live\""), "it is over");
-    assert!(portal.answer("/cells/ber-1/api/log?at=7").await.0 == 404);
+    assert_eq!(portal.answer("/cells/ber-1/api/log?at=7").await.0, 404);
 
     let lines: String = (0..9_000).map(|line| format!("line {line}\n")).collect();
     acme.put("logs/ber-1/api/0001-0000000000000002-0002.log", lines).await;

@@ -3,7 +3,6 @@
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Child;
-use tokio::sync::OnceCell;
 
 use super::browser::{Page, button, field};
 use super::cli::{Workplace, page};
@@ -16,8 +15,8 @@ pub(crate) struct Portal {
     child: Child,
     /// Scheme, host and port.
     pub(crate) origin: String,
-    /// What [`people::ADMIN`] sends with every request, once it signed in.
-    cookie: OnceCell<String>,
+    /// The session of [`people::ADMIN`].
+    session: String,
 }
 
 impl Portal {
@@ -36,15 +35,24 @@ impl Portal {
         };
         // What it logs later must not fill the pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let portal = Self { place, child, origin: format!("http://{address}"), cookie: OnceCell::new() };
+        let mut portal = Self { place, child, origin: format!("http://{address}"), session: String::new() };
         let ready = async || page(&portal.url("/readyz")).await.is_some_and(|(head, _)| head.contains(" 200 "));
         wait_for(ready, "the portal to have read the bucket").await;
+        portal.session = portal.session_of(people::ADMIN).await;
         portal
     }
 
-    /// The text of a page that [`people::ADMIN`] sees, without a browser.
+    /// The session of a user of the config, as a browser holds it.
+    pub(crate) async fn session_of(&self, name: &str) -> String {
+        let (head, _) = self.ask("", "POST", "/sign-in", &people::form(name)).await;
+        let cookies = head.lines().filter_map(|line| line.split_once(": "));
+        let set = cookies.filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
+        set.filter_map(|(_, cookie)| cookie.split(';').next()).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The text of a page, without a browser.
     pub(crate) async fn get(&self, path: &str) -> String {
-        self.whole_answer(path).await.1
+        self.answer(path).await.1
     }
 
     /// The answer to a GET: its status, and its body.
@@ -55,38 +63,39 @@ impl Portal {
 
     /// The same with the headers instead of the status.
     pub(crate) async fn whole_answer(&self, path: &str) -> (String, String) {
-        self.ask("GET", path, "").await
+        self.ask(&self.session, "GET", path, "").await
+    }
+
+    /// The answer to a GET of somebody else, whose session this is.
+    pub(crate) async fn answer_in(&self, session: &str, path: &str) -> (u16, String) {
+        let (head, body) = self.ask(session, "GET", path, "").await;
+        (status(&head), body)
     }
 
     /// The answer to a form that was sent from a page of the portal itself.
     pub(crate) async fn send_form(&self, path: &str, form: &str) -> (u16, String) {
-        let (head, body) = self.ask("POST", path, form).await;
+        self.send_form_in(&self.session, path, form).await
+    }
+
+    /// The same of somebody else, whose session this is.
+    pub(crate) async fn send_form_in(&self, session: &str, path: &str, form: &str) -> (u16, String) {
+        let (head, body) = self.ask(session, "POST", path, form).await;
         (status(&head), body)
     }
 
     /// Where a form led: the path of the page after it.
     pub(crate) async fn send_and_follow(&self, path: &str, form: &str) -> String {
-        let (head, body) = self.ask("POST", path, form).await;
+        let (head, body) = self.ask(&self.session, "POST", path, form).await;
         let location = head.lines().find_map(|line| line.strip_prefix("location: "));
         location.unwrap_or_else(|| panic!("{head}\n{body}")).to_owned()
     }
 
-    async fn ask(&self, method: &str, path: &str, form: &str) -> (String, String) {
-        let cookie = self.cookie.get_or_init(async || {
-            let (head, body) = self.send("POST", "/sign-in", "", &people::form(people::ADMIN)).await;
-            let set = head.lines().find_map(|line| line.strip_prefix("set-cookie: "));
-            let cookie = set.and_then(|set| set.split(';').next());
-            cookie.unwrap_or_else(|| panic!("{head}\n{body}")).to_owned()
-        });
-        self.send(method, path, cookie.await, form).await
-    }
-
-    async fn send(&self, method: &str, path: &str, cookie: &str, form: &str) -> (String, String) {
+    async fn ask(&self, session: &str, method: &str, path: &str, form: &str) -> (String, String) {
         let host = self.origin.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(host).await.unwrap();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: same-origin\r\nConnection: close\r\nCookie: {cookie}\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: same-origin\r\nConnection: close\r\n\
+             Cookie: {session}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
             form.len()
         );
         stream.write_all(request.as_bytes()).await.unwrap();

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 
 use self::filter::AuditQuery;
 use crate::controller::{Act, ActResult, AuditPlace, AuditRow, Claim, ExportFormat};
-use crate::model::{CellId, ObjectKey, Sha256Digest};
+use crate::model::{CellId, DeploymentName, ManifestName, ObjectKey, Sha256Digest};
 use crate::web::address::{Asked, with_query};
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
@@ -183,10 +183,14 @@ fn cell_of(act: &Act) -> Option<CellId> {
 
 /// Where what an act was done to can be looked at.
 fn page_of(shell: &Shell, act: &Act) -> Option<String> {
-    match ObjectKey::parse(&act.object) {
-        Ok(key) => Some(with_query(&shell.link("/buckets/object"), &[("key", &key.relative())])),
-        Err(_) => cell_of(act).map(|cell| shell.link(&format!("/cells/{cell}"))),
+    if let Ok(key) = ObjectKey::parse(&act.object) {
+        return Some(with_query(&shell.link("/buckets/object"), &[("key", &key.relative())]));
     }
+    if let Some((manifest, deployment)) = act.object.strip_prefix("deployment/").and_then(|rest| rest.split_once('/')) {
+        let (manifest, deployment) = (ManifestName::new(manifest).ok()?, DeploymentName::new(deployment).ok()?);
+        return Some(shell.link(&format!("/deployments/{manifest}/{deployment}")));
+    }
+    cell_of(act).map(|cell| shell.link(&format!("/cells/{cell}")))
 }
 
 /// Where the versions before and after an act are compared.
