@@ -12,11 +12,12 @@ use crate::support::cli::Workplace;
 use crate::support::{ACCESS_KEY, BUCKET, SECRET_KEY, Store};
 
 /// Commands that are no verbs of ours or do not end by themselves, and who runs them instead.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 11] = [
     "cargo build --release",                   // `.ci/run`
     "cargo test",                              // `.ci/run`
     "cargo run --release -- quickstart",       // `.ci/run`
     "curl http://127.0.0.1:8080/api/v1/cells", // tests/it/web_api.rs
+    "fleetman serve",                          // tests/it/portal_bucket.rs
     "fleetagent logs clock -f",                // tests/it/node_logs.rs
     "dpkg -i fleetagent_0.1.0-1_amd64.deb",    // tests/it/package_host.rs
     "systemctl start fleetagent",              // tests/it/package_host.rs
