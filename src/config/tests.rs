@@ -449,3 +449,13 @@ fn metrics_are_off_until_a_place_is_named_and_stay_on_the_machine_unless_told_ot
             .open_metrics
     );
 }
+
+#[test]
+fn every_field_at_the_top_is_told_of_also_where_it_is_left_out() {
+    let file = ConfigFile::written(Path::new("c.yaml"), one_bucket("    signing: unsigned\n"));
+    let told = settings(&file, Vec::new(), |_| None).unwrap();
+    for field in fields::<controller::Written>() {
+        let is_it = |setting: &Setting| setting.name.split(['.', '[']).next() == Some(*field);
+        assert!(told.iter().any(is_it), "{field} is missing in the list of settings and their sources");
+    }
+}

@@ -160,3 +160,45 @@ async fn a_store_that_is_down_or_refuses_has_its_own_exit_code() {
     let error = place.fleetman(&["-o", "json", "bucket", "ls"]).await.exits(6).error();
     assert_eq!(error["code"], "unreachable");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_are_verified_counted_and_the_audit_and_the_config_told() {
+    let mut place = Workplace::with_bucket().await;
+    place.write("site.yaml", SITE);
+    place.fleetman(&["apply", "-f", "site.yaml"]).await.exits(0);
+    place.write("dist/index.html", "x");
+    place.fleetman(&["upload", "site", "dist", "--as", "r1"]).await.exits(0);
+    place.fleetman(&["publish", "n1/web", "--as", "v1", "-y"]).await.exits(0);
+    place.fleetman(&["pause", "n1/web", "-y", "--reason", "a freeze"]).await.exits(0);
+
+    let good = place.fleetman(&["bucket", "verify", "cells/n1/web/trigger.json"]).await.exits(0);
+    assert!(good.out.contains("signed by key") && good.out.contains("deploy v1"), "{}", good.out);
+    let listed = place.fleetman(&["-o", "json", "bucket", "ls", "-r", "deployments/site/r1"]).await.exits(0).json();
+    let file = listed["objects"][1]["key"].as_str().unwrap().to_owned();
+    let changed = place.store().client().put_object().bucket(BUCKET).key(&file).body(vec![b'y'].into());
+    changed.send().await.unwrap();
+    let bad = place.fleetman(&["bucket", "verify", &file]).await.exits(1);
+    assert!(bad.out.contains("failed") && bad.out.contains("index.html: expected 1 bytes"), "{}", bad.out);
+    place.fleetman(&["bucket", "verify", "nope"]).await.exits(4);
+    place.fleetman(&["bucket", "verify", "agents/n9.json"]).await.exits(4);
+
+    let usage = place.fleetman(&["-o", "json", "bucket", "du"]).await.exits(0).json();
+    let row = |folder: &str| usage.as_array().unwrap().iter().find(|row| row["folder"] == folder).cloned();
+    assert_eq!(row("deployments/site/").unwrap()["objects"], 2);
+    let all = row("all").unwrap()["objects"].as_u64().unwrap();
+    assert!(all > 10 && row("cells/n1/web/").unwrap()["objects"].as_u64().unwrap() >= 4, "{usage}");
+
+    let audit = place.fleetman(&["-o", "json", "audit", "--limit", "3"]).await.exits(0).json();
+    assert_eq!(audit.as_array().unwrap().len(), 3);
+    assert_eq!((&audit[0]["action"], &audit[0]["reason"]), (&"pause".into(), &"a freeze".into()));
+    let uploads = place.fleetman(&["audit", "--action", "upload"]).await.exits(0);
+    assert!(uploads.out.contains("deployment/site/r1") && !uploads.out.contains("publish"), "{}", uploads.out);
+    let nothing = place.fleetman(&["-o", "json", "audit", "--until", "2020-01-01T00:00:00Z"]).await.exits(0).json();
+    assert_eq!(nothing, serde_json::json!([]));
+
+    let config = place.fleetman(&["config", "show"]).await.exits(0);
+    assert!(config.out.contains("controller_config.yaml:") && config.out.contains("••••••"), "{}", config.out);
+    assert!(!config.out.contains(SECRET_KEY));
+    let config = place.fleetman(&["-b", "nope", "-o", "json", "config", "show"]).await.exits(0).json();
+    assert_eq!(config[1]["source"], serde_json::json!({"flag": {"name": "--bucket"}}));
+}
