@@ -213,7 +213,8 @@ async fn fleet() -> Workplace {
     let place = Workplace::with_bucket().await;
     place.write("r1/index.html", "one");
     for [node, manifest] in [EDGE, OTHER] {
-        let text = format!("name: {manifest}\nprofile: {{deploy: {{}}}}\n---\ncell: {node}/web\nmanifest: {manifest}\n");
+        let text =
+            format!("name: {manifest}\nprofile: {{deploy: {{}}}}\n---\ncell: {node}/web\nmanifest: {manifest}\n");
         place.write(&format!("{manifest}.yaml"), &text);
         place.fleetman(&["apply", "-f", &format!("{manifest}.yaml")]).await.exits(0);
         place.fleetman(&["upload", manifest, "r1", "--as", "r1"]).await.exits(0);
@@ -301,7 +302,17 @@ async fn lists_hold_nothing_of_cells_that_somebody_may_not_see() {
     let serving = Serving::start_for_nobody(&place).await;
     wait_for(async || serving.get("/readyz").await.status == 200, "the first look at the bucket").await;
     let (limited, unlimited) = (serving.sign_in("edge-admin").await, serving.sign_in("viewer").await);
-    for path in ["/", "/agents", "/cells", "/cells.csv", "/cells.json", "/agents.json", "/search?q=core", "/api/v1/cells", "/api/v1/nodes"] {
+    for path in [
+        "/",
+        "/agents",
+        "/cells",
+        "/cells.csv",
+        "/cells.json",
+        "/agents.json",
+        "/search?q=core",
+        "/api/v1/cells",
+        "/api/v1/nodes",
+    ] {
         let seen = serving.send("GET", path, &[("cookie", &limited)], "").await.is(200).text();
         assert!(!seen.contains("core-1"), "{path} tells of a cell that is not for this user's eyes:\n{seen}");
         let seen = serving.send("GET", path, &[("cookie", &unlimited)], "").await.is(200).text();
