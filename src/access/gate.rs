@@ -174,9 +174,11 @@ impl Gate {
         // Names change hands: only these two say who it was.
         let who = format!("by OpenID Connect: subject {subject:?} of {issuer}");
         let refused = if self.directory.user(user).is_some() {
-            Some(format!("{user} is a user of this portal already; sign in with the password, or have it deleted"))
+            Some(format!(
+                "the name {user} is that of a user of this portal; sign in with the password, or have it deleted"
+            ))
         } else if grants.is_empty() {
-            Some(format!("{user} is in no group that has a role here, so there is nothing to see"))
+            Some(format!("no group of {user} has a role here, so there is nothing to see"))
         } else {
             None
         };
