@@ -55,6 +55,7 @@ async fn a_cell_that_failed_says_what_is_desired_what_runs_and_why_first() {
         status.contains("href=\"/cells/ber-1/api/publish\"") && !status.contains("href=\"/cells/ber-1/api/delete\"")
     );
 
+    assert!(!status.contains("last seen"), "its node was heard of a moment ago");
     let waiting = portal.get("/cells/par-1/api").await;
     sees(&waiting, &["secret_missing", "/etc/api/token is not there", "Failed", "it cannot be started"]);
     let dead = portal.get("/cells/osl-1/site").await;
@@ -107,12 +108,16 @@ async fn what_was_put_into_the_bucket_by_others_is_shown_as_what_it_is() {
     let acme = Acme::full().await;
     let portal = served(&acme).await;
     sees(&portal.get("/cells/ams-1/site/versions/r1").await, &["Verified by history"]);
+    let r2 = portal.get("/buckets/object/raw?key=cells/ams-1/site/versions/r2/manifest.json").await;
+    let planted = r2.replace("\"version\": \"r2\"", "\"version\": \"r7\"");
+    acme.put("cells/ams-1/site/versions/r7/manifest.json", planted).await;
     acme.put("cells/ams-1/site/versions/r1/manifest.json", "{\"schema\": \"<script>alert(1)</script>\"}").await;
     acme.put("cells/ams-1/site/overrides/<img src=x>.html", "a").await;
     acme.put("cells/ams-1/site/history/0001-0000000000000003.json", "<script>alert(2)</script>").await;
     acme.put("logs/ams-1/site/0001-0000000000000002-0001.log", "\u{1b}[31m<script>alert(3)</script>\u{202e}\n").await;
     let versions = portal.get("/cells/ams-1/site/versions").await;
-    sees(&versions, &["Cannot be read"]);
+    sees(&versions, &["Cannot be read", "r7", "Not verified by history"]);
+    assert!(!versions.contains("rollback?to="), "nobody is led back to what was never published");
     let overrides = portal.get("/cells/ams-1/site/overrides").await;
     sees(&overrides, &["&#60;img src=x&#62;.html", "2 overrides", "banner.html 20 B"]);
     let history = portal.get("/cells/ams-1/site/history").await;
