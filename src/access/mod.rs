@@ -46,8 +46,8 @@ pub use token::TokenText;
 pub use users::{NewToken, TOKEN_GOOD_FOR, TOKEN_GOOD_FOR_AT_MOST, UserChange, listed};
 
 use crate::controller::{Actor, Controller};
-use crate::model::CellId;
 use crate::model::users::Role;
+use crate::model::{CellId, NodeName};
 
 /// What a request came to; the audit says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +120,8 @@ impl Authorized {
         }
     }
 
-    fn need_on_cell(&self, role: Role, cell: &CellId) -> Result<(), Denied> {
+    /// Refuses whoever may not play `role` on `cell`.
+    pub(crate) fn need_on_cell(&self, role: Role, cell: &CellId) -> Result<(), Denied> {
         if self.identity.may(role, cell) {
             return Ok(());
         }
@@ -136,11 +137,19 @@ impl Authorized {
     }
 
     /// For what is no secret among users and belongs to no cell, such as the list of manifests.
-    fn need_anywhere(&self, role: Role, what: &str) -> Result<(), Denied> {
+    pub(crate) fn need_anywhere(&self, role: Role, what: &str) -> Result<(), Denied> {
         if self.identity.may_somewhere(role) {
             return Ok(());
         }
         Err(self.denied(role, what.to_owned()))
+    }
+
+    /// For a node as a whole: it is about every cell that it could have.
+    pub(crate) fn need_on_node(&self, role: Role, node: &NodeName) -> Result<(), Denied> {
+        if self.identity.may_on_node(role, node) {
+            return Ok(());
+        }
+        Err(self.denied(role, format!("all cells of node {node}")))
     }
 
     fn denied(&self, needs: Role, what: String) -> Denied {

@@ -23,9 +23,7 @@ impl Authorized {
     /// # Errors
     /// See [`AccessError`].
     pub async fn delete_heartbeat(&self, node: &NodeName, limits: LivenessLimits) -> Result<Deletion, AccessError> {
-        if !self.identity.may_on_node(Role::Admin, node) {
-            return Err(self.denied(Role::Admin, format!("all cells of node {node}")).into());
-        }
+        self.need_on_node(Role::Admin, node)?;
         Ok(self.acting().delete_heartbeat(node, limits).await?)
     }
 }

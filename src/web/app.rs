@@ -100,6 +100,7 @@ pub(super) fn router(portal: Arc<Portal>) -> Router {
         .fallback(async || Failure::not_found("page under this path"))
         .method_not_allowed_fallback(async || Failure::method_not_allowed())
         .with_state(portal.clone())
+        .layer(middleware::from_fn_with_state(portal.clone(), super::rights::check))
         .layer(middleware::from_fn_with_state(portal.clone(), super::identity::recognise))
         .layer(middleware::from_fn(super::failure::dress))
         .layer(middleware::from_fn_with_state(portal, metrics::count))

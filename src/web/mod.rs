@@ -20,6 +20,7 @@ mod metrics;
 mod page;
 mod pages;
 mod paths;
+mod rights;
 mod routes;
 mod shell;
 mod snapshot;
