@@ -59,6 +59,7 @@ mod portal_live;
 mod portal_oidc;
 mod portal_orders;
 mod portal_pages;
+mod portal_people;
 mod portal_proxies;
 mod portal_roles;
 mod portal_server;

@@ -9,6 +9,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
+use tokio::sync::{Mutex, mpsc};
 
 use super::cli::Workplace;
 use super::people;
@@ -17,6 +18,8 @@ use super::people;
 pub(crate) struct Serving {
     pub(crate) child: Child,
     pub(crate) address: String,
+    /// What it says after it said where it serves.
+    said: Mutex<mpsc::UnboundedReceiver<String>>,
     /// What it sends along unless it is given another or a token: the session of [`people::ADMIN`].
     cookie: String,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -69,10 +72,27 @@ impl Serving {
             let line = lines.next_line().await.unwrap().expect("it says where it serves");
             if let Some((_, address)) = line.split_once(" on http://") {
                 let address = address.to_owned();
-                // What it logs later must not fill the pipe.
-                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+                // What it says later must not fill the pipe.
+                let (said, more) = mpsc::unbounded_channel();
+                tokio::spawn(async move {
+                    while let Ok(Some(line)) = lines.next_line().await {
+                        // Whoever asked is gone.
+                        let _ = said.send(line);
+                    }
+                });
                 let client = Client::builder(TokioExecutor::new()).build_http();
-                return Self { child, address, cookie: String::new(), client };
+                return Self { child, address, said: Mutex::new(more), cookie: String::new(), client };
+            }
+        }
+    }
+
+    /// Path and query of the link by which the first admin comes in.
+    pub(crate) async fn first_admin_link(&self) -> String {
+        let mut said = self.said.lock().await;
+        loop {
+            let line = said.recv().await.expect("it prints a link");
+            if let Some((_, path)) = line.split_once(&format!("http://{}", self.address)) {
+                return path.to_owned();
             }
         }
     }

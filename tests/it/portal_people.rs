@@ -1,0 +1,227 @@
+//! Coming in, going out, and who manages whom: over HTTP, as a browser without scripts does it.
+
+use fleetman::model::audit::AuditEntry;
+use fleetman::model::document;
+use fleetman::model::users::Users;
+use serde_json::Value;
+
+use crate::support::cli::Workplace;
+use crate::support::people::{self, PASSWORD};
+use crate::support::serving::{Answer, Serving};
+use crate::support::{BUCKET, wait_for};
+
+const FORM: [(&str, &str); 2] =
+    [("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
+
+/// Sends a form as somebody.
+async fn send(serving: &Serving, cookie: &str, path: &str, form: &str) -> Answer {
+    let headers = [FORM[0], FORM[1], ("cookie", cookie)];
+    serving.send("POST", path, &headers, form.to_owned()).await
+}
+
+async fn open(serving: &Serving, cookie: &str, path: &str) -> Answer {
+    serving.send("GET", path, &[("cookie", cookie)], "").await
+}
+
+fn cookie(answer: &Answer) -> String {
+    answer.header("set-cookie").split(';').next().unwrap().to_owned()
+}
+
+/// What lies in the bucket below `prefix`.
+async fn objects(place: &mut Workplace, prefix: &str) -> Vec<Vec<u8>> {
+    let client = place.store().client();
+    let listed = client.list_objects_v2().bucket(BUCKET).prefix(prefix).send().await.unwrap();
+    let mut objects = Vec::new();
+    for object in listed.contents() {
+        let got = client.get_object().bucket(BUCKET).key(object.key().unwrap()).send().await.unwrap();
+        objects.push(got.body.collect().await.unwrap().to_vec());
+    }
+    objects
+}
+
+async fn audited(place: &mut Workplace, action: &str, object: &str) -> bool {
+    let entries = objects(place, "audit/").await;
+    let entries: Vec<AuditEntry> = entries.iter().map(|bytes| document::parse(bytes).unwrap()).collect();
+    entries.iter().any(|entry| entry.action == action && entry.object == object)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_not_signed_in_is_led_to_sign_in_and_back() {
+    let place = Workplace::with_bucket().await;
+    people::admit_admin(place.path());
+    let serving = Serving::start_for_nobody(&place).await;
+    let led = open(&serving, "none=1", "/cells?q=a%20b").await.is(303);
+    assert_eq!(led.header("location"), "/sign-in?next=%2Fcells%3Fq%3Da%2520b");
+    open(&serving, "none=1", "/api/v1/cells").await.is(401);
+    let part = [("cookie", "none=1"), ("fleetman-fragment", "live")];
+    let part = serving.send("GET", "/cells", &part, "").await.is(401).text();
+    assert!(part.contains("id=\"live\"") && part.contains("/sign-in?next="), "{part}");
+
+    let page = open(&serving, "none=1", led.header("location")).await.is(200).text();
+    assert!(page.contains("value=\"/cells?q=a%20b\""), "{page}");
+    let wrong = send(&serving, "none=1", "/sign-in", "name=tester&password=wrong").await.is(401);
+    assert!(wrong.text().contains("The name or the password is not right.") && wrong.header("set-cookie").is_empty());
+    let form = format!("{}&next=%2Fcells%3Fq%3Da%2520b", people::form("tester"));
+    let came = send(&serving, "none=1", "/sign-in", &form).await.is(303);
+    assert_eq!(came.header("location"), "/cells?q=a%20b");
+    let set = came.header("set-cookie");
+    assert!(set.starts_with("__Host-fleetman=") && set.ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"), "{set}");
+    let tester = cookie(&came);
+    open(&serving, &tester, "/cells").await.is(200);
+    assert_eq!(open(&serving, &tester, "/sign-in?next=//evil.example").await.is(303).header("location"), "/");
+    let form = format!("{}&next=%2F%2Fevil.example", people::form("tester"));
+    assert_eq!(send(&serving, "none=1", "/sign-in", &form).await.is(303).header("location"), "/");
+
+    let out = send(&serving, &tester, "/sign-out", "").await.is(303);
+    assert!(out.header("set-cookie").contains("Max-Age=0"), "{:?}", out.headers);
+    open(&serving, &tester, "/cells").await.is(303);
+    let again = open(&serving, &tester, "/sign-in").await.is(200).text();
+    assert!(again.contains("The session was ended"), "{again}");
+    let elsewhere = [("cookie", "none=1"), FORM[0], ("sec-fetch-site", "cross-site")];
+    serving.send("POST", "/sign-in", &elsewhere, people::form("tester")).await.is(403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guessing_is_told_to_wait() {
+    let place = Workplace::with_bucket().await;
+    people::admit_admin(place.path());
+    let serving = Serving::start_for_nobody(&place).await;
+    for _ in 0..6 {
+        send(&serving, "none=1", "/sign-in", "name=tester&password=guess").await.is(401);
+    }
+    let told = send(&serving, "none=1", "/sign-in", &people::form("tester")).await.is(429);
+    assert!(told.header("retry-after").parse::<u64>().unwrap() >= 1 && told.text().contains("Too many failures"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_admin_is_made_by_the_printed_link_and_manages_others() {
+    let mut place = Workplace::with_bucket().await;
+    let serving = Serving::start_for_nobody(&place).await;
+    let link = serving.first_admin_link().await;
+    let (page, token) = (open(&serving, "none=1", &link).await.is(200).text(), link.split_once('=').unwrap().1);
+    assert!(page.contains("The first admin") && page.contains(token), "{page}");
+    let once = async |name: &str, password: &str, again: &str| {
+        let form = format!("token={token}&name={name}&password={password}&again={again}");
+        send(&serving, "none=1", "/sign-in/once", &form).await
+    };
+    assert!(once("ada", "a+long+password+1", "other").await.is(422).text().contains("two passwords differ"));
+    assert!(once("ada", "password", "password").await.is(422).text().contains("tried first"));
+    assert!(once("A da", "a+long+password+1", "a+long+password+1").await.is(422).text().contains("User name"));
+    let ada = cookie(&once("ada", "a+long+password+1", "a+long+password+1").await.is(303));
+    assert!(once("eve", "a+long+password+1", "a+long+password+1").await.is(401).text().contains("used or is too old"));
+    open(&serving, "none=1", &link).await.is(401);
+
+    let bob =
+        "name=bob&may=viewer%0D%0Aoperator%3Aedge-*%2F*&password=a+long+password+2&again=a+long+password+2&reason=new";
+    send(&serving, &ada, "/settings/users", &bob.replace("viewer", "root")).await.is(422);
+    assert_eq!(send(&serving, &ada, "/settings/users", bob).await.is(303).header("location"), "/settings/users");
+    send(&serving, &ada, "/settings/users", bob).await.is(409);
+    let listed = open(&serving, &ada, "/settings/users").await.is(200).text();
+    assert!(listed.contains("/settings/users/bob") && listed.contains("operator:edge-*/*"), "{listed}");
+    let came = send(&serving, "none=1", "/sign-in", "name=bob&password=a+long+password+2").await.is(303);
+    let bob = cookie(&came);
+    open(&serving, &bob, "/settings/users").await.is(403);
+    send(&serving, &bob, "/settings/users", "name=eve").await.is(403);
+    wait_for(async || audited(&mut place, "denied", "POST /settings/users").await, "the denial in the audit").await;
+    assert!(audited(&mut place, "sign-in", "user/bob").await && audited(&mut place, "user-add", "user/bob").await);
+
+    let seen = "change=grants&may=editor&seen=viewer%0D%0Aoperator%3Aedge-*%2F*";
+    send(&serving, &ada, "/settings/users/bob", seen).await.is(303);
+    let lost = send(&serving, &ada, "/settings/users/bob", seen).await.is(409).text();
+    assert!(lost.contains("changed meanwhile"), "{lost}");
+    open(&serving, &bob, "/cells/new").await.is(200);
+    send(&serving, &ada, "/settings/users/ada", "change=disable").await.is(409);
+    send(&serving, &ada, "/settings/users/bob", "change=delete&name=bo").await.is(422);
+    send(&serving, &ada, "/settings/users/bob", "change=delete&name=bob").await.is(303);
+    open(&serving, &bob, "/cells").await.is(303);
+    open(&serving, &ada, "/settings/users/bob").await.is(404);
+
+    let lists = objects(&mut place, "auth/").await;
+    let list: Value = serde_json::from_slice(&lists[0]).unwrap();
+    let list: Users = serde_json::from_value(list["signed"].clone()).unwrap();
+    assert_eq!(list.users.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_shown_once_and_works_until_it_is_revoked() {
+    let place = Workplace::with_bucket().await;
+    place.fleetman_fed(&["user", "add", "ada", "--may", "admin"], "a long password 1\n").await.exits(0);
+    let serving = Serving::start_for_nobody(&place).await;
+    let came = send(&serving, "none=1", "/sign-in", "name=ada&password=a+long+password+1").await.is(303);
+    let ada = cookie(&came);
+    let made = send(&serving, &ada, "/settings/tokens", "name=ci&may=viewer&days=7").await.is(200).text();
+    let start = made.find("fm_").unwrap();
+    let token = &made[start..start + 57];
+    assert!(!open(&serving, &ada, "/settings/tokens").await.is(200).text().contains(token));
+    let bearer = format!("Bearer {token}");
+    let by_token = async |method: &str, path: &str| {
+        let headers = [("authorization", bearer.as_str()), FORM[0]];
+        serving.send(method, path, &headers, "").await.status
+    };
+    assert_eq!(by_token("GET", "/api/v1/cells").await, 200);
+    assert_eq!(by_token("GET", "/settings/users").await, 403, "an admin's token may no more than it says");
+    assert_eq!(by_token("POST", "/settings/tokens").await, 403);
+    send(&serving, &ada, "/settings/tokens", "name=ci&may=viewer&days=0").await.is(422);
+    let id = &token[3..13];
+    send(&serving, &ada, &format!("/settings/tokens/{id}/revoke"), "").await.is(303);
+    assert_eq!(by_token("GET", "/api/v1/cells").await, 401);
+
+    let printed = place.fleetman(&["token", "add", "night", "--for", "ada", "--may", "viewer:n1/*"]).await.exits(0);
+    let bearer = format!("Bearer {}", printed.out.trim());
+    let answers = async || serving.send("GET", "/api/v1/cells", &[("authorization", &bearer)], "").await.status == 200;
+    wait_for(answers, "the portal to know the new token").await;
+    let listed = place.fleetman(&["-o", "json", "token", "ls"]).await.exits(0).json();
+    assert_eq!((&listed[0]["state"], &listed[1]["state"]), (&"revoked".into(), &"good".into()), "{listed}");
+    place.fleetman(&["token", "revoke", listed[1]["id"].as_str().unwrap()]).await.exits(0);
+    place.fleetman(&["token", "add", "x", "--for", "eve", "--may", "viewer"]).await.exits(4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_changes_their_own_password_and_ends_their_own_sessions() {
+    let place = Workplace::with_bucket().await;
+    place.fleetman_fed(&["user", "add", "root", "--may", "admin"], "a long password 0\n").await.exits(0);
+    place.fleetman_fed(&["user", "add", "ada", "--may", "viewer:n1/*"], "a long password 1\n").await.exits(0);
+    let serving = Serving::start_for_nobody(&place).await;
+    let sign_in =
+        async |password: &str| send(&serving, "none=1", "/sign-in", &format!("name=ada&password={password}")).await;
+    let (ada, other) =
+        (cookie(&sign_in("a+long+password+1").await.is(303)), cookie(&sign_in("a+long+password+1").await));
+    let page = open(&serving, &ada, "/settings/account").await.is(200).text();
+    assert!(page.contains("viewer:n1/*") && !page.contains("/settings/users"), "{page}");
+    let change = async |present: &str, new: &str| {
+        let form = format!("present={present}&password={new}&again={new}");
+        send(&serving, &ada, "/settings/account", &form).await
+    };
+    assert!(change("wrong", "a+long+password+2").await.is(422).text().contains("not right"));
+    assert!(change("a+long+password+1", "password1").await.is(422).text().contains("tried first"));
+    let changed = change("a+long+password+1", "a+long+password+2").await.is(303);
+    let new = cookie(&changed);
+    assert!(open(&serving, &new, changed.header("location")).await.is(200).text().contains("The password is changed"));
+    open(&serving, &ada, "/cells").await.is(303);
+    open(&serving, &other, "/cells").await.is(303);
+    sign_in("a+long+password+1").await.is(401);
+    send(&serving, &new, "/settings/account/end-sessions", "").await.is(303);
+    open(&serving, &new, "/cells").await.is(303);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_managed_on_the_command_line_and_no_password_is_an_argument() {
+    let place = Workplace::with_bucket().await;
+    place.fleetman_fed(&["user", "add", "ada", "--may", "admin"], "short\n").await.exits(2);
+    place.fleetman_fed(&["user", "add", "ada", "--may", "admin"], &format!("{PASSWORD}\n")).await.exits(0);
+    place.fleetman_fed(&["user", "add", "bob", "--may", "viewer"], &format!("{PASSWORD}\n")).await.exits(0);
+    place.fleetman_fed(&["user", "add", "bob", "--may", "viewer"], &format!("{PASSWORD}\n")).await.exits(3);
+    place.fleetman(&["user", "grant", "bob", "editor:edge-*/*"]).await.exits(0);
+    place.fleetman(&["user", "disable", "bob"]).await.exits(0);
+    let listed = place.fleetman(&["-o", "json", "user", "ls"]).await.exits(0).json();
+    assert_eq!(listed[1]["grants"][0]["cells"], "edge-*/*");
+    assert_eq!((&listed[0]["state"], &listed[1]["state"]), (&"active".into(), &"disabled".into()));
+    place.fleetman(&["user", "disable", "bob", "--undo"]).await.exits(0);
+    place.fleetman(&["user", "end", "bob"]).await.exits(0);
+    place.fleetman_fed(&["user", "passwd", "bob"], "another long password\n").await.exits(0);
+    place.fleetman(&["user", "rm", "ada", "-y"]).await.exits(3);
+    place.fleetman(&["user", "rm", "bob", "-y"]).await.exits(0);
+    place.fleetman(&["user", "rm", "bob", "-y"]).await.exits(4);
+    let hash = place.fleetman_fed(&["user", "hash"], &format!("{PASSWORD}\n")).await.exits(0).out;
+    assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+}
