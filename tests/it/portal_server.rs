@@ -6,8 +6,8 @@ use std::time::Duration;
 use fleetman::config::{Origin, Serving};
 use fleetman::web::listener::{Limits, Settings};
 use rcgen::KeyPair;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::net::{TcpStream, UnixDatagram};
 use tokio::time::timeout;
 
 use crate::support::cli::Workplace;
@@ -173,6 +173,41 @@ async fn the_end_comes_also_where_an_answer_does_not() {
     running.ended.cancel();
     timeout(LONG, running.task).await.unwrap().unwrap();
     assert_eq!(asking.rest().await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_speaks_tls_and_its_watchdog_is_fed_all_the_same() {
+    let place = Workplace::with_bucket().await;
+    let config = std::fs::read_to_string(place.path().join("controller_config.yaml")).unwrap();
+    let tls = "public_url: https://fleet.example.com\ntls: {certificate_file: chain.pem, key_file: key.pem}\n";
+    place.write("controller_config.yaml", &(config + tls));
+    let authority = authority();
+    certify(&authority, "fleet.example.com", place.path());
+    let manager = UnixDatagram::bind(place.path().join("notify")).unwrap();
+    let mut command = place.command(env!("CARGO_BIN_EXE_fleetman"), &["serve", "--listen", "127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", place.path().join("notify")).env("WATCHDOG_USEC", "900000");
+    let mut serving = command.kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(serving.stderr.take().unwrap()).lines();
+    let mut said = async |what: &str| loop {
+        let line = timeout(LONG, lines.next_line()).await.unwrap().unwrap().expect("it goes on");
+        if let Some((_, rest)) = line.split_once(what) {
+            return rest.to_owned();
+        }
+    };
+    let address = said(" on https://").await.parse().unwrap();
+    let link = said("https://fleet.example.com/sign-in/once?token=").await;
+    assert!(!link.is_empty(), "the first admin is sent to where the certificate is good");
+    let mut client = connect_tls(&authority, address, "fleet.example.com").await;
+    let health = client.get("/healthz", "").await;
+    assert_eq!((health.status, health.body.as_str()), (200, "ok\n"));
+
+    // The first is told without a look at itself.
+    let mut fed = 0;
+    while fed < 3 {
+        let mut heard = [0; 4096];
+        let length = timeout(LONG, manager.recv(&mut heard)).await.unwrap().unwrap();
+        fed += usize::from(heard[..length].ends_with(b"WATCHDOG=1\n"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

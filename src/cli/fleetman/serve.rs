@@ -54,8 +54,9 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Result<Exit, Fail
     manager.ready(&serving);
     let asked_to_end = ended.clone();
     let gate = site.gate.clone();
+    let reached = config.serving.public_url.map_or(url, |public| public.to_string());
     let tell = async {
-        if let Some(link) = first_admin::link(&gate, &url, &*context.clock).await {
+        if let Some(link) = first_admin::link(&gate, &reached, &*context.clock).await {
             context.output.say(&link);
         }
         pending::<Infallible>().await

@@ -161,7 +161,8 @@ impl Workplace {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true).spawn().unwrap()
     }
 
-    fn command(&self, program: &str, args: &[&str]) -> Command {
+    /// A program, to be started here with more in its environment.
+    pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         // Nothing of the machine that the test runs on: no config, no credentials, no proxies.
         command.env_clear().env("HOME", self.folder.path()).env("USER", "tester").env("PATH", "/usr/bin:/bin");
