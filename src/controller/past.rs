@@ -102,13 +102,18 @@ impl Controller {
                 .try_collect::<Vec<_>>(),
             self.list_attempts(cell, oldest, below),
         )?;
-        let mut triggers = Vec::with_capacity(entries.len());
-        for (at, trigger) in entries {
-            // None was deleted between the LIST and the GET.
-            let Some(trigger) = trigger else { continue };
-            let attempts = self.read_attempts(cell, at, listed.remove(&at).unwrap_or_default()).await?;
-            triggers.push(PastTrigger { entry: HistoryEntry { at, trigger }, attempts });
-        }
+        // What was deleted between the LIST and the GET is gone.
+        let entries =
+            entries.into_iter().filter_map(|(at, trigger)| trigger.map(|trigger| HistoryEntry { at, trigger }));
+        let entries: Vec<_> = entries.map(|entry| (listed.remove(&entry.at).unwrap_or_default(), entry)).collect();
+        let triggers = stream::iter(entries)
+            .map(async |(listed, entry)| {
+                let attempts = self.read_attempts(cell, entry.at, listed).await?;
+                Ok::<_, ControllerError>(PastTrigger { entry, attempts })
+            })
+            .buffered(READS)
+            .try_collect()
+            .await?;
         Ok(Past { triggers, older, logs_left_out })
     }
 

@@ -1,5 +1,6 @@
 //! The pages of one cell, as the server answers them to somebody without scripts.
 
+use crate::portal_pages::look_at;
 use crate::support::acme::Acme;
 use crate::support::cli::Workplace;
 use crate::support::portal::Portal;
@@ -176,4 +177,17 @@ async fn a_cell_stays_readable_while_the_bucket_does_not_answer() {
     acme.stop_store().await;
     let status = portal.get("/cells/ber-1/api").await;
     sees(&status, &["Desired 1.4.2 Running 1.4.1", "main ended with exit code 3", "The log cannot be read at present"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_a_cell_stands_is_shown_anew_by_itself() {
+    let acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    page.open(&portal.url("/cells/ber-1/api")).await;
+    page.see("Failed, and rolled back").await;
+    let beat = portal.get("/buckets/object/raw?key=agents/ber-1.json").await;
+    acme.put("agents/ber-1.json", beat.replace("\"rolled_back\"", "\"checking\"")).await;
+    page.see("Watching its health").await;
+    page.see_no("Failed, and rolled back").await;
+    page.end().await;
 }
