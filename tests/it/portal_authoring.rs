@@ -6,6 +6,7 @@ use fleetman::model::Sha256Digest;
 
 use crate::support::cli::Workplace;
 use crate::support::form::{Part, check, fields, post, send_files, unescaped};
+use crate::support::people;
 use crate::support::serving::Serving;
 use crate::support::wait_for;
 
@@ -15,7 +16,7 @@ const SITE: &str = "name: site\nprofile: {deploy: {}}\n";
 async fn portal(more: &str) -> (Workplace, Serving) {
     let place = Workplace::with_bucket().await;
     let config = std::fs::read_to_string(place.path().join("controller_config.yaml")).unwrap();
-    place.write("controller_config.yaml", &format!("{config}state_folder: state\n{more}"));
+    place.write("controller_config.yaml", &format!("{config}{more}"));
     let serving = Serving::start(&place).await;
     wait_for(async || serving.get("/readyz").await.status == 200, "the first look at the bucket").await;
     (place, serving)
@@ -325,6 +326,35 @@ async fn cells_are_made_on_several_nodes_at_once_and_edited() {
     let late = edit("cell: n1/web\nmanifest: site\n# late\n", &form["etag"], "save").await.is(409).text();
     assert!(late.contains("title: Bye") && fields(&late)["text"].contains("# late"), "{late}");
     serving.get("/cells/n9/web/yaml").await.is(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_change_something_is_told_and_keeps_what_was_typed() {
+    let place = Workplace::with_bucket().await;
+    apply(&place, &format!("{SITE}---\ncell: n1/web\nmanifest: site\n---\ncell: n2/web\nmanifest: site\n")).await;
+    people::admit(place.path(), &[("ed", &["editor:n1/*"])]);
+    let serving = Serving::start_for(&place, "ed").await;
+    wait_for(async || serving.get("/readyz").await.status == 200, "the first look at the bucket").await;
+
+    let page = serving.get("/manifests/site/edit").await.is(200).text();
+    assert!(page.contains("It cannot be changed: ed lacks the role editor on other cells"), "{page}");
+    let mine = "name: site\n# mine\nprofile: {deploy: {}}\n";
+    let sent = [("text", mine), ("etag", &fields(&page)["etag"]), ("step", "save")];
+    let page = post(&serving, "/manifests/site/edit", &sent).await.is(403).text();
+    assert!(page.contains("Nothing was saved") && fields(&page)["text"] == mine, "{page}");
+    let files: [Part<'_>; 1] = [("files", Some("index.html"), b"one")];
+    let page = send_files(&serving, "/deployments/new", FORM, &upload("r1", &files)).await.is(403).text();
+    assert!(page.contains("lacks the role editor") && page.contains("value=\"r1\""), "{page}");
+    post(&serving, "/manifests/site/delete", &[("name", "site")]).await.is(403);
+
+    serving.get("/cells/n1/web/yaml").await.is(200);
+    serving.get("/cells/n2/web/yaml").await.is(403);
+    serving.get("/cells/n2/web/overrides/raw?path=a").await.is(403);
+    let sent = [("text", "x"), ("step", "save")];
+    post(&serving, "/cells/n2/web/overrides/edit?path=a", &sent).await.is(403);
+    let asked = [("manifest", "site"), ("cell", "api"), ("nodes", "n1 n2"), ("step", "save")];
+    let page = post(&serving, "/cells/new", &asked).await.is(409).text();
+    assert!(page.contains("n1/api</a>: made") && page.contains("it takes the role editor on it"), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,8 +59,13 @@ impl Serving {
     /// Serves what the config in `place` names, to somebody who may do everything.
     pub(crate) async fn start(place: &Workplace) -> Self {
         people::admit_admin(place.path());
+        Self::start_for(place, people::ADMIN).await
+    }
+
+    /// The same to a user of the config.
+    pub(crate) async fn start_for(place: &Workplace, name: &str) -> Self {
         let mut serving = Self::start_for_nobody(place).await;
-        serving.cookie = serving.sign_in(people::ADMIN).await;
+        serving.cookie = serving.sign_in(name).await;
         serving
     }
 
