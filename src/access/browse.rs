@@ -26,20 +26,14 @@ impl Authorized {
     /// # Errors
     /// See [`AccessError`].
     pub fn bucket_facts(&self) -> Result<BucketFacts, AccessError> {
-        self.check_bucket()?;
+        let (location, requests) = self.store()?;
         let controller = self.reading();
         let writes = match controller.conditions() {
             Conditions::Honoured => "the store keeps its conditions: whoever writes first wins",
             Conditions::Ignored | Conditions::Refused => "the store keeps no conditions: writers take turns",
             Conditions::Unknown => "not found out yet; the first change does, or the doctor",
         };
-        let store = controller.store();
-        Ok(BucketFacts {
-            location: store.describe(),
-            fleet: controller.fleet(),
-            writes,
-            requests: store.request_counts().total(),
-        })
+        Ok(BucketFacts { location, fleet: controller.fleet(), writes, requests: requests.total() })
     }
 
     /// One page of what lies in a folder; see [`Controller::browse`](crate::controller::Controller::browse).

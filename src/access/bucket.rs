@@ -1,9 +1,6 @@
-//! The bucket as a whole, and what finds out about it. None of it belongs to a cell.
+//! The bucket as a whole. None of it belongs to a cell.
 
-use super::{AccessError, Authorized, Denied};
-use crate::clock::SharedClock;
-use crate::controller::{ControllerError, doctor};
-use crate::model::fleet::StoreReport;
+use super::{Authorized, Denied};
 use crate::model::users::Role;
 use crate::store::RequestCounts;
 
@@ -48,16 +45,5 @@ impl Authorized {
         self.check_bucket()?;
         let store = self.reading().store();
         Ok((store.describe(), store.request_counts()))
-    }
-
-    /// Tries out what the store can do.
-    ///
-    /// # Errors
-    /// See [`AccessError`]. Whatever the store does is a finding.
-    pub async fn doctor(&self, clock: &SharedClock) -> Result<StoreReport, AccessError> {
-        self.need_everywhere(Role::Admin, "the doctor")?;
-        let controller = self.reading();
-        let examined = doctor::examine(controller.store(), controller.fleet(), clock).await;
-        Ok(examined.map_err(ControllerError::Entropy)?)
     }
 }

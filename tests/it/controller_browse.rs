@@ -315,7 +315,7 @@ async fn references_lead_from_files_to_triggers_and_back() {
     };
 
     let file = key(&bench.keys("cells/n1/web/versions/v1/files/").await.remove(0));
-    assert_eq!(ends(&controller.references(&file).await.unwrap().named_by), [manifest.clone()]);
+    assert_eq!(ends(&controller.references(&file).await.unwrap().named_by), std::slice::from_ref(&manifest));
     let of_manifest = controller.references(&manifest).await.unwrap();
     assert_eq!(ends(&of_manifest.named_by), [trigger.clone(), history.clone()]);
     assert_eq!(
