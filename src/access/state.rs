@@ -1,12 +1,14 @@
 //! What a controller keeps on its own disk, where no node can write: the key of its sessions, and for each fleet how
 //! far the list of users had come, with the newest list that was verified.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 use uuid::Uuid;
 
 use super::seal::SealKey;
@@ -69,7 +71,11 @@ impl Document for Kept {
 
 /// The folder of one controller.
 #[derive(Debug, Clone)]
-pub struct StateFolder(PathBuf);
+pub struct StateFolder {
+    path: PathBuf,
+    /// One writer of this process at a time.
+    writing: Arc<Mutex<()>>,
+}
 
 impl StateFolder {
     /// The folder at `path`, made if it is not there. Only its owner can look into it.
@@ -79,7 +85,7 @@ impl StateFolder {
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let local = |source| StateError::Local { doing: "making the folder", path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(local)?;
-        Ok(Self(path.to_owned()))
+        Ok(Self { path: path.to_owned(), writing: Arc::default() })
     }
 
     /// The key of sessions: that of `file`, which several controllers may share, or one of this folder's own, made at
@@ -88,13 +94,17 @@ impl StateFolder {
     /// # Errors
     /// When it can neither be read nor made.
     pub fn seal_key(&self, file: Option<&Path>) -> Result<SealKey, StateError> {
-        let own = self.0.join("session.key");
+        let own = self.path.join("session.key");
         let path = file.unwrap_or(&own);
         if file.is_none() && !own.exists() {
-            let bytes = entropy::bytes::<{ SealKey::BYTES }>();
-            let bytes =
-                bytes.map_err(|source| StateError::Local { doing: "making a key for", path: own.clone(), source })?;
-            self.write(&own, hex(&bytes).as_bytes())?;
+            let local = |source| StateError::Local { doing: "making a key in", path: own.clone(), source };
+            let bytes = entropy::bytes::<{ SealKey::BYTES }>().map_err(local)?;
+            let new = self.written(hex(&bytes).as_bytes()).map_err(local)?;
+            match new.persist_noclobber(&own) {
+                // Another process was faster, and its key is as good.
+                Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
+                persisted => drop(persisted.map_err(|error| local(error.error))?),
+            }
         }
         let text = read(path, 1_024)?.ok_or_else(|| StateError::Local {
             doing: "reading the key of sessions from",
@@ -114,27 +124,35 @@ impl StateFolder {
         }
     }
 
-    /// Remembers. What was remembered before is replaced as a whole, or not at all.
+    /// Remembers. What was remembered before is replaced as a whole, or not at all; a list that had come further, by
+    /// another process or by a write that was overtaken, stays.
     pub(super) fn keep(&self, fleet: Uuid, kept: &Kept) -> Result<(), StateError> {
-        self.write(&self.place(fleet), &document::render(kept))
+        // Nothing is held that a writer who died could have left half done.
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = self.kept(fleet)?;
+        let document = if there.floor > kept.floor {
+            document::render(&Kept { revoked_sessions: kept.revoked_sessions.clone(), ..there })
+        } else {
+            document::render(kept)
+        };
+        let path = self.place(fleet);
+        let write = || {
+            self.written(&document)?.persist(&path).map_err(|error| error.error)?;
+            File::open(&self.path)?.sync_all()
+        };
+        write().map_err(|source| StateError::Local { doing: "writing", path: path.clone(), source })
     }
 
     fn place(&self, fleet: Uuid) -> PathBuf {
-        self.0.join(format!("users-{fleet}.json"))
+        self.path.join(format!("users-{fleet}.json"))
     }
 
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
-        let new = path.with_extension(format!("{}.new", std::process::id()));
-        let write = || {
-            // A leftover of a process of the same id.
-            let _ = fs::remove_file(&new);
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&new, path)?;
-            File::open(&self.0)?.sync_all()
-        };
-        write().map_err(|source| StateError::Local { doing: "writing", path: path.to_owned(), source })
+    /// A new file of this folder that is on the disk, has no name yet, and only its owner can read.
+    fn written(&self, bytes: &[u8]) -> io::Result<NamedTempFile> {
+        let mut file = NamedTempFile::new_in(&self.path)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        Ok(file)
     }
 }
 
@@ -165,6 +183,7 @@ fn unhex(text: &str) -> Option<[u8; SealKey::BYTES]> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::super::seal::Purpose;
@@ -215,6 +234,23 @@ mod tests {
         folder.keep(fleet, &kept).unwrap();
         assert_eq!((folder.kept(fleet).unwrap(), folder.kept(other).unwrap()), (kept, Kept::default()));
         assert_eq!(mode(&folder.place(fleet)), 0o600);
+    }
+
+    #[test]
+    fn what_is_remembered_never_goes_back() {
+        let (place, folder) = folder();
+        let fleet = Uuid::from_u128(1);
+        let at = |revision, text: &str, revoked_sessions| Kept {
+            floor: Some(Floor::new(Epoch::FIRST, Generation::new(revision).unwrap())),
+            users: Some(text.to_owned()),
+            revoked_sessions,
+        };
+        let revoked = vec![RevokedSession { id: [1; 16].into(), until: chrono::DateTime::UNIX_EPOCH }];
+        folder.keep(fleet, &at(2, "newer", Vec::new())).unwrap();
+        folder.keep(fleet, &at(1, "older", revoked.clone())).unwrap();
+        assert_eq!(folder.kept(fleet).unwrap(), at(2, "newer", revoked));
+        let left: Vec<_> = fs::read_dir(place.path().join("a/b")).unwrap().collect();
+        assert_eq!(left.len(), 1, "nothing else is left behind");
     }
 
     #[test]

@@ -4,13 +4,14 @@ mod back;
 mod oidc;
 mod once;
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::Form;
 use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
-use std::sync::Arc;
 
 use self::back::Back;
 use self::oidc::Elsewhere;
