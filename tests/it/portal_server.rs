@@ -1,10 +1,12 @@
 //! How the portal is served: bounds, TLS, whom it believes, and how it ends.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
+use fleetman::clock::SystemClock;
 use fleetman::config::{Origin, Serving};
-use fleetman::web::listener::{Limits, Settings};
+use fleetman::web::listener::{Limits, Listener, Settings};
 use rcgen::KeyPair;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::{TcpStream, UnixDatagram};
@@ -97,6 +99,24 @@ async fn tls_is_spoken_with_the_certificate_of_the_config() {
     assert_eq!(refused.status, 400);
     assert!(refused.body.contains("https_expected"), "{refused:?}");
     assert_eq!(running.connect().await.rest().await, "", "who begins no handshake is given up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_for_another_name_and_an_open_key_are_warned_of() {
+    let (authority, folder) = (authority(), tempfile::tempdir().unwrap());
+    let (files, _) = certify(&authority, "fleet.example.com", folder.path());
+    let warnings = async |url: &str, mode| {
+        std::fs::set_permissions(&files.key, std::fs::Permissions::from_mode(mode)).unwrap();
+        let (public_url, tls) = (Origin::parse(url), Some(files.clone()));
+        let settings = Settings { serving: Serving { public_url, tls, ..Serving::default() }, ..Settings::default() };
+        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), settings, SystemClock::shared()).await;
+        listener.unwrap().warnings().join("\n")
+    };
+    assert_eq!(warnings("https://fleet.example.com", 0o640).await, "");
+    let other = warnings("https://other.example.com", 0o600).await;
+    assert!(other.contains("chain.pem is not for other.example.com"), "{other}");
+    let open = warnings("https://fleet.example.com:8443", 0o644).await;
+    assert!(open.contains("key.pem holds a secret and every user of this machine can read it"), "{open}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
