@@ -120,8 +120,11 @@ impl Authorized {
         }
     }
 
-    /// Refuses whoever may not play `role` on `cell`.
-    pub(crate) fn need_on_cell(&self, role: Role, cell: &CellId) -> Result<(), Denied> {
+    /// Whether the user may play `role` on `cell`.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn need_on_cell(&self, role: Role, cell: &CellId) -> Result<(), Denied> {
         if self.identity.may(role, cell) {
             return Ok(());
         }
@@ -136,8 +139,12 @@ impl Authorized {
         Err(self.denied(role, format!("{what}, which needs it for all cells")))
     }
 
-    /// For what is no secret among users and belongs to no cell, such as the list of manifests.
-    pub(crate) fn need_anywhere(&self, role: Role, what: &str) -> Result<(), Denied> {
+    /// Whether the user may play `role` on anything at all: for what is no secret among users and belongs to no cell,
+    /// such as the list of manifests, and for forms in which what it is about is still to be said.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn need_anywhere(&self, role: Role, what: &str) -> Result<(), Denied> {
         if self.identity.may_somewhere(role) {
             return Ok(());
         }

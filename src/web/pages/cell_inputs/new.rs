@@ -144,6 +144,7 @@ pub(super) struct NewQuery {
 
 /// `GET /cells/new`
 pub(super) async fn ask(page: PageContext, Query(query): Query<NewQuery>) -> Result<Response, Failure> {
+    page.may().need_anywhere(Role::Editor, "cells")?;
     let mut form = NewForm { cell: query.manifest.clone(), manifest: query.manifest, ..NewForm::default() };
     if let Ok(manifest) = form.manifest() {
         let text = if_there(page.may().get_manifest(&manifest).await)?;
@@ -186,6 +187,7 @@ pub(super) async fn submit(
 }
 
 async fn advance(page: &PageContext, form: &NewForm) -> Result<Response, Failure> {
+    page.may().need_anywhere(Role::Editor, "cells")?;
     if form.step == Step::Edit {
         return show(page, form, Answer::default()).await;
     }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::{above, barred};
 use crate::controller::{Known, Text};
+use crate::model::users::Role;
 use crate::model::{CellId, FilePath};
 use crate::recipe::diagnostics::Diagnostic;
 use crate::store::{ETag, Object};
@@ -75,6 +76,10 @@ pub(super) fn text_of(object: &Object) -> Option<Text> {
 }
 
 impl Editable for File {
+    fn admit(&self, page: &PageContext) -> Result<(), Failure> {
+        Ok(page.may().need_on_cell(Role::Editor, &self.cell)?)
+    }
+
     async fn read(&self, page: &PageContext) -> Result<Option<Text>, Failure> {
         let Some(object) = if_there(page.may().get_override(&self.cell, &self.path).await)? else { return Ok(None) };
         let no_text = || {
@@ -132,7 +137,14 @@ pub(super) async fn submit(
     Query(query): Query<PathQuery>,
     form: Result<Form<TextForm>, FormRejection>,
 ) -> Result<Response, Failure> {
-    let file = File { path: query.path()?, cell };
+    let path = match query.path() {
+        Ok(path) => path,
+        Err(wrong) => {
+            page.may().need_on_cell(Role::Editor, &cell)?;
+            return Err(wrong);
+        }
+    };
+    let file = File { path, cell };
     let form = TextForm::take(form)?;
     editor::submit(&page, &subject(&page, &file, !form.etag.is_empty()), &file, form).await
 }
@@ -169,6 +181,7 @@ pub(super) async fn raw(
     CellOfPath(cell): CellOfPath,
     Query(query): Query<PathQuery>,
 ) -> Result<Response, Failure> {
+    page.may().need_on_cell(Role::Viewer, &cell)?;
     let path = query.path()?;
     let object = page.may().get_override(&cell, &path).await?;
     let name = path.as_str().rsplit('/').next().unwrap_or_default();
@@ -212,6 +225,7 @@ pub(super) async fn ask_delete(
     CellOfPath(cell): CellOfPath,
     Query(query): Query<PathQuery>,
 ) -> Result<Response, Failure> {
+    page.may().need_on_cell(Role::Editor, &cell)?;
     delete_page(&page, cell, query.path()?, StatusCode::OK, String::new(), None).await
 }
 
@@ -251,6 +265,7 @@ pub(super) async fn delete(
     Query(query): Query<PathQuery>,
     form: Result<Form<DeleteForm>, FormRejection>,
 ) -> Result<Response, Failure> {
+    page.may().need_on_cell(Role::Editor, &cell)?;
     let path = query.path()?;
     let Form(form) = form.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
     page.caller.check_writable()?;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::barred;
 use super::overrides::{PathQuery, about, above_override, saved, text_of};
 use crate::controller::Known;
+use crate::model::users::Role;
 use crate::model::{CellId, FilePath};
 use crate::recipe::render;
 use crate::store::ETag;
@@ -46,6 +47,7 @@ pub(super) async fn ask(
     CellOfPath(cell): CellOfPath,
     Query(query): Query<PathQuery>,
 ) -> Result<Response, Failure> {
+    page.may().need_on_cell(Role::Editor, &cell)?;
     page.may().get_cell(&cell).await?;
     form(&page, &cell, &query.path()?, StatusCode::OK, String::new(), None).await
 }
@@ -118,6 +120,7 @@ pub(super) async fn take(
     Query(query): Query<PathQuery>,
     parts: Result<Multipart, MultipartRejection>,
 ) -> Result<Response, Failure> {
+    page.may().need_on_cell(Role::Editor, &cell)?;
     let path = query.path()?;
     let mut reason = String::new();
     match put(&page, &cell, &path, parts, &mut reason).await {

@@ -8,6 +8,7 @@ use axum::response::Response;
 use super::{above, barred};
 use crate::controller::Text;
 use crate::model::CellId;
+use crate::model::users::Role;
 use crate::recipe;
 use crate::recipe::diagnostics::{Diagnostic, of_cell};
 use crate::web::failure::Failure;
@@ -20,6 +21,10 @@ use crate::web::shell::Nav;
 struct Document(CellId);
 
 impl Editable for Document {
+    fn admit(&self, page: &PageContext) -> Result<(), Failure> {
+        Ok(page.may().need_on_cell(Role::Editor, &self.0)?)
+    }
+
     async fn read(&self, page: &PageContext) -> Result<Option<Text>, Failure> {
         if_there(page.may().get_cell(&self.0).await)
     }
@@ -78,6 +83,7 @@ pub(super) async fn check(
     CellOfPath(cell): CellOfPath,
     text: String,
 ) -> Result<Json<Vec<Diagnostic>>, Failure> {
+    page.may().need_on_cell(Role::Viewer, &cell)?;
     Ok(Json(diagnose(&page, &text, Some(&cell)).await?))
 }
 

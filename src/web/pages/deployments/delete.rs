@@ -39,6 +39,7 @@ pub(super) struct DeleteForm {
 /// `GET /deployments/{manifest}/{deployment}/delete`
 pub(super) async fn ask(page: PageContext, Path(path): Path<ReleasePath>) -> Result<Response, Failure> {
     let (manifest, name) = path.names()?;
+    page.may().need_on_manifest(Role::Admin, &*page.caller.whole_view()?, &manifest)?;
     delete_page(&page, manifest, name, StatusCode::OK, String::new(), None).await
 }
 
@@ -68,6 +69,8 @@ pub(super) async fn act(
     form: Result<Form<DeleteForm>, FormRejection>,
 ) -> Result<Response, Failure> {
     let (manifest, name) = path.names()?;
+    let fleet = page.caller.whole_view()?;
+    page.may().need_on_manifest(Role::Admin, &fleet, &manifest)?;
     let Form(form) = form.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
     if form.name.trim() != name.as_str() {
         let failure = Some(format!("Type {name} to delete it."));
@@ -75,7 +78,6 @@ pub(super) async fn act(
         return delete_page(&page, manifest, name, status, form.reason, failure).await;
     }
     page.caller.check_writable()?;
-    let fleet = page.caller.whole_view()?;
     let deleted = page.may().because(&form.reason).delete_deployment(&fleet, &manifest, &name).await;
     page.caller.fleet.releases.forget().await;
     match deleted {

@@ -84,6 +84,7 @@ struct NewPage {
 
 /// `GET /deployments/new`
 pub(super) async fn ask(page: PageContext, Query(fields): Query<Fields>) -> Result<Response, Failure> {
+    page.may().need_anywhere(Role::Editor, "deployments")?;
     form(&page, StatusCode::OK, fields, None).await
 }
 
@@ -141,6 +142,7 @@ async fn receive(
     request: Request,
     fields: &mut Fields,
 ) -> Result<Spool, Failure> {
+    page.may().need_anywhere(Role::Editor, "deployments")?;
     page.caller.check_writable()?;
     let uploads = &page.caller.portal.uploads;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());

@@ -17,6 +17,9 @@ use crate::web::page::PageContext;
 
 /// A text in the bucket that can be edited.
 pub(super) trait Editable {
+    /// Whether the user may change it, as far as that can be told before it is written.
+    fn admit(&self, page: &PageContext) -> Result<(), Failure>;
+
     /// As it is now, if it is there.
     async fn read(&self, page: &PageContext) -> Result<Option<Text>, Failure>;
 
@@ -56,6 +59,7 @@ async fn advance(
     editable: &impl Editable,
     form: TextForm,
 ) -> Result<Response, Failure> {
+    editable.admit(page)?;
     let current = editable.read(page).await?;
     let form = form.with_line_ends_of(current.as_ref());
     if form.step == Step::Edit {

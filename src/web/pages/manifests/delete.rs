@@ -39,6 +39,7 @@ pub(super) struct DeleteForm {
 /// `GET /manifests/{manifest}/delete`
 pub(super) async fn ask(page: PageContext, Path(path): Path<ManifestPath>) -> Result<Response, Failure> {
     let name = path.name()?;
+    page.may().need_on_manifest(Role::Admin, &*page.caller.whole_view()?, &name)?;
     page.may().get_manifest(&name).await?;
     delete_page(&page, name, StatusCode::OK, String::new(), None).await
 }
@@ -74,13 +75,14 @@ pub(super) async fn act(
     form: Result<Form<DeleteForm>, FormRejection>,
 ) -> Result<Response, Failure> {
     let name = path.name()?;
+    let fleet = page.caller.whole_view()?;
+    page.may().need_on_manifest(Role::Admin, &fleet, &name)?;
     let Form(form) = form.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
     if form.name.trim() != name.as_str() {
         let failure = Some(format!("Type {name} to delete it."));
         return delete_page(&page, name, StatusCode::UNPROCESSABLE_ENTITY, form.reason, failure).await;
     }
     page.caller.check_writable()?;
-    let fleet = page.caller.whole_view()?;
     match page.may().because(&form.reason).delete_manifest(&fleet, &name).await {
         Ok(_) => Ok(page.lead_to("/manifests")),
         Err(error) => {

@@ -25,6 +25,10 @@ pub(super) const STARTING: &str = include_str!("../../../../templates/manifests/
 struct Known(ManifestName);
 
 impl Editable for Known {
+    fn admit(&self, page: &PageContext) -> Result<(), Failure> {
+        Ok(page.may().need_on_manifest(Role::Editor, &*page.caller.whole_view()?, &self.0)?)
+    }
+
     async fn read(&self, page: &PageContext) -> Result<Option<Text>, Failure> {
         if_there(page.may().get_manifest(&self.0).await)
     }
@@ -46,6 +50,10 @@ impl Editable for Known {
 struct New;
 
 impl Editable for New {
+    fn admit(&self, page: &PageContext) -> Result<(), Failure> {
+        Ok(page.may().need_anywhere(Role::Editor, "manifests")?)
+    }
+
     async fn read(&self, _: &PageContext) -> Result<Option<Text>, Failure> {
         Ok(None)
     }
@@ -78,6 +86,7 @@ async fn write(page: &PageContext, name: &ManifestName, form: &TextForm) -> Resu
 pub(super) async fn edit(page: PageContext, Path(path): Path<ManifestPath>) -> Result<Response, Failure> {
     let name = path.name()?;
     let known = Known(name.clone());
+    known.admit(&page)?;
     if known.read(&page).await?.is_none() {
         return Err(Failure::not_found(format_args!("manifest {name}")));
     }
@@ -100,11 +109,13 @@ pub(super) async fn check(
     Path(path): Path<ManifestPath>,
     text: String,
 ) -> Result<Json<Vec<Diagnostic>>, Failure> {
+    page.may().need_anywhere(Role::Viewer, "manifests")?;
     Ok(Json(Known(path.name()?).diagnose(&page, &text).await?))
 }
 
 /// `GET /manifests/new`
 pub(super) async fn new(page: PageContext) -> Result<Response, Failure> {
+    New.admit(&page)?;
     let text = Text { text: STARTING.to_owned(), etag: String::new().into() };
     subject_of_new(&page).form(&page, StatusCode::OK, &Draft::of(Some(&text)))
 }
@@ -119,6 +130,7 @@ pub(super) async fn submit_new(
 
 /// `POST /manifests/new/check`
 pub(super) async fn check_new(page: PageContext, text: String) -> Result<Json<Vec<Diagnostic>>, Failure> {
+    page.may().need_anywhere(Role::Viewer, "manifests")?;
     Ok(Json(New.diagnose(&page, &text).await?))
 }
 
