@@ -1,7 +1,7 @@
 //! Every page, of a fleet in which nothing and of one in which everything has happened, in a real browser: light and
 //! dark, on a telephone and on a desk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::acme::Acme;
 use crate::support::browser::{Axe, Browser, Page};
@@ -22,40 +22,58 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("/buckets/object", "/buckets/object?key=fleet.json&verify=yes"),
     ("/buckets/usage", "/buckets/usage"),
     ("/cells", "/cells"),
-    ("/search", "/search?q=am"),
     ("/cells/new", "/cells/new?manifest=site"),
+    ("/cells/{node}/{cell}", "/cells/ber-1/api"),
+    ("/cells/{node}/{cell}/delete", "/cells/lab-1/site/delete"),
+    ("/cells/{node}/{cell}/diff", "/cells/ams-1/site/diff?from=r1&to=r2"),
+    ("/cells/{node}/{cell}/follow", "/cells/ber-1/api/follow?at=1-2"),
+    ("/cells/{node}/{cell}/history", "/cells/par-1/site/history"),
+    ("/cells/{node}/{cell}/log", "/cells/ber-1/api/log?at=1-2&attempt=1"),
+    ("/cells/{node}/{cell}/overrides", "/cells/ams-1/site/overrides"),
     ("/cells/{node}/{cell}/overrides/delete", "/cells/ams-1/site/overrides/delete?path=banner.html"),
     ("/cells/{node}/{cell}/overrides/edit", "/cells/ams-1/site/overrides/edit?path=banner.html"),
+    ("/cells/{node}/{cell}/overrides/file", "/cells/ams-1/site/overrides/file?path=banner.html"),
     ("/cells/{node}/{cell}/overrides/upload", "/cells/ams-1/site/overrides/upload?path=banner.html"),
-    ("/cells/{node}/{cell}/yaml", "/cells/ams-1/site/yaml"),
+    ("/cells/{node}/{cell}/pause", "/cells/ams-1/api/pause"),
+    ("/cells/{node}/{cell}/publish", "/cells/ber-1/site/publish"),
+    ("/cells/{node}/{cell}/redeploy", "/cells/ams-1/site/redeploy"),
+    ("/cells/{node}/{cell}/remove", "/cells/par-1/api/remove"),
+    ("/cells/{node}/{cell}/resume", "/cells/par-2/api/resume"),
+    ("/cells/{node}/{cell}/rollback", "/cells/ams-2/site/rollback?to=r1"),
+    ("/cells/{node}/{cell}/stop", "/cells/ams-1/api/stop"),
+    ("/cells/{node}/{cell}/versions", "/cells/ams-1/site/versions"),
+    ("/cells/{node}/{cell}/versions/{version}", "/cells/ams-1/site/versions/r2"),
+    ("/cells/{node}/{cell}/versions/{version}/file", "/cells/ams-1/site/versions/r2/file?path=index.html"),
+    ("/cells/{node}/{cell}/yaml", "/cells/ams-1/api/yaml"),
     ("/deployments", "/deployments"),
-    ("/deployments/new", "/deployments/new"),
+    ("/deployments/new", "/deployments/new?manifest=site"),
     ("/deployments/{manifest}/{deployment}", "/deployments/site/r2?sent=2"),
     ("/deployments/{manifest}/{deployment}/delete", "/deployments/site/r2/delete"),
     ("/manifests", "/manifests"),
     ("/manifests/new", "/manifests/new"),
     ("/manifests/{manifest}", "/manifests/site"),
-    ("/manifests/{manifest}/delete", "/manifests/site/delete"),
+    ("/manifests/{manifest}/delete", "/manifests/api/delete"),
     ("/manifests/{manifest}/edit", "/manifests/site/edit"),
+    ("/search", "/search?q=site"),
     ("/settings", "/settings"),
+    ("/settings/account", "/settings/account"),
     ("/settings/doctor", "/settings/doctor"),
     ("/settings/keys", "/settings/keys"),
+    ("/settings/tokens", "/settings/tokens"),
+    ("/settings/users", "/settings/users"),
+    ("/settings/users/{user}", "/settings/users/tester"),
 ];
 
-/// What is no page: it is for programs, or answers with a file.
-const NO_PAGES: &[&str] = &[
-    "/agents.",
-    "/api/v1/",
-    "/audit.",
-    "/buckets/object/raw",
-    "/cells.",
-    "/cells/{node}/{cell}/overrides/raw",
-    "/static/",
-    "/live",
-    "/healthz",
-    "/metrics",
-    "/readyz",
-];
+/// Pages of whoever is not signed in.
+const WAY_IN: [&str; 2] = ["/sign-in", "/sign-in/once"];
+
+/// Whether a path is for programs, answers with a file, or only leads elsewhere.
+fn is_no_page(path: &str) -> bool {
+    ["/api/v1/", "/static/", "/live", "/healthz", "/readyz", "/metrics", "/sign-in/oidc"]
+        .iter()
+        .any(|no| path.starts_with(no))
+        || [".csv", ".json", ".ndjson", "/raw"].iter().any(|end| path.ends_with(end))
+}
 
 /// What is wider than the window, and does not lie in something that can be scrolled by itself.
 pub(crate) const TOO_WIDE: &str = "(() => {
@@ -69,10 +87,10 @@ pub(crate) const TOO_WIDE: &str = "(() => {
 
 #[test]
 fn every_page_is_looked_at() {
-    let listed: BTreeSet<&str> = PAGES.iter().map(|(route, _)| *route).collect();
+    let listed: BTreeSet<&str> = PAGES.iter().map(|(route, _)| *route).chain(WAY_IN).collect();
     let routes = fleetman::web::routes();
     let there = routes.iter().filter(|route| route.method == "GET").map(|route| route.path);
-    let there: BTreeSet<&str> = there.filter(|path| !NO_PAGES.iter().any(|no| path.starts_with(no))).collect();
+    let there: BTreeSet<&str> = there.filter(|path| !is_no_page(path)).collect();
     let missing: Vec<_> = there.difference(&listed).collect();
     let gone: Vec<_> = listed.difference(&there).collect();
     assert!(missing.is_empty() && gone.is_empty(), "new routes: {missing:?}; routes that are gone: {gone:?}");
@@ -91,16 +109,20 @@ pub(crate) async fn look_at(acme: &Acme) -> Option<(Portal, Page)> {
 
 /// What is wrong with the look of a page.
 async fn faults(page: &Page, axe: &Axe) -> Vec<String> {
-    let mut faults = Vec::new();
+    let mut faults = BTreeMap::<String, Vec<String>>::new();
     for width in [1280, 360] {
         page.size(width, 800).await;
         for scheme in ["light", "dark"] {
             page.prefer(scheme).await;
             let mut found = axe.violations(page).await;
             found.extend(page.evaluate(TOO_WIDE).await.as_array().unwrap().iter().map(ToString::to_string));
-            faults.extend(found.into_iter().map(|fault| format!("{width} px, {scheme}: {fault}")));
+            for fault in found {
+                faults.entry(fault).or_default().push(format!("{width} px {scheme}"));
+            }
         }
     }
+    let mut faults: Vec<_> =
+        faults.into_iter().map(|(fault, places)| format!("{}: {fault}", places.join(", "))).collect();
     faults.extend(page.complaints().await.into_iter().map(|complaint| format!("{complaint:?}")));
     faults
 }
@@ -126,4 +148,18 @@ async fn every_page_of_a_full_fleet_can_be_used_by_everybody() {
 async fn every_page_of_an_empty_fleet_can_be_used_by_everybody() {
     let unnamed = PAGES.iter().filter(|(route, url)| route == url);
     look_at_all(Acme::empty().await, unnamed.map(|(_, url)| *url)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_in_can_be_used_by_everybody() {
+    let (Some(axe), Some(browser)) = (Axe::find(), Browser::shared().await) else { return };
+    let (acme, place) = (Acme::empty().await, Workplace::empty());
+    acme.configure(place.path());
+    let portal = Portal::start_with(place, &["--listen", "127.0.0.1:0"]).await;
+    let page = browser.page().await;
+    for url in [portal.first_link().await, portal.url("/sign-in")] {
+        assert_eq!(page.open(&url).await, 200);
+        assert_eq!(faults(&page, &axe).await, [""; 0], "{url}");
+    }
+    page.end().await;
 }

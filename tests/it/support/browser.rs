@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use axe::Axe;
-pub(crate) use find::{button, css, field, heading, link, text};
+pub(crate) use find::{By, button, css, field, heading, link, text};
 pub(crate) use page::Page;
 use pipe::Pipe;
 

@@ -11,6 +11,7 @@ pub(crate) mod fleet;
 pub(crate) mod form;
 pub(crate) mod garage;
 pub(crate) mod host;
+pub(crate) mod hostile;
 pub(crate) mod identity_provider;
 pub(crate) mod listening;
 pub(crate) mod node;

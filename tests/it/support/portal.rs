@@ -3,6 +3,8 @@
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Child;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::browser::{Page, button, field};
 use super::cli::{Workplace, page};
@@ -17,13 +19,22 @@ pub(crate) struct Portal {
     pub(crate) origin: String,
     /// The session of [`people::ADMIN`].
     session: String,
+    /// What it says from then on.
+    said: Mutex<UnboundedReceiver<String>>,
 }
 
 impl Portal {
     /// Serves what the config in `place` names, and has read it. [`people::ADMIN`] can sign in.
     pub(crate) async fn start(place: Workplace) -> Self {
         people::admit_admin(place.path());
-        let mut child = place.start_fleetman(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut portal = Self::start_with(place, &["--listen", "127.0.0.1:0"]).await;
+        portal.session = portal.session_of(people::ADMIN).await;
+        portal
+    }
+
+    /// The same as these arguments say, with the users that the config has.
+    pub(crate) async fn start_with(place: Workplace, args: &[&str]) -> Self {
+        let mut child = place.start_fleetman(&[&["serve"], args].concat());
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut said = Vec::new();
         let address = loop {
@@ -33,12 +44,17 @@ impl Portal {
             }
             said.push(line);
         };
-        // What it logs later must not fill the pipe.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let mut portal = Self { place, child, origin: format!("http://{address}"), session: String::new() };
+        // What it says later must not fill the pipe.
+        let (say, said) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                let _ = say.send(line);
+            }
+        });
+        let said = Mutex::new(said);
+        let portal = Self { place, child, origin: format!("http://{address}"), session: String::new(), said };
         let ready = async || page(&portal.url("/readyz")).await.is_some_and(|(head, _)| head.contains(" 200 "));
         wait_for(ready, "the portal to have read the bucket").await;
-        portal.session = portal.session_of(people::ADMIN).await;
         portal
     }
 
@@ -48,6 +64,17 @@ impl Portal {
         let cookies = head.lines().filter_map(|line| line.split_once(": "));
         let set = cookies.filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
         set.filter_map(|(_, cookie)| cookie.split(';').next()).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The link by which the first admin comes in, as it is printed.
+    pub(crate) async fn first_link(&self) -> String {
+        let mut said = self.said.lock().await;
+        loop {
+            let line = said.recv().await.expect("it goes on");
+            if let Some(link) = line.split_whitespace().find(|word| word.contains("/sign-in/once?token=")) {
+                return link.to_owned();
+            }
+        }
     }
 
     /// The text of a page, without a browser.

@@ -83,12 +83,6 @@ const PLACE: &str = "function () {
     return own ? { x, y } : `another element is over it: ${hit?.outerHTML.slice(0, 200)}`;
 }";
 
-/// Selects what a control holds, so that what is typed takes its place.
-const SELECT_ALL: &str = "function () {
-    this.focus();
-    if (this.select) this.select(); else getSelection().selectAllChildren(this);
-}";
-
 /// The elements of an element whose own text is what was asked for.
 const WITH_TEXT: &str = "function (text) {
     const is = (element) => (element.innerText ?? '').trim() === text;
@@ -120,10 +114,12 @@ impl Page {
     pub(crate) async fn fill(&self, by: By, text: &str) {
         let fill = async |element: &str| {
             self.click_at(element).await?;
-            self.apply(element, SELECT_ALL, &[]).await?;
-            if text.is_empty() {
-                return self.try_press("Delete").await;
+            for kind in ["rawKeyDown", "keyUp"] {
+                let asked =
+                    json!({ "type": kind, "key": "a", "code": "KeyA", "modifiers": 2, "commands": ["selectAll"] });
+                self.try_call("Input.dispatchKeyEvent", asked).await?;
             }
+            self.try_press("Delete").await?;
             self.try_call("Input.insertText", json!({ "text": text })).await.map(drop)
         };
         self.until(&by, fill).await;
@@ -198,7 +194,8 @@ impl Page {
         if holds_in_time(tried).await {
             return done.unwrap();
         }
-        panic!("{by:?} on {}: {why}. It shows:\n{}", self.url().await, self.read().await);
+        let (shown, complaints) = (self.read().await, self.complaints().await);
+        panic!("{by:?} on {}: {why}. It shows:\n{shown}\n{complaints:#?}", self.url().await);
     }
 
     async fn only(&self, by: &By) -> Result<String, String> {

@@ -148,7 +148,7 @@ impl Page {
         if holds_in_time(seen).await {
             return;
         }
-        panic!("{} did not {what}, but shows:\n{read}", self.url().await);
+        panic!("{} did not {what}, but shows:\n{read}\n{:#?}", self.url().await, self.complaints().await);
     }
 
     pub(crate) async fn url(&self) -> String {
