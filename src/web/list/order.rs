@@ -68,6 +68,22 @@ impl<K: Copy + PartialEq> Order<K> {
         }
         first[from.min(to)..].sort_unstable_by(compare);
     }
+
+    /// The same, where what a row is sorted by takes a while to find: it is asked for once of each. Rows that are alike
+    /// are in their own order.
+    pub(in crate::web) fn sort_part_by_value<T: Copy + Ord, V: Ord>(
+        self,
+        rows: &mut [T],
+        from: usize,
+        to: usize,
+        value: impl Fn(K, T) -> V,
+    ) {
+        let mut valued: Vec<(V, T)> = rows.iter().map(|row| (value(self.key, *row), *row)).collect();
+        self.sort_part(&mut valued, from, to, |_, a, b| a.cmp(b));
+        for (row, (_, sorted)) in rows.iter_mut().zip(valued) {
+            *row = sorted;
+        }
+    }
 }
 
 /// Orders what happened last first, and what never happened last.

@@ -1,6 +1,6 @@
 //! `/search`: agents, cells, manifests and deployments by name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use askama::Template;
 use axum::response::Response;
@@ -51,7 +51,9 @@ struct Recipes {
 
 async fn recipes(page: &PageContext, view: &FleetView) -> (Recipes, Option<String>) {
     let used = view.cells().filter_map(|cell| cell.about()).map(|about| &about.manifest);
-    let mut recipes = Recipes { manifests: used.cloned().collect(), releases: Vec::new() };
+    // Of fifty thousand names a few differ, and only those are copied.
+    let used: HashSet<&ManifestName> = used.collect();
+    let mut recipes = Recipes { manifests: used.into_iter().cloned().collect(), releases: Vec::new() };
     // Nobody waits for a bucket that is known to be away.
     if let Some(problem) = page.caller.fleet.snapshot.age().problem {
         return (recipes, Some(problem));

@@ -1,11 +1,13 @@
 //! Which agents a list shows, and in which order.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
+
+use chrono::{DateTime, Utc};
 
 use crate::controller::{FleetView, Liveness, NodeView};
 use crate::model::heartbeat::{HostFacts, SigningMode};
 use crate::web::failure::Failure;
-use crate::web::list::{Asked, Label, Order, has, newest_first};
+use crate::web::list::{Asked, Label, Order, has};
 
 /// What can be asked for, and the names that it has in an address.
 pub(super) const FILTERS: [&str; 5] = ["q", "status", "label", "version", "signing"];
@@ -106,24 +108,40 @@ pub(super) fn sort(view: &FleetView, rows: &mut [usize], order: Order<Key>, from
     if order == (Order { key: Key::Name, is_descending: false }) {
         return;
     }
-    order.sort_part(rows, from, to, |key, a, b| compare(key, &view.nodes[*a], &view.nodes[*b]).then(a.cmp(b)));
+    order.sort_part_by_value(rows, from, to, |key, place| value(key, &view.nodes[place]));
 }
 
-fn compare(key: Key, a: &NodeView, b: &NodeView) -> Ordering {
-    let used = |part: fn(&HostFacts) -> f64| {
-        let of = |node: &NodeView| node.heartbeat.as_ref().map_or(-1.0, |beat| part(&beat.host));
-        of(b).total_cmp(&of(a))
-    };
+/// What an agent is sorted by; the smallest comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Value<'a> {
+    Same,
+    Count(Reverse<usize>),
+    Rank(u8),
+    Share(Reverse<i64>),
+    Seen(Reverse<Option<DateTime<Utc>>>),
+    Text(Option<&'a str>),
+}
+
+fn value(key: Key, node: &NodeView) -> Value<'_> {
+    let beat = node.heartbeat.as_deref();
+    let used =
+        |part: fn(&HostFacts) -> f64| Value::Share(Reverse(beat.map_or(-1, |beat| thousandths(part(&beat.host)))));
     match key {
-        Key::Name => Ordering::Equal,
-        Key::Status => urgency(a.liveness).cmp(&urgency(b.liveness)),
-        Key::Seen => newest_first(a.last_seen, b.last_seen),
-        Key::Cells => (b.cells.len() - b.synced()).cmp(&(a.cells.len() - a.synced())),
-        Key::Version => version(a).cmp(&version(b)),
+        Key::Name => Value::Same,
+        Key::Status => Value::Rank(urgency(node.liveness)),
+        Key::Seen => Value::Seen(Reverse(node.last_seen)),
+        Key::Cells => Value::Count(Reverse(node.cells.len() - node.synced())),
+        Key::Version => Value::Text(beat.map(|beat| beat.agent_version.as_str())),
         Key::Load => used(load),
         Key::Memory => used(memory_used),
         Key::Disk => used(disk_used),
     }
+}
+
+/// A share as a number that has an order. A node may say any number; one that is none is zero.
+#[expect(clippy::cast_possible_truncation, reason = "a cast of a float stays within the integer's bounds")]
+fn thousandths(share: f64) -> i64 {
+    (share * 1_000.0) as i64
 }
 
 fn urgency(liveness: Liveness) -> u8 {
@@ -133,10 +151,6 @@ fn urgency(liveness: Liveness) -> u8 {
         Liveness::Unknown => 2,
         Liveness::Active => 3,
     }
-}
-
-fn version(node: &NodeView) -> Option<&str> {
-    node.heartbeat.as_ref().map(|beat| beat.agent_version.as_str())
 }
 
 /// The load for each processor; one is as much as there is.

@@ -1,11 +1,13 @@
 //! Which cells a list shows, and in which order.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
+
+use chrono::{DateTime, Utc};
 
 use crate::controller::{CellView, FleetView, Health, Sync};
 use crate::model::heartbeat::Phase;
 use crate::web::failure::Failure;
-use crate::web::list::{Asked, Label, Order, newest_first};
+use crate::web::list::{Asked, Label, Order};
 
 /// What can be asked for, and the names that it has in an address.
 pub(super) const FILTERS: [&str; 9] =
@@ -150,21 +152,27 @@ pub(super) fn sort(view: &FleetView, rows: &mut [Place], order: Order<Key>, from
     if order == (Order { key: Key::Name, is_descending: false }) {
         return;
     }
-    let of = |place: &Place| &view.nodes[place.node].cells[place.cell];
-    order.sort_part(rows, from, to, |key, a, b| compare(key, of(a), of(b)).then(a.cmp(b)));
+    order.sort_part_by_value(rows, from, to, |key, place| value(key, &view.nodes[place.node].cells[place.cell]));
 }
 
-fn compare(key: Key, a: &CellView, b: &CellView) -> Ordering {
-    let manifest = CellView::about;
-    let changed = |cell: &CellView| cell.desired().map(|desired| desired.claim.issued_at);
+/// What a cell is sorted by; the smallest comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Value<'a> {
+    Same,
+    Rank(u8),
+    Text(Option<&'a str>),
+    Changed(Reverse<Option<DateTime<Utc>>>),
+}
+
+fn value(key: Key, cell: &CellView) -> Value<'_> {
     match key {
-        Key::Name => Ordering::Equal,
-        Key::Sync => sync_urgency(a.sync).cmp(&sync_urgency(b.sync)),
-        Key::Health => health_urgency(a.health).cmp(&health_urgency(b.health)),
-        Key::Desired => desired(a).cmp(&desired(b)),
-        Key::Running => running(a).cmp(&running(b)),
-        Key::Manifest => manifest(a).map(|about| &about.manifest).cmp(&manifest(b).map(|about| &about.manifest)),
-        Key::Changed => newest_first(changed(a), changed(b)),
+        Key::Name => Value::Same,
+        Key::Sync => Value::Rank(sync_urgency(cell.sync)),
+        Key::Health => Value::Rank(health_urgency(cell.health)),
+        Key::Desired => Value::Text(desired(cell)),
+        Key::Running => Value::Text(running(cell)),
+        Key::Manifest => Value::Text(cell.about().map(|about| about.manifest.as_str())),
+        Key::Changed => Value::Changed(Reverse(cell.desired().map(|desired| desired.claim.issued_at))),
     }
 }
 
@@ -211,7 +219,7 @@ mod tests {
             let about = json!({"manifest": manifest, "labels": {"tier": manifest}, "paused": paused});
             let about: About = serde_json::from_value(about).unwrap();
             let action = if version.is_some() { "deploy" } else { "stop" };
-            Wish { about: Some(about), desired: Some(desired(action, version, secs_ago)), problem: None }
+            Wish { about: Some(about.into()), desired: Some(desired(action, version, secs_ago)), problem: None }
         };
         let with = |said: Value| {
             let mut report = up_to_date("v1");
