@@ -36,7 +36,7 @@ pub struct IndexEntry {
 }
 
 /// What a view shows of a cell without reading its `cell.yaml`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct About {
     /// The recipe that the cell is bound to.
     pub manifest: ManifestName,

@@ -46,7 +46,7 @@ impl Controller {
         };
         let liveness = limits.judge(last_seen, beat.as_ref().map(|beat| beat.interval_secs), self.store_now());
         let desired = head.newest.as_ref().map(Desired::from);
-        let wish = Wish { about, desired, problem };
+        let wish = Wish { about: about.map(Arc::new), desired, problem };
         let view = CellView::of(cell.clone(), Some(Arc::new(wish)), beat, liveness);
         if view.about().is_none() && view.desired().is_none() && view.report().is_none() {
             return Err(ControllerError::not_found(

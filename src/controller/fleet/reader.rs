@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::judge::{Liveness, LivenessLimits};
 use super::view::{CellView, Counts, FleetView, NodeView};
-use super::wishes::Wishes;
+use super::wishes::{Abouts, Wishes};
 use crate::controller::inputs::READS;
 use crate::controller::{Controller, ControllerError};
 use crate::model::document::{self, Document as _};
@@ -30,6 +30,7 @@ const MOST_REFUSED: usize = 100;
 pub struct FleetReader {
     limits: LivenessLimits,
     known: BTreeMap<NodeName, Known>,
+    abouts: Abouts,
     revision: u64,
     looked: Looked,
 }
@@ -194,7 +195,8 @@ impl FleetReader {
                     put(&mut known.heartbeat, Cached { etag, modified, value })
                 }
                 Part::Index => {
-                    let value = bytes.and_then(|bytes| controller.read_wishes(&node, &bytes)).map(Arc::new);
+                    let value =
+                        bytes.and_then(|bytes| controller.read_wishes(&node, &bytes, &mut self.abouts)).map(Arc::new);
                     put(&mut known.wishes, Cached { etag, modified, value })
                 }
             };
@@ -219,7 +221,10 @@ impl FleetReader {
             known.view = Some(view.clone());
             nodes.push(view);
         }
-        self.revision += u64::from(is_news);
+        if is_news {
+            self.revision += 1;
+            self.abouts.sweep();
+        }
         let counts = Counts::of(&nodes);
         FleetView { at, revision: self.revision, nodes, counts }
     }

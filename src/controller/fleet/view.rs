@@ -62,7 +62,7 @@ pub struct CellView {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wish {
     /// What its document says of it; a hint, unsigned.
-    pub(crate) about: Option<About>,
+    pub(crate) about: Option<Arc<About>>,
     /// What it is to be, by the newest trigger that is believed.
     pub(crate) desired: Option<Desired>,
     /// Why what the index says of it is not believed.
@@ -178,15 +178,18 @@ impl NodeView {
     }
 
     fn narrowed(self: &Arc<Self>, sees: impl Fn(&CellId) -> bool) -> Arc<Self> {
-        let sees_report = |cell: &CellName| sees(&CellId::new(self.node.clone(), cell.clone()));
-        let sees_heartbeat = self.heartbeat.iter().flat_map(|beat| beat.cells.keys()).all(sees_report);
-        if sees_heartbeat && self.cells.iter().all(|cell| sees(&cell.cell)) {
+        // A cell that is no more is only in the heartbeat. Cells are asked about once: there are many.
+        let sees_gone = |cell: &CellName| sees(&CellId::new(self.node.clone(), cell.clone()));
+        let mut reported = self.heartbeat.iter().flat_map(|beat| beat.cells.keys());
+        if self.cells.iter().all(|cell| sees(&cell.cell))
+            && reported.all(|cell| self.cell(cell).is_some() || sees_gone(cell))
+        {
             return self.clone();
         }
         let mut narrow = Self::clone(self);
         narrow.cells.retain(|cell| sees(&cell.cell));
-        if let Some(beat) = narrow.heartbeat.as_mut().filter(|_| !sees_heartbeat) {
-            Arc::make_mut(beat).cells.retain(|cell, _| sees_report(cell));
+        if let Some(beat) = narrow.heartbeat.as_mut() {
+            Arc::make_mut(beat).cells.retain(|cell, _| sees_gone(cell));
         }
         Arc::new(narrow)
     }
@@ -217,7 +220,7 @@ impl CellView {
     /// What its document says of it; a hint, unsigned.
     #[must_use]
     pub fn about(&self) -> Option<&About> {
-        self.wish.as_ref()?.about.as_ref()
+        self.wish.as_ref()?.about.as_deref()
     }
 
     /// What it is to be, by the newest trigger that is believed.
@@ -257,5 +260,40 @@ impl CellView {
         self.about().is_none()
             && self.desired().is_some_and(is_removed)
             && self.report().is_none_or(|report| report.phase == Phase::Removed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::controller::fleet::sample::{desired, fleet, node, up_to_date};
+
+    #[test]
+    fn what_somebody_may_not_see_is_not_even_in_a_heartbeat_and_the_rest_is_shared() {
+        let removed = json!({"phase": "removed", "state": {"state": "n/a"}});
+        let cells = json!({"db": up_to_date("v1"), "old": removed, "web": up_to_date("v1")});
+        let nodes = ["n1", "n2", "n3"].map(|name| {
+            let wishes = [("old", Wish { desired: Some(desired("remove", None, 1)), ..Wish::default() })];
+            node(name, Some((1, json!({"cells": cells}))), wishes)
+        });
+        let mut view = fleet(nodes.into());
+        for node in &mut view.nodes {
+            Arc::make_mut(node).cells.retain(|cell| !cell.is_tombstone());
+        }
+        assert_eq!(view.nodes[0].cells.len(), 2);
+        let sees = |cell: &CellId| cell.node.as_str() == "n2" || cell.cell.as_str() == "web";
+        let narrow = view.narrowed(|node| node.as_str() != "n3", sees);
+        let names: Vec<String> = narrow.cells().map(|cell| cell.cell.to_string()).collect();
+        assert_eq!(names, ["n1/web", "n2/db", "n2/web"]);
+        assert_eq!((narrow.counts.nodes(), narrow.counts.cells(), narrow.revision), (2, 3, view.revision));
+        let told: Vec<&str> =
+            narrow.nodes[0].heartbeat.iter().flat_map(|beat| beat.cells.keys()).map(CellName::as_str).collect();
+        assert_eq!(told, ["web"]);
+        assert!(narrow.nodes[0].cells[0].report().is_some(), "its own report stays");
+        assert!(Arc::ptr_eq(&narrow.nodes[1], &view.nodes[1]));
+        let all_but_gone = view.narrowed(|_| true, |cell| cell.cell.as_str() != "old");
+        assert_eq!(all_but_gone.nodes[0].heartbeat.as_ref().unwrap().cells.len(), 2, "not even of what is gone");
     }
 }

@@ -1,10 +1,11 @@
 //! What a node's index says of its cells, each trigger verified before it counts.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::view::{Desired, Wish};
 use crate::controller::Controller;
-use crate::model::index::Index;
+use crate::model::index::{About, Index};
 use crate::model::{CellId, CellName, NodeName, ObjectKey, document};
 use crate::store::in_full;
 
@@ -23,9 +24,29 @@ impl Wishes {
     }
 }
 
+/// What documents of cells say, each text once: fifty thousand cells have a few hundred of them.
+#[derive(Debug, Default)]
+pub(super) struct Abouts(HashSet<Arc<About>>);
+
+impl Abouts {
+    fn shared(&mut self, about: About) -> Arc<About> {
+        if let Some(known) = self.0.get(&about) {
+            return known.clone();
+        }
+        let about = Arc::new(about);
+        self.0.insert(about.clone());
+        about
+    }
+
+    /// Forgets what no cell says any more.
+    pub(super) fn sweep(&mut self) {
+        self.0.retain(|about| Arc::strong_count(about) > 1);
+    }
+}
+
 impl Controller {
     /// Reads the index of `node`; an error says why it is none.
-    pub(super) fn read_wishes(&self, node: &NodeName, bytes: &[u8]) -> Result<Wishes, String> {
+    pub(super) fn read_wishes(&self, node: &NodeName, bytes: &[u8], abouts: &mut Abouts) -> Result<Wishes, String> {
         let index: Index = document::parse(bytes).map_err(|error| error.to_string())?;
         if index.node != *node {
             return Err(format!("it says that it is of node {}", index.node));
@@ -48,8 +69,28 @@ impl Controller {
                 Some(Err(error)) => (None, Some(in_full(&error))),
                 None => (None, None),
             };
-            wishes.cells.push((cell, Arc::new(Wish { about: entry.about, desired, problem })));
+            let about = entry.about.map(|about| abouts.shared(about));
+            wishes.cells.push((cell, Arc::new(Wish { about, desired, problem })));
         }
         Ok(wishes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_cells_say_alike_is_kept_once_and_for_no_longer_than_one_says_it() {
+        let about = |manifest: &str| serde_json::from_value::<About>(json!({"manifest": manifest})).unwrap();
+        let mut abouts = Abouts::default();
+        let (one, same, other) = (abouts.shared(about("a")), abouts.shared(about("a")), abouts.shared(about("b")));
+        assert!(Arc::ptr_eq(&one, &same) && !Arc::ptr_eq(&one, &other));
+        drop(other);
+        abouts.sweep();
+        assert_eq!(abouts.0.len(), 1);
+        assert!(Arc::ptr_eq(&one, &abouts.shared(about("a"))));
     }
 }
