@@ -116,7 +116,7 @@ fn nodes(nodes: &[Node], fleet: &FleetView, output: Output) -> String {
 }
 
 /// What is wrong with a node.
-pub(super) fn remarks(node: &Node) -> Vec<String> {
+fn remarks(node: &Node) -> Vec<String> {
     let unsigned = node.signing == Some(crate::model::heartbeat::SigningMode::Unsigned);
     let unsigned = unsigned.then(|| "its agent checks no signatures".to_owned());
     let store = node.store_error.as_ref().map(|fault| format!("bucket: {}: {}", fault.code, fault.message));
@@ -151,7 +151,7 @@ fn wish(cell: &Cell) -> String {
 }
 
 /// What is to be known of a cell beside its state.
-pub(super) fn remark(cell: &Cell) -> Option<String> {
+fn remark(cell: &Cell) -> Option<String> {
     let paused = cell.paused.as_ref().map(|reason| format!("paused: {reason}"));
     let waiting = cell.waiting.as_ref().map(|waiting| format!("{}: {}", waiting.reason, waiting.message));
     let fault = cell.last_error.as_ref().filter(|_| cell.sync != Sync::Synced);

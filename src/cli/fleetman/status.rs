@@ -1,5 +1,6 @@
 //! `fleetman status`: how the fleet is, on one screen.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
@@ -9,10 +10,9 @@ use super::get::{self, fleet};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Rows, Shown, Tone};
-use crate::controller::{Counts, FleetView, Liveness, Sync};
-use crate::model::heartbeat::Phase;
-use crate::model::{CellId, NodeName};
-use crate::web::views::{Cell, Node};
+use crate::controller::{self, AttentionLimits, Counts, FleetView, Liveness, Severity, Subject, Sync};
+use crate::model::CellId;
+use crate::web::views::Cell;
 
 /// Show how the fleet is, and what needs attention.
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ pub(super) struct StatusArgs {
 struct Status {
     fleet: Uuid,
     bucket: String,
-    at: chrono::DateTime<chrono::Utc>,
+    at: DateTime<Utc>,
     nodes: Counted<NodeCounts>,
     cells: Counted<CellCounts>,
     attention: Vec<Attention>,
@@ -74,10 +74,10 @@ struct Attention {
 pub(super) async fn run(args: StatusArgs, context: &Context) -> Result<Exit, Failure> {
     let controller = context.looker().await?;
     let fleet = fleet(&controller).await?;
-    let attention: Vec<Attention> = match args.cells.as_slice() {
-        [] => nodes_wanting(&fleet).chain(cells_wanting(&fleet, |_| true)).collect(),
-        named => cells_wanting(&fleet, |cell| named.contains(cell)).collect(),
-    };
+    let mut attention = attention(&fleet);
+    if !args.cells.is_empty() {
+        attention.retain(|it| it.kind == "cell" && args.cells.iter().any(|cell| it.name == cell.to_string()));
+    }
     let exit = if args.check && !attention.is_empty() { Exit::Negative } else { Exit::Ok };
     if !args.cells.is_empty() {
         if let Some(absent) = args.cells.iter().find(|name| fleet.cell(name).is_none()) {
@@ -117,36 +117,23 @@ fn count_cells(counts: Counts) -> CellCounts {
     }
 }
 
-fn nodes_wanting(fleet: &FleetView) -> impl Iterator<Item = Attention> {
-    fleet.nodes.iter().filter_map(|view| {
-        let node = Node::from(&**view);
-        let mut why = get::remarks(&node);
-        if view.liveness != Liveness::Active {
-            let seen = view.last_seen.map(|seen| format!("last seen {} s ago", (fleet.at - seen).num_seconds()));
-            why.insert(0, seen.unwrap_or_else(|| "never seen".to_owned()));
-        }
-        let wants = !why.is_empty();
-        let (name, state) = (name_of(&node.name), view.liveness.as_str().to_owned());
-        wants.then(|| Attention { kind: "node", name, state, why: why.join("; ") })
-    })
+/// What needs attention, in the words of the portal. To whoever asks on a command line a cell is late at once: they may
+/// have published it just now.
+fn attention(fleet: &FleetView) -> Vec<Attention> {
+    let limits = AttentionLimits { late: TimeDelta::MIN, ..AttentionLimits::default() };
+    let found = fleet.attention(limits).into_iter().filter(|it| it.severity < Severity::Notice);
+    found.map(|it| told(it, fleet.at)).collect()
 }
 
-fn name_of(node: &NodeName) -> String {
-    node.to_string()
-}
-
-fn cells_wanting(fleet: &FleetView, is_meant: impl Fn(&CellId) -> bool) -> impl Iterator<Item = Attention> {
-    fleet.cells().filter(move |view| is_meant(&view.cell)).filter_map(|view| {
-        let cell = Cell::from(view);
-        // A cell of a node that is gone is told with its node; one that was never published wants nothing yet.
-        let is_silent = matches!(view.liveness, Liveness::Dead | Liveness::Unknown);
-        let is_late = cell.sync == Sync::OutOfSync && cell.desired.is_some() && !is_silent;
-        let is_wrong = cell.problem.is_some()
-            || matches!(cell.phase, Some(Phase::Failed | Phase::RolledBack | Phase::Inconsistent | Phase::Held));
-        let state = cell.phase.map_or("out of sync", Phase::as_str).to_owned();
-        let why = get::remark(&cell).unwrap_or_else(|| "not yet what it is to be".to_owned());
-        (is_late || is_wrong).then(|| Attention { kind: "cell", name: cell.name.to_string(), state, why })
-    })
+fn told(attention: controller::Attention, now: DateTime<Utc>) -> Attention {
+    let (kind, name) = match &attention.subject {
+        Subject::Node(node) => ("node", node.to_string()),
+        Subject::Cell(cell) => ("cell", cell.to_string()),
+        Subject::Agents => ("agents", String::new()),
+    };
+    let since = attention.since.map(|since| format!(", since {} s", (now - since).num_seconds().max(0)));
+    let why = format!("{}{}", attention.concern, since.unwrap_or_default());
+    Attention { kind, name, state: attention.concern.code().to_owned(), why }
 }
 
 fn for_people(status: &Status, output: Output) -> String {
