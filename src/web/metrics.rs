@@ -161,7 +161,7 @@ const FLEET: [(&Metric, Tell); 7] = [
     }),
     (&REFRESH_DURATION, |fleet, samples, bucket| {
         let looks = fleet.snapshot.looks();
-        samples.maybe(&[bucket], (looks.succeeded > 0).then(|| looks.took.as_secs_f64()));
+        samples.maybe(&[bucket], (looks.succeeded > 0).then_some(looks.took.as_secs_f64()));
     }),
     (&BUCKET_REQUESTS, |fleet, samples, bucket| {
         fleet.controller.store().request_counts().write(samples, &[bucket]);

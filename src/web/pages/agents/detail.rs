@@ -103,7 +103,7 @@ fn clock(skew_ms: i64) -> String {
     match skew_ms {
         // The store tells its time in whole seconds.
         -1_500..=1_500 => "in step with the store's".to_owned(),
-        1.. => format!("{} behind the store's", span(off)),
+        1_501.. => format!("{} behind the store's", span(off)),
         _ => format!("{} ahead of the store's", span(off)),
     }
 }
