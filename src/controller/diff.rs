@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use similar::TextDiff as Differ;
@@ -24,7 +25,7 @@ const SUMMARY: usize = 5;
 const CONTEXT: usize = 3;
 
 /// What differs between two versions.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Changes {
     /// Settings of the manifest, by name.
     pub fields: Vec<FieldChange>,
@@ -33,7 +34,7 @@ pub struct Changes {
 }
 
 /// A setting that differs. Values are JSON; what is read on the node stands there as the reference that it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldChange {
     /// Where it stands, such as `profile.env.PORT`.
     pub field: String,
@@ -47,7 +48,7 @@ pub struct FieldChange {
 }
 
 /// A file that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FileChange {
     /// Where it lies.
     pub path: FilePath,
@@ -62,7 +63,7 @@ pub struct FileChange {
 }
 
 /// How a file differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FileKind {
     /// It is new.
@@ -74,7 +75,7 @@ pub enum FileKind {
 }
 
 /// One side of a file that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FileSide {
     /// In bytes.
     pub size: u64,
@@ -85,7 +86,7 @@ pub struct FileSide {
 }
 
 /// The lines that differ.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "kind", content = "text", rename_all = "snake_case")]
 pub enum TextDiff {
     /// A unified diff.

@@ -1,5 +1,6 @@
 //! What a publish would change, without writing anything.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::diff::Changes;
@@ -43,7 +44,7 @@ pub struct Plan {
 }
 
 /// The version that would be desired.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PlannedVersion {
     /// Its name. A generated one has the time of its making, so a new version will have a later one.
     pub name: VersionName,

@@ -9,6 +9,7 @@ use super::name::{CellName, NameError, NodeName, shown};
 
 /// A cell on its node, written `<node>/<cell>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct CellId {
     /// The node that the cell runs on.

@@ -6,6 +6,7 @@ macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $meaning:literal;)*) => {
         /// What went wrong, as programs compare it. Codes are only ever added.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
         pub enum Code {
             $(
                 #[doc = $meaning]

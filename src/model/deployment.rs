@@ -37,6 +37,7 @@ pub struct Deployment {
 
 /// One file of a release; its bytes lie below the release's `files/<content16>/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 pub struct DeploymentFile {
     /// Where it lies in the release.
     pub path: FilePath,

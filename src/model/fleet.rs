@@ -62,6 +62,7 @@ pub enum Conditions {
 
 /// One thing that `doctor` looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 pub struct Finding {
     /// What was looked at, as programs compare it.
     pub check: String,
@@ -76,6 +77,7 @@ pub struct Finding {
 
 /// How one thing stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// As it should be.

@@ -19,6 +19,7 @@ pub enum OrderError {
 
 /// Counts the triggers of one cell, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(try_from = "u64", into = "u64")]
 pub struct Generation(NonZeroU64);
 
@@ -75,6 +76,7 @@ impl fmt::Display for Generation {
 
 /// Belongs to a pinned key: a key pinned with a higher epoch outranks everything that an older key signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(try_from = "u32", into = "u32")]
 pub struct Epoch(u32);
 
@@ -125,6 +127,7 @@ impl fmt::Display for Epoch {
 
 /// How far a cell has come: compared by epoch first, then by generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 pub struct Floor {
     /// The epoch of the key that signed.
     pub epoch: Epoch,

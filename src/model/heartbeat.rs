@@ -16,6 +16,7 @@ use super::trigger::Target;
 
 /// The state of a node and of every cell on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 pub struct Heartbeat {
     /// The node.
     pub node: NodeName,
@@ -65,6 +66,7 @@ impl Document for Heartbeat {
 
 /// Whether an agent checks signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SigningMode {
     /// Only pinned keys are believed.
@@ -75,6 +77,7 @@ pub enum SigningMode {
 
 /// What a machine is and has.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct HostFacts {
     /// Its own name.
@@ -103,6 +106,7 @@ pub struct HostFacts {
 
 /// What goes wrong at the moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 pub struct Fault {
     /// What programs compare.
     pub code: Code,
@@ -114,6 +118,7 @@ pub struct Fault {
 
 /// Something that stays wrong until somebody acts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 pub struct Condition {
     /// What programs compare.
     pub code: Code,
@@ -123,6 +128,7 @@ pub struct Condition {
 
 /// The state of one cell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 pub struct CellReport {
     /// The profile of what runs, or of what is to run.
     #[serde(default)]
@@ -171,6 +177,7 @@ pub struct CellReport {
 
 /// A version, by name and digests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 pub struct VersionReport {
     /// Its name.
     pub version: VersionName,
@@ -192,6 +199,7 @@ impl From<&Target> for VersionReport {
 
 /// What an agent is doing with a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// What is desired runs.
@@ -247,6 +255,7 @@ impl Phase {
 
 /// What a cell waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 pub struct Waiting {
     /// What programs compare.
     pub reason: Code,
@@ -258,6 +267,7 @@ pub struct Waiting {
 
 /// Whether a cell runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum RunningState {
     /// Nothing runs under this profile.
@@ -291,6 +301,7 @@ pub enum RunningState {
 
 /// One process of a cell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 pub struct ProcessReport {
     /// What it does.
     pub state: ProcessState,
@@ -316,6 +327,7 @@ pub struct ProcessReport {
 
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProcessState {
     /// It waits for others, or is on its way up.

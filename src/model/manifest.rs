@@ -99,6 +99,7 @@ pub enum Origin {
 
 /// The permissions of a file, written as four octal digits. There is no way to write setuid, setgid or sticky.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct Mode(u16);
 

@@ -12,6 +12,7 @@ use super::name::{CellName, NodeName};
 
 /// The end of one attempt of a node at a trigger, or of its own rollback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 pub struct Outcome {
     /// The fleet.
     pub fleet: Uuid,
@@ -59,6 +60,7 @@ pub struct Outcome {
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// What the trigger asked for is so.

@@ -70,6 +70,7 @@ macro_rules! path_text {
     ($(#[$doc:meta])* $name:ident, $most:literal, $too_long:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 

@@ -1,7 +1,8 @@
 //! What is made of a node's silence and of a cell's report: pure judgements, of which nothing is kept.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::view::Desired;
 use crate::model::heartbeat::{CellReport, Phase, ProcessState, RunningState};
@@ -28,7 +29,7 @@ impl Default for LivenessLimits {
 }
 
 /// Whether a node is heard of, by the store's clock alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Liveness {
     /// Its heartbeats come.
@@ -75,7 +76,7 @@ impl LivenessLimits {
 }
 
 /// Whether a cell is what it is to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sync {
     /// It is.
@@ -108,7 +109,7 @@ const FLAPPING: u32 = 3;
 const SETTLED: TimeDelta = TimeDelta::minutes(10);
 
 /// Whether a cell runs well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// Nothing runs under its profile.

@@ -10,6 +10,7 @@ use super::super::name::{NodeName, shown};
 
 /// What somebody may do. Each role may do what those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Reads.
@@ -74,6 +75,7 @@ impl FromStr for Role {
 
 /// Which cells: `*` for all of them, or `<node>/<cell>` where `*` stands for any part of a name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub enum CellPattern {
     /// Every cell, and what belongs to no cell.
@@ -184,6 +186,7 @@ stands_as_text!(CellPattern, GrantError);
 
 /// A role, and for which cells.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 pub struct Grant {
     /// What may be done.
     pub role: Role,
