@@ -24,6 +24,14 @@ impl Authorized {
         Arc::new(fleet.narrowed(|node| self.identity.sees_node(node), |cell| self.sees(cell)))
     }
 
+    /// Refuses a cell that the user may not see.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn check_cell(&self, cell: &CellId) -> Result<(), Denied> {
+        self.need_on_cell(Role::Viewer, cell)
+    }
+
     /// Refuses a node that the user does not know of.
     ///
     /// # Errors

@@ -10,12 +10,13 @@ use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+use super::api::{self, Answers};
 use super::failure::Failure;
 use super::listener::Arrival;
 use super::metrics::{self, Metrics};
 use super::routes::{Route, Routes};
 use super::snapshot::Snapshot;
-use super::{api, assets, guard, health, live, pages};
+use super::{assets, guard, health, live, pages};
 use crate::access::oidc::Oidc;
 use crate::access::{Gate, Problem};
 use crate::clock::SharedClock;
@@ -40,6 +41,8 @@ pub(super) struct Portal {
     /// Where uploads arrive.
     pub(super) uploads: SpoolFolder,
     pub(super) metrics: Metrics,
+    /// What requests with a key came to.
+    pub(super) answers: Answers,
 }
 
 /// One fleet in its bucket.
@@ -100,6 +103,7 @@ pub(super) fn router(portal: Arc<Portal>) -> Router {
         .fallback(async || Failure::not_found("page under this path"))
         .method_not_allowed_fallback(async || Failure::method_not_allowed())
         .with_state(portal.clone())
+        .layer(middleware::from_fn_with_state(portal.clone(), api::answer_once))
         .layer(middleware::from_fn_with_state(portal.clone(), super::rights::check))
         .layer(middleware::from_fn_with_state(portal.clone(), super::identity::recognise))
         .layer(middleware::from_fn(super::failure::dress))

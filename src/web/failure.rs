@@ -27,7 +27,12 @@ pub(super) struct Failure {
     /// What programs compare.
     code: String,
     detail: String,
+    /// What programs need besides, by name.
+    #[serde(flatten)]
+    members: Members,
 }
+
+type Members = serde_json::Map<String, serde_json::Value>;
 
 fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u16(status.as_u16())
@@ -36,7 +41,16 @@ fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result
 impl Failure {
     pub(super) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or_default();
-        Self { kind: "about:blank", title, status, code: code.to_owned(), detail: detail.into() }
+        let (code, detail) = (code.to_owned(), detail.into());
+        Self { kind: "about:blank", title, status, code, detail, members: Members::new() }
+    }
+
+    /// The same with something that programs need besides.
+    pub(super) fn with(mut self, name: &str, value: impl Serialize) -> Self {
+        if let Ok(value) = serde_json::to_value(value) {
+            self.members.insert(name.to_owned(), value);
+        }
+        self
     }
 
     pub(super) fn not_found(what: impl fmt::Display) -> Self {
@@ -101,7 +115,15 @@ impl Failure {
 impl From<ControllerError> for Failure {
     fn from(error: ControllerError) -> Self {
         let status = StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self::new(status, error.code(), in_full(&error))
+        let failure = Self::new(status, error.code(), in_full(&error));
+        match &error {
+            // Each error with its place.
+            ControllerError::Recipe(recipe) => {
+                let places: Vec<_> = recipe.errors().iter().map(|error| &**error).collect();
+                failure.with("errors", places)
+            }
+            _ => failure,
+        }
     }
 }
 

@@ -35,6 +35,7 @@ use futures_util::future::join_all;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio_util::sync::CancellationToken;
 
+use self::api::Answers;
 pub use self::app::routes;
 use self::app::{Fleet, Portal};
 use self::listener::Listener;
@@ -94,8 +95,16 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
         Arc::new(Fleet { name, base, controller, snapshot, usage, audit, releases, unsigned_reason })
     });
     let metrics = Metrics::new(open_metrics);
-    let portal =
-        Portal { fleets: fleets.collect(), clock: clock.clone(), gate: gate.clone(), oidc, settings, uploads, metrics };
+    let portal = Portal {
+        fleets: fleets.collect(),
+        clock: clock.clone(),
+        gate: gate.clone(),
+        oidc,
+        settings,
+        uploads,
+        metrics,
+        answers: Answers::default(),
+    };
     let refreshed = join_all(portal.fleets.iter().cloned().map(|fleet| {
         let ended = ended.clone();
         async move { fleet.snapshot.keep(&fleet.controller, ended).await }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::controller::{
@@ -21,7 +22,7 @@ use crate::model::{
 };
 
 /// A node.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Node {
     /// Its name.
     pub name: NodeName,
@@ -50,7 +51,7 @@ pub struct Node {
 }
 
 /// A node with everything that is known of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct NodeDetail {
     /// In short.
     #[serde(flatten)]
@@ -62,7 +63,7 @@ pub struct NodeDetail {
 }
 
 /// A cell.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Cell {
     /// Its name, `<node>/<cell>`.
     pub name: CellId,
@@ -97,7 +98,7 @@ pub struct Cell {
 }
 
 /// What a cell is to be.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Wish {
     /// The trigger's place.
     pub at: Floor,
@@ -116,7 +117,7 @@ pub struct Wish {
 }
 
 /// A cell with everything that its node says of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct CellDetail {
     /// In short.
     #[serde(flatten)]
@@ -126,7 +127,7 @@ pub struct CellDetail {
 }
 
 /// A manifest.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ManifestEntry {
     /// Its name.
     pub name: ManifestName,
@@ -139,7 +140,7 @@ pub struct ManifestEntry {
 }
 
 /// A manifest with its text.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ManifestDetail {
     /// Its name.
     pub name: ManifestName,
@@ -150,7 +151,7 @@ pub struct ManifestDetail {
 }
 
 /// A release.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Release {
     /// For which manifest.
     pub manifest: ManifestName,
@@ -175,7 +176,7 @@ pub struct Release {
 }
 
 /// A release with its files.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ReleaseDetail {
     /// In short.
     #[serde(flatten)]
@@ -185,7 +186,7 @@ pub struct ReleaseDetail {
 }
 
 /// A version of a cell.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Version {
     /// Its name.
     pub name: VersionName,

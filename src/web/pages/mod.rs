@@ -11,11 +11,13 @@ mod editor;
 mod manifests;
 mod orders;
 mod overview;
+mod reference;
 mod search;
 mod settings;
 mod sign_in;
 mod used_by;
 
+pub(super) use self::deployments::upload;
 use super::routes::Routes;
 
 pub(super) fn routes() -> Routes {
@@ -30,6 +32,7 @@ pub(super) fn routes() -> Routes {
         .and(manifests::routes())
         .and(orders::routes())
         .and(overview::routes())
+        .and(reference::routes())
         .and(search::routes())
         .and(settings::routes())
         .and(sign_in::routes())

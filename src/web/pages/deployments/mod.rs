@@ -5,6 +5,8 @@ mod list;
 mod show;
 mod upload;
 
+pub(in crate::web) use self::upload::upload;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::DefaultBodyLimit;

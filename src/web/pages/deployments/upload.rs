@@ -119,8 +119,8 @@ pub(super) async fn take(page: PageContext, headers: HeaderMap, request: Request
     let accepts = headers.get(header::ACCEPT).and_then(|accepts| accepts.to_str().ok()).unwrap_or_default();
     let wants_lines = accepts.contains(LINES);
     let mut fields = Fields::default();
-    let begun = match receive(&page, &headers, request, &mut fields).await {
-        Ok(spool) => begin(&page, &fields, spool),
+    let begun = match receive(&page.caller, &headers, request, &mut fields).await {
+        Ok(spool) => begin(&page.caller, &fields, spool),
         Err(failure) => Err(failure),
     };
     match begun {
@@ -134,23 +134,38 @@ pub(super) async fn take(page: PageContext, headers: HeaderMap, request: Request
     }
 }
 
+/// Takes a release of `manifest` as the form would: for programs.
+pub(in crate::web) async fn upload(
+    caller: &Caller,
+    manifest: &ManifestName,
+    headers: &HeaderMap,
+    request: Request,
+) -> Result<Uploaded, Failure> {
+    let mut fields = Fields { manifest: manifest.to_string(), ..Fields::default() };
+    let spool = receive(caller, headers, request, &mut fields).await?;
+    if fields.manifest != manifest.as_str() {
+        return Err(Failure::bad_request("invalid_form", "the form names another manifest than the path"));
+    }
+    begin(caller, &fields, spool)?.whole(caller).await
+}
+
 /// Reads the request to its end, also where what it wants is refused on the way: a browser shows no answer to what it
 /// is still sending.
 async fn receive(
-    page: &PageContext,
+    caller: &Caller,
     headers: &HeaderMap,
     request: Request,
     fields: &mut Fields,
 ) -> Result<Spool, Failure> {
-    page.may().need_anywhere(Role::Editor, "deployments")?;
-    page.caller.check_writable()?;
-    let uploads = &page.caller.portal.uploads;
+    caller.may.need_anywhere(Role::Editor, "deployments")?;
+    caller.check_writable()?;
+    let uploads = &caller.portal.uploads;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let most = uploads.limits().release_bytes.saturating_add(ENVELOPE_BYTES);
     if announced.is_some_and(|announced| announced > most) {
         return Err(too_large(uploads.limits().release_bytes));
     }
-    let id = entropy::ulid(page.caller.portal.clock.now()).map_err(ControllerError::Entropy)?;
+    let id = entropy::ulid(caller.portal.clock.now()).map_err(ControllerError::Entropy)?;
     let mut spool = uploads.begin(id, announced).map_err(ControllerError::from)?;
     let request = request.map(|body| Body::new(Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX))));
     let mut parts = Multipart::from_request(request, &())
@@ -172,7 +187,7 @@ async fn receive(
             continue;
         }
         if admission.is_none() {
-            admission = Some(check(page, fields).await);
+            admission = Some(check(caller, fields).await);
         }
         match admission {
             Some(Ok(())) => keep(part, &mut spool).await?,
@@ -183,11 +198,11 @@ async fn receive(
 }
 
 /// Whether the upload would be taken, before any of its files is.
-async fn check(page: &PageContext, fields: &Fields) -> Result<(), Failure> {
+async fn check(caller: &Caller, fields: &Fields) -> Result<(), Failure> {
     let manifest = fields.manifest()?;
     fields.name()?;
-    page.may().need_on_manifest(Role::Editor, &*page.caller.whole_view()?, &manifest)?;
-    match if_there(page.may().get_manifest(&manifest).await)? {
+    caller.may.need_on_manifest(Role::Editor, &*caller.whole_view()?, &manifest)?;
+    match if_there(caller.may.get_manifest(&manifest).await)? {
         Some(_) => Ok(()),
         None => {
             let detail = format!("there is no manifest {manifest}");
@@ -255,11 +270,11 @@ struct Upload {
     progress: watch::Receiver<Option<Progress>>,
 }
 
-fn begin(page: &PageContext, fields: &Fields, spool: Spool) -> Result<Upload, Failure> {
+fn begin(caller: &Caller, fields: &Fields, spool: Spool) -> Result<Upload, Failure> {
     let (manifest, name) = (fields.manifest()?, fields.name()?);
     let (executables, note) = (fields.executables(), fields.note());
-    let may = page.may().because(&fields.note);
-    let fleet = page.caller.whole_view()?;
+    let may = caller.may.because(&fields.note);
+    let fleet = caller.whole_view()?;
     let (tell, progress) = watch::channel(None);
     let task = tokio::spawn(async move {
         let delivery = Delivery { spool: &spool, executables: &executables, note };
@@ -272,14 +287,18 @@ fn begin(page: &PageContext, fields: &Fields, spool: Spool) -> Result<Upload, Fa
 }
 
 impl Upload {
-    /// Waits for its end, and says which page shows it.
-    async fn end(self, caller: &Caller) -> Result<String, Failure> {
+    /// Waits for its end.
+    async fn whole(self, caller: &Caller) -> Result<Uploaded, Failure> {
         let ended = self.task.await;
         caller.fleet.releases.forget().await;
-        let uploaded = ended.map_err(|error| {
+        Ok(ended.map_err(|error| {
             Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "upload", format!("the upload broke off: {error}"))
-        })??;
-        let Uploaded { manifest, deployment, sent_files, .. } = uploaded;
+        })??)
+    }
+
+    /// The same; says which page shows it.
+    async fn end(self, caller: &Caller) -> Result<String, Failure> {
+        let Uploaded { manifest, deployment, sent_files, .. } = self.whole(caller).await?;
         Ok(format!("/deployments/{manifest}/{deployment}?sent={sent_files}"))
     }
 

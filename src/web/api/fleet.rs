@@ -1,0 +1,220 @@
+//! The fleet as it was read a moment ago: nodes, cells, and a search over both.
+
+use axum::Json;
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::caller::Caller;
+use super::super::failure::Failure;
+use super::super::paths::CellOfPath;
+use super::super::views::{Cell, CellDetail, Node, NodeDetail};
+use super::answer::{Has, List, Page};
+use super::operation::{Operation, Operations};
+use super::request::{Asked, Of};
+use crate::controller::{CellView, Deletion, Health, Liveness, LivenessLimits, NodeView, Sync};
+use crate::model::{CellId, ManifestName, NodeName};
+
+pub(super) fn operations() -> Operations {
+    Operations::of("Fleet")
+        .get(
+            "/api/v1/nodes",
+            nodes,
+            Operation::new("listNodes", "viewer", "Lists the nodes that have a cell or were ever heard of.")
+                .query::<Page>()
+                .query::<NodeFilter>()
+                .gives::<List<Node>>()
+                .cli("fleetman get nodes"),
+        )
+        .get(
+            "/api/v1/nodes/{node}",
+            node,
+            Operation::new("getNode", "viewer", "Tells everything that is known of a node.")
+                .gives::<NodeDetail>()
+                .cli("fleetman describe node {node}"),
+        )
+        .delete(
+            "/api/v1/nodes/{node}",
+            delete_node,
+            Operation::new("deleteNodeStatus", "admin", "Deletes the heartbeat of a dead node.")
+                .gives::<Deleted>()
+                .cli("fleetman delete heartbeat {node}"),
+        )
+        .get(
+            "/api/v1/cells",
+            cells,
+            Operation::new("listCells", "viewer", "Lists the cells.")
+                .query::<Page>()
+                .query::<CellFilter>()
+                .gives::<List<Cell>>()
+                .cli("fleetman get cells"),
+        )
+        .get(
+            "/api/v1/cells/{node}/{cell}",
+            cell,
+            Operation::new("getCell", "viewer", "Tells everything that is known of a cell.")
+                .gives::<CellDetail>()
+                .cli("fleetman describe cell {node}/{cell}"),
+        )
+        .get(
+            "/api/v1/search",
+            search,
+            Operation::new("search", "viewer", "Finds nodes, cells and manifests by a part of their names.")
+                .query::<Wanted>()
+                .gives::<Found>(),
+        )
+}
+
+/// Which nodes.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct NodeFilter {
+    /// Only those that are so.
+    liveness: Option<Liveness>,
+    /// Only those with this in their name.
+    q: Option<String>,
+    /// Only those with this label, `key=value`.
+    label: Option<String>,
+}
+
+/// Which cells.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct CellFilter {
+    /// Only those of this node.
+    #[schemars(with = "Option<String>")]
+    node: Option<NodeName>,
+    /// Only those of this manifest.
+    #[schemars(with = "Option<String>")]
+    manifest: Option<ManifestName>,
+    /// Only those that are so.
+    sync: Option<Sync>,
+    /// Only those that are so.
+    health: Option<Health>,
+    /// Only those with this in their name.
+    q: Option<String>,
+    /// Only those with this label, `key=value`.
+    label: Option<String>,
+}
+
+/// What is looked for.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Wanted {
+    /// A part of a name.
+    q: String,
+}
+
+/// What was found; at most 50 of each.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Found {
+    /// Nodes.
+    nodes: Vec<NodeName>,
+    /// Cells.
+    cells: Vec<CellId>,
+    /// Manifests that cells use.
+    manifests: Vec<ManifestName>,
+}
+
+/// What came of a deletion.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Deleted {
+    /// False if it is only marked: ask again after `ready_at`.
+    done: bool,
+    /// How many objects were deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objects: Option<usize>,
+    /// When a marked one may be deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ready_at: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+impl From<Deletion> for Deleted {
+    fn from(deletion: Deletion) -> Self {
+        match deletion {
+            Deletion::Done { objects } => Self { done: true, objects: Some(objects), ready_at: None },
+            Deletion::Marked { ready_at } => Self { done: false, objects: None, ready_at: Some(ready_at) },
+        }
+    }
+}
+
+/// Most hits of one kind.
+const MOST_HITS: usize = 50;
+
+async fn nodes(
+    caller: Caller,
+    has: Has,
+    Asked(page): Asked<Page>,
+    Asked(filter): Asked<NodeFilter>,
+) -> Result<Response, Failure> {
+    let view = caller.view()?;
+    let label = filter.label.as_deref().map(label).transpose()?;
+    let is_wanted = |node: &NodeView| {
+        let labels = || node.heartbeat.as_ref().map(|beat| &beat.labels);
+        filter.liveness.is_none_or(|liveness| node.liveness == liveness)
+            && filter.q.as_deref().is_none_or(|part| node.node.as_str().contains(part))
+            && label
+                .is_none_or(|(key, value)| labels().and_then(|labels| labels.get(key)).is_some_and(|is| is == value))
+    };
+    let all: Vec<&NodeView> = view.nodes.iter().map(|node| &**node).filter(|node| is_wanted(node)).collect();
+    has.json(&List::of(all, &page, |node| node.node.clone(), Node::from)?.read_at(view.at))
+}
+
+async fn node(caller: Caller, has: Has, Of(name): Of<NodeName>) -> Result<Response, Failure> {
+    caller.may.check_node(&name)?;
+    let found = NodeDetail::find(&name, &*caller.view()?);
+    has.json(&found.ok_or_else(|| Failure::not_found(format_args!("node {name}")))?)
+}
+
+async fn delete_node(caller: Caller, Of(name): Of<NodeName>) -> Result<Json<Deleted>, Failure> {
+    caller.check_writable()?;
+    let deletion = caller.may.delete_heartbeat(&name, LivenessLimits::default()).await?;
+    Ok(Json(deletion.into()))
+}
+
+async fn cells(
+    caller: Caller,
+    has: Has,
+    Asked(page): Asked<Page>,
+    Asked(filter): Asked<CellFilter>,
+) -> Result<Response, Failure> {
+    let view = caller.view()?;
+    let label = filter.label.as_deref().map(label).transpose()?;
+    let is_wanted = |cell: &CellView| {
+        let about = cell.about();
+        filter.node.as_ref().is_none_or(|node| cell.cell.node == *node)
+            && filter.manifest.as_ref().is_none_or(|name| about.is_some_and(|about| about.manifest == *name))
+            && filter.sync.is_none_or(|sync| cell.sync == sync)
+            && filter.health.is_none_or(|health| cell.health == health)
+            && filter.q.as_deref().is_none_or(|part| cell.cell.to_string().contains(part))
+            && label.is_none_or(|(key, value)| {
+                about.and_then(|about| about.labels.get(key)).is_some_and(|found| found == value)
+            })
+    };
+    let all: Vec<&CellView> = view.cells().filter(|cell| is_wanted(cell)).collect();
+    has.json(&List::of(all, &page, |cell| cell.cell.clone(), Cell::from)?.read_at(view.at))
+}
+
+async fn cell(caller: Caller, has: Has, CellOfPath(name): CellOfPath) -> Result<Response, Failure> {
+    caller.may.check_cell(&name)?;
+    let found = CellDetail::find(&name, &*caller.view()?);
+    has.json(&found.ok_or_else(|| Failure::not_found(format_args!("cell {name}")))?)
+}
+
+async fn search(caller: Caller, has: Has, Asked(Wanted { q }): Asked<Wanted>) -> Result<Response, Failure> {
+    let view = caller.view()?;
+    let q = q.to_lowercase();
+    let nodes = view.nodes.iter().map(|node| &node.node).filter(|node| node.as_str().contains(&q));
+    let cells = view.cells().map(|cell| &cell.cell).filter(|cell| cell.to_string().contains(&q));
+    let used = view.cells().filter_map(CellView::about).map(|about| &about.manifest);
+    let mut manifests: Vec<_> = used.filter(|name| name.as_str().to_lowercase().contains(&q)).cloned().collect();
+    manifests.sort_unstable();
+    manifests.dedup();
+    manifests.truncate(MOST_HITS);
+    has.json(&Found {
+        nodes: nodes.take(MOST_HITS).cloned().collect(),
+        cells: cells.take(MOST_HITS).cloned().collect(),
+        manifests,
+    })
+}
+
+fn label(text: &str) -> Result<(&str, &str), Failure> {
+    text.split_once('=').ok_or_else(|| Failure::bad_request("invalid_query", "label: expected key=value"))
+}

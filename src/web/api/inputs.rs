@@ -1,0 +1,322 @@
+//! What cells are made of: manifests, cells and overrides, kept as they were written. Each is changed only as the
+//! caller knows it.
+
+use axum::Json;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::caller::Caller;
+use super::super::failure::Failure;
+use super::super::paths::CellOfPath;
+use super::super::views::{ManifestDetail, ManifestEntry};
+use super::answer::{Has, List, Page};
+use super::fleet::Deleted;
+use super::operation::{Condition, Content, Operation, Operations};
+use super::request::{Asked, Of, Precondition, Raw, Sent, Yaml, unless_it_held};
+use crate::controller::{Applied, AppliedHow, Known, OverrideView};
+use crate::model::{FilePath, ManifestName};
+use crate::recipe::render;
+use crate::store::ETag;
+
+const YAML: &str = "application/yaml";
+
+const OVERRIDE: &str = "/api/v1/cells/{node}/{cell}/overrides/{*path}";
+
+pub(super) fn operations() -> Operations {
+    let put =
+        |id, needs, summary| Operation::new(id, needs, summary).condition(Condition::MatchOrNew).gives::<Written>();
+    Operations::of("Inputs")
+        .get(
+            "/api/v1/manifests",
+            manifests,
+            Operation::new("listManifests", "viewer", "Lists the manifests.")
+                .query::<Page>()
+                .gives::<List<ManifestEntry>>()
+                .cli("fleetman get manifests"),
+        )
+        .get(
+            "/api/v1/manifests/{manifest}",
+            manifest,
+            Operation::new("getManifest", "viewer", "Gives a manifest, with its text.")
+                .gives::<ManifestDetail>()
+                .cli("fleetman get manifest {manifest}"),
+        )
+        .put(
+            "/api/v1/manifests/{manifest}",
+            put_manifest,
+            put("putManifest", "editor", "Writes a manifest.")
+                .body(Content::Yaml)
+                .cli("fleetman apply -f manifest.yaml"),
+        )
+        .delete(
+            "/api/v1/manifests/{manifest}",
+            delete_manifest,
+            Operation::new("deleteManifest", "admin", "Deletes a manifest that nothing uses.")
+                .gives::<Deleted>()
+                .cli("fleetman delete manifest {manifest}"),
+        )
+        .get(
+            "/api/v1/cells/{node}/{cell}/yaml",
+            cell_text,
+            Operation::new("getCellYaml", "viewer", "Gives a cell as it was written.").answer(Content::Yaml),
+        )
+        .put(
+            "/api/v1/cells/{node}/{cell}/yaml",
+            put_cell,
+            put("putCellYaml", "editor", "Creates or changes a cell.")
+                .body(Content::Yaml)
+                .cli("fleetman apply -f cell.yaml"),
+        )
+        .post(
+            "/api/v1/cells/{node}/{cell}/pause",
+            pause,
+            Operation::new("pauseCell", "operator", "Keeps new versions away from a cell.")
+                .takes::<Pause>()
+                .gives::<Written>()
+                .cli("fleetman pause {node}/{cell} --reason text"),
+        )
+        .post(
+            "/api/v1/cells/{node}/{cell}/resume",
+            resume,
+            Operation::new("resumeCell", "operator", "Ends a pause.")
+                .gives::<Written>()
+                .cli("fleetman resume {node}/{cell}"),
+        )
+        .delete(
+            "/api/v1/cells/{node}/{cell}",
+            delete_cell,
+            Operation::new("deleteCell", "admin", "Deletes a cell that was removed from its node.")
+                .gives::<Deleted>()
+                .cli("fleetman delete cell {node}/{cell}"),
+        )
+        .get(
+            "/api/v1/cells/{node}/{cell}/overrides",
+            overrides,
+            Operation::new("listOverrides", "viewer", "Lists the cell's own files.")
+                .query::<Page>()
+                .gives::<List<Override>>()
+                .cli("fleetman override ls {node}/{cell}"),
+        )
+        .get(
+            OVERRIDE,
+            get_override,
+            Operation::new("getOverride", "viewer", "Gives the bytes of one of them.")
+                .answer(Content::Bytes)
+                .cli("fleetman override get {node}/{cell} {path}"),
+        )
+        .add(
+            "PUT",
+            OVERRIDE,
+            put("putOverride", "editor", "Writes one of them; the next publish takes it.")
+                .body(Content::Bytes)
+                .cli("fleetman override put {node}/{cell} {path} file"),
+            |routes| {
+                let limit = DefaultBodyLimit::max(render::MAX_BYTES);
+                routes.add("PUT", OVERRIDE, axum::routing::put(put_override).layer(limit))
+            },
+        )
+        .delete(
+            OVERRIDE,
+            delete_override,
+            Operation::new("deleteOverride", "editor", "Deletes one of them; the next publish goes without it.")
+                .condition(Condition::Match)
+                .status(StatusCode::NO_CONTENT)
+                .cli("fleetman override rm {node}/{cell} {path}"),
+        )
+}
+
+/// What came of writing something.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Written {
+    /// Which object.
+    object: String,
+    /// `created`, `changed` or `unchanged`.
+    how: &'static str,
+}
+
+/// Why a cell is paused.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Pause {
+    /// In words.
+    reason: String,
+}
+
+/// A cell's own file.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Override {
+    /// Where it lies.
+    path: String,
+    /// In bytes.
+    size: u64,
+    /// For `If-Match`.
+    etag: String,
+    /// When it was written, by the store's clock.
+    last_modified: Option<DateTime<Utc>>,
+}
+
+/// The path of an override, below the cell's own.
+#[derive(Debug, Deserialize)]
+struct Below {
+    path: String,
+}
+
+impl Below {
+    fn path(&self) -> Result<FilePath, Failure> {
+        FilePath::new(self.path.as_str()).map_err(|error| Failure::bad_request("invalid_name", error.to_string()))
+    }
+}
+
+impl From<&Applied> for Written {
+    fn from(applied: &Applied) -> Self {
+        let how = match applied.how {
+            AppliedHow::Created => "created",
+            AppliedHow::Changed => "changed",
+            AppliedHow::Unchanged => "unchanged",
+        };
+        Self { object: applied.what.clone(), how }
+    }
+}
+
+impl From<OverrideView> for Override {
+    fn from(view: OverrideView) -> Self {
+        let OverrideView { path, size, etag, modified } = view;
+        Self { path, size, etag: etag.to_string(), last_modified: modified }
+    }
+}
+
+/// Answers a PUT. `now` is what lies there now, by its tag: told only if it is what was written, because who is given
+/// the tag of another's change would write over it unseen.
+fn written(applied: &Applied, now: Option<ETag>) -> Response {
+    let status = if applied.how == AppliedHow::Created { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = (status, Json(Written::from(applied))).into_response();
+    if let Some(tag) = now.and_then(|tag| HeaderValue::from_str(tag.as_str()).ok()) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+async fn manifests(caller: Caller, has: Has, Asked(page): Asked<Page>) -> Result<Response, Failure> {
+    let mut all = caller.may.manifests().await?;
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    has.json(&List::of(all, &page, |manifest| manifest.name.clone(), ManifestEntry::from)?)
+}
+
+async fn manifest(caller: Caller, has: Has, Of(name): Of<ManifestName>) -> Result<Response, Failure> {
+    let text = caller.may.get_manifest(&name).await?;
+    let tag = text.etag.clone();
+    let detail = ManifestDetail::of(name, text);
+    Ok(has.stored(Json(detail), "application/json", &tag))
+}
+
+async fn put_manifest(
+    caller: Caller,
+    Of(name): Of<ManifestName>,
+    Precondition(known): Precondition,
+    Yaml(text): Yaml,
+) -> Result<Response, Failure> {
+    caller.check_writable()?;
+    let fleet = caller.whole_view()?;
+    let applied = caller.may.put_manifest(&fleet, &name, &text, &known).await.map_err(unless_it_held)?;
+    let now = caller.may.get_manifest(&name).await.ok().filter(|now| now.text == text);
+    Ok(written(&applied, now.map(|now| now.etag)))
+}
+
+async fn delete_manifest(caller: Caller, Of(name): Of<ManifestName>) -> Result<Json<Deleted>, Failure> {
+    caller.check_writable()?;
+    let fleet = caller.whole_view()?;
+    Ok(Json(caller.may.delete_manifest(&fleet, &name).await?.into()))
+}
+
+async fn cell_text(caller: Caller, has: Has, CellOfPath(cell): CellOfPath) -> Result<Response, Failure> {
+    let text = caller.may.get_cell(&cell).await?;
+    Ok(has.stored(text.text, YAML, &text.etag))
+}
+
+async fn put_cell(
+    caller: Caller,
+    CellOfPath(cell): CellOfPath,
+    Precondition(known): Precondition,
+    Yaml(text): Yaml,
+) -> Result<Response, Failure> {
+    caller.check_writable()?;
+    let applied = caller.may.put_cell(&cell, &text, &known).await.map_err(unless_it_held)?;
+    let now = caller.may.get_cell(&cell).await.ok().filter(|now| now.text == text);
+    Ok(written(&applied, now.map(|now| now.etag)))
+}
+
+async fn pause(
+    caller: Caller,
+    CellOfPath(cell): CellOfPath,
+    Sent(wanted): Sent<Pause>,
+) -> Result<Json<Written>, Failure> {
+    caller.check_writable()?;
+    let reason = wanted.reason.trim();
+    if reason.is_empty() {
+        return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "reason: say why, for whoever wonders"));
+    }
+    Ok(Json((&caller.may.because(reason).pause(&cell, reason).await?).into()))
+}
+
+async fn resume(caller: Caller, CellOfPath(cell): CellOfPath) -> Result<Json<Written>, Failure> {
+    caller.check_writable()?;
+    Ok(Json((&caller.may.resume(&cell).await?).into()))
+}
+
+async fn delete_cell(caller: Caller, CellOfPath(cell): CellOfPath) -> Result<Json<Deleted>, Failure> {
+    caller.check_writable()?;
+    Ok(Json(caller.may.delete_cell(&cell).await?.into()))
+}
+
+async fn overrides(
+    caller: Caller,
+    has: Has,
+    CellOfPath(cell): CellOfPath,
+    Asked(page): Asked<Page>,
+) -> Result<Response, Failure> {
+    let mut all = caller.may.list_overrides(&cell).await?;
+    all.sort_by(|one, other| one.path.cmp(&other.path));
+    has.json(&List::of(all, &page, |view| view.path.clone(), Override::from)?)
+}
+
+async fn get_override(
+    caller: Caller,
+    has: Has,
+    CellOfPath(cell): CellOfPath,
+    Of(below): Of<Below>,
+) -> Result<Response, Failure> {
+    let object = caller.may.get_override(&cell, &below.path()?).await?;
+    Ok(has.stored(object.bytes, "application/octet-stream", &object.etag))
+}
+
+async fn put_override(
+    caller: Caller,
+    CellOfPath(cell): CellOfPath,
+    Of(below): Of<Below>,
+    Precondition(known): Precondition,
+    Raw(bytes): Raw,
+) -> Result<Response, Failure> {
+    caller.check_writable()?;
+    let path = below.path()?;
+    let applied = caller.may.put_override(&cell, &path, bytes.clone(), &known).await.map_err(unless_it_held)?;
+    let now = caller.may.get_override(&cell, &path).await.ok().filter(|now| now.bytes == bytes);
+    Ok(written(&applied, now.map(|now| now.etag)))
+}
+
+async fn delete_override(
+    caller: Caller,
+    CellOfPath(cell): CellOfPath,
+    Of(below): Of<Below>,
+    Precondition(known): Precondition,
+) -> Result<StatusCode, Failure> {
+    caller.check_writable()?;
+    if known == Known::Absent {
+        return Err(Failure::bad_request("invalid_precondition", "what is absent cannot be deleted; send If-Match"));
+    }
+    caller.may.remove_override(&cell, &below.path()?, &known).await.map_err(unless_it_held)?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,155 @@
+//! Deployments: the files that versions are made of.
+
+use axum::Json;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::caller::Caller;
+use super::super::failure::Failure;
+use super::super::pages;
+use super::super::views::{Release, ReleaseDetail};
+use super::answer::{Has, List, Page};
+use super::fleet::Deleted;
+use super::operation::{Content, Operation, Operations};
+use super::request::{Asked, Of};
+use crate::controller::{self, DeploymentView};
+use crate::model::users::Role;
+use crate::model::{DeploymentName, ManifestName, Sha256Digest};
+
+pub(super) fn operations() -> Operations {
+    Operations::of("Deployments")
+        .get(
+            "/api/v1/deployments",
+            deployments,
+            Operation::new("listDeployments", "viewer", "Lists the releases.")
+                .query::<Page>()
+                .query::<Filter>()
+                .gives::<List<Release>>()
+                .cli("fleetman get deployments"),
+        )
+        .get(
+            "/api/v1/deployments/{manifest}/{deployment}",
+            deployment,
+            Operation::new("getDeployment", "viewer", "Gives a release with the list of its files.")
+                .gives::<ReleaseDetail>(),
+        )
+        .add(
+            "POST",
+            "/api/v1/deployments/{manifest}",
+            Operation::new("uploadDeployment", "editor", "Makes a release of files, each sent under its path.")
+                .body(Content::Files)
+                .status(StatusCode::CREATED)
+                .gives::<Uploaded>()
+                .cli("fleetman upload {manifest} folder"),
+            |routes| {
+                routes.add("POST", "/api/v1/deployments/{manifest}", post(upload).layer(DefaultBodyLimit::disable()))
+            },
+        )
+        .delete(
+            "/api/v1/deployments/{manifest}/{deployment}",
+            delete_deployment,
+            Operation::new(
+                "deleteDeployment",
+                "admin",
+                "Deletes a release; versions have their own copies of its files.",
+            )
+            .gives::<Deleted>()
+            .cli("fleetman delete deployment {manifest} {deployment}"),
+        )
+}
+
+/// Which releases.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Filter {
+    /// Only those of this manifest.
+    #[schemars(with = "Option<String>")]
+    manifest: Option<ManifestName>,
+}
+
+/// A release that is in the bucket.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Uploaded {
+    /// For which manifest.
+    manifest: ManifestName,
+    /// Its name.
+    deployment: DeploymentName,
+    /// What it is.
+    content_sha256: Sha256Digest,
+    /// How many files it has.
+    files: usize,
+    /// Their bytes together.
+    bytes: u64,
+    /// Whether this request made it; false if it was there with the same content.
+    is_new: bool,
+    /// How many files were sent to the store; the others were there.
+    sent_files: usize,
+}
+
+impl From<controller::Uploaded> for Uploaded {
+    fn from(uploaded: controller::Uploaded) -> Self {
+        let controller::Uploaded { manifest, deployment, content_sha256, files, bytes, is_new, sent_files } = uploaded;
+        Self { manifest, deployment, content_sha256, files, bytes, is_new, sent_files }
+    }
+}
+
+/// A manifest that a release is for.
+#[derive(Debug, Deserialize)]
+struct For {
+    manifest: ManifestName,
+}
+
+/// A release.
+#[derive(Debug, Deserialize)]
+struct Named {
+    manifest: ManifestName,
+    deployment: DeploymentName,
+}
+
+/// How a release is called in the order of the list.
+fn name(view: &DeploymentView) -> String {
+    format!("{}/{}", view.manifest, view.name)
+}
+
+async fn deployments(
+    caller: Caller,
+    has: Has,
+    Asked(page): Asked<Page>,
+    Asked(filter): Asked<Filter>,
+) -> Result<Response, Failure> {
+    let mut all = caller.may.deployments(filter.manifest.as_ref()).await?;
+    all.sort_by_cached_key(name);
+    has.json(&List::of(all, &page, name, |view| Release::from(&view))?)
+}
+
+async fn deployment(caller: Caller, has: Has, Of(named): Of<Named>) -> Result<Response, Failure> {
+    let Named { manifest, deployment } = named;
+    let all = caller.may.deployments(Some(&manifest)).await?;
+    let found = all.iter().find(|view| view.name == deployment);
+    let found =
+        found.ok_or_else(|| Failure::not_found(format_args!("deployment {deployment} of manifest {manifest}")))?;
+    has.json(&ReleaseDetail::from(found))
+}
+
+/// The fields `name`, `note` and `executables` (patterns) come before the files.
+async fn upload(
+    caller: Caller,
+    Of(For { manifest }): Of<For>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Failure> {
+    // Before anything of it is read.
+    caller.may.need_on_manifest(Role::Editor, &*caller.whole_view()?, &manifest)?;
+    let uploaded = pages::upload(&caller, &manifest, &headers, request).await?;
+    let status = if uploaded.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(Uploaded::from(uploaded))).into_response())
+}
+
+async fn delete_deployment(caller: Caller, Of(named): Of<Named>) -> Result<Json<Deleted>, Failure> {
+    caller.check_writable()?;
+    let fleet = caller.whole_view()?;
+    Ok(Json(caller.may.delete_deployment(&fleet, &named.manifest, &named.deployment).await?.into()))
+}

@@ -1,0 +1,153 @@
+//! What a request to the API carries, and how it is refused where it carries something else.
+
+use std::fmt;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use super::super::failure::Failure;
+use crate::access::AccessError;
+use crate::controller::{ControllerError, Known};
+use crate::store::ETag;
+
+/// The parts of a path.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Of<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Of<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(value)) => Ok(Self(value)),
+            Err(error) => Err(Failure::bad_request("invalid_name", error.body_text())),
+        }
+    }
+}
+
+/// What stands behind the path.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match Query::from_request_parts(parts, state).await {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(error) => Err(Failure::bad_request("invalid_query", error.body_text())),
+        }
+    }
+}
+
+/// A JSON document.
+#[derive(Debug)]
+pub(super) struct Sent<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Sent<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        // Browsers send forms of other pages under three types, and this is none of them.
+        check_type(request.headers(), &["application/json"])?;
+        let bytes = whole(request, state).await?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+            Failure::bad_request("invalid_json", format!("the body is not what this operation takes: {error}"))
+        })
+    }
+}
+
+/// A YAML document, as it was written.
+#[derive(Debug)]
+pub(super) struct Yaml(pub(super) String);
+
+impl<S: Send + Sync> FromRequest<S> for Yaml {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        check_type(request.headers(), &["application/yaml", "application/x-yaml", "text/yaml"])?;
+        let bytes = whole(request, state).await?;
+        let text = String::from_utf8(bytes.into());
+        text.map(Self).map_err(|error| Failure::bad_request("invalid_yaml", format!("the body is no UTF-8: {error}")))
+    }
+}
+
+/// Bytes of any kind.
+#[derive(Debug)]
+pub(super) struct Raw(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        check_type(request.headers(), &["application/octet-stream"])?;
+        whole(request, state).await.map(Self)
+    }
+}
+
+/// The body, up to the limit that the route sets.
+async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Failure> {
+    Bytes::from_request(request, state).await.map_err(|error| {
+        let code = if error.status() == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "invalid_body" };
+        Failure::new(error.status(), code, error.body_text())
+    })
+}
+
+fn check_type(headers: &HeaderMap, expected: &[&str]) -> Result<(), Failure> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if expected.iter().any(|kind| kind.eq_ignore_ascii_case(essence)) {
+        return Ok(());
+    }
+    let detail = format!("the body must come as Content-Type: {}, and not as {essence:?}", expected[0]);
+    Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_type", detail))
+}
+
+/// What the caller knows of the object that it changes: `If-Match` or `If-None-Match: *`.
+#[derive(Debug, Clone)]
+pub(super) struct Precondition(pub(super) Known);
+
+impl<S: Send + Sync> FromRequestParts<S> for Precondition {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let text = |name| parts.headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default().trim());
+        match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
+            (None, Some("*")) => Ok(Self(Known::Absent)),
+            (Some(tag), None) if tag.starts_with('"') && tag.ends_with('"') && tag.len() > 2 && !tag.contains(',') => {
+                Ok(Self(Known::Tag(ETag::from(tag.to_owned()))))
+            }
+            (None, None) => {
+                let detail = "say what is known of it: If-Match with the ETag that was read, or If-None-Match: * for \
+                    one that is new";
+                Err(Failure::new(StatusCode::PRECONDITION_REQUIRED, "precondition_required", detail))
+            }
+            _ => Err(Failure::bad_request(
+                "invalid_precondition",
+                "expected either If-Match with one ETag in quotes, or If-None-Match: *",
+            )),
+        }
+    }
+}
+
+/// The failure of a write that was sent with a [`Precondition`]: that it did not hold is told by its own status.
+pub(super) fn unless_it_held(error: impl Into<AccessError>) -> Failure {
+    let error = error.into();
+    match &error {
+        AccessError::Controller(ControllerError::Changed { .. }) => {
+            Failure::new(StatusCode::PRECONDITION_FAILED, "changed", error.to_string())
+        }
+        _ => error.into(),
+    }
+}
+
+/// A text that must be something else, and what it is called in the request.
+pub(super) fn parse<T: std::str::FromStr>(name: &str, text: &str) -> Result<T, Failure>
+where
+    T::Err: fmt::Display,
+{
+    text.parse().map_err(|error| Failure::bad_request("invalid_query", format!("{name}: {error}")))
+}

@@ -1,0 +1,282 @@
+//! Users and tokens. A token manages users if its own admin may; tokens themselves take a session in a browser.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::app::Portal;
+use super::super::caller::Caller;
+use super::super::failure::Failure;
+use super::answer::{Has, List, Page};
+use super::operation::{Operation, Operations};
+use super::request::{Asked, Of, Sent};
+use crate::access::{NewToken, TOKEN_GOOD_FOR, UserChange};
+use crate::model::UserName;
+use crate::model::users::{Grant, PasswordHash, Token, TokenId};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) fn operations() -> Operations {
+    let change = |id, summary| Operation::new(id, "admin", summary).status(StatusCode::NO_CONTENT);
+    Operations::of("Users")
+        .get(
+            "/api/v1/users",
+            users,
+            Operation::new("listUsers", "admin", "Lists who may sign in, and what they may do.")
+                .query::<Page>()
+                .gives::<List<User>>()
+                .cli("fleetman user ls"),
+        )
+        .post(
+            "/api/v1/users",
+            add_user,
+            change("addUser", "Adds a user.").takes::<NewUser>().cli("fleetman user add {user} --may role"),
+        )
+        .put(
+            "/api/v1/users/{user}/grants",
+            set_grants,
+            change("setGrants", "Says what a user may do from the next request on.").takes::<Grants>(),
+        )
+        .put(
+            "/api/v1/users/{user}/password",
+            set_password,
+            change("setPassword", "Gives a user another password, which ends their sessions.").takes::<NewPassword>(),
+        )
+        .post("/api/v1/users/{user}/disable", disable, change("disableUser", "Keeps a user out for the time being."))
+        .post("/api/v1/users/{user}/enable", enable, change("enableUser", "Lets a user in again."))
+        .post("/api/v1/users/{user}/end-sessions", end_sessions, change("endSessions", "Ends all sessions of a user."))
+        .delete("/api/v1/users/{user}", delete_user, change("deleteUser", "Deletes a user and their tokens."))
+        .get(
+            "/api/v1/tokens",
+            tokens,
+            Operation::new("listTokens", "viewer", "Lists the caller's tokens; an admin's list has everybody's.")
+                .query::<Page>()
+                .gives::<List<TokenFacts>>(),
+        )
+        .post(
+            "/api/v1/tokens",
+            add_token,
+            Operation::new("addToken", "viewer", "Makes a token in the caller's name; it is shown this once.")
+                .takes::<WantedToken>()
+                .status(StatusCode::CREATED)
+                .gives::<MadeToken>(),
+        )
+        .delete(
+            "/api/v1/tokens/{token}",
+            revoke_token,
+            Operation::new("revokeToken", "viewer", "Takes a token back.").status(StatusCode::NO_CONTENT),
+        )
+}
+
+/// Somebody who may sign in.
+#[derive(Debug, Serialize, JsonSchema)]
+struct User {
+    /// The name that they sign in with.
+    name: UserName,
+    /// What they may do.
+    grants: Vec<Grant>,
+    /// Whether they are kept out for the time being.
+    disabled: bool,
+    /// Whether the config of this controller names them, and is where they are changed.
+    of_config: bool,
+}
+
+/// Somebody new.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NewUser {
+    /// The name that they sign in with.
+    #[schemars(with = "String")]
+    name: UserName,
+    /// Their password.
+    password: String,
+    /// What they may do.
+    grants: Vec<Grant>,
+}
+
+/// What somebody may do.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Grants {
+    /// All of it.
+    grants: Vec<Grant>,
+}
+
+/// Another password.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NewPassword {
+    /// The password.
+    password: String,
+}
+
+/// What is known of a token.
+#[derive(Debug, Serialize, JsonSchema)]
+struct TokenFacts {
+    /// Its public half.
+    #[schemars(with = "String")]
+    id: TokenId,
+    /// What it is for.
+    name: String,
+    /// In whose name it acts.
+    user: UserName,
+    /// What it may do at most.
+    grants: Vec<Grant>,
+    /// When it was made.
+    created_at: DateTime<Utc>,
+    /// From when on it is worthless.
+    expires_at: DateTime<Utc>,
+    /// Whether it was taken back before.
+    revoked: bool,
+}
+
+/// A token that is wanted.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WantedToken {
+    /// What it is for.
+    name: String,
+    /// What it may do at most.
+    grants: Vec<Grant>,
+    /// For how many days it is good, at most 366; 90 if left out.
+    days: Option<u32>,
+}
+
+/// A token that was made.
+#[derive(Serialize, JsonSchema)]
+struct MadeToken {
+    /// The whole of it. It cannot be shown again.
+    token: String,
+}
+
+impl From<Token> for TokenFacts {
+    fn from(token: Token) -> Self {
+        let Token { id, name, user, grants, created_at, expires_at, revoked, .. } = token;
+        Self { id, name, user, grants, created_at, expires_at, revoked }
+    }
+}
+
+/// A caller who may manage users: found out before their request is read.
+struct Manager(Caller);
+
+impl FromRequestParts<Arc<Portal>> for Manager {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, portal: &Arc<Portal>) -> Result<Self, Failure> {
+        let caller = Caller::from_request_parts(parts, portal).await?;
+        caller.may.check_users()?;
+        Ok(Self(caller))
+    }
+}
+
+/// The user of a path.
+#[derive(Debug, Deserialize)]
+struct Named {
+    user: UserName,
+}
+
+/// The token of a path.
+#[derive(Debug, Deserialize)]
+struct Held {
+    token: TokenId,
+}
+
+async fn users(Manager(caller): Manager, has: Has, Asked(page): Asked<Page>) -> Result<Response, Failure> {
+    let directory = caller.portal.gate.directory();
+    let listed = directory.list().map(|list| list.users.clone()).unwrap_or_default();
+    let of_config = directory.of_config().iter().map(|user| User {
+        name: user.name.clone(),
+        grants: user.grants.clone(),
+        disabled: false,
+        of_config: true,
+    });
+    let mut all: Vec<User> = of_config.collect();
+    // Whoever the config names is who it says.
+    let others = listed.into_iter().filter(|user| !directory.of_config().iter().any(|other| other.name == user.name));
+    let others: Vec<User> = others
+        .map(|user| User { name: user.name, grants: user.grants, disabled: user.disabled, of_config: false })
+        .collect();
+    all.extend(others);
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    has.json(&List::of(all, &page, |user| user.name.clone(), |user| user)?)
+}
+
+async fn add_user(Manager(caller): Manager, Sent(new): Sent<NewUser>) -> Result<StatusCode, Failure> {
+    let password_hash = hash(&caller, &new.name, &new.password).await?;
+    change(&caller, &new.name, UserChange::Add { password_hash, grants: new.grants }).await
+}
+
+async fn set_grants(
+    Manager(caller): Manager,
+    Of(Named { user }): Of<Named>,
+    Sent(wanted): Sent<Grants>,
+) -> Result<StatusCode, Failure> {
+    change(&caller, &user, UserChange::Grants(wanted.grants)).await
+}
+
+async fn set_password(
+    Manager(caller): Manager,
+    Of(Named { user }): Of<Named>,
+    Sent(wanted): Sent<NewPassword>,
+) -> Result<StatusCode, Failure> {
+    let hash = hash(&caller, &user, &wanted.password).await?;
+    change(&caller, &user, UserChange::Password(hash)).await
+}
+
+async fn disable(Manager(caller): Manager, Of(Named { user }): Of<Named>) -> Result<StatusCode, Failure> {
+    change(&caller, &user, UserChange::Disable).await
+}
+
+async fn enable(Manager(caller): Manager, Of(Named { user }): Of<Named>) -> Result<StatusCode, Failure> {
+    change(&caller, &user, UserChange::Enable).await
+}
+
+async fn end_sessions(Manager(caller): Manager, Of(Named { user }): Of<Named>) -> Result<StatusCode, Failure> {
+    change(&caller, &user, UserChange::EndSessions).await
+}
+
+async fn delete_user(Manager(caller): Manager, Of(Named { user }): Of<Named>) -> Result<StatusCode, Failure> {
+    change(&caller, &user, UserChange::Delete).await
+}
+
+async fn change(caller: &Caller, user: &UserName, change: UserChange) -> Result<StatusCode, Failure> {
+    caller.check_writable()?;
+    caller.may.change_user(caller.portal.gate.directory(), user, &change).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn hash(caller: &Caller, user: &UserName, password: &str) -> Result<PasswordHash, Failure> {
+    let hashed = caller.portal.gate.passwords().hash(user, password).await;
+    hashed.map_err(|error| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "password", error.to_string()))
+}
+
+async fn tokens(caller: Caller, has: Has, Asked(page): Asked<Page>) -> Result<Response, Failure> {
+    let mut all = caller.may.tokens(caller.portal.gate.directory())?;
+    all.sort_by_key(|token| token.id.to_string());
+    has.json(&List::of(all, &page, |token| token.id.to_string(), TokenFacts::from)?)
+}
+
+async fn add_token(caller: Caller, Sent(wanted): Sent<WantedToken>) -> Result<Response, Failure> {
+    let user = caller.may.identity().user.clone();
+    let good_for = wanted.days.map_or(TOKEN_GOOD_FOR, |days| DAY.saturating_mul(days));
+    let new = NewToken { name: wanted.name, user, grants: wanted.grants, good_for };
+    caller.check_writable()?;
+    let made = caller.may.add_token(caller.portal.gate.directory(), &new).await?;
+    let mut response = (StatusCode::CREATED, Json(MadeToken { token: made.reveal().to_owned() })).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+async fn revoke_token(caller: Caller, Of(Held { token }): Of<Held>) -> Result<StatusCode, Failure> {
+    caller.check_writable()?;
+    caller.may.revoke_token(caller.portal.gate.directory(), &token).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
