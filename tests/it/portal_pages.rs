@@ -16,6 +16,7 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("/agents", "/agents"),
     ("/agents/{node}", "/agents/par-1"),
     ("/agents/{node}/delete", "/agents/osl-1/delete"),
+    ("/api", "/api"),
     ("/audit", "/audit"),
     ("/buckets", "/buckets"),
     ("/buckets/browse", "/buckets/browse"),

@@ -52,14 +52,58 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("GET", "/agents/{node}", SeesNode),
     ("GET", "/agents/{node}/delete", OnNode(Admin)),
     ("POST", "/agents/{node}/delete", OnNode(Admin)),
+    ("GET", "/api", Somebody),
+    ("GET", "/api/v1/audit", Everywhere(Viewer)),
     ("GET", "/api/v1/cells", Somebody),
+    ("DELETE", "/api/v1/cells/{node}/{cell}", OnCell(Admin)),
     ("GET", "/api/v1/cells/{node}/{cell}", OnCell(Viewer)),
+    ("GET", "/api/v1/cells/{node}/{cell}/diff", OnCell(Viewer)),
+    ("GET", "/api/v1/cells/{node}/{cell}/history", OnCell(Viewer)),
+    ("GET", "/api/v1/cells/{node}/{cell}/logs/{at}/{attempt}", OnCell(Viewer)),
+    ("GET", "/api/v1/cells/{node}/{cell}/outcomes/{at}", OnCell(Viewer)),
+    ("GET", "/api/v1/cells/{node}/{cell}/overrides", OnCell(Viewer)),
+    ("DELETE", "/api/v1/cells/{node}/{cell}/overrides/{*path}", OnCell(Editor)),
+    ("GET", "/api/v1/cells/{node}/{cell}/overrides/{*path}", OnCell(Viewer)),
+    ("PUT", "/api/v1/cells/{node}/{cell}/overrides/{*path}", OnCell(Editor)),
+    ("POST", "/api/v1/cells/{node}/{cell}/pause", OnCell(Operator)),
+    ("POST", "/api/v1/cells/{node}/{cell}/plan", OnCell(Viewer)),
+    ("POST", "/api/v1/cells/{node}/{cell}/publish", OnCell(Editor)),
+    ("POST", "/api/v1/cells/{node}/{cell}/redeploy", OnCell(Operator)),
+    ("POST", "/api/v1/cells/{node}/{cell}/remove", OnCell(Editor)),
+    ("POST", "/api/v1/cells/{node}/{cell}/resume", OnCell(Operator)),
+    ("POST", "/api/v1/cells/{node}/{cell}/rollback", OnCell(Operator)),
+    ("POST", "/api/v1/cells/{node}/{cell}/stop", OnCell(Operator)),
+    ("GET", "/api/v1/cells/{node}/{cell}/versions", OnCell(Viewer)),
+    ("DELETE", "/api/v1/cells/{node}/{cell}/versions/{version}", OnCell(Admin)),
+    ("GET", "/api/v1/cells/{node}/{cell}/yaml", OnCell(Viewer)),
+    ("PUT", "/api/v1/cells/{node}/{cell}/yaml", OnCell(Editor)),
     ("GET", "/api/v1/deployments", Anywhere(Viewer)),
+    ("POST", "/api/v1/deployments/{manifest}", OnManifest(Editor)),
+    ("DELETE", "/api/v1/deployments/{manifest}/{deployment}", OnManifest(Admin)),
     ("GET", "/api/v1/deployments/{manifest}/{deployment}", Anywhere(Viewer)),
+    ("GET", "/api/v1/doctor", Everywhere(Admin)),
+    ("POST", "/api/v1/doctor", Everywhere(Admin)),
     ("GET", "/api/v1/manifests", Anywhere(Viewer)),
+    ("DELETE", "/api/v1/manifests/{manifest}", OnManifest(Admin)),
     ("GET", "/api/v1/manifests/{manifest}", Anywhere(Viewer)),
+    ("PUT", "/api/v1/manifests/{manifest}", OnManifest(Editor)),
     ("GET", "/api/v1/nodes", Somebody),
+    ("DELETE", "/api/v1/nodes/{node}", OnNode(Admin)),
     ("GET", "/api/v1/nodes/{node}", SeesNode),
+    ("GET", "/api/v1/objects", Everywhere(Viewer)),
+    ("GET", "/api/v1/openapi.json", Somebody),
+    ("GET", "/api/v1/search", Somebody),
+    ("GET", "/api/v1/tokens", Somebody),
+    ("POST", "/api/v1/tokens", Somebody),
+    ("DELETE", "/api/v1/tokens/{token}", Somebody),
+    ("GET", "/api/v1/users", Everywhere(Admin)),
+    ("POST", "/api/v1/users", Everywhere(Admin)),
+    ("DELETE", "/api/v1/users/{user}", Everywhere(Admin)),
+    ("POST", "/api/v1/users/{user}/disable", Everywhere(Admin)),
+    ("POST", "/api/v1/users/{user}/enable", Everywhere(Admin)),
+    ("POST", "/api/v1/users/{user}/end-sessions", Everywhere(Admin)),
+    ("PUT", "/api/v1/users/{user}/grants", Everywhere(Admin)),
+    ("PUT", "/api/v1/users/{user}/password", Everywhere(Admin)),
     ("GET", "/audit", Everywhere(Viewer)),
     ("GET", "/audit.csv", Everywhere(Viewer)),
     ("GET", "/audit.ndjson", Everywhere(Viewer)),
@@ -147,6 +191,8 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("POST", "/settings/users/{user}", Everywhere(Admin)),
     ("GET", "/sign-in", Nothing),
     ("POST", "/sign-in", Nothing),
+    ("GET", "/sign-in/oidc", Nothing),
+    ("GET", "/sign-in/oidc/callback", Nothing),
     ("GET", "/sign-in/once", Nothing),
     ("POST", "/sign-in/once", Nothing),
     ("GET", "/sign-in/oidc", Nothing),
@@ -206,6 +252,10 @@ fn filled(path: &str, [node, manifest]: [&str; 2]) -> String {
         .replace("{version}", "v1")
         .replace("{user}", "absent")
         .replace("{id}", "aaaaaaaaaa")
+        .replace("{token}", "aaaaaaaaaa")
+        .replace("{at}", "1")
+        .replace("{attempt}", "1")
+        .replace("{*path}", "app.conf")
         .replace("{digest}", "0")
         .replace("{*name}", "app.css")
 }
@@ -229,6 +279,9 @@ async fn fleet() -> Workplace {
     place
 }
 
+/// What no object is.
+const CONDITION: (&str, &str) = ("if-match", "\"0\"");
+
 /// What a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Met {
@@ -243,9 +296,19 @@ enum Met {
 async fn met(serving: &Serving, method: &str, path: &str, cookie: Option<&str>) -> (Met, u16) {
     let mut headers = vec![("cookie", cookie.unwrap_or("none=1"))];
     if method != "GET" {
-        headers.extend([("sec-fetch-site", "same-origin"), ("content-type", "application/x-www-form-urlencoded")]);
+        headers.push(("sec-fetch-site", "same-origin"));
+        headers.extend(match path.starts_with("/api/") {
+            true if path.contains("/overrides/") => [("content-type", "application/octet-stream"), CONDITION],
+            true if path.ends_with("/yaml") || path.contains("/manifests/") => {
+                [("content-type", "application/yaml"), CONDITION]
+            }
+            true => [("content-type", "application/json"), CONDITION],
+            false => [("content-type", "application/x-www-form-urlencoded"), CONDITION],
+        });
     }
-    let (status, location) = serving.head(method, path, &headers, Bytes::new()).await;
+    // What every order takes: a request is read before it is known what it is about.
+    let body = if path.starts_with("/api/") { r#"{"reason":"asked"}"# } else { "" };
+    let (status, location) = serving.head(method, path, &headers, Bytes::from(body)).await;
     let met = match (status, location) {
         (401, _) if path.starts_with("/sign-in") => Met::LetIn,
         (401, _) => Met::AskedWho,
@@ -279,7 +342,12 @@ async fn every_route_lets_in_exactly_those_who_may() {
     // fails to begin one after that.
     let mut routes = routes;
     routes.sort_by_key(|(path, method)| {
-        (path.starts_with("/sign-"), *method, path.contains("delete"), path.contains("remove"))
+        (
+            path.starts_with("/sign-") || path.contains("end-sessions"),
+            *method,
+            path.contains("delete"),
+            path.contains("remove"),
+        )
     });
     for (path, method) in routes {
         let needs = rows[&(path, method)];

@@ -27,6 +27,7 @@ pub(crate) mod serving;
 pub(crate) mod shim;
 pub(crate) mod stand_in;
 pub(crate) mod supervisord;
+pub(crate) mod tokens;
 pub(crate) mod walk;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -153,4 +153,49 @@ impl Serving {
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], Bytes::new()).await
     }
+
+    /// A program that shows `token` with every request.
+    pub(crate) fn by<'a>(&'a self, token: &'a str) -> Program<'a> {
+        Program { serving: self, token }
+    }
+}
+
+/// A program that speaks to the API.
+#[derive(Clone, Copy)]
+pub(crate) struct Program<'a> {
+    serving: &'a Serving,
+    token: &'a str,
+}
+
+impl Program<'_> {
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [&[("authorization", bearer.as_str())], headers].concat();
+        self.serving.send(method, &format!("/api/v1{path}"), &headers, body).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], Bytes::new()).await
+    }
+
+    /// A POST of a JSON document.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, &[("content-type", "application/json")], body.to_string()).await
+    }
+
+    /// A PUT of YAML: of a new document, or of one that is known by its tag.
+    pub(crate) async fn put_yaml(&self, path: &str, known: Option<&str>, text: &str) -> Answer {
+        let condition = known.map_or(("if-none-match", "*"), |tag| ("if-match", tag));
+        self.send("PUT", path, &[("content-type", "application/yaml"), condition], text.to_owned()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send("DELETE", path, &[], Bytes::new()).await
+    }
 }
