@@ -68,7 +68,7 @@ impl Crowd {
                 options: TriggerOptions::default(),
                 issued_at: now - TimeDelta::seconds(i64::try_from(node * 5 + cell).unwrap()),
                 issued_by: UserName::new(["alice", "bob", "ci"][node % 3]).unwrap(),
-                reason: (node % 4 == 0).then(|| format!("release {version}")),
+                reason: node.is_multiple_of(4).then(|| format!("release {version}")),
             };
             let signed = sign(&trigger, &KEY.signer()).unwrap();
             let trigger = RawValue::from_string(String::from_utf8(signed.document().to_vec()).unwrap()).unwrap();
@@ -95,7 +95,7 @@ impl Crowd {
         document::render(&Heartbeat {
             node: node_name(node),
             fleet: FLEET,
-            agent_version: if node % 50 == 0 { "0.9.4" } else { "1.0.0" }.to_owned(),
+            agent_version: if node.is_multiple_of(50) { "0.9.4" } else { "1.0.0" }.to_owned(),
             instance_id: Uuid::from_u128(u128::try_from(node).unwrap()),
             boot_id: Some("6f1c2b5e-8d57-4a1e-9a3e-0b6a5d7c9e10".to_owned()),
             sequence,
@@ -199,7 +199,7 @@ fn report(node: usize, cell: usize, target: &Target, now: DateTime<Utc>) -> Cell
         },
         processes: BTreeMap::from([("main".parse().unwrap(), process)]),
         attempt: 1,
-        last_error: (!is_well).then(|| Fault { code: Code::Unhealthy, message, at: now }),
+        last_error: (!is_well).then_some(Fault { code: Code::Unhealthy, message, at: now }),
         failed_content: Vec::new(),
         conditions: Vec::new(),
     }
