@@ -12,6 +12,7 @@ mod crowd;
 #[allow(dead_code, reason = "shared with a bench that needs all of it")]
 #[path = "../supervisor/figures.rs"]
 mod figures;
+#[allow(unused_imports, reason = "shared with the tests, which need all of it")]
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 

@@ -11,6 +11,7 @@
 mod figures;
 mod mortal;
 mod peers;
+#[allow(unused_imports, reason = "shared with the tests, which need all of it")]
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 
