@@ -66,6 +66,7 @@ mod portal_people;
 mod portal_plain_http;
 mod portal_proxies;
 mod portal_roles;
+mod portal_screenshots;
 mod portal_server;
 mod portal_two_controllers;
 mod process_host;

@@ -55,7 +55,7 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("/manifests/{manifest}", "/manifests/site"),
     ("/manifests/{manifest}/delete", "/manifests/api/delete"),
     ("/manifests/{manifest}/edit", "/manifests/site/edit"),
-    ("/search", "/search?q=site"),
+    ("/search", "/search?q=s"),
     ("/settings", "/settings"),
     ("/settings/account", "/settings/account"),
     ("/settings/doctor", "/settings/doctor"),
