@@ -195,8 +195,6 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("GET", "/sign-in/oidc/callback", Nothing),
     ("GET", "/sign-in/once", Nothing),
     ("POST", "/sign-in/once", Nothing),
-    ("GET", "/sign-in/oidc", Nothing),
-    ("GET", "/sign-in/oidc/callback", Nothing),
     ("POST", "/sign-out", Nothing),
     ("GET", "/static/{digest}/{*name}", Nothing),
 ];

@@ -74,8 +74,8 @@ pub(super) fn operations() -> Operations {
 /// What is compared.
 #[derive(Debug, Deserialize, JsonSchema)]
 struct Sides {
-    /// The one that is changed: a version, or `now`.
-    from: String,
+    /// The one that is changed: a version, or `now`; `now` if left out.
+    from: Option<String>,
     /// The one that comes of it: a version, or `now`; `now` if left out.
     to: Option<String>,
 }
@@ -259,8 +259,9 @@ async fn diff(
     CellOfPath(cell): CellOfPath,
     Asked(sides): Asked<Sides>,
 ) -> Result<Response, Failure> {
-    let from: Revision = parse("from", &sides.from)?;
-    let to: Revision = sides.to.as_deref().map_or(Ok(Revision::Now), |to| parse("to", to))?;
+    caller.may.check_cell(&cell)?;
+    let revision = |name, text: Option<&str>| text.map_or(Ok(Revision::Now), |text| parse(name, text));
+    let (from, to) = (revision("from", sides.from.as_deref())?, revision("to", sides.to.as_deref())?);
     let compared = caller.may.compare(&cell, &from, &to).await?;
     has.json(&Comparison { from: compared.from.into(), to: compared.to.into(), changes: compared.changes })
 }
