@@ -85,10 +85,10 @@ impl Crowd {
     }
 
     fn heartbeat(self, node: usize, sequence: u64, now: DateTime<Utc>) -> Vec<u8> {
-        let cells: BTreeMap<CellName, CellReport> = (0..self.cells)
+        let cells: BTreeMap<CellName, Box<CellReport>> = (0..self.cells)
             .map(|cell| {
                 let (name, _, target) = desired(node, cell);
-                (name, report(node, cell, &target, now))
+                (name, Box::new(report(node, cell, &target, now)))
             })
             .collect();
         let gib = |count: usize| u64::try_from(count).unwrap() << 30;
@@ -197,7 +197,7 @@ fn report(node: usize, cell: usize, target: &Target, now: DateTime<Utc>) -> Cell
             Phase::Failed => RunningState::Failed { reason: message.clone() },
             _ => RunningState::Running { pid: Some(812), since, restarts: 0 },
         },
-        processes: BTreeMap::from([("main".parse().unwrap(), process)]),
+        processes: BTreeMap::from([("main".parse().unwrap(), Box::new(process))]),
         attempt: 1,
         last_error: (!is_well).then_some(Fault { code: Code::Unhealthy, message, at: now }),
         failed_content: Vec::new(),

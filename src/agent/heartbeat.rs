@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::context::Context;
 use super::host;
+use super::report::boxed;
 use super::trouble::Trouble;
 use crate::clock::to_seconds;
 use crate::model::document::{self, Document as _};
@@ -88,7 +89,7 @@ impl Heart {
             clock_skew_ms: context.store.clock_skew().map(|skew| skew.num_milliseconds()),
             store_error: pulse.store_error,
             conditions: pulse.conditions,
-            cells: pulse.cells,
+            cells: boxed(pulse.cells),
         }
     }
 
@@ -157,7 +158,7 @@ pub(super) fn render(heartbeat: &mut Heartbeat) -> Vec<u8> {
     heartbeat.conditions.retain(|condition| condition.code != Code::HeartbeatCut);
     heartbeat.conditions.push(Condition { code: Code::HeartbeatCut, message: message.to_owned() });
     for shed in [shed_words, shed_versions] {
-        heartbeat.cells.values_mut().for_each(shed);
+        heartbeat.cells.values_mut().for_each(|report| shed(report));
         rendered = document::render(heartbeat);
         if fits(&rendered) {
             return rendered;
@@ -225,7 +226,7 @@ mod tests {
             running: Some(version.clone()),
             known_good: Some(version),
             state: RunningState::NotApplicable,
-            processes: processes.clone(),
+            processes: boxed(processes.clone()),
             attempt: 1,
             last_error: Some(fault.clone()),
             failed_content: vec![digest; 64],
@@ -250,7 +251,7 @@ mod tests {
             clock_skew_ms: None,
             store_error: None,
             conditions: Vec::new(),
-            cells: (0..cells).map(|at| (name(format!("cell-{at}")), report.clone())).chain(strangers).collect(),
+            cells: boxed((0..cells).map(|at| (name(format!("cell-{at}")), report.clone())).chain(strangers).collect()),
         }
     }
 

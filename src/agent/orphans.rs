@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use super::decide::OnHost;
 use super::disk::{DiskError, apart};
 use super::node::{Agent, Chore};
-use super::report::bounded;
+use super::report::{bounded, boxed};
 use super::round::bare_report;
 use super::survey::{Holding, holding};
 use super::trouble::plain;
@@ -71,7 +71,7 @@ impl Agent {
         if let Some(Holding { profile, .. }) = held.first() {
             let observed = bounded(profile.state(name).await);
             report.profile = Some(profile.name().to_owned());
-            (report.state, report.processes) = (observed.state, observed.processes);
+            (report.state, report.processes) = (observed.state, boxed(observed.processes));
             report.conditions.extend(observed.conditions);
         }
         if let [_, _, ..] = held {

@@ -51,7 +51,7 @@ pub(super) fn report(cell: &Cell, observed: Observed) -> CellReport {
         running: placed(&kept.placed),
         known_good: placed(&kept.known_good),
         state,
-        processes,
+        processes: boxed(processes),
         attempt: kept.attempts,
         last_error: kept.last_error.clone(),
         failed_content: kept.failed.iter().map(|failed| failed.content_sha256).collect(),
@@ -132,4 +132,9 @@ fn of_attempt(cell: &Cell, attempt: &Attempt) -> (Phase, Option<Waiting>) {
 /// A wait for what `fault` names to go away.
 pub(super) fn waits_for(fault: &Fault) -> Waiting {
     Waiting { reason: fault.code, message: fault.message.clone(), since: fault.at }
+}
+
+/// Entries as a heartbeat has them.
+pub(super) fn boxed<K: Ord, V>(entries: BTreeMap<K, V>) -> BTreeMap<K, Box<V>> {
+    entries.into_iter().map(|(name, entry)| (name, Box::new(entry))).collect()
 }

@@ -85,7 +85,7 @@ impl Controller {
                     known = Some(object.etag);
                     // One that cannot be read says nothing; the next one may.
                     let beat = document::parse::<Heartbeat>(&object.bytes).ok();
-                    let report = beat.and_then(|mut beat| beat.cells.remove(&cell.cell));
+                    let report = beat.and_then(|mut beat| beat.cells.remove(&cell.cell)).map(|report| *report);
                     // What the node said before it saw the trigger is about another one.
                     if let Some(report) = &report
                         && report.seen >= Some(at)

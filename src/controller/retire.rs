@@ -107,10 +107,10 @@ impl Controller {
         let interval_secs = beat.as_ref().map(|beat| beat.interval_secs);
         let is_double =
             beat.iter().flat_map(|beat| &beat.conditions).any(|condition| condition.code == Code::DuplicateNode);
-        let mut reports: BTreeMap<CellName, CellReport> = beat.map(|beat| beat.cells).unwrap_or_default();
+        let mut reports: BTreeMap<CellName, Box<CellReport>> = beat.map(|beat| beat.cells).unwrap_or_default();
         names.extend(reports.keys().cloned());
         let cells = names.into_iter().map(|name| {
-            let report = reports.remove(&name);
+            let report = reports.remove(&name).map(|report| *report);
             self.node_cell(CellId::new(node.clone(), name), report)
         });
         let cells = stream::iter(cells.collect::<Vec<_>>()).buffered(READS).try_collect().await?;

@@ -54,9 +54,10 @@ pub struct Heartbeat {
     /// What is wrong with the node as a whole.
     #[serde(default)]
     pub conditions: Vec<Condition>,
-    /// An entry a cell; one that cannot be read spoils only itself.
+    /// An entry a cell; one that cannot be read spoils only itself. Boxed, because a controller keeps tens of thousands,
+    /// and the room that maps keep free would be as much again.
     #[serde(default, deserialize_with = "readable_cells")]
-    pub cells: BTreeMap<CellName, CellReport>,
+    pub cells: BTreeMap<CellName, Box<CellReport>>,
 }
 
 impl Document for Heartbeat {
@@ -160,7 +161,7 @@ pub struct CellReport {
     pub state: RunningState,
     /// Its processes, where the profile tells them apart.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub processes: BTreeMap<ProcessName, ProcessReport>,
+    pub processes: BTreeMap<ProcessName, Box<ProcessReport>>,
     /// Counts the attempts at the highest trigger.
     #[serde(default)]
     pub attempt: u32,
@@ -370,7 +371,7 @@ impl ProcessState {
 }
 
 /// Reads the entries one by one and leaves out what cannot be read: heartbeats are hostile text.
-fn readable_cells<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<CellName, CellReport>, D::Error> {
+fn readable_cells<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<CellName, Box<CellReport>>, D::Error> {
     let raw = BTreeMap::<String, Box<RawValue>>::deserialize(deserializer)?;
     Ok(raw
         .into_iter()

@@ -88,7 +88,7 @@ pub struct Cell {
     /// The version that its agent would go back to.
     pub known_good: Option<VersionReport>,
     /// Its processes, where its agent tells them apart.
-    pub processes: BTreeMap<ProcessName, ProcessReport>,
+    pub processes: BTreeMap<ProcessName, Box<ProcessReport>>,
     /// What its agent waits for.
     pub waiting: Option<Waiting>,
     /// What went wrong last.

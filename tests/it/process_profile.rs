@@ -71,7 +71,7 @@ fn pid(report: &CellReport) -> u32 {
 
 async fn wait_for_report(bench: &Bench, what: &str, is: impl Fn(&CellReport) -> bool) -> CellReport {
     let there = async || match bench.heartbeat().await {
-        Some(beat) => beat.cells.get(&CellName::new("web").unwrap()).is_some_and(&is),
+        Some(beat) => beat.cells.get(&CellName::new("web").unwrap()).is_some_and(|report| is(report)),
         None => false,
     };
     wait_for(there, what).await;

@@ -64,10 +64,10 @@ impl Place {
         let there = async || {
             let beat = self.bench.heartbeat().await;
             last = beat.and_then(|beat| beat.cells.get(&CellName::new("web").unwrap()).cloned());
-            last.as_ref().is_some_and(&is)
+            last.as_ref().is_some_and(|report| is(report))
         };
         wait_for(there, what).await;
-        last.unwrap()
+        *last.unwrap()
     }
 
     async fn wait_for_version(&self, version: &str) -> CellReport {

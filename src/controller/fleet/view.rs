@@ -244,7 +244,7 @@ impl CellView {
     /// What its node says of it.
     #[must_use]
     pub fn report(&self) -> Option<&CellReport> {
-        self.heartbeat.as_ref()?.cells.get(&self.cell.cell)
+        self.heartbeat.as_ref()?.cells.get(&self.cell.cell).map(AsRef::as_ref)
     }
 
     /// How it ran when its node was heard of last, however long ago that is.

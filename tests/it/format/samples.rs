@@ -310,7 +310,7 @@ pub(super) fn heartbeat() -> Heartbeat {
         clock_skew_ms: Some(-120),
         store_error: Some(Fault { code: Code::Unreachable, message: "connection refused".to_owned(), at: time(50) }),
         conditions: vec![Condition { code: Code::DuplicateNode, message: "another agent is n1".to_owned() }],
-        cells: BTreeMap::from([("site".parse().unwrap(), site), ("web".parse().unwrap(), web)]),
+        cells: BTreeMap::from([("site".parse().unwrap(), Box::new(site)), ("web".parse().unwrap(), Box::new(web))]),
     }
 }
 
@@ -344,9 +344,14 @@ pub(super) fn heartbeat_with_processes() -> Heartbeat {
     ];
     let site = heartbeat.cells.remove(&"site".parse().unwrap()).unwrap();
     let state = RunningState::Failed { reason: "web: exit code 1".to_owned() };
-    let processes = processes.into_iter().map(|(name, process)| (name.parse().unwrap(), process)).collect();
-    let shop = CellReport { profile: Some("process".to_owned()), phase: Phase::Checking, state, processes, ..site };
-    Heartbeat { cells: [("shop".parse().unwrap(), shop)].into(), conditions: vec![], store_error: None, ..heartbeat }
+    let processes = processes.into_iter().map(|(name, process)| (name.parse().unwrap(), Box::new(process))).collect();
+    let shop = CellReport { profile: Some("process".to_owned()), phase: Phase::Checking, state, processes, ..*site };
+    Heartbeat {
+        cells: [("shop".parse().unwrap(), Box::new(shop))].into(),
+        conditions: vec![],
+        store_error: None,
+        ..heartbeat
+    }
 }
 
 /// Somebody with a password and a token, and somebody who is kept out.

@@ -341,11 +341,11 @@ impl Acme {
                     report.state = RunningState::Failed { reason: "the value of TOKEN cannot be read".to_owned() };
                     let reason = Some("it cannot be started".to_owned());
                     let failed = ProcessReport { state: ProcessState::Failed, pid: None, reason, ..process(now) };
-                    report.processes = BTreeMap::from([("main".parse().unwrap(), failed)]);
+                    report.processes = BTreeMap::from([("main".parse().unwrap(), Box::new(failed))]);
                 }
                 _ => {}
             }
-            cells.insert(of.parse().unwrap(), report);
+            cells.insert(of.parse().unwrap(), Box::new(report));
         }
         let name = NodeName::new(node).unwrap();
         let beat = Heartbeat {
@@ -419,7 +419,11 @@ fn running(wish: &Published, target: &Target, of: &str, now: DateTime<Utc>) -> C
             true => RunningState::Running { pid: Some(812), since: Some(now - TimeDelta::hours(5)), restarts: 0 },
             false => RunningState::NotApplicable,
         },
-        processes: if is_process { BTreeMap::from([("main".parse().unwrap(), process(now))]) } else { BTreeMap::new() },
+        processes: if is_process {
+            BTreeMap::from([("main".parse().unwrap(), Box::new(process(now)))])
+        } else {
+            BTreeMap::new()
+        },
         attempt: 1,
         last_error: None,
         failed_content: Vec::new(),

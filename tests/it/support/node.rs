@@ -373,7 +373,9 @@ pub(crate) fn packed(mut manifest: Manifest, object: &str, first_offset: u64) ->
 
 /// What a heartbeat says of one cell.
 pub(crate) fn of(heartbeat: &Heartbeat, cell: &str) -> CellReport {
-    heartbeat.cells.get(&CellName::new(cell).unwrap()).unwrap_or_else(|| panic!("no {cell}: {heartbeat:#?}")).clone()
+    let report =
+        heartbeat.cells.get(&CellName::new(cell).unwrap()).unwrap_or_else(|| panic!("no {cell}: {heartbeat:#?}"));
+    CellReport::clone(report)
 }
 
 /// Every file below a folder, by its path; of a link, what it says.
