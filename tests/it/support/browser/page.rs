@@ -172,12 +172,13 @@ impl Page {
         self.call("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
     }
 
-    /// A picture of the whole page, however long, or of what is in the window.
+    /// A picture of the whole page, or of the beginning of a very long one, or of what is in the window.
     pub(crate) async fn shot(&self, whole: bool) -> Shot {
         let mut asked = json!({ "format": "png", "captureBeyondViewport": whole });
         if whole {
             let size = &self.call("Page.getLayoutMetrics", json!({})).await["cssContentSize"];
-            asked["clip"] = json!({ "x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1 });
+            let height = size["height"].as_f64().unwrap().min(3_200.0);
+            asked["clip"] = json!({ "x": 0, "y": 0, "width": size["width"], "height": height, "scale": 1 });
         }
         let taken = self.call("Page.captureScreenshot", asked).await;
         Shot(STANDARD.decode(taken["data"].as_str().unwrap()).unwrap())
