@@ -87,6 +87,10 @@
         tellAge();
       });
     }
+    // What is asked for again and again is not while nobody looks.
+    document.addEventListener("htmx:config:request", (event) => {
+      if ((paused || document.hidden) && event.target.matches?.("[data-poll]")) event.preventDefault();
+    });
     // A part that comes anew has its times in full.
     new MutationObserver(() => tellTimes(main)).observe(main, { childList: true, subtree: true });
     tellTimes(main);

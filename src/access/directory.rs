@@ -22,6 +22,7 @@ use crate::model::sign::Verified;
 use crate::model::users::{RevokedSession, SessionId, User, Users, is_admin};
 use crate::model::{ObjectKey, Sha256Digest, UserName};
 use crate::store::ETag;
+use crate::store::in_full;
 
 /// Between two looks at the list, before jitter.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -322,10 +323,4 @@ fn kept(seen: &UsersSeen, revoked_sessions: Vec<RevokedSession>) -> Kept {
     let text = |users: &Verified<Users>| String::from_utf8_lossy(users.document()).into_owned();
     let floor = seen.users.as_ref().map(users_floor).max(seen.floor);
     Kept { floor, users: seen.users.as_ref().map(text), revoked_sessions }
-}
-
-/// An error and what lies below it, in one line.
-fn in_full(error: &ControllerError) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

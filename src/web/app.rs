@@ -64,6 +64,15 @@ pub(super) struct Fleet {
     pub(super) unsigned_reason: Option<String>,
 }
 
+impl Fleet {
+    /// Said in red: without signatures whoever can write to the bucket rules the fleet.
+    pub(super) fn alarm(&self) -> Option<String> {
+        let is_unsigned = self.controller.signing_keys().trusted.is_none();
+        is_unsigned
+            .then(|| "Signatures are off: whoever can write to this bucket can run anything on its nodes.".to_owned())
+    }
+}
+
 impl Portal {
     /// What must not be overlooked on any page.
     pub(super) fn alarms(&self) -> Vec<String> {

@@ -6,6 +6,7 @@ mod app;
 mod assets;
 mod caller;
 mod changes;
+mod command;
 mod cookie;
 mod failure;
 mod findings;

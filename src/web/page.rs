@@ -76,7 +76,7 @@ impl PageContext {
             buckets: portal.fleets.iter().map(link).collect(),
             user: may.identity().user.to_string(),
             is_admin: may.identity().may_everywhere(Role::Admin),
-            alarms: portal.alarms(),
+            alarms: portal.alarms().into_iter().chain(own.alarm()).collect(),
             read_only: self.caller.read_only(),
             cli: cli.into(),
             age: own.snapshot.age(),

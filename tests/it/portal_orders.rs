@@ -95,6 +95,13 @@ async fn a_cell_is_rolled_back_stopped_started_removed_and_deleted() {
     }
     // Its node has not removed it yet.
     let page = portal.get("/cells/ams-1/site/delete").await;
+    assert!(!page.contains("disabled"), "{page}");
+    let early = portal.get("/cells/ams-2/site/delete").await;
+    sees(&early, &["disabled", "It has to be removed from its node first"]);
+    let (status, late) =
+        portal.send_form("/cells/ams-1/site/delete", "if_generation=1&name=ams-1/site&seen=long+ago").await;
+    assert_eq!(status, 409);
+    sees(&late, &["Somebody came first", "long ago"]);
     let (status, page_after) = portal.send_form("/cells/ams-1/site/delete", &filled(&page, "name=ams-2/site")).await;
     assert_eq!(status, 422);
     sees(&page_after, &["Type ams-1/site to delete it", "value=\"ams-2/site\""]);
@@ -111,6 +118,9 @@ async fn a_pause_needs_a_reason_and_keeps_publishes_away() {
     let (status, page) = portal.send_form("/cells/ams-1/site/pause", &filled(&page, "reason=+")).await;
     assert_eq!(status, 422);
     sees(&page, &["A pause needs a reason"]);
+    let (status, late) = portal.send_form("/cells/ams-1/site/pause", "if_generation=900&reason=late").await;
+    assert_eq!(status, 409);
+    sees(&late, &["Somebody came first"]);
     let form = filled(&page, "reason=the+fair+is+on");
     assert_eq!(portal.send_and_follow("/cells/ams-1/site/pause", &form).await, "/cells/ams-1/site");
     let plan = portal.get("/cells/ams-1/site/publish?deployment=r1").await;

@@ -9,8 +9,8 @@ use crate::support::cli::Workplace;
 use crate::support::people;
 use crate::support::portal::Portal;
 
-/// The pages: a route, and an address that it answers, of the full fleet. Pages of the empty one are those without a
-/// name in their route.
+/// The pages: a route, and an address that it answers, of the full fleet. The empty fleet has those
+/// whose address is the route itself.
 pub(crate) const PAGES: &[(&str, &str)] = &[
     ("/", "/"),
     ("/agents", "/agents"),

@@ -23,7 +23,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/screenshots")
 }
 
-/// What a picture of a route is called: `/cells/{node}/{cell}/diff` is `cell-diff`.
+/// What a picture of a route is called: `/cells/{node}/{cell}/diff` is `cells-node-cell-diff`.
 fn name(route: &str) -> String {
     let parts = route.split('/').filter(|part| !part.is_empty());
     let parts: Vec<_> = parts.map(|part| part.trim_matches(['{', '}', '*'])).collect();

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use crate::controller::{AuditFilter, AuditPlace, ResultFilter, day_after};
 use crate::web::address::with_query;
+use crate::web::command::quoted;
 use crate::web::failure::Failure;
 
 /// The fields of the form above the audit, as they were sent; an empty one asks nothing.
@@ -84,7 +85,7 @@ impl AuditQuery {
         }
         for (name, value) in &self.fields()[2..] {
             if !value.is_empty() {
-                command.push_str(&format!(" --{name} {}", super::super::buckets::quoted(value)));
+                command.push_str(&format!(" --{name} {}", quoted(value)));
             }
         }
         command

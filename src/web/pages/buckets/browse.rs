@@ -6,10 +6,11 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::{Link, crumbs, folder, object, quoted, rule};
+use super::{Link, crumbs, folder, object, rule};
 use crate::controller::About;
 use crate::web::address::{Asked, with_query};
 use crate::web::changes::size;
+use crate::web::command::quoted;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::shell::{Nav, Shell};

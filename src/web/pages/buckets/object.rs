@@ -8,11 +8,12 @@ use futures_util::stream;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::{Link, crumbs, object as address_of, quoted, rule};
+use super::{Link, crumbs, object as address_of, rule};
 use crate::controller::{About, Content, Reference, about_key};
 use crate::model::ObjectKey;
 use crate::web::address::{Asked, with_query};
 use crate::web::changes::size;
+use crate::web::command::quoted;
 use crate::web::failure::Failure;
 use crate::web::findings::Found;
 use crate::web::page::PageContext;

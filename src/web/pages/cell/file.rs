@@ -10,6 +10,7 @@ use super::version::{Named, origin};
 use crate::controller::{FilePreview, PreviewBody};
 use crate::model::{CellId, FilePath, VersionName};
 use crate::web::changes::size;
+use crate::web::command::quoted;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::paths::CellOfPath;
@@ -77,5 +78,5 @@ pub(super) async fn of_override(
 }
 
 fn cli(cell: &CellId, path: &FilePath) -> String {
-    format!("fleetman override get {cell} {path}")
+    format!("fleetman override get {cell} {}", quoted(path.as_str()))
 }

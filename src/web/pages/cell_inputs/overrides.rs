@@ -16,6 +16,7 @@ use crate::model::{CellId, FilePath};
 use crate::recipe::diagnostics::Diagnostic;
 use crate::store::{ETag, Object};
 use crate::web::changes::size;
+use crate::web::command::quoted;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::pages::editor::{self, Editable, Subject, TextForm, if_there, unless_changed};
@@ -119,7 +120,11 @@ pub(super) async fn edit(
 ) -> Result<Response, Failure> {
     page.may().get_cell(&cell).await?;
     if query.path.is_empty() {
-        let shell = page.shell(format!("New override of {cell}"), Nav::Cells, format!("fleetman override put {cell}"));
+        let shell = page.shell(
+            format!("New override of {cell}"),
+            Nav::Cells,
+            format!("fleetman override put {cell} <path> <file>"),
+        );
         return page.render(&NewPage { shell, above: above_override(&page, &cell), cell });
     }
     let file = File { path: query.path()?, cell };
@@ -158,7 +163,7 @@ fn subject(page: &PageContext, File { cell, path }: &File, is_there: bool) -> Su
     Subject {
         title: format!("Override {path}"),
         nav: Nav::Cells,
-        cli: format!("fleetman override put {cell} {path} <file>"),
+        cli: format!("fleetman override put {cell} {} <file>", quoted(path.as_str())),
         label: path.to_string(),
         kind: match path.as_str().rsplit_once('.') {
             Some((_, "yaml" | "yml")) => "yaml",
@@ -238,8 +243,11 @@ async fn delete_page(
     failure: Option<String>,
 ) -> Result<Response, Failure> {
     let object = page.may().get_override(&cell, &path).await?;
-    let shell =
-        page.shell(format!("Delete override {path}"), Nav::Cells, format!("fleetman override rm {cell} {path}"));
+    let shell = page.shell(
+        format!("Delete override {path}"),
+        Nav::Cells,
+        format!("fleetman override rm {cell} {}", quoted(path.as_str())),
+    );
     page.render_with(
         status,
         &DeletePage {

@@ -15,6 +15,7 @@ use crate::model::{CellId, FilePath};
 use crate::recipe::render;
 use crate::store::ETag;
 use crate::web::changes::size;
+use crate::web::command::quoted;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::pages::editor::{if_there, unless_changed};
@@ -62,8 +63,11 @@ pub(super) async fn form(
 ) -> Result<Response, Failure> {
     let there = if_there(page.may().get_override(cell, path).await)?;
     let above = above_override(page, cell);
-    let shell =
-        page.shell(format!("Override {path}"), Nav::Cells, format!("fleetman override put {cell} {path} <file>"));
+    let shell = page.shell(
+        format!("Override {path}"),
+        Nav::Cells,
+        format!("fleetman override put {cell} {} <file>", quoted(path.as_str())),
+    );
     let own = |verb| about(page, cell, verb, path.as_str());
     page.render_with(
         status,

@@ -4,8 +4,9 @@ use axum::extract::Form;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::form::{Order, Sent, Stand, refused, show};
+use super::form::{Order, Sent, Stand, outdated, refused, show};
 use crate::model::CellId;
+use crate::model::trigger::Action;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::paths::CellOfPath;
@@ -26,7 +27,12 @@ fn order(cell: &CellId) -> Order {
 
 pub(super) async fn ask(page: PageContext, CellOfPath(cell): CellOfPath) -> Result<Response, Failure> {
     let stand = Stand::read(&page, &cell).await?;
-    show(&page, &cell, &stand, &order(&cell), &Sent::default(), None)
+    let mut order = order(&cell);
+    let is_removed = |action: &str| action == Action::Remove.name();
+    if stand.now.as_ref().is_some_and(|claim| !is_removed(&claim.action)) {
+        order.obstacle = Some("It has to be removed from its node first.".to_owned());
+    }
+    show(&page, &cell, &stand, &order, &Sent::default(), None)
 }
 
 pub(super) async fn act(
@@ -40,6 +46,9 @@ pub(super) async fn act(
         let detail = format!("Type {cell} to delete it; found {:?}.", sent.name);
         let failure = Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "name_differs", detail);
         return show(&page, &cell, &stand, &order(&cell), &sent, Some(&failure));
+    }
+    if let Some(conflict) = outdated(&page, &cell, &sent, &order(&cell)).await? {
+        return Ok(conflict);
     }
     match page.may().because(&sent.reason).delete_cell(&cell).await {
         Ok(_) => Ok(page.lead_to("/cells")),

@@ -127,6 +127,11 @@ impl Stand {
         self.now.as_ref().and_then(|claim| claim.version.clone())
     }
 
+    /// Whether the form was made on what is there now.
+    pub(super) fn is_as_seen(&self, sent: &Sent) -> bool {
+        sent.if_generation.is_none_or(|generation| generation == self.generation())
+    }
+
     fn generation(&self) -> u64 {
         self.now.as_ref().map_or(0, |claim| claim.at.generation.get())
     }
@@ -171,6 +176,23 @@ pub(super) fn show(
         error: failed.map(|failure| failure.detail().to_owned()),
     };
     page.render_with(failed.map_or(StatusCode::OK, Failure::status), &template)
+}
+
+/// The answer to a form that was made on another generation than the one that is there now; None if it was not. For
+/// changes that are no triggers, and so have no guard of their own.
+pub(super) async fn outdated(
+    page: &PageContext,
+    cell: &CellId,
+    sent: &Sent,
+    order: &Order,
+) -> Result<Option<Response>, Failure> {
+    if Stand::read(page, cell).await?.is_as_seen(sent) {
+        return Ok(None);
+    }
+    let detail = "it was changed since this page was made";
+    let failure = Failure::new(StatusCode::CONFLICT, "guard", detail);
+    let again = format!("/cells/{cell}/{}", order.verb);
+    conflict::show(page, cell, &order.title, &failure, &sent.seen, &again).await.map(Some)
 }
 
 /// The answer to a change that did not happen: both sides where somebody came first, else the form again, with what

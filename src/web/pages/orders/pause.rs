@@ -4,7 +4,7 @@ use axum::extract::Form;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::form::{Order, Sent, Stand, refused, show};
+use super::form::{Order, Sent, Stand, outdated, refused, show};
 use crate::model::CellId;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
@@ -44,6 +44,9 @@ pub(super) async fn pause(
         let failure = Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "reason_missing", detail);
         return show(&page, &cell, &stand, &pause_order(&cell), &sent, Some(&failure));
     };
+    if let Some(conflict) = outdated(&page, &cell, &sent, &pause_order(&cell)).await? {
+        return Ok(conflict);
+    }
     match page.may().because(&reason).pause(&cell, &reason).await {
         Ok(_) => Ok(page.lead_to(&format!("/cells/{cell}"))),
         Err(error) => refused(&page, &cell, error, &sent, &format!("/cells/{cell}/pause"), pause_order(&cell)).await,
@@ -61,6 +64,9 @@ pub(super) async fn resume(
     Form(sent): Form<Sent>,
 ) -> Result<Response, Failure> {
     page.caller.check_writable()?;
+    if let Some(conflict) = outdated(&page, &cell, &sent, &resume_order(&cell)).await? {
+        return Ok(conflict);
+    }
     match page.may().because(&sent.reason).resume(&cell).await {
         Ok(_) => Ok(page.lead_to(&format!("/cells/{cell}"))),
         Err(error) => refused(&page, &cell, error, &sent, &format!("/cells/{cell}/resume"), resume_order(&cell)).await,

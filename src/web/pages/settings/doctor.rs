@@ -61,6 +61,7 @@ pub(super) async fn doctor(page: PageContext) -> Result<Response, Failure> {
 pub(super) async fn examine(page: PageContext) -> Result<Response, Failure> {
     let may = page.may().clone();
     may.check_settings()?;
+    page.caller.check_writable()?;
     // It ends also when nobody waits any more: what it wrote has to be removed again.
     let examined = tokio::spawn(async move { may.examine().await }).await;
     match examined {
