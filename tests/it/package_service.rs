@@ -85,6 +85,8 @@ async fn a_controller_serves_as_its_own_user_and_is_started_again_when_it_hangs(
     let key = of_agent.lines().find(|line| line.contains("ed25519:")).unwrap().trim();
     // Who only looks has no use for the key that publishes.
     let config = config.replace("signing_key_file: signing.key", &format!("trusted_keys: [{{{}}}]", &key[2..]));
+    // What it keeps of its own lies where the package lets it.
+    let config = config.replace("state_folder: state\n", "");
     let path = "/etc/fleetman/controller_config.yaml";
     node.host.write(path, &format!("{config}listen: 127.0.0.1:0\n"));
     node.host.run(&["chmod", "600", path]).await.exits(0);
@@ -94,6 +96,9 @@ async fn a_controller_serves_as_its_own_user_and_is_started_again_when_it_hangs(
     assert_eq!(node.host.run(&mode).await.exits(0).out, "640 root fleetman\n");
     let pid = node.property("fleetman", "MainPID").await;
     assert_eq!(node.host.run(&["stat", "--format=%U", &format!("/proc/{pid}")]).await.exits(0).out, "fleetman\n");
+
+    let keeps = ["stat", "--format=%a %U", "/var/lib/fleetman/session.key"];
+    assert_eq!(node.host.run(&keeps).await.exits(0).out, "600 fleetman\n");
 
     hang(&node, "fleetman").await;
     let status = node.property("fleetman", "StatusText").await;
