@@ -3,7 +3,6 @@
 use crate::portal_pages::look_at;
 use crate::support::acme::Acme;
 use crate::support::browser::{Axe, Page, button, css, field, heading};
-use crate::support::wait_for;
 
 const SEARCH: &str = "Search agents, cells, manifests and deployments";
 
@@ -32,10 +31,18 @@ async fn what_changes_shows_up_by_itself_and_what_is_being_typed_stays() {
 
     // Paused, it hears of changes and leaves the page alone; the age goes on being told.
     page.click(button("Pause updates")).await;
-    acme.beat_anew("new-2").await;
-    let is_read = async || portal.get("/agents").await.contains("new-2");
-    wait_for(is_read, "the portal to have read the new node").await;
     page.see("paused").await;
+    // The window hears of it before the stream, where the page stops it.
+    page.evaluate("window.addEventListener('fleet', () => { window.hasHeard = true; }, true)").await;
+    acme.beat_anew("new-2").await;
+    page.wait("window.hasHeard === true").await;
+    // What would have been asked for at the next turn has been asked for by then.
+    page.evaluate(
+        "fetch('/agents').then((answer) => answer.text()).then((text) => { window.has2 = text.includes('new-2'); })",
+    )
+    .await;
+    page.wait("window.has2 !== undefined").await;
+    assert_eq!(page.evaluate("window.has2").await, true);
     assert!(!page.read().await.contains("new-2"));
     page.click(button("Resume updates")).await;
     acme.beat_anew("new-3").await;
