@@ -219,6 +219,8 @@ impl Gate {
             return Err(SessionEnd::Revoked);
         }
         let (grants, via) = match &session.vouched {
+            // A user of ours got the name meanwhile: what is done under it has to be theirs alone.
+            Some(_) if self.directory.user(&session.user).is_some() => return Err(SessionEnd::Revoked),
             Some(grants) => (grants.clone(), Via::Oidc),
             None => {
                 let user = self.directory.user(&session.user).ok_or(SessionEnd::Revoked)?;

@@ -37,7 +37,9 @@ pub(super) async fn recognise(State(portal): State<Arc<Portal>>, mut request: Re
     let (who, renewed) = who(&portal, request.headers(), cookie);
     let denied = denial(&request, &who, arrival.as_ref());
     // What a page asks for by itself is no use of it.
-    let by_itself = request.headers().contains_key(FRAGMENT) || request.uri().path() == "/live";
+    let path = request.uri().path();
+    // Nor do what caches between may keep: a cookie in it would be everybody's.
+    let by_itself = request.headers().contains_key(FRAGMENT) || path == "/live" || path.starts_with("/static/");
     request.extensions_mut().insert(who);
     let mut response = next.run(request).await;
     if let Some(set) = renewed.filter(|_| !by_itself).and_then(|value| cookie?.set(&value))
