@@ -236,7 +236,7 @@ impl Authorized {
         if new.user != self.identity().user {
             return Err(self.denied(Role::Admin, format!("tokens in the name of {}", new.user)).into());
         }
-        if directory.user(&new.user).is_none() {
+        if self.identity().via == Via::Oidc || directory.user(&new.user).is_none() {
             let problem = "somebody whom another service vouches for has no tokens: nobody would take them back";
             let (what, problem) = (format!("a token of {}", new.user), problem.to_owned());
             return Err(ControllerError::Invalid { what, problem }.into());
