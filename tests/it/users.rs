@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use fleetman::access::oidc::Vouched;
 use fleetman::access::{
     AccessError, Authorized, Directory, Gate, NewToken, Passwords, Problem, SealKey, SessionEnd, Sessions, SignInError,
     SignedIn, SignedOut, Source, StateFolder, TOKEN_GOOD_FOR, UserChange,
@@ -187,6 +188,25 @@ async fn sessions_end_when_their_user_is_kept_out_or_gets_another_password() {
     let change = UserChange::Grants(grants(&["editor:n1/*"]));
     authorized.change_user(directory, &name("bob"), &change).await.unwrap();
     assert_eq!(gate.by_cookie(&bob.cookie).unwrap().identity.grants, grants(&["editor:n1/*"]), "grants count at once");
+}
+
+#[tokio::test]
+async fn whom_another_service_vouches_for_never_acts_as_a_user_of_the_same_name() {
+    let place = Place::new().await;
+    let (gate, ada) = place.with_ada().await;
+    let (issuer, subject) = ("https://id.example.com".to_owned(), "7".to_owned());
+    let vouched = Vouched { user: name("bob"), grants: grants(&["viewer:*"]), issuer, subject, next: "/".to_owned() };
+    let bob = gate.sign_in_vouched(&vouched, HOME).unwrap();
+    let before = place.authorized(&gate, &bob).await;
+
+    add(&place.authorized(&gate, &ada).await, &gate, "bob", &["admin"]).await;
+    assert_eq!(gate.by_cookie(&bob.cookie).unwrap_err(), SessionEnd::Revoked);
+    assert!(gate.sign_in_vouched(&vouched, HOME).is_err());
+    // Not even by a request that was let in a moment before.
+    let (name, grants) = ("t".to_owned(), grants(&["admin:*"]));
+    let new = NewToken { name, user: UserName::new("bob").unwrap(), grants, good_for: TOKEN_GOOD_FOR };
+    let refused = before.add_token(gate.directory(), &new).await.unwrap_err();
+    assert!(matches!(&refused, AccessError::Controller(error) if error.code() == "invalid"), "{refused}");
 }
 
 #[tokio::test]
