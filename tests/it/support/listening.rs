@@ -108,6 +108,8 @@ pub(crate) struct Connection<S>(pub(crate) S);
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(crate) async fn send(&mut self, text: &str) {
         self.0.write_all(text.as_bytes()).await.unwrap();
+        // Over TLS the last bytes otherwise stay here once the socket is full.
+        self.0.flush().await.unwrap();
     }
 
     pub(crate) async fn get(&mut self, path: &str, more: &str) -> Answer {
