@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::Source;
+use super::browser::Browser;
 use super::directory::Directory;
 use super::identity::{Identity, Via};
 use super::ledger::Ledger;
@@ -14,13 +15,13 @@ use super::once::Once;
 use super::password::{PasswordError, Passwords};
 use super::roster;
 use super::session::{Session, SessionEnd, Sessions};
-use super::throttle::Throttle;
+use super::throttle::{Attempt, Throttle};
 use super::token::TokenText;
 use crate::clock::SharedClock;
 use crate::controller::{Actor, ControllerError, UsersChange};
 use crate::entropy;
 use crate::model::UserName;
-use crate::model::users::{Grant, Role, User, Users};
+use crate::model::users::{Grant, PasswordHash, Role, User, Users};
 
 /// Why somebody does not come in.
 #[derive(Debug, thiserror::Error)]
@@ -56,13 +57,31 @@ pub enum SignInError {
     Entropy(#[source] std::io::Error),
 }
 
-/// Somebody who came in, and the cookie that says so.
+/// Somebody who asks to come in.
+#[derive(Debug, Clone, Copy)]
+pub struct Visitor<'a> {
+    /// Where they come from.
+    pub address: IpAddr,
+    /// The cookie of a browser that is known.
+    pub browser: Option<&'a str>,
+}
+
+impl From<IpAddr> for Visitor<'_> {
+    fn from(address: IpAddr) -> Self {
+        Self { address, browser: None }
+    }
+}
+
+/// Somebody who came in, and the cookies that say so.
 #[derive(Debug, Clone)]
 pub struct SignedIn {
     /// What began.
     pub session: Session,
-    /// The value of the cookie.
+    /// The value of the session's cookie.
     pub cookie: String,
+    /// That of the cookie by which the browser is known from now on; none where the password is another service's
+    /// affair.
+    pub browser: Option<String>,
 }
 
 /// Whose session a cookie is.
@@ -127,42 +146,71 @@ impl Gate {
         &self.sessions
     }
 
-    /// Checks a name and a password that came from `address`.
+    /// Checks the name and the password of a visitor.
     ///
     /// # Errors
     /// See [`SignInError`]. A user who is not there takes as long as a wrong password.
-    pub async fn sign_in(&self, name: &str, password: &str, address: IpAddr) -> Result<SignedIn, SignInError> {
+    pub async fn sign_in<'v>(
+        &self,
+        name: &str,
+        password: &str,
+        visitor: impl Into<Visitor<'v>>,
+    ) -> Result<SignedIn, SignInError> {
+        let Visitor { address, browser } = visitor.into();
         let name = UserName::new(name.trim()).ok();
-        self.check_wait(address, name.as_ref())?;
+        let known = name.as_ref().and_then(|name| self.directory.user(name));
+        let known = known.and_then(|user| Browser::of(&self.sessions.key, browser?, &user, self.clock.now()));
+        let now = self.clock.monotonic();
+        let attempt = match (known, &name) {
+            (Some(browser), Some(name)) => self.throttle.begin_known(browser, name, now),
+            (_, name) => self.throttle.begin(address, name.as_ref(), now),
+        };
+        let attempt = attempt.map_err(|wait| SignInError::Throttled { wait })?;
         // Whoever was kept out a moment ago stays out.
         self.directory.look_soon().await;
         let user = name.as_ref().and_then(|name| self.directory.user(name));
-        let hash = user.as_ref().map(|user| &user.password_hash);
-        let fits = self.passwords.fits(hash, password).await?;
+        let (attempt, fits) = self.fits(attempt, user.as_ref().map(|user| &user.password_hash), password).await?;
         let Some(user) = user.filter(|user| fits && !user.disabled) else {
-            self.throttle.failed(address, name.as_ref(), self.clock.monotonic());
             if let Some(name) = name {
                 self.note_sign_in(&name, address, false, &SignInError::Wrong.to_string());
             }
             return Err(SignInError::Wrong);
         };
-        self.throttle.succeeded(&user.name);
+        attempt.succeeded();
         self.note_sign_in(&user.name, address, true, "by password");
         self.begin(user.name, user.session_epoch, None)
     }
 
-    /// Checks the present password of somebody who is signed in and wants another.
+    /// Checks the present password of whose session it is, and who wants another.
     ///
     /// # Errors
     /// See [`SignInError`].
-    pub async fn check_password(&self, user: &UserName, password: &str, address: IpAddr) -> Result<(), SignInError> {
-        self.check_wait(address, Some(user))?;
-        let hash = self.directory.user(user).map(|user| user.password_hash);
-        if self.passwords.fits(hash.as_ref(), password).await? {
-            return Ok(());
+    pub async fn check_password(&self, session: &Session, password: &str) -> Result<(), SignInError> {
+        let attempt = self.throttle.begin_known(session.id.clone(), &session.user, self.clock.monotonic());
+        let attempt = attempt.map_err(|wait| SignInError::Throttled { wait })?;
+        let hash = self.directory.user(&session.user).map(|user| user.password_hash);
+        let (attempt, fits) = self.fits(attempt, hash.as_ref(), password).await?;
+        if !fits {
+            return Err(SignInError::Wrong);
         }
-        self.throttle.failed(address, Some(user), self.clock.monotonic());
-        Err(SignInError::Wrong)
+        attempt.succeeded();
+        Ok(())
+    }
+
+    /// Whether the password that is tried is right. A try that nobody could look at is none.
+    async fn fits<'t>(
+        &self,
+        attempt: Attempt<'t>,
+        hash: Option<&PasswordHash>,
+        password: &str,
+    ) -> Result<(Attempt<'t>, bool), SignInError> {
+        match self.passwords.fits(hash, password).await {
+            Ok(fits) => Ok((attempt, fits)),
+            Err(error) => {
+                attempt.take_back();
+                Err(error.into())
+            }
+        }
     }
 
     /// Begins a session of somebody whom another service vouched for.
@@ -205,7 +253,8 @@ impl Gate {
         let cookie = self.sessions.seal(&session).ok_or_else(|| {
             SignInError::Vouched(format!("{} has more roles than a cookie holds; give patterns with `*`", session.user))
         })?;
-        Ok(SignedIn { session, cookie })
+        let browser = session.vouched.is_none().then(|| Browser::seal(&self.sessions.key, &session)).flatten();
+        Ok(SignedIn { session, cookie, browser })
     }
 
     /// Whose session a cookie is.
@@ -297,12 +346,11 @@ impl Gate {
         password: &str,
         address: IpAddr,
     ) -> Result<SignedIn, SignInError> {
-        self.check_wait(address, None)?;
         let name = UserName::new(name.trim()).map_err(|error| SignInError::Name(error.to_string()))?;
-        let Some(taken) = self.once.take(token, self.clock.monotonic()) else {
-            self.throttle.failed(address, None, self.clock.monotonic());
-            return Err(SignInError::LinkSpent);
-        };
+        let now = self.clock.monotonic();
+        let attempt = self.throttle.begin(address, None, now).map_err(|wait| SignInError::Throttled { wait })?;
+        let taken = self.once.take(token, now).ok_or(SignInError::LinkSpent)?;
+        attempt.take_back();
         let made = self.make_first_admin(&name, password, address).await;
         match &made {
             Ok(()) => info!(user = %name, "made the first admin"),
@@ -340,13 +388,6 @@ impl Gate {
     fn note_sign_in(&self, user: &UserName, address: IpAddr, done: bool, message: &str) {
         let actor = actor(user, address);
         self.ledger.note(actor, "sign-in", format!("user/{user}"), done, message);
-    }
-
-    fn check_wait(&self, address: IpAddr, name: Option<&UserName>) -> Result<(), SignInError> {
-        match self.throttle.wait(address, name, self.clock.monotonic()) {
-            Some(wait) => Err(SignInError::Throttled { wait }),
-            None => Ok(()),
-        }
     }
 }
 

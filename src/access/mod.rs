@@ -4,8 +4,10 @@
 //! write of pages and API goes through its methods: each checks first, and then acts as the user. There is a file of
 //! them for each topic. What belongs to no cell, such as the bucket itself, needs a grant on everything.
 
+mod allowance;
 mod audit;
 mod browse;
+mod browser;
 mod bucket;
 mod cell_past;
 mod cells;
@@ -33,9 +35,10 @@ mod users;
 use std::sync::Arc;
 
 pub use browse::BucketFacts;
+pub use browser::KNOWN_FOR as BROWSER_KNOWN_FOR;
 pub use directory::{Directory, Problem};
 pub use error::{AccessError, Denied};
-pub use gate::{Gate, Known, SignInError, SignedIn, SignedOut};
+pub use gate::{Gate, Known, SignInError, SignedIn, SignedOut, Visitor};
 pub use identity::{Identity, Via};
 pub use once::GOOD_FOR as ONCE_GOOD_FOR;
 pub use password::{GOOD_CHARS, LEAST_CHARS, PasswordError, Passwords};

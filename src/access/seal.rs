@@ -17,6 +17,8 @@ pub enum Purpose {
     Session,
     /// A sign-in elsewhere that is under way.
     OidcState,
+    /// Which browser somebody signed in with before.
+    Browser,
 }
 
 impl Purpose {
@@ -24,6 +26,7 @@ impl Purpose {
         match self {
             Self::Session => b"fleetman/session/1\n",
             Self::OidcState => b"fleetman/oidc-state/1\n",
+            Self::Browser => b"fleetman/browser/1\n",
         }
     }
 }

@@ -265,7 +265,10 @@ impl Authorized {
     }
 
     /// A leaked token must not be able to make another, nor to lock its user out.
-    fn check_in_person(&self, what: &str) -> Result<(), Denied> {
+    ///
+    /// # Errors
+    /// [`Denied`] for a token.
+    pub fn check_in_person(&self, what: &str) -> Result<(), Denied> {
         match self.identity().via {
             Via::Password | Via::Oidc => Ok(()),
             Via::Token { .. } => Err(self.denied(Role::Viewer, format!("{what}, which takes a session in a browser"))),

@@ -1,11 +1,16 @@
 //! The cookies that browsers keep for us.
 
+use std::time::Duration;
+
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::listener::Arrival;
 
 /// Who is signed in.
 const SESSION: &str = "fleetman";
+
+/// Which browser it is that somebody signed in with before.
+const BROWSER: &str = "fleetman-browser";
 
 /// A sign-in with another service that is under way.
 const OIDC_STATE: &str = "fleetman-oidc";
@@ -24,6 +29,11 @@ impl Cookie {
     /// fine: behind a proxy that is not trusted.
     pub(super) fn of(arrival: &Arrival) -> Option<Self> {
         Self::for_purpose(SESSION, arrival)
+    }
+
+    /// The one by which a browser is known. None as for [`Self::of`].
+    pub(super) fn of_browser(arrival: &Arrival) -> Option<Self> {
+        Self::for_purpose(BROWSER, arrival)
     }
 
     /// The one of a sign-in with another service. None as for [`Self::of`].
@@ -51,6 +61,11 @@ impl Cookie {
     /// The header that sets it. It goes when the browser is closed, if not before.
     pub(super) fn set(self, value: &str) -> Option<HeaderValue> {
         self.header(value, "")
+    }
+
+    /// The header that sets it for longer than the browser is open.
+    pub(super) fn keep(self, value: &str, time: Duration) -> Option<HeaderValue> {
+        self.header(value, &format!("; Max-Age={}", time.as_secs()))
     }
 
     /// The header that takes it away.
@@ -88,5 +103,7 @@ mod tests {
         assert_eq!(set, "__Host-fleetman=v; Path=/; HttpOnly; SameSite=Lax; Secure");
         assert_eq!(PLAIN.set("v").unwrap(), "fleetman=v; Path=/; HttpOnly; SameSite=Lax");
         assert_eq!(PLAIN.clear().unwrap(), "fleetman=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
+        let kept = PLAIN.keep("v", Duration::from_secs(60)).unwrap();
+        assert_eq!(kept, "fleetman=v; Path=/; HttpOnly; SameSite=Lax; Max-Age=60");
     }
 }

@@ -82,14 +82,21 @@ async fn whoever_is_not_signed_in_is_led_to_sign_in_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn guessing_is_told_to_wait() {
+async fn guessing_is_told_to_wait_except_in_a_browser_that_is_known() {
     let place = Workplace::with_bucket().await;
     people::admit_admin(place.path());
     let serving = Serving::start_for_nobody(&place).await;
+    let came = send(&serving, "none=1", "/sign-in", &people::form("tester")).await.is(303);
+    let set: Vec<_> = came.headers.get_all("set-cookie").iter().map(|set| set.to_str().unwrap()).collect();
+    assert!(set[1].starts_with("__Host-fleetman-browser=") && set[1].contains("; HttpOnly;"), "{set:?}");
+    assert!(set[1].ends_with("; Secure; Max-Age=15552000"), "{set:?}");
+    let browser = set[1].split(';').next().unwrap();
     for _ in 0..6 {
         send(&serving, "none=1", "/sign-in", "name=tester&password=guess").await.is(401);
     }
     let told = send(&serving, "none=1", "/sign-in", &people::form("tester")).await.is(429);
+    let known = format!("none=1; {browser}");
+    send(&serving, &known, "/sign-in", &people::form("tester")).await.is(303);
     assert!(told.header("retry-after").parse::<u64>().unwrap() >= 1 && told.text().contains("Too many failures"));
 }
 

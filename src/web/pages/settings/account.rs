@@ -3,19 +3,18 @@
 use askama::Template;
 use axum::Form;
 use axum::extract::{Extension, Query};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::users::hash;
 use crate::access::{GOOD_CHARS, LEAST_CHARS, SignInError, Via, listed};
-use crate::web::cookie::Cookie;
 use crate::web::failure::Failure;
 use crate::web::identity::Who;
 use crate::web::listener::Arrival;
 use crate::web::page::PageContext;
-use crate::web::pages::sign_in::sentence;
+use crate::web::pages::sign_in::{sentence, set_cookies};
 use crate::web::shell::{Nav, Shell};
 
 #[derive(Template)]
@@ -105,14 +104,14 @@ pub(super) async fn change_password(
     Form(sent): Form<Sent>,
 ) -> Result<Response, Failure> {
     page.caller.check_writable()?;
-    match try_change(&page, &arrival, &sent).await {
+    match try_change(&page, &who, &arrival, &sent).await {
         Ok(response) => Ok(response),
         Err(failure) if failure.status() == StatusCode::FORBIDDEN => Err(failure),
         Err(failure) => show(&page, &who, false, Some(failure)),
     }
 }
 
-async fn try_change(page: &PageContext, arrival: &Arrival, sent: &Sent) -> Result<Response, Failure> {
+async fn try_change(page: &PageContext, who: &Who, arrival: &Arrival, sent: &Sent) -> Result<Response, Failure> {
     let gate = &page.caller.portal.gate;
     let name = &page.may().identity().user;
     let wrong = |error: SignInError| {
@@ -122,15 +121,16 @@ async fn try_change(page: &PageContext, arrival: &Arrival, sent: &Sent) -> Resul
         };
         Failure::new(status, "password", sentence(&error))
     };
-    gate.check_password(name, &sent.present, arrival.client()).await.map_err(wrong)?;
+    // A token is not told whether it guessed the password.
+    page.may().check_in_person("a password")?;
+    let Who::Known { session: Some(session), .. } = who else { return Err(Failure::unauthenticated()) };
+    gate.check_password(session, &sent.present).await.map_err(wrong)?;
     let hash = hash(page, name, &sent.password, &sent.again).await?;
     page.may().change_own_password(gate.directory(), hash).await?;
     // The change ended every session, also the one that it was made in.
     let signed_in = gate.begin_again(name).map_err(wrong)?;
     let mut response = page.lead_to("/settings/account?done=password");
-    if let Some(set) = Cookie::of(arrival).and_then(|cookie| cookie.set(&signed_in.cookie)) {
-        response.headers_mut().append(header::SET_COOKIE, set);
-    }
+    set_cookies(&mut response, arrival, &signed_in)?;
     Ok(response)
 }
 

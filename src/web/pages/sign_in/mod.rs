@@ -9,13 +9,13 @@ use std::sync::Arc;
 use askama::Template;
 use axum::Form;
 use axum::extract::{Extension, Query, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
 use self::back::Back;
 use self::oidc::Elsewhere;
-use crate::access::{PasswordError, SessionEnd, SignInError, SignedIn, SignedOut, Source};
+use crate::access::{BROWSER_KNOWN_FOR, PasswordError, SessionEnd, SignInError, SignedIn, SignedOut, Source, Visitor};
 use crate::controller::Actor;
 use crate::store::in_full;
 use crate::web::app::Portal;
@@ -102,11 +102,12 @@ async fn ask(
 async fn sign_in(
     State(portal): State<Arc<Portal>>,
     Extension(arrival): Extension<Arrival>,
+    headers: HeaderMap,
     Form(Sent { name, password, next }): Form<Sent>,
 ) -> Result<Response, Failure> {
-    let Some(cookie) = Cookie::of(&arrival) else { return Err(in_the_clear()) };
-    match portal.gate.sign_in(&name, &password, arrival.client()).await {
-        Ok(signed_in) => came_in(cookie, &signed_in, &next),
+    let browser = Cookie::of_browser(&arrival).ok_or_else(in_the_clear)?.find(&headers);
+    match portal.gate.sign_in(&name, &password, Visitor { address: arrival.client(), browser }).await {
+        Ok(signed_in) => came_in(&arrival, &signed_in, &next),
         Err(error) => {
             let page = Page { name: &name, error: Some(sentence(&error)), ..Page::new(&portal, &next) };
             refused(&error, page.answer(status(&error))?)
@@ -114,14 +115,30 @@ async fn sign_in(
     }
 }
 
-/// Leads on, with the cookie of a new session: the one that the browser had before is replaced.
-fn came_in(cookie: Cookie, signed_in: &SignedIn, next: &Back) -> Result<Response, Failure> {
-    let Some(set) = cookie.set(&signed_in.cookie) else {
+/// Leads on, with the cookies of a new session: the one that the browser had before is replaced.
+fn came_in(arrival: &Arrival, signed_in: &SignedIn, next: &Back) -> Result<Response, Failure> {
+    let mut response = next.redirect();
+    set_cookies(&mut response, arrival, signed_in)?;
+    Ok(response)
+}
+
+/// Gives a browser the cookies of a session that began with it.
+pub(in crate::web) fn set_cookies(
+    response: &mut Response,
+    arrival: &Arrival,
+    signed_in: &SignedIn,
+) -> Result<(), Failure> {
+    let cookie = Cookie::of(arrival).ok_or_else(in_the_clear)?;
+    let Some(session) = cookie.set(&signed_in.cookie) else {
         return Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "cookie", "the session fits into no cookie"));
     };
-    let mut response = next.redirect();
-    response.headers_mut().append(header::SET_COOKIE, set);
-    Ok(response)
+    response.headers_mut().append(header::SET_COOKIE, session);
+    if let Some(value) = &signed_in.browser
+        && let Some(browser) = Cookie::of_browser(arrival).and_then(|cookie| cookie.keep(value, BROWSER_KNOWN_FOR))
+    {
+        response.headers_mut().append(header::SET_COOKIE, browser);
+    }
+    Ok(())
 }
 
 async fn sign_out(

@@ -62,7 +62,7 @@ pub(super) async fn arrive(
         Ok(vouched) => {
             let next = Back::from(vouched.next.clone());
             match portal.gate.sign_in_vouched(&vouched, arrival.client()) {
-                Ok(signed_in) => came_in(Cookie::of(&arrival).ok_or_else(in_the_clear)?, &signed_in, &next)?,
+                Ok(signed_in) => came_in(&arrival, &signed_in, &next)?,
                 Err(error) => {
                     let page = Page { error: Some(sentence(&error)), ..Page::new(&portal, &next) };
                     page.answer(status(&error))?

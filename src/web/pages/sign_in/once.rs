@@ -81,13 +81,13 @@ pub(super) async fn claim(
     Extension(arrival): Extension<Arrival>,
     Form(Sent { token, name, password, again }): Form<Sent>,
 ) -> Result<Response, Failure> {
-    let Some(cookie) = Cookie::of(&arrival) else { return Err(in_the_clear()) };
+    Cookie::of(&arrival).ok_or_else(in_the_clear)?;
     if password != again {
         let error = Some("The two passwords differ.".to_owned());
         return Page { name: &name, error, ..Page::new(&token) }.answer(StatusCode::UNPROCESSABLE_ENTITY);
     }
     match portal.gate.claim_first_admin(&token, &name, &password, arrival.client()).await {
-        Ok(signed_in) => came_in(cookie, &signed_in, &Back::default()),
+        Ok(signed_in) => came_in(&arrival, &signed_in, &Back::default()),
         Err(error @ SignInError::LinkSpent) => Page::spent().answer(status(&error)),
         Err(error) => {
             let page = Page { name: &name, error: Some(sentence(&error)), ..Page::new(&token) };
