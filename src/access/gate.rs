@@ -351,14 +351,16 @@ impl Gate {
         let attempt = self.throttle.begin(address, None, now).map_err(|wait| SignInError::Throttled { wait })?;
         let taken = self.once.take(token, now).ok_or(SignInError::LinkSpent)?;
         attempt.take_back();
-        let made = self.make_first_admin(&name, password, address).await;
-        match &made {
-            Ok(()) => info!(user = %name, "made the first admin"),
+        match self.make_first_admin(&name, password, address).await {
+            Ok(()) => taken.spend(),
             // Somebody else was first.
-            Err(SignInError::LinkSpent) => {}
-            Err(_) => self.once.put_back(taken),
+            Err(error @ SignInError::LinkSpent) => {
+                taken.spend();
+                return Err(error);
+            }
+            Err(error) => return Err(error),
         }
-        made?;
+        info!(user = %name, "made the first admin");
         self.begin_again(&name)
     }
 

@@ -32,27 +32,36 @@ impl Once {
         }
     }
 
-    /// Opens, once.
-    pub(super) fn take(&self, text: &str, now: Duration) -> Option<Taken> {
+    /// Opens, once; again if nothing comes of what is taken.
+    pub(super) fn take(&self, text: &str, now: Duration) -> Option<Taken<'_>> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match *held {
-            Some((sha256, until)) if is_it(&sha256, text) && now < until => {
-                *held = None;
-                Some(Taken(sha256, until))
-            }
-            _ => None,
-        }
-    }
-
-    /// Makes what was taken good again, because nothing came of it.
-    pub(super) fn put_back(&self, Taken(sha256, until): Taken) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((sha256, until));
+        let taken = held.take_if(|(sha256, until)| is_it(sha256, text) && now < *until)?;
+        Some(Taken { once: self, token: Some(taken) })
     }
 }
 
-/// A token that was taken.
+/// A token that was taken. Unless it is spent it is good again afterwards, also when its bearer hung up.
 #[derive(Debug)]
-pub(super) struct Taken(Sha256Digest, Duration);
+#[must_use]
+pub(super) struct Taken<'o> {
+    once: &'o Once,
+    token: Option<(Sha256Digest, Duration)>,
+}
+
+impl Taken<'_> {
+    /// Something came of it.
+    pub(super) fn spend(mut self) {
+        self.token = None;
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(token) = self.token.take() {
+            self.once.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(token);
+        }
+    }
+}
 
 fn is_it(sha256: &Sha256Digest, text: &str) -> bool {
     sha256.as_bytes().ct_eq(Sha256Digest::of(text.as_bytes()).as_bytes()).into()
@@ -73,15 +82,20 @@ mod tests {
         assert!(!once.opens(token.reveal(), NOW + GOOD_FOR) && once.take(token.reveal(), NOW + GOOD_FOR).is_none());
         let taken = once.take(token.reveal(), NOW).unwrap();
         assert!(once.take(token.reveal(), NOW).is_none() && !once.opens(token.reveal(), NOW));
-        once.put_back(taken);
+        drop(taken);
         assert!(!once.opens(token.reveal(), NOW + GOOD_FOR), "it is good for no longer");
-        assert!(once.take(token.reveal(), NOW).is_some());
+        once.take(token.reveal(), NOW).unwrap().spend();
+        assert!(once.take(token.reveal(), NOW).is_none());
     }
 
     #[test]
     fn a_newer_one_takes_the_place_of_the_older() {
         let once = Once::default();
         let (older, newer) = (once.issue(NOW).unwrap(), once.issue(NOW).unwrap());
-        assert!(once.take(older.reveal(), NOW).is_none() && once.take(newer.reveal(), NOW).is_some());
+        assert!(once.take(older.reveal(), NOW).is_none());
+        let taken = once.take(newer.reveal(), NOW).unwrap();
+        let newest = once.issue(NOW).unwrap();
+        drop(taken);
+        assert!(once.take(newer.reveal(), NOW).is_none() && once.opens(newest.reveal(), NOW));
     }
 }

@@ -133,6 +133,20 @@ async fn the_first_admin_comes_in_by_the_one_time_token_and_then_by_password() {
 }
 
 #[tokio::test]
+async fn a_claim_that_is_given_up_midway_leaves_the_link_good() {
+    let place = Place::new().await;
+    let gate = place.gate_in(place.state.path(), Vec::new()).await;
+    let token = gate.first_admin().unwrap().unwrap();
+    let claim = || gate.claim_first_admin(token.reveal(), "ada", PASSWORD, HOME);
+    let mut given_up = Box::pin(claim());
+    assert!(given_up.as_mut().now_or_never().is_none());
+    assert!(matches!(claim().await, Err(SignInError::LinkSpent)), "not twice at once");
+    drop(given_up);
+    claim().await.unwrap();
+    assert!(matches!(claim().await, Err(SignInError::LinkSpent)));
+}
+
+#[tokio::test]
 async fn a_session_counts_at_every_controller_and_a_sign_out_ends_it_at_all() {
     let place = Place::new().await;
     let (a, ada) = place.with_ada().await;
