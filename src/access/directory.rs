@@ -2,6 +2,7 @@
 //! every few seconds, and remembered on disk, so that neither a bucket that is away nor one that was tampered with
 //! changes who may do what.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -77,7 +78,7 @@ struct Held {
     problem: Option<Problem>,
     /// Whether the bucket has answered since this process began.
     has_looked: bool,
-    /// Sessions that ended here, and could not be put into the list.
+    /// Sessions that ended here and are not, or not yet, in the list.
     revoked: Vec<RevokedSession>,
 }
 
@@ -242,15 +243,19 @@ impl Directory {
     /// Takes a list that was checked. It counts from now on, and is remembered before anything is done by it.
     async fn believe(&self, found: UsersObject) {
         let seen = UsersSeen { floor: Some(found.floor()), users: Some(found.users.clone()) };
+        let is_missing = |revoked: &&RevokedSession| !roster::is_revoked(&found.users.revoked_sessions, &revoked.id);
         let kept = self.with(|held| {
             let is_new = held.seen.floor != seen.floor || held.seen.users.is_none();
-            is_new.then(|| kept(&seen, held.revoked.clone()))
+            is_new.then(|| kept(&seen, held.revoked.iter().filter(is_missing).cloned().collect()))
         });
         if let Some(kept) = kept {
             info!(revision = %found.floor(), by = %found.users.changed_by, "read the list of users");
             self.remember(kept).await;
         }
-        self.change(|held| held.seen = seen);
+        self.change(|held| {
+            held.revoked.retain(|revoked| is_missing(&revoked));
+            held.seen = seen;
+        });
         self.note(None, Some(found.etag));
     }
 
@@ -290,7 +295,7 @@ impl Directory {
         let kept = self.change(|held| {
             held.revoked.retain(|revoked| now < revoked.until);
             if held.revoked.len() >= MOST_REVOKED {
-                held.revoked.remove(0);
+                forget_one(&mut held.revoked);
             }
             held.revoked.push(session);
             kept(&held.seen, held.revoked.clone())
@@ -319,8 +324,37 @@ impl Directory {
     }
 }
 
+/// Forgets the oldest session of who ended most, so that nobody who signs out again and again revives those of others.
+fn forget_one(revoked: &mut Vec<RevokedSession>) {
+    let mut counts: HashMap<_, usize> = HashMap::new();
+    for session in &*revoked {
+        *counts.entry(&session.user).or_default() += 1;
+    }
+    let user = counts.into_iter().max_by_key(|(_, count)| *count).and_then(|(user, _)| user.clone());
+    if let Some(oldest) = revoked.iter().position(|session| session.user == user) {
+        revoked.remove(oldest);
+    }
+}
+
 fn kept(seen: &UsersSeen, revoked_sessions: Vec<RevokedSession>) -> Kept {
     let text = |users: &Verified<Users>| String::from_utf8_lossy(users.document()).into_owned();
     let floor = seen.users.as_ref().map(users_floor).max(seen.floor);
     Kept { floor, users: seen.users.as_ref().map(text), revoked_sessions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_ends_most_sessions_revives_none_of_others() {
+        let session = |user: &str, number: u8| RevokedSession {
+            id: [number; 16].into(),
+            user: Some(UserName::new(user).unwrap()),
+            until: DateTime::UNIX_EPOCH,
+        };
+        let mut revoked = vec![session("ada", 1), session("eve", 2), session("bob", 3), session("eve", 4)];
+        forget_one(&mut revoked);
+        assert_eq!(revoked, [session("ada", 1), session("bob", 3), session("eve", 4)]);
+    }
 }

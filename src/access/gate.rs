@@ -304,12 +304,14 @@ impl Gate {
         }
         let what = UsersChange { action: "sign-out", object: format!("user/{}", session.user), after: None };
         let now = self.clock.now();
-        let changed = self.directory.change_list(actor, what, |users| {
-            roster::revoke_session(users, &session.user, &revoked, now);
-            Ok(())
-        });
+        let changed = self
+            .directory
+            .change_list(actor, what, |users| Ok(roster::revoke_session(users, &session.user, &revoked, now)));
         match changed.await {
-            Ok(()) => SignedOut::Everywhere,
+            Ok(true) => SignedOut::Everywhere,
+            Ok(false) => {
+                SignedOut::Here { why: "the list of users has no room for more sessions that ended".to_owned() }
+            }
             Err(error) => {
                 warn!(error = &error as &dyn std::error::Error, "a sign-out could not be put into the list of users");
                 SignedOut::Here { why: error.to_string() }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::controller::ControllerError;
 use crate::model::UserName;
+use crate::model::document::{self, Document as _};
 use crate::model::users::{Grant, PasswordHash, RevokedSession, SessionId, Token, TokenId, User, Users};
 
 /// The most users of a list.
@@ -15,8 +16,13 @@ const MOST_TOKENS: usize = 100;
 /// The most grants of a user or a token.
 const MOST_GRANTS: usize = 50;
 
-/// The most sessions that are remembered as ended. With more, all sessions of the user end.
-const MOST_REVOKED: usize = 2_000;
+/// The most sessions that are remembered as ended, and of one user.
+const MOST_REVOKED: usize = 1_000;
+const MOST_REVOKED_OF_ONE: usize = 50;
+
+/// So large may be made what anybody makes: tokens, and sessions that ended. The rest of the document is for admins, so
+/// that nobody keeps them from changing it.
+const MOST_BYTES_OF_ALL: u64 = Users::MAX_BYTES / 4 * 3;
 
 /// Adds somebody.
 ///
@@ -107,7 +113,7 @@ pub fn remove(users: &mut Users, name: &UserName) -> Result<(), ControllerError>
 /// Adds a token, and forgets those that ran out long ago.
 ///
 /// # Errors
-/// When its user has too many.
+/// When its user has too many, or there is no room.
 pub fn add_token(users: &mut Users, token: Token, now: DateTime<Utc>) -> Result<(), ControllerError> {
     check_grants(&format!("token {}", token.id), &token.grants)?;
     users.tokens.retain(|token| now < token.expires_at);
@@ -115,7 +121,14 @@ pub fn add_token(users: &mut Users, token: Token, now: DateTime<Utc>) -> Result<
         return Err(invalid(&token.user, &format!("it has {MOST_TOKENS} tokens already; revoke some")));
     }
     users.tokens.push(token);
+    if !leaves_room(users) {
+        return Err(invalid("the list of users", "it is nearly full; revoke tokens that nobody needs, or wait"));
+    }
     Ok(())
+}
+
+fn leaves_room(users: &Users) -> bool {
+    document::render(users).len() as u64 <= MOST_BYTES_OF_ALL
 }
 
 /// Takes a token back. It stays in the list until it would have run out.
@@ -128,16 +141,26 @@ pub fn revoke_token(users: &mut Users, id: &TokenId) -> Result<(), ControllerErr
     Ok(())
 }
 
-/// Ends one session of somebody.
-pub fn revoke_session(users: &mut Users, user: &UserName, session: &RevokedSession, now: DateTime<Utc>) {
+/// Ends one session of somebody; all of theirs if the list is to hold no more of them. Whether it did: it cannot for
+/// somebody who is not in the list once that is full.
+pub fn revoke_session(users: &mut Users, user: &UserName, session: &RevokedSession, now: DateTime<Utc>) -> bool {
     users.revoked_sessions.retain(|revoked| now < revoked.until);
     if is_revoked(&users.revoked_sessions, &session.id) {
-        return;
+        return true;
     }
-    if users.revoked_sessions.len() >= MOST_REVOKED && end_sessions(users, user).is_ok() {
-        return;
-    }
+    let is_theirs = |revoked: &RevokedSession| revoked.user.as_ref() == Some(user);
+    let theirs = users.revoked_sessions.iter().filter(|revoked| is_theirs(revoked)).count();
     users.revoked_sessions.push(session.clone());
+    if theirs < MOST_REVOKED_OF_ONE && users.revoked_sessions.len() <= MOST_REVOKED && leaves_room(users) {
+        return true;
+    }
+    users.revoked_sessions.pop();
+    if end_sessions(users, user).is_err() {
+        return false;
+    }
+    // None of them could count any more.
+    users.revoked_sessions.retain(|revoked| !is_theirs(revoked));
+    true
 }
 
 /// Whether a session is among those that were ended.
@@ -263,24 +286,63 @@ mod tests {
         assert_eq!(users.tokens.len(), 2);
     }
 
+    fn ended(number: u128, user: &str, secs: i64) -> RevokedSession {
+        let until = DateTime::UNIX_EPOCH + TimeDelta::seconds(secs);
+        RevokedSession { id: SessionId::from(number.to_be_bytes()), user: Some(name(user)), until }
+    }
+
     #[test]
-    fn ended_sessions_are_remembered_until_they_would_have_ended_and_are_bounded() {
+    fn ended_sessions_are_remembered_until_they_would_have_ended() {
         let mut users = users(9);
         let now = DateTime::UNIX_EPOCH;
-        let session = |number: u128, secs| RevokedSession {
-            id: SessionId::from(number.to_be_bytes()),
-            until: now + TimeDelta::seconds(secs),
-        };
-        revoke_session(&mut users, &name("bob"), &session(0, 5), now);
-        revoke_session(&mut users, &name("bob"), &session(0, 5), now);
+        assert!(revoke_session(&mut users, &name("bob"), &ended(0, "bob", 5), now));
+        assert!(revoke_session(&mut users, &name("bob"), &ended(0, "bob", 5), now));
         assert_eq!(users.revoked_sessions.len(), 1);
-        revoke_session(&mut users, &name("bob"), &session(1, 50), now + TimeDelta::seconds(5));
-        assert_eq!(users.revoked_sessions, [session(1, 50)]);
-        for number in 2..=MOST_REVOKED as u128 {
-            revoke_session(&mut users, &name("bob"), &session(number, 50), now);
+        assert!(revoke_session(&mut users, &name("bob"), &ended(1, "bob", 50), now + TimeDelta::seconds(5)));
+        assert_eq!(users.revoked_sessions, [ended(1, "bob", 50)]);
+    }
+
+    #[test]
+    fn whoever_ends_one_session_after_another_ends_all_of_their_own_and_takes_no_more_room() {
+        let mut users = users(9);
+        let now = DateTime::UNIX_EPOCH;
+        assert!(revoke_session(&mut users, &name("ada"), &ended(0, "ada", 50), now));
+        for number in 1..=MOST_REVOKED_OF_ONE as u128 {
+            assert!(revoke_session(&mut users, &name("bob"), &ended(number, "bob", 50), now));
         }
-        assert_eq!((users.revoked_sessions.len(), users.user(&name("bob")).unwrap().session_epoch), (MOST_REVOKED, 1));
-        revoke_session(&mut users, &name("bob"), &session(9_999, 50), now);
-        assert_eq!((users.revoked_sessions.len(), users.user(&name("bob")).unwrap().session_epoch), (MOST_REVOKED, 9));
+        assert_eq!(users.user(&name("bob")).unwrap().session_epoch, 1);
+        assert!(revoke_session(&mut users, &name("bob"), &ended(999, "bob", 50), now));
+        assert_eq!(users.user(&name("bob")).unwrap().session_epoch, 9);
+        assert_eq!(users.revoked_sessions, [ended(0, "ada", 50)]);
+    }
+
+    #[test]
+    fn those_who_are_in_no_list_fill_it_only_so_far_and_admins_still_change_it() {
+        let mut users = users(9);
+        let now = DateTime::UNIX_EPOCH;
+        let mut number = 0;
+        let mut ends = |users: &mut Users, user: &str| {
+            number += 1;
+            revoke_session(users, &name(user), &ended(number, user, 50), now)
+        };
+        for _ in 0..MOST_REVOKED_OF_ONE {
+            assert!(ends(&mut users, "eve"));
+        }
+        assert!(!ends(&mut users, "eve") && ends(&mut users, "mallory"));
+        for other in 0..5_000 {
+            ends(&mut users, &format!("somebody-else-with-a-name-as-long-as-names-may-be-here-{other}"));
+        }
+        assert_eq!(users.revoked_sessions.len(), MOST_REVOKED);
+        assert!(!ends(&mut users, "trent") && ends(&mut users, "bob"));
+        assert_eq!(users.user(&name("bob")).unwrap().session_epoch, 9, "he is in the list: all of his ended");
+
+        let long = "operator:a-name-that-is-quite-long-*/another-name-that-is-quite-long-*".parse::<Grant>().unwrap();
+        let grants = vec![long; MOST_GRANTS];
+        let token = |at| Token { grants: grants.clone(), ..token(&format!("{at:010}"), &format!("u{}", at / 99), 10) };
+        let made = (0..MOST_TOKENS * 50).take_while(|at| add_token(&mut users, token(*at), now).is_ok()).count();
+        assert!((50..1_000).contains(&made), "{made}");
+        users.tokens.pop();
+        add(&mut users, &name("new"), hash("eA"), &grants).unwrap();
+        assert!(document::render(&users).len() as u64 <= Users::MAX_BYTES);
     }
 }

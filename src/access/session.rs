@@ -109,7 +109,8 @@ impl Sessions {
     /// How a session is remembered that was ended: for as long as a cookie of it could count anywhere.
     #[must_use]
     pub fn revoked(&self, session: &Session) -> RevokedSession {
-        RevokedSession { id: session.id.clone(), until: self.ends(session) + SKEW }
+        let (id, user) = (session.id.clone(), Some(session.user.clone()));
+        RevokedSession { id, user, until: self.ends(session) + SKEW }
     }
 }
 

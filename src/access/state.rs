@@ -58,7 +58,7 @@ pub(super) struct Kept {
     pub(super) floor: Option<Floor>,
     /// That list, byte for byte.
     pub(super) users: Option<String>,
-    /// Sessions that ended here, and could not be put into the list.
+    /// Sessions that ended here and are not, or not yet, in the list.
     #[serde(default)]
     pub(super) revoked_sessions: Vec<RevokedSession>,
 }
@@ -245,7 +245,7 @@ mod tests {
             users: Some(text.to_owned()),
             revoked_sessions,
         };
-        let revoked = vec![RevokedSession { id: [1; 16].into(), until: chrono::DateTime::UNIX_EPOCH }];
+        let revoked = vec![RevokedSession { id: [1; 16].into(), user: None, until: chrono::DateTime::UNIX_EPOCH }];
         folder.keep(fleet, &at(2, "newer", Vec::new())).unwrap();
         folder.keep(fleet, &at(1, "older", revoked.clone())).unwrap();
         assert_eq!(folder.kept(fleet).unwrap(), at(2, "newer", revoked));

@@ -86,6 +86,9 @@ pub struct Token {
 pub struct RevokedSession {
     /// Which.
     pub id: SessionId,
+    /// Whose; not known of those that were ended by older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
     /// When it would have ended anyway, and need not be remembered any more.
     pub until: DateTime<Utc>,
 }

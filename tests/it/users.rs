@@ -181,6 +181,27 @@ async fn a_sign_out_counts_here_and_after_a_restart_while_the_bucket_is_away() {
 }
 
 #[tokio::test]
+async fn whoever_comes_and_goes_in_a_loop_keeps_no_admin_from_changing_users() {
+    let place = Place::new().await;
+    let root = ConfigUser { name: name("root"), password_hash: hash("root").await, grants: grants(&["viewer"]) };
+    place.with_ada().await;
+    let gate = place.gate_in(place.state.path(), vec![root]).await;
+    let ada = gate.sign_in("ada", PASSWORD, HOME).await.unwrap();
+    let victim = gate.sign_in("ada", PASSWORD, HOME).await.unwrap();
+    assert_eq!(gate.sign_out(&victim.session, actor()).await, SignedOut::Everywhere);
+    let mut came = Vec::new();
+    for _ in 0..52 {
+        let root = gate.sign_in("root", PASSWORD, HOME).await.unwrap();
+        came.push(gate.sign_out(&root.session, actor()).await);
+        assert_eq!(gate.by_cookie(&root.cookie).unwrap_err(), SessionEnd::Revoked);
+    }
+    assert!(matches!(came.last(), Some(SignedOut::Here { .. })) && came[0] == SignedOut::Everywhere, "{came:?}");
+    assert_eq!(place.users().await.revoked_sessions.len(), 51);
+    add(&place.authorized(&gate, &ada).await, &gate, "bob", &["viewer"]).await;
+    assert_eq!(gate.by_cookie(&victim.cookie).unwrap_err(), SessionEnd::Revoked);
+}
+
+#[tokio::test]
 async fn sessions_end_when_their_user_is_kept_out_or_gets_another_password() {
     let place = Place::new().await;
     let (gate, ada) = place.with_ada().await;

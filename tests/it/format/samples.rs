@@ -387,7 +387,11 @@ pub(super) fn users() -> Users {
             expires_at: time(90 * 86_400),
             revoked: false,
         }],
-        revoked_sessions: vec![RevokedSession { id: SessionId::from([7; 16]), until: time(12 * 3_600) }],
+        revoked_sessions: vec![RevokedSession {
+            id: SessionId::from([7; 16]),
+            user: Some(alice()),
+            until: time(12 * 3_600),
+        }],
         ..Users::empty(fleet(), time(0), alice())
     }
 }
