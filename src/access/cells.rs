@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{AccessError, Authorized};
 use crate::controller::{
     Applied, Deletion, Guard, HistoryEntry, Known, OutcomeEntry, OverrideView, Plan, PublishRequest, Published,
-    RollbackRequest, StopRequest, Text, VersionView,
+    RollbackRequest, StopRequest, Text, VersionPage,
 };
 use crate::model::trigger::{Target, TriggerOptions};
 use crate::model::users::Role;
@@ -33,13 +33,19 @@ impl Authorized {
         Ok(self.acting().put_cell(cell, text, known).await?)
     }
 
-    /// Every version of the cell, by name.
+    /// A page of the cell's versions; see
+    /// [`Controller::version_page`](crate::controller::Controller::version_page).
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub async fn versions(&self, cell: &CellId) -> Result<Vec<VersionView>, AccessError> {
+    pub async fn version_page(
+        &self,
+        cell: &CellId,
+        after: Option<&VersionName>,
+        limit: usize,
+    ) -> Result<VersionPage, AccessError> {
         self.need_on_cell(Role::Viewer, cell)?;
-        Ok(self.reading().versions(cell).await?)
+        Ok(self.reading().version_page(cell, after, limit).await?)
     }
 
     /// The newest of the cell's triggers.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{AccessError, Authorized};
 use crate::controller::{
-    Deletion, Delivery, DeploymentView, FleetView, KnownVersion, Progress, Release, ReleaseReader, UploadOptions,
-    Uploaded,
+    Deletion, Delivery, DeploymentView, FleetView, KnownVersion, Progress, Release, ReleaseName, ReleasePage,
+    ReleaseReader, UploadOptions, Uploaded,
 };
 use crate::model::deployment::Deployment;
 use crate::model::sign::Verified;
@@ -15,13 +15,33 @@ use crate::model::users::Role;
 use crate::model::{DeploymentName, ManifestName};
 
 impl Authorized {
-    /// The releases of one manifest, or all.
+    /// A page of the releases of one manifest, or of all; see
+    /// [`Controller::release_page`](crate::controller::Controller::release_page).
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub async fn deployments(&self, manifest: Option<&ManifestName>) -> Result<Vec<DeploymentView>, AccessError> {
+    pub async fn release_page(
+        &self,
+        reader: &ReleaseReader,
+        manifest: Option<&ManifestName>,
+        after: Option<&ReleaseName>,
+        limit: usize,
+    ) -> Result<ReleasePage, AccessError> {
         self.need_anywhere(Role::Viewer, "deployments")?;
-        Ok(self.reading().deployments(manifest).await?)
+        Ok(self.reading().release_page(reader, manifest, after, limit).await?)
+    }
+
+    /// One release, however it stands.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn view_deployment(
+        &self,
+        manifest: &ManifestName,
+        name: &DeploymentName,
+    ) -> Result<DeploymentView, AccessError> {
+        self.need_anywhere(Role::Viewer, "deployments")?;
+        Ok(self.reading().view_deployment(manifest, name).await?)
     }
 
     /// The releases that there are, in short, as they were a moment ago.

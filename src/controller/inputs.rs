@@ -156,10 +156,7 @@ impl Controller {
         name: &DeploymentName,
     ) -> Result<(Verified<Deployment>, ETag), ControllerError> {
         let found = self.find_deployment(manifest, name).await?;
-        found.ok_or_else(|| {
-            let help = format!("there is none; `fleetman upload {manifest} <folder>` makes one");
-            ControllerError::not_found(format!("deployment {name} of manifest {manifest}"), help)
-        })
+        found.ok_or_else(|| no_deployment(manifest, name))
     }
 
     pub(super) async fn find_deployment(
@@ -233,4 +230,9 @@ impl Controller {
         }
         Ok(overrides)
     }
+}
+
+pub(super) fn no_deployment(manifest: &ManifestName, name: &DeploymentName) -> ControllerError {
+    let help = format!("there is none; `fleetman upload {manifest} <folder>` makes one");
+    ControllerError::not_found(format!("deployment {name} of manifest {manifest}"), help)
 }

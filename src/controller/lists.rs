@@ -5,7 +5,8 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::head::{Head, floor};
-use super::inputs::READS;
+use super::inputs::{READS, no_deployment};
+use super::timeline::by_numbers;
 use super::{Controller, ControllerError};
 use crate::model::deployment::Deployment;
 use crate::model::heartbeat::{Heartbeat, VersionReport};
@@ -37,6 +38,17 @@ pub struct DeploymentView {
     pub name: DeploymentName,
     /// What it is; None while its upload is not finished, an error if its list of files is not believed.
     pub deployment: Result<Option<Verified<Deployment>>, ControllerError>,
+}
+
+/// A page of versions.
+#[derive(Debug)]
+pub struct VersionPage {
+    /// The versions, the highest number first.
+    pub versions: Vec<VersionView>,
+    /// How many there are in all.
+    pub total: usize,
+    /// The last of the page, if others come after it.
+    pub next: Option<VersionName>,
 }
 
 /// A version of a cell.
@@ -110,17 +122,41 @@ impl Controller {
             names.extend(of_manifest.into_iter().map(|name| (manifest.clone(), name)));
         }
         stream::iter(names)
-            .map(async |(manifest, name)| {
-                let deployment = match self.find_deployment(&manifest, &name).await {
-                    Ok(found) => Ok(found.map(|(deployment, _)| deployment)),
-                    Err(error @ ControllerError::Untrusted { .. }) => Err(error),
-                    Err(error) => return Err(error),
-                };
-                Ok(DeploymentView { manifest, name, deployment })
-            })
+            .map(async |(manifest, name)| self.look_at_deployment(manifest, name).await)
             .buffered(READS)
             .try_collect()
             .await
+    }
+
+    /// One deployment.
+    ///
+    /// # Errors
+    /// [`ControllerError::NotFound`] when there is none, else why the store did not answer. That it is not believed is
+    /// part of the view.
+    pub async fn view_deployment(
+        &self,
+        manifest: &ManifestName,
+        name: &DeploymentName,
+    ) -> Result<DeploymentView, ControllerError> {
+        let view = self.look_at_deployment(manifest.clone(), name.clone()).await?;
+        // One whose upload is under way has files, and no document.
+        if matches!(view.deployment, Ok(None)) && !self.deployment_names(manifest).await?.contains(name) {
+            return Err(no_deployment(manifest, name));
+        }
+        Ok(view)
+    }
+
+    pub(super) async fn look_at_deployment(
+        &self,
+        manifest: ManifestName,
+        name: DeploymentName,
+    ) -> Result<DeploymentView, ControllerError> {
+        let deployment = match self.find_deployment(&manifest, &name).await {
+            Ok(found) => Ok(found.map(|(deployment, _)| deployment)),
+            Err(error @ ControllerError::Untrusted { .. }) => Err(error),
+            Err(error) => return Err(error),
+        };
+        Ok(DeploymentView { manifest, name, deployment })
     }
 
     /// Every version of a cell, by name.
@@ -128,7 +164,39 @@ impl Controller {
     /// # Errors
     /// Why the store did not answer. A version that cannot be read is part of the list.
     pub async fn versions(&self, cell: &CellId) -> Result<Vec<VersionView>, ControllerError> {
-        let (names, head, beat) = tokio::try_join!(self.version_names(cell), self.head(cell), async {
+        let names = self.version_names(cell).await?;
+        self.look_at_versions(cell, names).await
+    }
+
+    /// The versions of a cell after the one called `after`, the highest number first; at most `limit`, of which alone
+    /// anything is read.
+    ///
+    /// # Errors
+    /// Why the store did not answer. A version that cannot be read is part of the page.
+    pub async fn version_page(
+        &self,
+        cell: &CellId,
+        after: Option<&VersionName>,
+        limit: usize,
+    ) -> Result<VersionPage, ControllerError> {
+        let mut names = self.version_names_by_number(cell).await?;
+        let total = names.len();
+        if let Some(after) = after {
+            // It may have been deleted since.
+            names.drain(..names.partition_point(|name| by_numbers(after.as_str(), name.as_str()).is_le()));
+        }
+        let is_last = names.len() <= limit;
+        names.truncate(limit);
+        let next = names.last().filter(|_| !is_last).cloned();
+        Ok(VersionPage { versions: self.look_at_versions(cell, names).await?, total, next })
+    }
+
+    async fn look_at_versions(
+        &self,
+        cell: &CellId,
+        names: Vec<VersionName>,
+    ) -> Result<Vec<VersionView>, ControllerError> {
+        let (head, beat) = tokio::try_join!(self.head(cell), async {
             match self.find_document::<Heartbeat>(&ObjectKey::Heartbeat(cell.node.clone())).await {
                 Err(error) if error.is_unreadable() => Ok(None),
                 found => found,

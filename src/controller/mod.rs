@@ -88,13 +88,13 @@ pub use fleet::{
 pub use follow::{Followed, FollowedHow};
 pub use gc::GcReport;
 pub use history::{HistoryEntry, OutcomeEntry};
-pub use lists::{DeploymentView, ManifestView, VersionState, VersionView};
+pub use lists::{DeploymentView, ManifestView, VersionPage, VersionState, VersionView};
 pub use overrides::OverrideView;
 pub use past::{Attempts, LogFacts, Past, PastAttempt, PastTrigger};
 pub use plan::{Plan, PlannedVersion};
 pub use preview::{FileFacts, FilePreview, PreviewBody};
 pub use publish::{Guard, PublishRequest};
-pub use releases::{KnownVersion, Release, ReleaseFacts, ReleaseReader, ReleaseState};
+pub use releases::{KnownVersion, Release, ReleaseFacts, ReleaseName, ReleasePage, ReleaseReader, ReleaseState};
 pub use retire::{NodeCell, NodeState};
 pub use rollback::RollbackRequest;
 pub use signing::SigningKeys;

@@ -1,6 +1,7 @@
 //! The releases of a fleet for lists: their documents never change, so each is read once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,14 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Mutex;
 
 use super::inputs::READS;
+use super::lists::DeploymentView;
 use super::{Controller, ControllerError};
 use crate::model::deployment::Deployment;
 use crate::model::keys::Folder;
 use crate::model::manifest::Manifest;
 use crate::model::sign::Verified;
 use crate::model::{CellId, DeploymentName, ManifestName, Sha256Digest, UserName, VersionName};
+use crate::store::in_full;
 
 /// How long a list is shown before it is read again.
 const LIST_FRESH: Duration = Duration::from_secs(3);
@@ -44,6 +47,17 @@ impl Release {
             ReleaseState::Whole(facts) => Some(facts),
             ReleaseState::Unfinished | ReleaseState::Untrusted { .. } => None,
         }
+    }
+}
+
+impl From<&DeploymentView> for Release {
+    fn from(view: &DeploymentView) -> Self {
+        let state = match &view.deployment {
+            Ok(Some(deployment)) => ReleaseState::Whole((&**deployment).into()),
+            Ok(None) => ReleaseState::Unfinished,
+            Err(error) => ReleaseState::Untrusted { why: in_full(error) },
+        };
+        Self { manifest: view.manifest.clone(), name: view.name.clone(), state }
     }
 }
 
@@ -91,7 +105,19 @@ impl From<&Deployment> for ReleaseFacts {
     }
 }
 
-type ReleaseName = (ManifestName, DeploymentName);
+/// A release among all of a fleet.
+pub type ReleaseName = (ManifestName, DeploymentName);
+
+/// A page of releases.
+#[derive(Debug)]
+pub struct ReleasePage {
+    /// The releases, by manifest and name.
+    pub releases: Vec<Release>,
+    /// How many there are in all.
+    pub total: usize,
+    /// The last of the page, if others come after it.
+    pub next: Option<ReleaseName>,
+}
 
 /// A version of a cell, named so that it can be no other.
 pub type KnownVersion = (CellId, VersionName, Sha256Digest);
@@ -113,22 +139,21 @@ struct ReadList {
 
 impl ReadList {
     /// What has to be read of `names`.
-    fn unknown(&self, names: &BTreeSet<ReleaseName>, now: Duration) -> Vec<ReleaseName> {
+    fn unknown<'a>(&self, names: impl Iterator<Item = &'a ReleaseName>, now: Duration) -> Vec<ReleaseName> {
         let is_known = |name: &&ReleaseName| match self.documents.get(*name) {
             Some((ReleaseState::Whole(_), at)) => now.saturating_sub(*at) < DOCUMENT_FRESH,
             _ => false,
         };
-        names.iter().filter(|name| !is_known(name)).cloned().collect()
+        names.filter(|name| !is_known(name)).cloned().collect()
     }
 
-    fn list(&self) -> Vec<Release> {
-        let documents = self.documents.iter();
-        let release = documents.map(|((manifest, name), (state, _))| Release {
-            manifest: manifest.clone(),
-            name: name.clone(),
-            state: state.clone(),
-        });
-        release.collect()
+    /// Those of `names` that were read, in their order.
+    fn releases<'a>(&self, names: impl Iterator<Item = &'a ReleaseName>) -> Vec<Release> {
+        let release = |name: &ReleaseName| {
+            let (state, _) = self.documents.get(name)?;
+            Some(Release { manifest: name.0.clone(), name: name.1.clone(), state: state.clone() })
+        };
+        names.filter_map(release).collect()
     }
 }
 
@@ -152,8 +177,50 @@ impl Controller {
         {
             return Ok(list.clone());
         }
-        let manifests = self.folders(&Folder::Deployments(None)).await?;
-        let manifests = manifests.into_iter().filter_map(|name| ManifestName::new(name).ok());
+        let names = self.release_names(None).await?;
+        self.read_releases(&mut known, names.iter()).await?;
+        known.documents.retain(|name, _| names.contains(name));
+        let list = Arc::new(known.releases(names.iter()));
+        known.read = Some((list.clone(), now));
+        Ok(list)
+    }
+
+    /// The releases after the one called `after`, of one manifest or of all; at most `limit`, of which alone anything is
+    /// read.
+    ///
+    /// # Errors
+    /// Why the store did not answer. A release that is not believed is part of the page.
+    pub async fn release_page(
+        &self,
+        reader: &ReleaseReader,
+        manifest: Option<&ManifestName>,
+        after: Option<&ReleaseName>,
+        limit: usize,
+    ) -> Result<ReleasePage, ControllerError> {
+        let names = self.release_names(manifest).await?;
+        let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let mut page: Vec<&ReleaseName> = names.range::<ReleaseName, _>(behind).take(limit.saturating_add(1)).collect();
+        let is_last = page.len() <= limit;
+        page.truncate(limit);
+        let mut known = reader.list.lock().await;
+        self.read_releases(&mut known, page.iter().copied()).await?;
+        known.documents.retain(|name, _| names.contains(name) || manifest.is_some_and(|of| name.0 != *of));
+        Ok(ReleasePage {
+            releases: known.releases(page.iter().copied()),
+            total: names.len(),
+            next: page.last().filter(|_| !is_last).map(|last| (*last).clone()),
+        })
+    }
+
+    /// What the releases of one manifest, or of all, are called.
+    async fn release_names(&self, manifest: Option<&ManifestName>) -> Result<BTreeSet<ReleaseName>, ControllerError> {
+        let manifests = match manifest {
+            Some(manifest) => vec![manifest.clone()],
+            None => {
+                let folders = self.folders(&Folder::Deployments(None)).await?;
+                folders.into_iter().filter_map(|name| ManifestName::new(name).ok()).collect()
+            }
+        };
         let names: Vec<Vec<_>> = stream::iter(manifests)
             .map(async |manifest| {
                 let names = self.deployment_names(&manifest).await?;
@@ -162,27 +229,26 @@ impl Controller {
             .buffered(READS)
             .try_collect()
             .await?;
-        let names: BTreeSet<ReleaseName> = names.into_iter().flatten().collect();
-        let read: Vec<_> = stream::iter(known.unknown(&names, now))
+        Ok(names.into_iter().flatten().collect())
+    }
+
+    /// Reads what is not known yet of `names`.
+    async fn read_releases<'a>(
+        &self,
+        known: &mut ReadList,
+        names: impl Iterator<Item = &'a ReleaseName>,
+    ) -> Result<(), ControllerError> {
+        let now = self.clock.monotonic();
+        let read: Vec<_> = stream::iter(known.unknown(names, now))
             .map(async |(manifest, name)| {
-                let state = match self.find_deployment(&manifest, &name).await {
-                    Ok(Some((deployment, _))) => ReleaseState::Whole((&*deployment).into()),
-                    Ok(None) => ReleaseState::Unfinished,
-                    Err(error @ ControllerError::Untrusted { .. }) => {
-                        ReleaseState::Untrusted { why: crate::store::in_full(&error) }
-                    }
-                    Err(error) => return Err(error),
-                };
-                Ok(((manifest, name), (state, now)))
+                let Release { manifest, name, state } = (&self.look_at_deployment(manifest, name).await?).into();
+                Ok::<_, ControllerError>(((manifest, name), (state, now)))
             })
             .buffer_unordered(READS)
             .try_collect()
             .await?;
         known.documents.extend(read);
-        known.documents.retain(|name, _| names.contains(name));
-        let list = Arc::new(known.list());
-        known.read = Some((list.clone(), now));
-        Ok(list)
+        Ok(())
     }
 
     /// A release with all of its files.

@@ -123,8 +123,12 @@ impl Controller {
     }
 }
 
-/// Orders names as people number them: `1.10` comes after `1.9`.
-fn by_numbers(one: &str, other: &str) -> Ordering {
+/// Orders names as people number them: `1.10` comes after `1.9`. No two are equal.
+pub(super) fn by_numbers(one: &str, other: &str) -> Ordering {
+    by_pieces(one, other).then_with(|| one.cmp(other))
+}
+
+fn by_pieces(one: &str, other: &str) -> Ordering {
     let (mut one, mut other) = (one, other);
     loop {
         let ((a, rest_of_one), (b, rest_of_other)) = (piece(one), piece(other));
@@ -175,6 +179,6 @@ mod tests {
             }
             assert_eq!(by_numbers(name, name), Ordering::Equal);
         }
-        assert_eq!(by_numbers("01", "1"), Ordering::Equal);
+        assert_eq!((by_pieces("01", "1"), by_numbers("01", "1")), (Ordering::Equal, Ordering::Less));
     }
 }

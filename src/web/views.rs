@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::controller::{
-    CellView, DeploymentView, Desired, FleetView, Health, Liveness, ManifestView, NodeView, Sync, Text, VersionState,
-    VersionView,
+    self, CellView, DeploymentView, Desired, FleetView, Health, Liveness, ManifestView, NodeView, ReleaseState, Sync,
+    Text, VersionState, VersionView,
 };
 use crate::model::deployment::DeploymentFile;
 use crate::model::heartbeat::{
@@ -312,25 +312,32 @@ impl ManifestDetail {
     }
 }
 
-impl From<&DeploymentView> for Release {
-    fn from(view: &DeploymentView) -> Self {
-        let (state, problem, deployment) = match &view.deployment {
-            Ok(Some(deployment)) => ("whole", None, Some(&**deployment)),
-            Ok(None) => ("unfinished", None, None),
-            Err(error) => ("not_believed", Some(error.to_string()), None),
+impl From<&controller::Release> for Release {
+    fn from(release: &controller::Release) -> Self {
+        let (state, problem) = match &release.state {
+            ReleaseState::Whole(_) => ("whole", None),
+            ReleaseState::Unfinished => ("unfinished", None),
+            ReleaseState::Untrusted { why } => ("not_believed", Some(why.clone())),
         };
+        let facts = release.facts();
         Self {
-            manifest: view.manifest.clone(),
-            name: view.name.clone(),
+            manifest: release.manifest.clone(),
+            name: release.name.clone(),
             state,
             problem,
-            content_sha256: deployment.map(|deployment| deployment.content_sha256),
-            created_at: deployment.map(|deployment| deployment.created_at),
-            created_by: deployment.map(|deployment| deployment.created_by.clone()),
-            note: deployment.and_then(|deployment| deployment.note.clone()),
-            files: deployment.map_or(0, |deployment| deployment.files.len()),
-            bytes: deployment.map_or(0, |deployment| deployment.files.iter().map(|file| file.size).sum()),
+            content_sha256: facts.map(|facts| facts.content_sha256),
+            created_at: facts.map(|facts| facts.created_at),
+            created_by: facts.map(|facts| facts.created_by.clone()),
+            note: facts.and_then(|facts| facts.note.clone()),
+            files: facts.map_or(0, |facts| facts.files),
+            bytes: facts.map_or(0, |facts| facts.bytes),
         }
+    }
+}
+
+impl From<&DeploymentView> for Release {
+    fn from(view: &DeploymentView) -> Self {
+        Self::from(&controller::Release::from(view))
     }
 }
 

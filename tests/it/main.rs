@@ -51,6 +51,7 @@ mod node_user;
 mod package_host;
 mod package_service;
 mod portal_api;
+mod portal_api_bounds;
 mod portal_authoring;
 mod portal_bucket;
 mod portal_cell;

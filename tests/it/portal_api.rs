@@ -4,42 +4,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::cli::Workplace;
-use crate::support::serving::{Answer, Program, Serving};
-use crate::support::tokens::Tokens;
+use crate::support::api::{SITE, WEB, code, serve, upload, with_cell};
 use crate::support::{require_tool, wait_for};
-
-const SITE: &str = "name: site\nprofile: {deploy: {}}\n";
-const WEB: &str = "cell: n1/web\nmanifest: site\n";
-
-/// A server over a bucket of its own, and a token that may do everything.
-async fn serve() -> (Workplace, Serving, Tokens, String) {
-    let place = Workplace::with_bucket().await;
-    let tokens = Tokens::of(&place).await;
-    let token = tokens.make(&["admin"]).await;
-    let serving = Serving::start_for_nobody(&place).await;
-    wait_for(async || serving.get("/readyz").await.status == 200, "the first look at the bucket").await;
-    wait_for(async || serving.by(&token).get("/nodes").await.status == 200, "the token to be known").await;
-    (place, serving, tokens, token)
-}
-
-/// A cell that can be published, and its release `r1`.
-async fn with_cell(place: &Workplace, api: Program<'_>) {
-    api.put_yaml("/manifests/site", None, SITE).await.is(201);
-    api.put_yaml("/cells/n1/web/yaml", None, WEB).await.is(201);
-    upload(place, "r1", "one").await;
-}
-
-async fn upload(place: &Workplace, name: &str, text: &str) {
-    place.write(&format!("{name}/index.html"), text);
-    place.fleetman(&["upload", "site", name, "--as", name]).await.exits(0);
-}
-
-fn code(answer: &Answer) -> String {
-    assert_eq!(answer.header("content-type"), "application/problem+json", "{}", answer.text());
-    assert_eq!(answer.json()["status"].as_u64(), Some(answer.status.into()));
-    answer.json()["code"].as_str().unwrap().to_owned()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_ships_changes_and_cleans_up_a_cell() {
@@ -98,7 +64,7 @@ async fn a_program_ships_changes_and_cleans_up_a_cell() {
     // What was, and what differs.
     let versions = api.get("/cells/n1/web/versions").await.is(200).json();
     let names: Vec<&str> = versions["items"].as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["one", "two"]);
+    assert_eq!(names, ["two", "one"], "the highest number first");
     let diff = api.get("/cells/n1/web/diff?from=one&to=two").await.is(200).json();
     assert_eq!((&diff["from"]["revision"], &diff["changes"]["files"][0]["kind"]), (&json!("one"), &json!("added")));
     assert_eq!(api.get("/cells/n1/web/diff?from=two").await.is(200).json()["to"]["revision"], "now");

@@ -78,10 +78,7 @@ pub(super) async fn run(args: DescribeArgs, context: &Context) -> Result<Exit, F
             show(output, &ManifestDetail::of(manifest, text))
         }
         What::Deployment { manifest, deployment } => {
-            let all = controller.deployments(Some(&manifest)).await?;
-            let found = all.iter().find(|view| view.name == deployment).map(ReleaseDetail::from);
-            let kind = format!("deployments {manifest}");
-            show(output, &found.ok_or_else(|| absent(format!("deployment {deployment} of {manifest}"), &kind))?)
+            show(output, &ReleaseDetail::from(&controller.view_deployment(&manifest, &deployment).await?))
         }
         What::Version { cell, version } => {
             let found = controller.versions(&cell).await?.into_iter().find(|view| view.name == version);

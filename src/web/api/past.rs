@@ -25,7 +25,7 @@ pub(super) fn operations() -> Operations {
         .get(
             "/api/v1/cells/{node}/{cell}/versions",
             versions,
-            Operation::new("listVersions", "viewer", "Lists the versions of a cell.")
+            Operation::new("listVersions", "viewer", "Lists the versions of a cell, the highest number first.")
                 .query::<Page>()
                 .gives::<List<Version>>()
                 .cli("fleetman get versions {node}/{cell}"),
@@ -233,9 +233,11 @@ async fn versions(
     CellOfPath(cell): CellOfPath,
     Asked(page): Asked<Page>,
 ) -> Result<Response, Failure> {
-    let mut all = caller.may.versions(&cell).await?;
-    all.sort_by(|one, other| one.name.cmp(&other.name));
-    has.json(&List::of(all, &page, |version| version.name.clone(), Version::from)?)
+    let after: Option<VersionName> = page.after.as_deref().map(|after| parse("after", after)).transpose()?;
+    let found = caller.may.version_page(&cell, after.as_ref(), page.limit()?).await?;
+    let items = found.versions.into_iter().map(Version::from).collect();
+    let next = found.next.map(|next| next.to_string());
+    has.json(&List { items, total: Some(found.total), next, snapshot_at: None })
 }
 
 /// A version of the cell.

@@ -15,8 +15,8 @@ use super::super::views::{Release, ReleaseDetail};
 use super::answer::{Has, List, Page};
 use super::fleet::Deleted;
 use super::operation::{Content, Operation, Operations};
-use super::request::{Asked, Of};
-use crate::controller::{self, DeploymentView};
+use super::request::{Asked, Of, parse};
+use crate::controller::{self, ReleaseName};
 use crate::model::users::Role;
 use crate::model::{DeploymentName, ManifestName, Sha256Digest};
 
@@ -109,9 +109,14 @@ struct Named {
     deployment: DeploymentName,
 }
 
-/// How a release is called in the order of the list.
-fn name(view: &DeploymentView) -> String {
-    format!("{}/{}", view.manifest, view.name)
+/// How a page says where the next one begins.
+fn cursor((manifest, name): &ReleaseName) -> String {
+    format!("{manifest}/{name}")
+}
+
+fn read_cursor(after: &str) -> Result<ReleaseName, Failure> {
+    let (manifest, name) = after.split_once('/').unwrap_or((after, ""));
+    Ok((parse("after", manifest)?, parse("after", name)?))
 }
 
 async fn deployments(
@@ -120,18 +125,16 @@ async fn deployments(
     Asked(page): Asked<Page>,
     Asked(filter): Asked<Filter>,
 ) -> Result<Response, Failure> {
-    let mut all = caller.may.deployments(filter.manifest.as_ref()).await?;
-    all.sort_by_cached_key(name);
-    has.json(&List::of(all, &page, name, |view| Release::from(&view))?)
+    let after = page.after.as_deref().map(read_cursor).transpose()?;
+    let (reader, limit) = (&caller.fleet.releases, page.limit()?);
+    let found = caller.may.release_page(reader, filter.manifest.as_ref(), after.as_ref(), limit).await?;
+    let items = found.releases.iter().map(Release::from).collect();
+    has.json(&List { items, total: Some(found.total), next: found.next.as_ref().map(cursor), snapshot_at: None })
 }
 
 async fn deployment(caller: Caller, has: Has, Of(named): Of<Named>) -> Result<Response, Failure> {
-    let Named { manifest, deployment } = named;
-    let all = caller.may.deployments(Some(&manifest)).await?;
-    let found = all.iter().find(|view| view.name == deployment);
-    let found =
-        found.ok_or_else(|| Failure::not_found(format_args!("deployment {deployment} of manifest {manifest}")))?;
-    has.json(&ReleaseDetail::from(found))
+    let view = caller.may.view_deployment(&named.manifest, &named.deployment).await?;
+    has.json(&ReleaseDetail::from(&view))
 }
 
 /// The fields `name`, `note` and `executables` (patterns) come before the files.
@@ -151,5 +154,7 @@ async fn upload(
 async fn delete_deployment(caller: Caller, Of(named): Of<Named>) -> Result<Json<Deleted>, Failure> {
     caller.check_writable()?;
     let fleet = caller.whole_view()?;
-    Ok(Json(caller.may.delete_deployment(&fleet, &named.manifest, &named.deployment).await?.into()))
+    let deletion = caller.may.delete_deployment(&fleet, &named.manifest, &named.deployment).await?;
+    caller.fleet.releases.forget().await;
+    Ok(Json(deletion.into()))
 }

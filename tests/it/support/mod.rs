@@ -3,6 +3,7 @@
 
 pub(crate) mod acme;
 pub(crate) mod agent_host;
+pub(crate) mod api;
 pub(crate) mod browser;
 pub(crate) mod bucket;
 pub(crate) mod cells;

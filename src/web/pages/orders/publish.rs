@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{conflict, followed};
 use crate::access::AccessError;
-use crate::controller::{CellView, ControllerError, Guard, Plan, PublishRequest};
+use crate::controller::{CellView, ControllerError, Guard, Plan, PublishRequest, ReleaseFacts};
 use crate::model::trigger::TriggerOptions;
 use crate::model::{CellId, DeploymentName, ManifestName, VersionName};
 use crate::store::ErrorKind;
@@ -192,13 +192,15 @@ async fn releases(
     manifest: &ManifestName,
     chosen: Option<&DeploymentName>,
 ) -> Result<Vec<Release>, Failure> {
-    let found = page.may().deployments(Some(manifest)).await?;
-    let mut whole: Vec<_> = found.iter().filter_map(|view| view.deployment.as_ref().ok()?.as_ref()).collect();
-    whole.sort_by_key(|deployment| std::cmp::Reverse(deployment.created_at));
-    let release = |deployment: &&crate::model::sign::Verified<crate::model::deployment::Deployment>| Release {
-        name: deployment.deployment.to_string(),
-        about: format!("{} by {}", deployment.created_at.format("%Y-%m-%d %H:%M UTC"), deployment.created_by),
-        is_chosen: chosen == Some(&deployment.deployment),
+    // Listed anew, so that the one that the plan has chosen is among them; documents are read once.
+    let found = page.may().release_page(&page.caller.fleet.releases, Some(manifest), None, usize::MAX).await?;
+    let mut whole: Vec<_> =
+        found.releases.iter().filter_map(|release| Some((&release.name, release.facts()?))).collect();
+    whole.sort_by_key(|(_, facts)| std::cmp::Reverse(facts.created_at));
+    let release = |(name, facts): &(&DeploymentName, &ReleaseFacts)| Release {
+        name: name.to_string(),
+        about: format!("{} by {}", facts.created_at.format("%Y-%m-%d %H:%M UTC"), facts.created_by),
+        is_chosen: chosen == Some(*name),
     };
     Ok(whole.iter().map(release).collect())
 }
