@@ -186,18 +186,18 @@ impl Authorized {
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub async fn pause(&self, cell: &CellId, reason: &str) -> Result<Applied, AccessError> {
+    pub async fn pause(&self, cell: &CellId, reason: &str, known: &Known) -> Result<Applied, AccessError> {
         self.need_on_cell(Role::Operator, cell)?;
-        Ok(self.acting().pause(cell, reason).await?)
+        Ok(self.acting().pause(cell, reason, known).await?)
     }
 
     /// Ends a pause.
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub async fn resume(&self, cell: &CellId) -> Result<Applied, AccessError> {
+    pub async fn resume(&self, cell: &CellId, known: &Known) -> Result<Applied, AccessError> {
         self.need_on_cell(Role::Operator, cell)?;
-        Ok(self.acting().resume(cell).await?)
+        Ok(self.acting().resume(cell, known).await?)
     }
 
     /// Deletes a version that nobody needs: marks it first, and deletes it when called again an hour later.
@@ -213,8 +213,8 @@ impl Authorized {
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub async fn delete_cell(&self, cell: &CellId) -> Result<Deletion, AccessError> {
+    pub async fn delete_cell(&self, cell: &CellId, guard: &Guard) -> Result<Deletion, AccessError> {
         self.need_on_cell(Role::Admin, cell)?;
-        Ok(self.acting().delete_cell(cell).await?)
+        Ok(self.acting().delete_cell(cell, guard).await?)
     }
 }

@@ -6,6 +6,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::head::Head;
 use super::inputs::READS;
+use super::publish::Guard;
 use super::references::{Named, of_copies};
 use super::version::DELETION_RESTS;
 use super::{Controller, ControllerError, Liveness, LivenessLimits};
@@ -192,10 +193,11 @@ impl Controller {
     /// that its generations never start again.
     ///
     /// # Errors
-    /// [`ControllerError::InUse`] unless its newest trigger says `remove` and its node does not contradict.
-    pub async fn delete_cell(&self, cell: &CellId) -> Result<Deletion, ControllerError> {
+    /// [`ControllerError::Guard`] when it is not at the generation that the caller saw; [`ControllerError::InUse`] unless its newest trigger says `remove` and its node does not contradict.
+    pub async fn delete_cell(&self, cell: &CellId, guard: &Guard) -> Result<Deletion, ControllerError> {
         let what = || format!("cell {cell}");
         let head = self.head(cell).await?;
+        guard.check_generation(cell, &head)?;
         let keys = self.list_folder(&Folder::Cell(cell.clone())).await?;
         let keys: Vec<ObjectKey> = keys.into_iter().filter(|key| !is_tombstone(key, &head)).collect();
         if keys.is_empty() {

@@ -159,24 +159,25 @@ impl Controller {
         self.write_cell(&binding, &labels, known, "cell-put").await
     }
 
-    /// Keeps new versions away from a cell. What runs goes on, and it may still be stopped or removed.
+    /// Keeps new versions away from a cell, if its document is still what the caller knows. What runs goes on, and it
+    /// may still be stopped or removed.
     ///
     /// # Errors
     /// See [`Self::put_cell`].
-    pub async fn pause(&self, cell: &CellId, reason: &str) -> Result<Applied, ControllerError> {
+    pub async fn pause(&self, cell: &CellId, reason: &str, known: &Known) -> Result<Applied, ControllerError> {
         let (by, since) = (Some(self.actor().user.to_string()), Some(self.now()));
         let paused = Paused { reason: reason.to_owned(), by, since };
         // The audit tells the reason, too: the document forgets it with the pause.
         let actor = Actor { reason: Some(reason.to_owned()), ..self.actor().clone() };
-        self.acting_as(actor).set_paused(cell, Some(paused), "pause").await
+        self.acting_as(actor).set_paused(cell, Some(paused), known, "pause").await
     }
 
-    /// Ends a pause.
+    /// Ends a pause, if the cell's document is still what the caller knows.
     ///
     /// # Errors
     /// See [`Self::put_cell`].
-    pub async fn resume(&self, cell: &CellId) -> Result<Applied, ControllerError> {
-        self.set_paused(cell, None, "resume").await
+    pub async fn resume(&self, cell: &CellId, known: &Known) -> Result<Applied, ControllerError> {
+        self.set_paused(cell, None, known, "resume").await
     }
 
     /// Only [`Self::resume`] ends a pause: a file that was written before it knows nothing of it.
@@ -203,9 +204,13 @@ impl Controller {
         &self,
         cell: &CellId,
         paused: Option<Paused>,
+        known: &Known,
         verb: &'static str,
     ) -> Result<Applied, ControllerError> {
         let (binding, etag) = self.read_binding(cell).await?;
+        if matches!(known, Known::Absent) || matches!(known, Known::Tag(known) if *known != etag) {
+            return Err(ControllerError::Changed { what: ObjectKey::CellYaml(cell.clone()).to_string() });
+        }
         let same_reason = |a: &Paused, b: &Paused| a.reason == b.reason;
         let is_so = match (&binding.paused, &paused) {
             (None, None) => true,

@@ -53,6 +53,21 @@ impl Inputs {
     pub(super) fn refuse_paused(&self) -> Result<(), ControllerError> {
         refuse_paused(&self.cell, &self.binding)
     }
+
+    /// Each object that was read, by its key, with the store's name for its bytes.
+    pub(super) fn by_key(&self) -> BTreeMap<String, ETag> {
+        let deployment = self.deployment.as_ref().zip(self.tags.deployment.clone());
+        let deployment =
+            deployment.map(|(it, tag)| (ObjectKey::Deployment(it.manifest.clone(), it.deployment.clone()), tag));
+        let texts = [
+            (ObjectKey::ManifestYaml(self.binding.manifest.clone()), self.tags.manifest.clone()),
+            (ObjectKey::CellYaml(self.cell.clone()), self.tags.cell.clone()),
+        ];
+        let overrides = self.overrides.iter();
+        let overrides =
+            overrides.map(|(path, listed)| (ObjectKey::Override(self.cell.clone(), path.clone()), listed.etag.clone()));
+        texts.into_iter().chain(deployment).chain(overrides).map(|(key, tag)| (key.relative(), tag)).collect()
+    }
 }
 
 pub(super) fn refuse_paused(cell: &CellId, binding: &Binding) -> Result<(), ControllerError> {

@@ -1,5 +1,7 @@
 //! What a publish would change, without writing anything.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -13,6 +15,7 @@ use crate::model::manifest::Manifest;
 use crate::model::run_spec::Profile;
 use crate::model::trigger::{Action, Target};
 use crate::model::{CellId, DeploymentName, ManifestName, Sha256Digest, VersionName};
+use crate::store::ETag;
 
 /// What a publish would change.
 #[derive(Debug, Clone)]
@@ -31,6 +34,8 @@ pub struct Plan {
     pub version: PlannedVersion,
     /// What it is, for [`Guard::expect`](super::Guard).
     pub content_sha256: Sha256Digest,
+    /// What it would be made from: each object by its key, with the store's name for its bytes.
+    pub inputs: BTreeMap<String, ETag>,
     /// What differs from the version that was desired last.
     pub changes: Changes,
     /// Whether the cell's service would be restarted.
@@ -96,6 +101,7 @@ impl Controller {
             content_sha256: snapshot.content(),
             restart: restarts(&manifest.profile) && !(is_same && same_options),
             is_needed: !(is_same && same_options),
+            inputs: inputs.by_key(),
             changes,
             paused: inputs.binding.paused.as_ref().map(|paused| paused.reason.clone()),
             warnings: implausible.map(|claimed| Warning::FloorImplausible { claimed }).into_iter().collect(),

@@ -83,7 +83,7 @@ async fn what_really_happened_is_told_newest_first_as_acts() {
     let bench = Bench::start().await;
     bench.publish("v1", "hello").await;
     let controller = bench.controller().await;
-    controller.pause(&cell(), "=1+1, \"later\"").await.unwrap();
+    controller.pause(&cell(), "=1+1, \"later\"", &Known::Anything).await.unwrap();
     let changed = controller.put_cell(&cell(), "cell: n1/web\nmanifest: site\n", &Known::Absent).await;
     assert!(changed.is_err());
     let rows = all(&controller, &AuditFilter::default(), 100).await;

@@ -109,9 +109,9 @@ async fn what_an_older_trigger_names_is_kept_while_agents_may_read_that_trigger(
     let deployed = bench.read(keys[0]).await.unwrap();
     controller.remove(&stop, false, &Guard::default()).await.unwrap();
     bench.overwrite(keys[0], deployed).await;
-    assert_eq!(code(controller.delete_cell(&cell()).await), "in_use");
+    assert_eq!(code(controller.delete_cell(&cell(), &Guard::default()).await), "in_use");
     controller.remove(&stop, false, &Guard::default()).await.unwrap();
-    controller.delete_cell(&cell()).await.unwrap();
+    controller.delete_cell(&cell(), &Guard::default()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,17 +119,17 @@ async fn a_cell_goes_after_its_node_removed_it_and_its_generations_never_start_a
     let bench = Bench::start().await;
     let target = bench.publish("v1", "hello").await.target.unwrap();
     let controller = bench.controller().await;
-    assert_eq!(code(controller.delete_cell(&cell()).await), "in_use");
+    assert_eq!(code(controller.delete_cell(&cell(), &Guard::default()).await), "in_use");
     let stop = StopRequest { cell: cell(), reason: None };
     let removed = controller.remove(&stop, false, &Guard::default()).await.unwrap();
     heartbeat(&bench, report("activating", removed.at, Some(&target), None)).await;
-    let error = controller.delete_cell(&cell()).await.unwrap_err();
+    let error = controller.delete_cell(&cell(), &Guard::default()).await.unwrap_err();
     assert!(error.to_string().contains("n1 has not removed it yet"), "{error}");
     heartbeat(&bench, report("removed", removed.at, None, None)).await;
-    assert!(matches!(controller.delete_cell(&cell()).await.unwrap(), Deletion::Done { .. }));
+    assert!(matches!(controller.delete_cell(&cell(), &Guard::default()).await.unwrap(), Deletion::Done { .. }));
     let left = bench.keys("cells/n1/web/").await;
     assert_eq!(left, ["cells/n1/web/history/0001-0000000000000002.json", "cells/n1/web/trigger.json"]);
-    assert_eq!(code(controller.delete_cell(&cell()).await), "not_found");
+    assert_eq!(code(controller.delete_cell(&cell(), &Guard::default()).await), "not_found");
     let view = fleetman::controller::FleetReader::new(LivenessLimits::default()).refresh(&controller).await.unwrap();
     assert!(view.cells().next().is_none(), "{:?}", view.nodes);
 
@@ -144,7 +144,7 @@ async fn a_manifest_goes_after_its_cells_and_its_releases() {
     let controller = bench.controller().await;
     let error = controller.delete_manifest(&site()).await.unwrap_err();
     assert!(error.to_string().contains("cell n1/web"), "{error}");
-    controller.delete_cell(&cell()).await.unwrap();
+    controller.delete_cell(&cell(), &Guard::default()).await.unwrap();
     let error = controller.delete_manifest(&site()).await.unwrap_err();
     assert!(error.to_string().contains("r1"), "{error}");
     controller.delete_deployment(&site(), &"r1".parse().unwrap()).await.unwrap();

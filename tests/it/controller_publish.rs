@@ -151,7 +151,7 @@ async fn a_paused_cell_takes_no_version_but_can_be_stopped() {
     let bench = Bench::start().await;
     let controller = bench.controller().await;
     bench.publish("v1", "hello").await;
-    controller.pause(&cell(), "an audit: do not touch").await.unwrap();
+    controller.pause(&cell(), "an audit: do not touch", &Known::Anything).await.unwrap();
     let text = controller.get_cell(&cell()).await.unwrap().text;
     assert!(text.starts_with("# A comment that stays.\n"), "{text}");
     let error = controller.publish(&PublishRequest::new(cell()), &Guard::default()).await.unwrap_err();
@@ -161,7 +161,7 @@ async fn a_paused_cell_takes_no_version_but_can_be_stopped() {
     assert_eq!(code(redeployed), "paused");
     assert_eq!(controller.plan(&PublishRequest::new(cell())).await.unwrap().paused.unwrap(), "an audit: do not touch");
     controller.stop(&stop(), &Guard::default()).await.unwrap();
-    controller.resume(&cell()).await.unwrap();
+    controller.resume(&cell(), &Known::Anything).await.unwrap();
     assert_eq!(controller.get_cell(&cell()).await.unwrap().text, CELL);
     controller.publish(&PublishRequest::new(cell()), &Guard::default()).await.unwrap();
     bench.check().await;

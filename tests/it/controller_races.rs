@@ -292,7 +292,9 @@ async fn a_cell_that_is_published_while_it_is_deleted_keeps_its_versions() {
     let (guard, stop) = (Guard::default(), StopRequest { cell: cell(), reason: None });
     alice.remove(&stop, false, &guard).await.unwrap();
     let publish = async || assert!(bob.publish(&request("v1"), &guard).await.is_ok());
-    let deleted = while_held_back(&bench, On::delete("*/cell.yaml"), alice.delete_cell(&cell()), publish).await;
+    let deleted =
+        while_held_back(&bench, On::delete("*/cell.yaml"), alice.delete_cell(&cell(), &Guard::default()), publish)
+            .await;
     assert_eq!(code(deleted), "in_use");
     bench.check().await;
 }

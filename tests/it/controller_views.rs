@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use fleetman::controller::{
-    FleetReader, FleetView, FollowedHow, Guard, Health, Liveness, LivenessLimits, PublishRequest, Sync, VersionState,
+    FleetReader, FleetView, FollowedHow, Guard, Health, Known, Liveness, LivenessLimits, PublishRequest, Sync,
+    VersionState,
 };
 use fleetman::model::heartbeat::VersionReport;
 use fleetman::model::trigger::Target;
@@ -119,7 +120,7 @@ async fn what_was_read_before_the_store_went_away_is_not_read_again() {
 async fn a_pause_is_seen_in_the_index() {
     let bench = Bench::start().await;
     let controller = bench.controller().await;
-    controller.pause(&cell(), "holidays").await.unwrap();
+    controller.pause(&cell(), "holidays", &Known::Anything).await.unwrap();
     let view = FleetReader::new(LivenessLimits::default()).refresh(&controller).await.unwrap();
     assert_eq!(view.cell(&cell()).unwrap().about().unwrap().paused.as_deref(), Some("holidays"));
 }

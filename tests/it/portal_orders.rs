@@ -1,7 +1,13 @@
 //! Changing a cell from the portal, by forms: what will change is said first, and what came meanwhile is never lost.
 
+use std::collections::BTreeMap;
+
+use fleetman::controller::Known;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::support::acme::Acme;
 use crate::support::cli::Workplace;
+use crate::support::form::fields;
 use crate::support::people;
 use crate::support::portal::Portal;
 
@@ -13,18 +19,15 @@ async fn served(acme: &Acme) -> Portal {
 
 /// The value of a hidden field of a page's form.
 fn hidden(page: &str, name: &str) -> String {
-    let field = format!("name=\"{name}\" value=\"");
-    let (_, value) = page.split_once(&field).unwrap_or_else(|| panic!("no {name} in {page}"));
-    value.split('"').next().unwrap().to_owned()
+    fields(page).remove(name).unwrap_or_else(|| panic!("no {name} in {page}"))
 }
 
-/// What the form of a page sends: its guard, and what is typed.
+/// What the form of a page sends: its guards, and what is typed.
 fn filled(page: &str, typed: &str) -> String {
-    let guard = format!("if_generation={}&{typed}", hidden(page, "if_generation"));
-    match page.contains("name=\"expect\"") {
-        true => format!("expect={}&{guard}", hidden(page, "expect")),
-        false => guard,
-    }
+    let guards = ["if_generation", "expect", "inputs", "etag", "base"];
+    let sent = fields(page).into_iter().filter(|(name, _)| guards.contains(&name.as_str()));
+    let sent = sent.map(|(name, value)| format!("{name}={}&", utf8_percent_encode(&value, NON_ALPHANUMERIC)));
+    sent.collect::<String>() + typed
 }
 
 fn sees(page: &str, parts: &[&str]) {
@@ -58,24 +61,82 @@ async fn who_comes_second_sees_both_sides_and_loses_nothing() {
     let acme = Acme::full().await;
     let portal = served(&acme).await;
     let mine = portal.get("/cells/ams-1/site/publish?deployment=r1&note=mine").await;
-    let stop = portal.get("/cells/ams-1/site/redeploy").await;
-    let theirs = portal.get("/cells/ams-1/site/redeploy").await;
-    portal.send_and_follow("/cells/ams-1/site/redeploy", &filled(&theirs, "reason=theirs")).await;
+    let pages = ["redeploy", "stop", "remove", "rollback?to=r1"];
+    let mut asked = Vec::new();
+    for path in pages {
+        asked.push(portal.get(&format!("/cells/ams-1/site/{path}")).await);
+    }
+    let theirs = portal.get("/cells/ams-1/site/rollback?to=r1").await;
+    portal.send_and_follow("/cells/ams-1/site/rollback", &filled(&theirs, "to=r1&reason=theirs")).await;
 
-    let seen = hidden(&mine, "seen").replace(' ', "+");
-    let form = filled(&mine, &format!("deployment=r1&note=mine&reason=mine&seen={seen}"));
+    let form = filled(&mine, "deployment=r2&note=mine&retry=on&reason=my+reason");
+    let form = form.replace("expect=", "ignored=");
     let (status, page) = portal.send_form("/cells/ams-1/site/publish", &form).await;
     assert_eq!(status, 409);
-    sees(&page, &["Somebody came first", "What you saw", "What is there now", "theirs", "by tester", "note=mine"]);
-    let (status, page) = portal.send_form("/cells/ams-1/site/redeploy", &filled(&stop, "reason=mine")).await;
-    assert_eq!(status, 409, "{page}");
+    sees(&page, &["Somebody came first", "Nothing of yours was done", "<time datetime="]);
+    let (then, now) = both_sides(&page);
+    sees(then, &["(deploy r2) by", "Publish to ams-1/site", "my reason", "mine", "Try again what failed before"]);
+    sees(now, &["(deploy r1) by tester", "theirs"]);
+    sees(&page, &["What came meanwhile", "index.html", "<del>", "<ins>"]);
+    // What was chosen goes along to the fresh look, and the guard does not.
+    let kept = again(&page);
+    for (name, value) in [("deployment", "r2"), ("note", "mine"), ("reason", "my reason"), ("retry", "on")] {
+        assert_eq!(kept.get(name).map(String::as_str), Some(value), "{kept:?}");
+    }
+    let query = encoded(&kept);
+    let fresh = portal.get(&format!("/cells/ams-1/site/publish?{query}")).await;
+    assert_eq!(hidden(&fresh, "reason"), "my reason");
+    assert_ne!(hidden(&fresh, "if_generation"), hidden(&mine, "if_generation"));
 
-    // Content that changed since the plan is no longer what was looked at.
+    for (path, asked) in pages.iter().zip(asked) {
+        let verb = path.split('?').next().unwrap();
+        let form = filled(&asked, "reason=mine&to=r2");
+        let (status, page) = portal.send_form(&format!("/cells/ams-1/site/{verb}"), &form).await;
+        assert_eq!(status, 409, "{verb}: {page}");
+        let (then, now) = both_sides(&page);
+        sees(then, &["(deploy r2) by", "mine"]);
+        sees(now, &["(deploy r1) by tester", "theirs"]);
+        sees(&page, &["What came meanwhile", "index.html"]);
+        assert!(page.contains("From what is there now to what you wanted"), "it names a version: {page}");
+        let fresh = portal.get(&format!("/cells/ams-1/site/{verb}?{}", encoded(&again(&page)))).await;
+        assert_eq!(hidden(&fresh, "reason"), "mine");
+        assert_ne!(hidden(&fresh, "if_generation"), hidden(&asked, "if_generation"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inputs_that_changed_since_the_plan_are_named_and_the_new_plan_is_shown() {
+    let acme = Acme::full().await;
+    let portal = served(&acme).await;
     let plan = portal.get("/cells/ams-1/site/publish?deployment=r1").await;
-    let form = filled(&plan, "deployment=r2");
+    let cell = "ams-1/site".parse().unwrap();
+    let path = "etc/late.conf".parse().unwrap();
+    acme.controller().put_override(&cell, &path, "late=1\n".into(), &Known::Absent).await.unwrap();
+    let form = filled(&plan, "deployment=r1&reason=mine");
     let (status, page) = portal.send_form("/cells/ams-1/site/publish", &form).await;
     assert_eq!(status, 409);
-    sees(&page, &["expected content"]);
+    sees(&page, &["expected content", "Inputs that changed since you looked"]);
+    sees(&page, &["<code>cells/ams-1/site/overrides/etc/late.conf</code>: new", "What a publish would change now"]);
+    sees(&page, &["+ late=1"]);
+    assert!(!page.contains("What came meanwhile"), "nothing was published meanwhile: {page}");
+}
+
+/// The two sides of a page about a conflict.
+fn both_sides(page: &str) -> (&str, &str) {
+    let (_, sides) = page.split_once("id=\"then\"").unwrap_or_else(|| panic!("{page}"));
+    let (then, now) = sides.split_once("id=\"now\"").unwrap();
+    (then, now.split("</section>").next().unwrap())
+}
+
+/// What goes along where somebody looks again.
+fn again(page: &str) -> BTreeMap<String, String> {
+    let (_, form) = page.split_once("<form method=\"get\" action=\"/cells/").unwrap();
+    fields(&format!("<form method=\"post\" {form}"))
+}
+
+fn encoded(fields: &BTreeMap<String, String>) -> String {
+    let pair = |(name, value): (&String, &String)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC));
+    fields.iter().map(pair).collect::<Vec<_>>().join("&")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,9 +160,10 @@ async fn a_cell_is_rolled_back_stopped_started_removed_and_deleted() {
     let early = portal.get("/cells/ams-2/site/delete").await;
     sees(&early, &["disabled", "It has to be removed from its node first"]);
     let (status, late) =
-        portal.send_form("/cells/ams-1/site/delete", "if_generation=1&name=ams-1/site&seen=long+ago").await;
+        portal.send_form("/cells/ams-1/site/delete", "if_generation=1&name=ams-1/site&reason=old").await;
     assert_eq!(status, 409);
-    sees(&late, &["Somebody came first", "long ago"]);
+    sees(both_sides(&late).0, &["generation 1 ", "Delete ams-1/site", "old"]);
+    sees(both_sides(&late).1, &["(remove) by tester"]);
     let (status, page_after) = portal.send_form("/cells/ams-1/site/delete", &filled(&page, "name=ams-2/site")).await;
     assert_eq!(status, 422);
     sees(&page_after, &["Type ams-1/site to delete it", "value=\"ams-2/site\""]);
@@ -120,7 +182,19 @@ async fn a_pause_needs_a_reason_and_keeps_publishes_away() {
     sees(&page, &["A pause needs a reason"]);
     let (status, late) = portal.send_form("/cells/ams-1/site/pause", "if_generation=900&reason=late").await;
     assert_eq!(status, 409);
-    sees(&late, &["Somebody came first"]);
+    sees(both_sides(&late).0, &["generation 900, of which the history tells nothing", "late"]);
+    // Somebody else paused it meanwhile, which is no trigger.
+    let cell = "ams-1/site".parse().unwrap();
+    acme.controller().pause(&cell, "theirs", &Known::Anything).await.unwrap();
+    for verb in ["pause", "resume"] {
+        let (status, late) =
+            portal.send_form(&format!("/cells/ams-1/site/{verb}"), &filled(&page, "reason=mine")).await;
+        assert_eq!(status, 409);
+        sees(&late, &["What changed in cell.yaml meanwhile", "+   reason: &#34;theirs", "value=\"mine\""]);
+    }
+    acme.controller().resume(&cell, &Known::Anything).await.unwrap();
+    let page = portal.get("/cells/ams-1/site/pause?reason=kept").await;
+    assert_eq!(hidden(&page, "reason"), "kept");
     let form = filled(&page, "reason=the+fair+is+on");
     assert_eq!(portal.send_and_follow("/cells/ams-1/site/pause", &form).await, "/cells/ams-1/site");
     let plan = portal.get("/cells/ams-1/site/publish?deployment=r1").await;

@@ -10,7 +10,7 @@ use super::context::Context;
 use crate::cli::ask;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::controller::{Deletion, LivenessLimits};
+use crate::controller::{Deletion, Guard, LivenessLimits};
 use crate::model::{CellId, DeploymentName, ManifestName, NodeName, VersionName};
 
 /// Delete what nobody needs any more from the bucket.
@@ -90,7 +90,7 @@ pub(super) async fn run(args: DeleteArgs, context: &Context) -> Result<Exit, Fai
         What::Version { cell, version } => controller.delete_version(cell, version).await?,
         What::Deployment { manifest, deployment } => controller.delete_deployment(manifest, deployment).await?,
         What::Manifest { manifest } => controller.delete_manifest(manifest).await?,
-        What::Cell { cell } => controller.delete_cell(cell).await?,
+        What::Cell { cell } => controller.delete_cell(cell, &Guard::default()).await?,
         What::Heartbeat { node } => controller.delete_heartbeat(node, LivenessLimits::default()).await?,
     };
     let what = args.what.to_string();

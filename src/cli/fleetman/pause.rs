@@ -9,6 +9,7 @@ use super::select::Selection;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::interrupt;
+use crate::controller::Known;
 
 /// Keep new versions away from each cell; what runs goes on.
 #[derive(Debug, Args)]
@@ -38,7 +39,8 @@ pub(super) async fn pause(args: PauseArgs, context: &Context) -> Result<Exit, Fa
     let controller = context.controller().await?;
     let cells = args.selection.resolve(&controller, context).await?;
     let batch = Batch::ask(context, "pause", cells, args.yes, interrupt::watch()?)?;
-    let ran = batch.run(async |cell| Ok(Written::from(controller.pause(cell, &args.reason).await?))).await;
+    let ran =
+        batch.run(async |cell| Ok(Written::from(controller.pause(cell, &args.reason, &Known::Anything).await?))).await;
     ran.finish(context.output, Again::Nothing)
 }
 
@@ -46,6 +48,6 @@ pub(super) async fn resume(args: ResumeArgs, context: &Context) -> Result<Exit, 
     let controller = context.controller().await?;
     let cells = args.selection.resolve(&controller, context).await?;
     let batch = Batch::ask(context, "resume", cells, args.yes, interrupt::watch()?)?;
-    let ran = batch.run(async |cell| Ok(Written::from(controller.resume(cell).await?))).await;
+    let ran = batch.run(async |cell| Ok(Written::from(controller.resume(cell, &Known::Anything).await?))).await;
     ran.finish(context.output, Again::Nothing)
 }

@@ -17,7 +17,7 @@ use super::answer::{Has, List, Page};
 use super::fleet::Deleted;
 use super::operation::{Condition, Content, Operation, Operations};
 use super::request::{Asked, Of, Precondition, Raw, Sent, Yaml, unless_it_held};
-use crate::controller::{Applied, AppliedHow, Known, OverrideView};
+use crate::controller::{Applied, AppliedHow, Guard, Known, OverrideView};
 use crate::model::{FilePath, ManifestName};
 use crate::recipe::render;
 use crate::store::ETag;
@@ -259,17 +259,17 @@ async fn pause(
     if reason.is_empty() {
         return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "reason: say why, for whoever wonders"));
     }
-    Ok(Json((&caller.may.because(reason).pause(&cell, reason).await?).into()))
+    Ok(Json((&caller.may.because(reason).pause(&cell, reason, &Known::Anything).await?).into()))
 }
 
 async fn resume(caller: Caller, CellOfPath(cell): CellOfPath) -> Result<Json<Written>, Failure> {
     caller.check_writable()?;
-    Ok(Json((&caller.may.resume(&cell).await?).into()))
+    Ok(Json((&caller.may.resume(&cell, &Known::Anything).await?).into()))
 }
 
 async fn delete_cell(caller: Caller, CellOfPath(cell): CellOfPath) -> Result<Json<Deleted>, Failure> {
     caller.check_writable()?;
-    Ok(Json(caller.may.delete_cell(&cell).await?.into()))
+    Ok(Json(caller.may.delete_cell(&cell, &Guard::default()).await?.into()))
 }
 
 async fn overrides(

@@ -224,7 +224,10 @@ impl Acme {
         let stopped = self.acting("alice").stop(&stop, &Guard::default()).await.unwrap();
         self.attempt(&stopped, Ending::Succeeded, None).await;
         past.insert(stop.cell, stopped);
-        self.acting("carol").pause(&cell("par-2", "api"), "the database moves on Sunday").await.unwrap();
+        self.acting("carol")
+            .pause(&cell("par-2", "api"), "the database moves on Sunday", &Known::Anything)
+            .await
+            .unwrap();
 
         self.at(TimeDelta::minutes(6));
         self.upload(

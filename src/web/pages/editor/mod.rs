@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use self::form::are_errors;
-pub(super) use self::form::{Draft, Step, Subject, TextForm};
+pub(super) use self::form::{Draft, Step, Subject, TextForm, differing};
 use super::used_by::User;
 use crate::access::AccessError;
 use crate::controller::{ControllerError, Text};

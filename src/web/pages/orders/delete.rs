@@ -1,10 +1,10 @@
 //! Deleting a cell that was removed from its node.
 
-use axum::extract::Form;
+use axum::extract::{Form, Query};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::form::{Order, Sent, Stand, outdated, refused, show};
+use super::form::{Order, Sent, Stand, refused, show};
 use crate::model::CellId;
 use crate::model::trigger::Action;
 use crate::web::failure::Failure;
@@ -25,14 +25,18 @@ fn order(cell: &CellId) -> Order {
     order
 }
 
-pub(super) async fn ask(page: PageContext, CellOfPath(cell): CellOfPath) -> Result<Response, Failure> {
+pub(super) async fn ask(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Query(sent): Query<Sent>,
+) -> Result<Response, Failure> {
     let stand = Stand::read(&page, &cell).await?;
     let mut order = order(&cell);
     let is_removed = |action: &str| action == Action::Remove.name();
-    if stand.now.as_ref().is_some_and(|claim| !is_removed(&claim.action)) {
+    if stand.claim().is_some_and(|claim| !is_removed(&claim.action)) {
         order.obstacle = Some("It has to be removed from its node first.".to_owned());
     }
-    show(&page, &cell, &stand, &order, &Sent::default(), None)
+    show(&page, &cell, &stand, &order, &sent, None)
 }
 
 pub(super) async fn act(
@@ -47,11 +51,8 @@ pub(super) async fn act(
         let failure = Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "name_differs", detail);
         return show(&page, &cell, &stand, &order(&cell), &sent, Some(&failure));
     }
-    if let Some(conflict) = outdated(&page, &cell, &sent, &order(&cell)).await? {
-        return Ok(conflict);
-    }
-    match page.may().because(&sent.reason).delete_cell(&cell).await {
+    match page.may().because(&sent.reason).delete_cell(&cell, &sent.guard()).await {
         Ok(_) => Ok(page.lead_to("/cells")),
-        Err(error) => refused(&page, &cell, error, &sent, &format!("/cells/{cell}/delete"), order(&cell)).await,
+        Err(error) => refused(&page, &cell, error, &sent, order(&cell)).await,
     }
 }

@@ -6,11 +6,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::conflict;
+use super::conflict::{self, Late, Seen};
 use crate::access::AccessError;
-use crate::controller::{CellView, Claim, ControllerError, Guard, LivenessLimits};
+use crate::controller::{CellView, Claim, ControllerError, Guard, Known, LivenessLimits, Text};
 use crate::model::{CellId, VersionName};
-use crate::store::ErrorKind;
+use crate::store::{ETag, ErrorKind};
 use crate::web::changes::ChangesView;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
@@ -23,9 +23,12 @@ pub(super) struct Sent {
     pub(super) reason: String,
     /// The generation that the form was made on; 0 = never published.
     pub(super) if_generation: Option<u64>,
-    /// What was there then, in words.
+    /// The store's name for the cell's document as the form was made on it, for changes of that.
     #[serde(default)]
-    pub(super) seen: String,
+    pub(super) etag: String,
+    /// That document.
+    #[serde(default)]
+    base: String,
     #[serde(default)]
     pub(super) retry: Option<String>,
     #[serde(default)]
@@ -43,6 +46,11 @@ pub(super) struct Sent {
 impl Sent {
     pub(super) fn guard(&self) -> Guard {
         Guard { if_generation: self.if_generation, expect: None }
+    }
+
+    /// What is known of the cell's document.
+    pub(super) fn known(&self) -> Known {
+        if self.etag.is_empty() { Known::Anything } else { Known::Tag(ETag::from(self.etag.clone())) }
     }
 
     pub(super) fn reason(&self) -> Option<String> {
@@ -87,6 +95,8 @@ pub(super) struct Order {
     pub(super) typed: Option<String>,
     /// Why it cannot be done as things are.
     pub(super) obstacle: Option<String>,
+    /// Whether it changes the cell's document, and no trigger.
+    pub(super) is_of_document: bool,
 }
 
 impl Order {
@@ -104,6 +114,35 @@ impl Order {
             needs_reason: false,
             typed: None,
             obstacle: None,
+            is_of_document: false,
+        }
+    }
+
+    /// What was asked for by `sent`, and came too late.
+    fn late<'a>(&'a self, cell: &'a CellId, sent: &'a Sent) -> Late<'a> {
+        let flag = |name, is_set: bool| is_set.then(|| (name, "on".to_owned()));
+        let text = |name, text: &str| (!text.is_empty()).then(|| (name, text.to_owned()));
+        let flags = [
+            flag("retry", sent.retry.is_some()),
+            flag("force", sent.force.is_some()),
+            flag("purge_data", sent.purge_data.is_some()),
+        ];
+        let texts = [text("reason", &sent.reason), text("to", sent.to.as_deref().unwrap_or_default())];
+        Late {
+            cell,
+            verb: self.verb,
+            title: &self.title,
+            generation: sent.if_generation,
+            version: sent.to.as_deref().and_then(|to| VersionName::new(to).ok()),
+            wanted: self
+                .choices
+                .iter()
+                .filter(|choice| choice.is_set)
+                .map(|choice| ("With", choice.label.to_owned()))
+                .collect(),
+            reason: sent.reason.trim(),
+            seen: if sent.base.is_empty() { Seen::Nothing } else { Seen::Document(&sent.base) },
+            again: flags.into_iter().chain(texts).flatten().collect(),
         }
     }
 }
@@ -111,20 +150,30 @@ impl Order {
 /// A cell as the form is made on it.
 pub(super) struct Stand {
     pub(super) view: CellView,
-    pub(super) now: Option<Claim>,
+    /// The cell's document, where that is what is to be changed.
+    pub(super) document: Option<Text>,
 }
 
 impl Stand {
     /// Reads the cell anew: what the background saw may be seconds old.
     pub(super) async fn read(page: &PageContext, cell: &CellId) -> Result<Self, Failure> {
         let (view, _) = page.may().cell_status(cell, LivenessLimits::default()).await?;
-        let now = view.desired().map(|desired| desired.claim.clone());
-        Ok(Self { view, now })
+        Ok(Self { view, document: None })
+    }
+
+    /// The same, with all that `order` is about.
+    pub(super) async fn of(page: &PageContext, cell: &CellId, order: &Order) -> Result<Self, Failure> {
+        let document = if order.is_of_document { Some(page.may().get_cell(cell).await?) } else { None };
+        Ok(Self { document, ..Self::read(page, cell).await? })
     }
 
     /// The version that is to run now.
     pub(super) fn desired(&self) -> Option<VersionName> {
-        self.now.as_ref().and_then(|claim| claim.version.clone())
+        self.claim()?.version.clone()
+    }
+
+    pub(super) fn claim(&self) -> Option<&Claim> {
+        self.view.desired().map(|desired| &desired.claim)
     }
 
     /// Whether the form was made on what is there now.
@@ -133,11 +182,7 @@ impl Stand {
     }
 
     fn generation(&self) -> u64 {
-        self.now.as_ref().map_or(0, |claim| claim.at.generation.get())
-    }
-
-    fn words(&self) -> String {
-        self.now.as_ref().map_or_else(|| "nothing was ever published".to_owned(), ToString::to_string)
+        self.claim().map_or(0, |claim| claim.at.generation.get())
     }
 }
 
@@ -147,9 +192,7 @@ struct Page<'a> {
     shell: Shell,
     cell: &'a CellId,
     order: &'a Order,
-    generation: u64,
-    seen: String,
-    running: Option<String>,
+    stand: &'a Stand,
     sent: &'a Sent,
     error: Option<String>,
 }
@@ -164,17 +207,8 @@ pub(super) fn show(
     failed: Option<&Failure>,
 ) -> Result<Response, Failure> {
     let shell = page.shell(order.title.clone(), Nav::Cells, order.cli.clone());
-    let running = stand.view.report().and_then(|report| report.running.as_ref());
-    let template = Page {
-        shell,
-        cell,
-        order,
-        generation: stand.generation(),
-        seen: stand.words(),
-        running: running.map(|running| running.version.to_string()),
-        sent,
-        error: failed.map(|failure| failure.detail().to_owned()),
-    };
+    let error = failed.map(|failure| failure.detail().to_owned());
+    let template = Page { shell, cell, order, stand, sent, error };
     page.render_with(failed.map_or(StatusCode::OK, Failure::status), &template)
 }
 
@@ -191,8 +225,7 @@ pub(super) async fn outdated(
     }
     let detail = "it was changed since this page was made";
     let failure = Failure::new(StatusCode::CONFLICT, "guard", detail);
-    let again = format!("/cells/{cell}/{}", order.verb);
-    conflict::show(page, cell, &order.title, &failure, &sent.seen, &again).await.map(Some)
+    conflict::show(page, &order.late(cell, sent), &failure).await.map(Some)
 }
 
 /// The answer to a change that did not happen: both sides where somebody came first, else the form again, with what
@@ -202,7 +235,6 @@ pub(super) async fn refused(
     cell: &CellId,
     error: AccessError,
     sent: &Sent,
-    again: &str,
     order: Order,
 ) -> Result<Response, Failure> {
     let is_race = matches!(
@@ -215,7 +247,7 @@ pub(super) async fn refused(
         )
     );
     if is_race {
-        return conflict::show(page, cell, &order.title, &error.into(), &sent.seen, again).await;
+        return conflict::show(page, &order.late(cell, sent), &error.into()).await;
     }
     let is_mendable = matches!(
         &error,
@@ -224,6 +256,6 @@ pub(super) async fn refused(
     if !is_mendable {
         return Err(error.into());
     }
-    let stand = Stand::read(page, cell).await?;
+    let stand = Stand::of(page, cell, &order).await?;
     show(page, cell, &stand, &order, sent, Some(&error.into()))
 }

@@ -1,6 +1,6 @@
 //! Stopping a cell, and removing it from its node.
 
-use axum::extract::Form;
+use axum::extract::{Form, Query};
 use axum::response::Response;
 
 use super::followed;
@@ -34,9 +34,13 @@ fn remove_order(cell: &CellId, sent: &Sent) -> Order {
     order
 }
 
-pub(super) async fn ask_stop(page: PageContext, CellOfPath(cell): CellOfPath) -> Result<Response, Failure> {
+pub(super) async fn ask_stop(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Query(sent): Query<Sent>,
+) -> Result<Response, Failure> {
     let stand = Stand::read(&page, &cell).await?;
-    show(&page, &cell, &stand, &stop_order(&cell), &Sent::default(), None)
+    show(&page, &cell, &stand, &stop_order(&cell), &sent, None)
 }
 
 pub(super) async fn stop(
@@ -48,15 +52,16 @@ pub(super) async fn stop(
     let request = StopRequest { cell: cell.clone(), reason: sent.reason() };
     match page.may().because(&sent.reason).stop(&request, &sent.guard()).await {
         Ok(published) => Ok(followed(&page, &cell, &published)),
-        Err(error) => {
-            let again = format!("/cells/{cell}/stop");
-            refused(&page, &cell, error, &sent, &again, stop_order(&cell)).await
-        }
+        Err(error) => refused(&page, &cell, error, &sent, stop_order(&cell)).await,
     }
 }
 
-pub(super) async fn ask_remove(page: PageContext, CellOfPath(cell): CellOfPath) -> Result<Response, Failure> {
-    let (stand, sent) = (Stand::read(&page, &cell).await?, Sent::default());
+pub(super) async fn ask_remove(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Query(sent): Query<Sent>,
+) -> Result<Response, Failure> {
+    let stand = Stand::read(&page, &cell).await?;
     show(&page, &cell, &stand, &remove_order(&cell, &sent), &sent, None)
 }
 
@@ -70,9 +75,6 @@ pub(super) async fn remove(
     let may = page.may().because(&sent.reason);
     match may.remove(&request, sent.purge_data.is_some(), &sent.guard()).await {
         Ok(published) => Ok(followed(&page, &cell, &published)),
-        Err(error) => {
-            let again = format!("/cells/{cell}/remove");
-            refused(&page, &cell, error, &sent, &again, remove_order(&cell, &sent)).await
-        }
+        Err(error) => refused(&page, &cell, error, &sent, remove_order(&cell, &sent)).await,
     }
 }

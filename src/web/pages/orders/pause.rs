@@ -1,6 +1,6 @@
 //! Keeping new versions away from a cell, and letting them come again.
 
-use axum::extract::Form;
+use axum::extract::{Form, Query};
 use axum::http::StatusCode;
 use axum::response::Response;
 
@@ -18,18 +18,24 @@ fn pause_order(cell: &CellId) -> Order {
         "What runs goes on. It can still be stopped and removed.".to_owned(),
     ];
     order.needs_reason = true;
+    order.is_of_document = true;
     order
 }
 
 fn resume_order(cell: &CellId) -> Order {
     let mut order = Order::new("resume", format!("Resume {cell}"), "Resume", format!("fleetman resume {cell}"));
     order.effects = vec!["It can be published to again. Nothing is published by this.".to_owned()];
+    order.is_of_document = true;
     order
 }
 
-pub(super) async fn ask_pause(page: PageContext, CellOfPath(cell): CellOfPath) -> Result<Response, Failure> {
-    let stand = Stand::read(&page, &cell).await?;
-    show(&page, &cell, &stand, &pause_order(&cell), &Sent::default(), None)
+pub(super) async fn ask_pause(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Query(sent): Query<Sent>,
+) -> Result<Response, Failure> {
+    let order = pause_order(&cell);
+    show(&page, &cell, &Stand::of(&page, &cell, &order).await?, &order, &sent, None)
 }
 
 pub(super) async fn pause(
@@ -39,23 +45,27 @@ pub(super) async fn pause(
 ) -> Result<Response, Failure> {
     page.caller.check_writable()?;
     let Some(reason) = sent.reason() else {
-        let stand = Stand::read(&page, &cell).await?;
         let detail = "A pause needs a reason: whoever finds the cell paused wants to know why.";
         let failure = Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "reason_missing", detail);
-        return show(&page, &cell, &stand, &pause_order(&cell), &sent, Some(&failure));
+        let order = pause_order(&cell);
+        return show(&page, &cell, &Stand::of(&page, &cell, &order).await?, &order, &sent, Some(&failure));
     };
     if let Some(conflict) = outdated(&page, &cell, &sent, &pause_order(&cell)).await? {
         return Ok(conflict);
     }
-    match page.may().because(&reason).pause(&cell, &reason).await {
+    match page.may().because(&reason).pause(&cell, &reason, &sent.known()).await {
         Ok(_) => Ok(page.lead_to(&format!("/cells/{cell}"))),
-        Err(error) => refused(&page, &cell, error, &sent, &format!("/cells/{cell}/pause"), pause_order(&cell)).await,
+        Err(error) => refused(&page, &cell, error, &sent, pause_order(&cell)).await,
     }
 }
 
-pub(super) async fn ask_resume(page: PageContext, CellOfPath(cell): CellOfPath) -> Result<Response, Failure> {
-    let stand = Stand::read(&page, &cell).await?;
-    show(&page, &cell, &stand, &resume_order(&cell), &Sent::default(), None)
+pub(super) async fn ask_resume(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Query(sent): Query<Sent>,
+) -> Result<Response, Failure> {
+    let order = resume_order(&cell);
+    show(&page, &cell, &Stand::of(&page, &cell, &order).await?, &order, &sent, None)
 }
 
 pub(super) async fn resume(
@@ -67,8 +77,8 @@ pub(super) async fn resume(
     if let Some(conflict) = outdated(&page, &cell, &sent, &resume_order(&cell)).await? {
         return Ok(conflict);
     }
-    match page.may().because(&sent.reason).resume(&cell).await {
+    match page.may().because(&sent.reason).resume(&cell, &sent.known()).await {
         Ok(_) => Ok(page.lead_to(&format!("/cells/{cell}"))),
-        Err(error) => refused(&page, &cell, error, &sent, &format!("/cells/{cell}/resume"), resume_order(&cell)).await,
+        Err(error) => refused(&page, &cell, error, &sent, resume_order(&cell)).await,
     }
 }

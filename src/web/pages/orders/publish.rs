@@ -1,12 +1,15 @@
 //! Publishing: the plan first, and then exactly that plan.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::extract::{Form, Query};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::{conflict, followed};
+use super::conflict::{self, Late, Seen};
+use super::followed;
 use crate::access::AccessError;
 use crate::controller::{CellView, ControllerError, Guard, Plan, PublishRequest, ReleaseFacts};
 use crate::model::trigger::TriggerOptions;
@@ -17,6 +20,9 @@ use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::paths::CellOfPath;
 use crate::web::shell::{Nav, Shell};
+
+/// A plan of more objects does not say what it was made from: its form would be too long.
+const MOST_INPUTS: usize = 500;
 
 /// What the form holds. Empty text means that nothing was said.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -36,9 +42,9 @@ pub(super) struct Sent {
     if_generation: Option<u64>,
     #[serde(default)]
     expect: String,
-    /// What was there when the plan was made, in words.
+    /// What the plan was made from, as JSON: each object's key and tag.
     #[serde(default)]
-    seen: String,
+    inputs: String,
 }
 
 fn said(text: &str) -> Option<&str> {
@@ -67,23 +73,38 @@ impl Sent {
         Ok(Guard { if_generation: self.if_generation, expect })
     }
 
-    /// What stands behind the path, so that the same plan is made again.
-    fn query(&self) -> String {
-        let mut query =
-            form_urlencoded(&[("deployment", &self.deployment), ("as", &self.version), ("note", &self.note)]);
-        for (name, is_set) in [("retry", self.retry.is_some()), ("force", self.force.is_some())] {
-            if is_set {
-                query.push_str(&format!("&{name}=on"));
-            }
+    /// What was asked for, and came too late.
+    fn late<'a>(&'a self, cell: &'a CellId, title: &'a str, request: PublishRequest) -> Late<'a> {
+        let choice = |text: &str, is_set: bool| is_set.then(|| ("With", text.to_owned()));
+        let wanted = [
+            said(&self.version).map(|name| ("Name of the version", name.to_owned())),
+            said(&self.deployment).map(|name| ("Deployment", name.to_owned())),
+            said(&self.expect).map(|digest| ("Content", digest.to_owned())),
+            said(&self.note).map(|note| ("Note", note.to_owned())),
+            choice("Try again what failed before", self.retry.is_some()),
+            choice("Overwrite what was changed by hand", self.force.is_some()),
+        ];
+        let again = [
+            ("deployment", said(&self.deployment)),
+            ("as", said(&self.version)),
+            ("note", said(&self.note)),
+            ("reason", said(&self.reason)),
+            ("retry", self.retry.as_deref()),
+            ("force", self.force.as_deref()),
+        ];
+        Late {
+            cell,
+            verb: "publish",
+            title,
+            generation: self.if_generation,
+            version: None,
+            wanted: wanted.into_iter().flatten().collect(),
+            reason: self.reason.trim(),
+            // What says nothing of its inputs is compared with none.
+            seen: Seen::Plan { request, inputs: serde_json::from_str(&self.inputs).unwrap_or_default() },
+            again: again.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned()))).collect(),
         }
-        query
     }
-}
-
-fn form_urlencoded(fields: &[(&str, &String)]) -> String {
-    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-    let field = |(name, value): &(&str, &String)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC));
-    fields.iter().map(field).collect::<Vec<_>>().join("&")
 }
 
 /// A release to choose.
@@ -96,7 +117,8 @@ struct Release {
 /// What would be published.
 struct Planned {
     plan: Plan,
-    seen: String,
+    /// What it was made from, for the form.
+    inputs: String,
     size: String,
     changes: ChangesView,
 }
@@ -114,9 +136,10 @@ struct Page<'a> {
 
 impl From<Plan> for Planned {
     fn from(plan: Plan) -> Self {
-        let current = plan.current.as_ref();
-        let seen = current.map_or_else(|| "nothing was ever published".to_owned(), ToString::to_string);
-        Self { seen, size: size(plan.version.bytes), changes: ChangesView::from(&plan.changes), plan }
+        let tags = plan.inputs.iter().map(|(key, tag)| (key, tag.as_str())).collect::<BTreeMap<_, _>>();
+        let inputs =
+            if tags.len() > MOST_INPUTS { String::new() } else { serde_json::to_string(&tags).unwrap_or_default() };
+        Self { inputs, size: size(plan.version.bytes), changes: ChangesView::from(&plan.changes), plan }
     }
 }
 
@@ -144,10 +167,7 @@ pub(super) async fn act(
             error @ (ControllerError::Lost { .. }
             | ControllerError::Guard { .. }
             | ControllerError::InputsMoving { .. }),
-        )) => {
-            let again = format!("/cells/{cell}/publish?{}", sent.query());
-            conflict::show(&page, &cell, &format!("Publish to {cell}"), &error.into(), &sent.seen, &again).await
-        }
+        )) => conflict::show(&page, &sent.late(&cell, &format!("Publish to {cell}"), request), &error.into()).await,
         Err(error) => show(&page, &cell, &sent, Some(error.into())).await,
     }
 }

@@ -2,7 +2,6 @@
 
 use axum::extract::{Form, Query};
 use axum::response::Response;
-use serde::Deserialize;
 
 use super::followed;
 use super::form::{Choice, Order, Sent, Stand, Version, refused, show};
@@ -39,8 +38,12 @@ fn redeploy_order(cell: &CellId, sent: &Sent) -> Order {
     order
 }
 
-pub(super) async fn ask_redeploy(page: PageContext, CellOfPath(cell): CellOfPath) -> Result<Response, Failure> {
-    let (stand, sent) = (Stand::read(&page, &cell).await?, Sent::default());
+pub(super) async fn ask_redeploy(
+    page: PageContext,
+    CellOfPath(cell): CellOfPath,
+    Query(sent): Query<Sent>,
+) -> Result<Response, Failure> {
+    let stand = Stand::read(&page, &cell).await?;
     show(&page, &cell, &stand, &redeploy_order(&cell, &sent), &sent, None)
 }
 
@@ -53,17 +56,8 @@ pub(super) async fn redeploy(
     let may = page.may().because(&sent.reason);
     match may.redeploy(&cell, options(&sent), sent.reason(), &sent.guard()).await {
         Ok(published) => Ok(followed(&page, &cell, &published)),
-        Err(error) => {
-            let again = format!("/cells/{cell}/redeploy");
-            refused(&page, &cell, error, &sent, &again, redeploy_order(&cell, &sent)).await
-        }
+        Err(error) => refused(&page, &cell, error, &sent, redeploy_order(&cell, &sent)).await,
     }
-}
-
-/// Where to go back to.
-#[derive(Debug, Deserialize)]
-pub(super) struct Asked {
-    to: Option<String>,
 }
 
 fn named(to: Option<&String>) -> Result<Option<VersionName>, Failure> {
@@ -128,11 +122,10 @@ async fn rollback_order(
 pub(super) async fn ask_rollback(
     page: PageContext,
     CellOfPath(cell): CellOfPath,
-    Query(asked): Query<Asked>,
+    Query(sent): Query<Sent>,
 ) -> Result<Response, Failure> {
-    let sent = Sent::default();
     let stand = Stand::read(&page, &cell).await?;
-    let order = rollback_order(&page, &cell, named(asked.to.as_ref())?, stand.desired(), &sent).await?;
+    let order = rollback_order(&page, &cell, named(sent.to.as_ref())?, stand.desired(), &sent).await?;
     show(&page, &cell, &stand, &order, &sent, None)
 }
 
@@ -148,11 +141,9 @@ pub(super) async fn rollback(
     match page.may().because(&sent.reason).rollback(&request, &sent.guard()).await {
         Ok(published) => Ok(followed(&page, &cell, &published)),
         Err(error) => {
-            let query = to.as_ref().map(|to| format!("?to={to}")).unwrap_or_default();
-            let again = format!("/cells/{cell}/rollback{query}");
             let stand = Stand::read(&page, &cell).await?;
             let order = rollback_order(&page, &cell, to, stand.desired(), &sent).await?;
-            refused(&page, &cell, error, &sent, &again, order).await
+            refused(&page, &cell, error, &sent, order).await
         }
     }
 }
