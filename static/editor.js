@@ -55,6 +55,8 @@ async function upgrade(area) {
   });
   area.before(host);
   area.hidden = true;
+  // The editor numbers the lines itself.
+  for (const plain of document.querySelectorAll("[data-without-editor]")) plain.hidden = true;
   label?.addEventListener("click", () => view.focus());
   if (document.activeElement === area || area.autofocus) view.focus();
 

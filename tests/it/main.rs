@@ -50,6 +50,7 @@ mod node_rm;
 mod node_user;
 mod package_host;
 mod package_service;
+mod portal_answers;
 mod portal_api;
 mod portal_api_bounds;
 mod portal_authoring;

@@ -53,6 +53,14 @@ async fn mistakes_are_shown_at_their_lines_while_a_text_is_written() {
     page.click(button("Review the change")).await;
     page.click(button("Save")).await;
     page.has(heading("Manifest shop")).await;
+
+    // Refused by the server, it comes back in the editor, which numbers the lines itself.
+    let wrong = [("step", "preview".to_owned()), ("text", "name: shop\nprofile: {deploi: {}}".to_owned())];
+    assert_eq!(page.send_form(&portal.url("/manifests/new"), &wrong, &[]).await, 422);
+    page.see("Line 2, column 11").await;
+    page.wait(&format!("{TEXTS} === 'name: shop\\nprofile: {{deploi: {{}}}}'")).await;
+    page.see_no("with its lines numbered").await;
+    page.expect_failed(&["/manifests/new: 422"]).await;
     page.end().await;
 }
 
@@ -68,6 +76,7 @@ async fn without_scripts_the_same_is_written_and_mistakes_are_told_at_their_line
     page.expect_failed(&["/manifests/new: 422"]).await;
     page.click(link("Line 3, column 3")).await;
     assert!(page.url().await.ends_with("#line-3"));
+    page.see("Your text with its lines numbered").await;
     page.fill(field("The manifest"), "name: shop\nprofile:\n  deploy: {}").await;
     page.click(button("Review the change")).await;
     page.click(button("Save")).await;

@@ -82,6 +82,39 @@ impl Page {
         self.status()
     }
 
+    /// Sends a form to an address of the site that is open, as a form of that page would be sent, and gives the status
+    /// of where it leads. With files, each its field, name and text, it is sent in parts.
+    pub(crate) async fn send_form(&self, url: &str, fields: &[(&str, String)], files: &[(&str, &str, &str)]) -> u64 {
+        {
+            let mut seen = self.seen.lock().unwrap();
+            (seen.loading, seen.status) = (true, 0);
+        }
+        let script = format!(
+            "(() => {{
+                const form = Object.assign(document.createElement('form'), {{ method: 'post', action: {url} }});
+                for (const [name, value] of {fields})
+                    form.append(Object.assign(document.createElement('textarea'), {{ name, value }}));
+                for (const [field, name, text] of {files}) {{
+                    const chosen = new DataTransfer();
+                    chosen.items.add(new File([text], name));
+                    const input = Object.assign(document.createElement('input'), {{ type: 'file', name: field }});
+                    input.files = chosen.files;
+                    form.append(input);
+                    form.enctype = 'multipart/form-data';
+                }}
+                form.hidden = true;
+                document.body.append(form);
+                form.submit();
+            }})()",
+            url = json!(url),
+            fields = json!(fields),
+            files = json!(files),
+        );
+        self.evaluate(&script).await;
+        self.loaded().await;
+        self.status()
+    }
+
     /// The status of the document that is shown.
     pub(crate) fn status(&self) -> u64 {
         self.seen.lock().unwrap().status

@@ -59,7 +59,9 @@ impl Seen {
             // Requests that failed are told of by the network itself.
             "Log.entryAdded" if params["entry"]["source"] != "network" => {
                 let entry = &params["entry"];
-                if ["error", "warning"].iter().any(|level| entry["level"] == *level) {
+                // A page with an unsaved text is left without being asked where nobody touched it.
+                let is_untouched = entry["source"] == "intervention" && text(&entry["text"]).contains("'beforeunload'");
+                if !is_untouched && ["error", "warning"].iter().any(|level| entry["level"] == *level) {
                     self.complain("log", format!("{}: {}", text(&entry["source"]), text(&entry["text"])));
                 }
             }
