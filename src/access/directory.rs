@@ -150,6 +150,18 @@ impl Directory {
         })
     }
 
+    /// Whether the sessions of somebody whom another service vouched for were ended since they began.
+    #[must_use]
+    pub fn has_ended_vouched(&self, name: &UserName, epoch: u64) -> bool {
+        self.with(|held| held.seen.users.as_ref().is_some_and(|users| roster::has_ended_vouched(users, name, epoch)))
+    }
+
+    /// The revision of the list that counts; 0 if there never was one.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.with(|held| held.seen.floor.map_or(0, |floor| floor.generation.get()))
+    }
+
     /// What is wrong with the list in the bucket.
     #[must_use]
     pub fn problem(&self) -> Option<Problem> {

@@ -14,7 +14,7 @@ use super::oidc::Vouched;
 use super::once::Once;
 use super::password::{PasswordError, Passwords};
 use super::roster;
-use super::session::{Session, SessionEnd, Sessions};
+use super::session::{Session, SessionEnd, Sessions, Voucher};
 use super::throttle::{Attempt, Throttle};
 use super::token::TokenText;
 use crate::clock::SharedClock;
@@ -117,6 +117,8 @@ pub struct Gate {
     once: Once,
     ledger: Ledger,
     clock: SharedClock,
+    /// The service that may vouch for people.
+    issuer: Option<String>,
 }
 
 impl Gate {
@@ -125,7 +127,13 @@ impl Gate {
     pub fn new(directory: Directory, sessions: Sessions, clock: SharedClock) -> Self {
         let (passwords, throttle, once) = (Passwords::default(), Throttle::default(), Once::default());
         let ledger = Ledger::new(directory.controller().clone(), clock.clone());
-        Self { directory, sessions, passwords, throttle, once, ledger, clock }
+        Self { directory, sessions, passwords, throttle, once, ledger, clock, issuer: None }
+    }
+
+    /// The same gate where people may come for whom `issuer` vouches.
+    #[must_use]
+    pub fn vouched_by(self, issuer: String) -> Self {
+        Self { issuer: Some(issuer), ..self }
     }
 
     /// Everybody who may sign in.
@@ -217,7 +225,9 @@ impl Gate {
     ///
     /// # Errors
     /// [`SignInError::Vouched`] when the name is that of a user of ours, or there is nothing that they may do.
-    pub fn sign_in_vouched(&self, vouched: &Vouched, address: IpAddr) -> Result<SignedIn, SignInError> {
+    pub async fn sign_in_vouched(&self, vouched: &Vouched, address: IpAddr) -> Result<SignedIn, SignInError> {
+        // An end of their sessions is not to end this one, too.
+        self.directory.look_soon().await;
         let Vouched { user, grants, issuer, subject, next: _ } = vouched;
         // Names change hands: only these two say who it was.
         let who = format!("by OpenID Connect: subject {subject:?} of {issuer}");
@@ -233,7 +243,10 @@ impl Gate {
         self.note_sign_in(user, address, refused.is_none(), &who);
         match refused {
             Some(why) => Err(SignInError::Vouched(why)),
-            None => self.begin(user.clone(), 0, Some(grants.clone())),
+            None => {
+                let voucher = Voucher { issuer: issuer.clone(), grants: grants.clone() };
+                self.begin(user.clone(), self.directory.revision(), Some(voucher))
+            }
         }
     }
 
@@ -246,7 +259,7 @@ impl Gate {
         self.begin(user.name, user.session_epoch, None)
     }
 
-    fn begin(&self, user: UserName, epoch: u64, vouched: Option<Vec<Grant>>) -> Result<SignedIn, SignInError> {
+    fn begin(&self, user: UserName, epoch: u64, vouched: Option<Voucher>) -> Result<SignedIn, SignInError> {
         let id = entropy::bytes::<16>().map_err(SignInError::Entropy)?.into();
         let now = crate::clock::to_seconds(self.clock.now());
         let session = Session { user, id, epoch, began: now, seen: now, vouched };
@@ -268,9 +281,15 @@ impl Gate {
             return Err(SessionEnd::Revoked);
         }
         let (grants, via) = match &session.vouched {
-            // A user of ours got the name meanwhile: what is done under it has to be theirs alone.
-            Some(_) if self.directory.user(&session.user).is_some() => return Err(SessionEnd::Revoked),
-            Some(grants) => (grants.clone(), Via::Oidc),
+            Some(voucher) => {
+                // A user of ours got the name meanwhile: what is done under it has to be theirs alone.
+                let is_ours = self.directory.user(&session.user).is_some();
+                let is_trusted = self.issuer.as_ref() == Some(&voucher.issuer);
+                if is_ours || !is_trusted || self.directory.has_ended_vouched(&session.user, session.epoch) {
+                    return Err(SessionEnd::Revoked);
+                }
+                (voucher.grants.clone(), Via::Oidc)
+            }
             None => {
                 let user = self.directory.user(&session.user).ok_or(SessionEnd::Revoked)?;
                 if user.disabled || user.session_epoch != session.epoch {

@@ -43,10 +43,10 @@ pub use identity::{Identity, Via};
 pub use once::GOOD_FOR as ONCE_GOOD_FOR;
 pub use password::{GOOD_CHARS, LEAST_CHARS, PasswordError, Passwords};
 pub use seal::{Purpose, SealKey};
-pub use session::{Session, SessionEnd, Sessions};
+pub use session::{Session, SessionEnd, Sessions, Voucher};
 pub use state::{StateError, StateFolder};
 pub use token::TokenText;
-pub use users::{NewToken, TOKEN_GOOD_FOR, TOKEN_GOOD_FOR_AT_MOST, UserChange, listed};
+pub use users::{NewToken, TOKEN_GOOD_FOR, TOKEN_GOOD_FOR_AT_MOST, UserChange, ended_vouched, listed};
 
 use crate::controller::{Actor, Controller};
 use crate::model::users::Role;

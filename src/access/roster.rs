@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::controller::ControllerError;
 use crate::model::UserName;
 use crate::model::document::{self, Document as _};
-use crate::model::users::{Grant, PasswordHash, RevokedSession, SessionId, Token, TokenId, User, Users};
+use crate::model::users::{EndedVouched, Grant, PasswordHash, RevokedSession, SessionId, Token, TokenId, User, Users};
 
 /// The most users of a list.
 const MOST_USERS: usize = 1_000;
@@ -19,6 +19,9 @@ const MOST_GRANTS: usize = 50;
 /// The most sessions that are remembered as ended, and of one user.
 const MOST_REVOKED: usize = 1_000;
 const MOST_REVOKED_OF_ONE: usize = 50;
+
+/// The most ends of sessions that other services vouched for.
+const MOST_ENDED_VOUCHED: usize = 100;
 
 /// So large may be made what anybody makes: tokens, and sessions that ended. The rest of the document is for admins, so
 /// that nobody keeps them from changing it.
@@ -163,6 +166,27 @@ pub fn revoke_session(users: &mut Users, user: &UserName, session: &RevokedSessi
     true
 }
 
+/// Ends all sessions of somebody whom another service vouches for; of everybody such, if nobody is named.
+pub fn end_vouched(users: &mut Users, whose: Option<&UserName>) {
+    let before = users.revision.get();
+    users.ended_vouched.retain(|ended| whose.is_some() && ended.user.as_ref() != whose);
+    users.ended_vouched.push(EndedVouched { user: whose.cloned(), before });
+    // They stand in the order of their revisions. What began before the oldest of many is most likely over anyway.
+    if let [_, second, ..] = &*users.ended_vouched
+        && users.ended_vouched.len() > MOST_ENDED_VOUCHED
+    {
+        let of_everybody = EndedVouched { user: None, before: second.before };
+        users.ended_vouched.splice(..2, [of_everybody]);
+    }
+}
+
+/// Whether the sessions of `name` that began at the revision `epoch` were ended.
+#[must_use]
+pub fn has_ended_vouched(users: &Users, name: &UserName, epoch: u64) -> bool {
+    let is_theirs = |ended: &EndedVouched| ended.user.as_ref().is_none_or(|user| user == name);
+    users.ended_vouched.iter().any(|ended| is_theirs(ended) && epoch < ended.before)
+}
+
 /// Whether a session is among those that were ended.
 #[must_use]
 pub fn is_revoked(revoked: &[RevokedSession], id: &SessionId) -> bool {
@@ -258,6 +282,29 @@ mod tests {
         remove(&mut users, &bob).unwrap();
         add(&mut users, &bob, hash("eA"), &[]).unwrap();
         assert_eq!(users.user(&bob).unwrap().session_epoch, 9, "a namesake takes over no session");
+    }
+
+    #[test]
+    fn sessions_that_began_before_their_end_are_over_and_the_ends_are_bounded() {
+        let mut users = users(9);
+        let ends = |users: &mut Users, revision, whose: Option<&str>| {
+            users.revision = Generation::new(revision).unwrap();
+            end_vouched(users, whose.map(name).as_ref());
+        };
+        let is_over = |users: &Users, user: &str, epoch| has_ended_vouched(users, &name(user), epoch);
+        ends(&mut users, 9, Some("carol"));
+        assert!(is_over(&users, "carol", 8) && !is_over(&users, "carol", 9) && !is_over(&users, "dan", 8));
+        ends(&mut users, 12, Some("carol"));
+        assert_eq!(users.ended_vouched.len(), 1);
+        for number in 0..MOST_ENDED_VOUCHED as u64 + 5 {
+            ends(&mut users, 20 + number, Some(&format!("user{number}")));
+        }
+        assert_eq!(users.ended_vouched.len(), MOST_ENDED_VOUCHED);
+        assert!(is_over(&users, "carol", 11) && is_over(&users, "user0", 19), "no end is forgotten");
+        assert!(is_over(&users, "user104", 123) && !is_over(&users, "dan", 100));
+        ends(&mut users, 200, None);
+        assert_eq!(users.ended_vouched.len(), 1);
+        assert!(is_over(&users, "dan", 199) && !is_over(&users, "dan", 200));
     }
 
     #[test]

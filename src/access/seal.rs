@@ -24,7 +24,7 @@ pub enum Purpose {
 impl Purpose {
     fn tag(self) -> &'static [u8] {
         match self {
-            Self::Session => b"fleetman/session/1\n",
+            Self::Session => b"fleetman/session/2\n",
             Self::OidcState => b"fleetman/oidc-state/1\n",
             Self::Browser => b"fleetman/browser/1\n",
         }

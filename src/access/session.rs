@@ -27,7 +27,7 @@ pub struct Session {
     /// Which of their sessions.
     #[serde(rename = "s")]
     pub id: SessionId,
-    /// The user's epoch when it began.
+    /// The user's epoch when it began; the revision of the list, where another service vouched for them.
     #[serde(rename = "e")]
     pub epoch: u64,
     /// When it began.
@@ -36,9 +36,20 @@ pub struct Session {
     /// When it was used last, to a minute.
     #[serde(rename = "n", with = "ts_seconds")]
     pub seen: DateTime<Utc>,
-    /// What its user may, where another service vouched for them and they are in no list.
-    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
-    pub vouched: Option<Vec<Grant>>,
+    /// Who else says who they are, if they are in no list.
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    pub vouched: Option<Voucher>,
+}
+
+/// What another service vouched for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Voucher {
+    /// The service.
+    #[serde(rename = "i")]
+    pub issuer: String,
+    /// What its user may do.
+    #[serde(rename = "g")]
+    pub grants: Vec<Grant>,
 }
 
 /// Why a cookie is no session, or no longer.
@@ -183,7 +194,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_session_reads_back_as_it_was_written(epoch: u64, id: [u8; 16], began in 0..1_000_i64, grants in 0..9_usize) {
-            let vouched = Some(vec![Grant::everywhere(crate::model::users::Role::Viewer); grants]);
+            let grants = vec![Grant::everywhere(crate::model::users::Role::Viewer); grants];
+            let vouched = Some(Voucher { issuer: "https://id.example.com".to_owned(), grants });
             let session = Session { epoch, id: id.into(), vouched, ..session(began, began + 5) };
             prop_assert_eq!(opened(&session, began + 6), Ok(session));
         }

@@ -109,6 +109,14 @@ impl UserChange {
     }
 }
 
+/// The end of sessions that another service vouched for, for the audit.
+#[must_use]
+pub fn ended_vouched(whose: Option<&UserName>) -> UsersChange {
+    let object = whose.map_or_else(|| "users".to_owned(), |name| format!("user/{name}"));
+    let after = Some("those that another service vouched for".to_owned());
+    UsersChange { action: "user-end-sessions", object, after }
+}
+
 /// Grants in one line.
 #[must_use]
 pub fn listed(grants: &[Grant]) -> String {
@@ -198,6 +206,19 @@ impl Authorized {
         self.check_in_person("sessions")?;
         let name = self.identity().user.clone();
         self.make_change(directory, &name, &UserChange::EndSessions).await
+    }
+
+    /// Ends all sessions of somebody whom another service vouches for; of everybody such, if nobody is named.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn end_vouched(&self, directory: &Directory, whose: Option<&UserName>) -> Result<(), AccessError> {
+        self.check_users()?;
+        let ended = directory.change_list(self.actor(), ended_vouched(whose), |users| {
+            roster::end_vouched(users, whose);
+            Ok(())
+        });
+        Ok(ended.await?)
     }
 
     async fn make_change(

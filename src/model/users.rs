@@ -41,6 +41,9 @@ pub struct Users {
     /// Sessions that were ended before their time.
     #[serde(default)]
     pub revoked_sessions: Vec<RevokedSession>,
+    /// People whom another service vouches for, and whose sessions were ended: they have no entry among the users.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended_vouched: Vec<EndedVouched>,
 }
 
 /// Somebody who may sign in.
@@ -93,6 +96,16 @@ pub struct RevokedSession {
     pub until: DateTime<Utc>,
 }
 
+/// An end of sessions that another service vouched for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedVouched {
+    /// Whose sessions; everybody's if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// Those are over that began when the list had a lower revision: the one that ended them.
+    pub before: u64,
+}
+
 impl Document for Users {
     const SCHEMA: &'static str = "fleetman/users/1";
     const MAX_BYTES: u64 = 1 << 20;
@@ -121,6 +134,7 @@ impl Users {
             users: Vec::new(),
             tokens: Vec::new(),
             revoked_sessions: Vec::new(),
+            ended_vouched: Vec::new(),
         }
     }
 

@@ -315,6 +315,9 @@ async fn a_service_with_a_certificate_of_the_house_is_believed_with_its_authorit
     assert!(matches!(made, Err(OidcError::Certificates { .. })));
 }
 
+/// Where forms of the portal come from.
+const OWN_SITE: (&str, &str) = ("sec-fetch-site", "same-origin");
+
 /// A portal whose config names `provider`, with the user `bob` of its own.
 async fn portal(provider: &Provider) -> (Workplace, Serving) {
     let place = Workplace::with_bucket().await;
@@ -366,6 +369,19 @@ async fn a_browser_comes_in_by_the_service_and_the_audit_says_as_whom() {
         audit.out.contains("subject-1") && audit.out.contains(&provider.issuer)
     };
     wait_for(audited, "the audit to say who came in").await;
+
+    let bob = serving.sign_in("bob").await;
+    let form = [("cookie", bob.as_str()), ("content-type", "application/x-www-form-urlencoded"), OWN_SITE];
+    let page = serving.send("GET", "/settings/users", &form[..1], "").await.is(200).text();
+    assert!(page.contains("People from 127.0.0.1:"), "{page}");
+    let end = async |sent: &'static str| serving.send("POST", "/settings/vouched/end", &form, sent).await;
+    end("name=No+Name%21").await.is(400);
+    end("name=carol").await.is(303);
+    serving.send("GET", "/cells", &[("cookie", session)], "").await.is(200);
+    end("name=ada").await.is(303);
+    serving.send("GET", "/cells", &[("cookie", session)], "").await.is(303);
+    place.fleetman(&["user", "end"]).await.exits(2);
+    place.fleetman(&["user", "end", "--vouched"]).await.exits(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

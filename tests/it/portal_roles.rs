@@ -189,6 +189,7 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("POST", "/settings/users", Everywhere(Admin)),
     ("GET", "/settings/users/{user}", Everywhere(Admin)),
     ("POST", "/settings/users/{user}", Everywhere(Admin)),
+    ("POST", "/settings/vouched/end", Everywhere(Admin)),
     ("GET", "/sign-in", Nothing),
     ("POST", "/sign-in", Nothing),
     ("GET", "/sign-in/oidc", Nothing),

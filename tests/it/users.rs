@@ -34,6 +34,14 @@ fn grants(texts: &[&str]) -> Vec<Grant> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
+const ISSUER: &str = "https://id.example.com";
+
+/// Somebody whom another service vouches for.
+fn vouched(user: &str) -> Vouched {
+    let (issuer, subject) = (ISSUER.to_owned(), "7".to_owned());
+    Vouched { user: name(user), grants: grants(&["viewer:*"]), issuer, subject, next: "/".to_owned() }
+}
+
 /// A bucket, and the folder of a controller.
 struct Place {
     bench: Bench,
@@ -231,19 +239,51 @@ async fn sessions_end_when_their_user_is_kept_out_or_gets_another_password() {
 async fn whom_another_service_vouches_for_never_acts_as_a_user_of_the_same_name() {
     let place = Place::new().await;
     let (gate, ada) = place.with_ada().await;
-    let (issuer, subject) = ("https://id.example.com".to_owned(), "7".to_owned());
-    let vouched = Vouched { user: name("bob"), grants: grants(&["viewer:*"]), issuer, subject, next: "/".to_owned() };
-    let bob = gate.sign_in_vouched(&vouched, HOME).unwrap();
+    let gate = gate.vouched_by(ISSUER.to_owned());
+    let vouched = vouched("bob");
+    let bob = gate.sign_in_vouched(&vouched, HOME).await.unwrap();
     let before = place.authorized(&gate, &bob).await;
 
     add(&place.authorized(&gate, &ada).await, &gate, "bob", &["admin"]).await;
     assert_eq!(gate.by_cookie(&bob.cookie).unwrap_err(), SessionEnd::Revoked);
-    assert!(gate.sign_in_vouched(&vouched, HOME).is_err());
+    assert!(gate.sign_in_vouched(&vouched, HOME).await.is_err());
     // Not even by a request that was let in a moment before.
     let (name, grants) = ("t".to_owned(), grants(&["admin:*"]));
     let new = NewToken { name, user: UserName::new("bob").unwrap(), grants, good_for: TOKEN_GOOD_FOR };
     let refused = before.add_token(gate.directory(), &new).await.unwrap_err();
     assert!(matches!(&refused, AccessError::Controller(error) if error.code() == "invalid"), "{refused}");
+}
+
+#[tokio::test]
+async fn sessions_that_another_service_vouched_for_end_with_it_or_by_an_admin() {
+    let place = Place::new().await;
+    let (gate, ada) = place.with_ada().await;
+    let gate = gate.vouched_by(ISSUER.to_owned());
+    let other = place.gate_in(&place.state.path().join("b"), Vec::new()).await.vouched_by(ISSUER.to_owned());
+    let comes = async |gate: &Gate, user: &str| gate.sign_in_vouched(&vouched(user), HOME).await.unwrap().cookie;
+    let (carol, dan) = (comes(&gate, "carol").await, comes(&other, "dan").await);
+    let admin = place.authorized(&gate, &ada).await;
+    let denied = place.authorized(&gate, &gate.sign_in_vouched(&vouched("eve"), HOME).await.unwrap()).await;
+    let denied = denied.end_vouched(gate.directory(), None).await;
+    assert!(matches!(denied, Err(AccessError::Denied(_))), "{denied:?}");
+
+    admin.end_vouched(gate.directory(), Some(&name("carol"))).await.unwrap();
+    assert_eq!(gate.by_cookie(&carol).unwrap_err(), SessionEnd::Revoked);
+    assert!(gate.by_cookie(&dan).is_ok());
+    other.directory().look().await;
+    assert_eq!(other.by_cookie(&carol).unwrap_err(), SessionEnd::Revoked);
+    let carol = comes(&other, "carol").await;
+    assert!(gate.by_cookie(&carol).is_ok(), "whom the service still vouches for may come again");
+    admin.end_vouched(gate.directory(), None).await.unwrap();
+    assert!(gate.by_cookie(&carol).is_err() && gate.by_cookie(&dan).is_err() && gate.by_cookie(&ada.cookie).is_ok());
+
+    // The config names another service, or none.
+    let carol = comes(&gate, "carol").await;
+    let without = place.gate_in(place.state.path(), Vec::new()).await;
+    assert_eq!(without.by_cookie(&carol).unwrap_err(), SessionEnd::Revoked);
+    let moved = without.vouched_by("https://id.example.net".to_owned());
+    assert_eq!(moved.by_cookie(&carol).unwrap_err(), SessionEnd::Revoked);
+    assert!(moved.vouched_by(ISSUER.to_owned()).by_cookie(&carol).is_ok());
 }
 
 #[tokio::test]

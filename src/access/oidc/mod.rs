@@ -60,6 +60,12 @@ impl Oidc {
         Ok(Self { settings, secret, public_url, provider, key, clock })
     }
 
+    /// The service.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.settings.issuer
+    }
+
     /// The service's host, as people are shown it.
     #[must_use]
     pub fn host(&self) -> &str {

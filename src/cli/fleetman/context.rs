@@ -158,7 +158,11 @@ impl Context {
         let key = StateFolder::open(&config.state_folder)?.seal_key(config.session.key_file.as_deref())?;
         let SessionSettings { idle, absolute, .. } = config.session;
         let oidc = self.oidc(&config, key.clone())?;
-        let gate = Arc::new(Gate::new(directory, Sessions { key, idle, absolute }, self.clock.clone()));
+        let gate = Gate::new(directory, Sessions { key, idle, absolute }, self.clock.clone());
+        let gate = Arc::new(match &oidc {
+            Some(oidc) => gate.vouched_by(oidc.issuer().to_owned()),
+            None => gate,
+        });
         let ControllerConfig { state_folder, uploads, open_metrics, .. } = config;
         Ok(Site { fleets, gate, oidc, open_metrics, settings, state_folder, uploads })
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::password;
-use crate::access::{Directory, Passwords, Problem, UserChange, listed};
+use crate::access::{Directory, Passwords, Problem, UserChange, ended_vouched, listed, roster};
 use crate::cli::ask;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -40,7 +40,11 @@ pub(super) enum UserVerb {
     /// End all sessions of a user
     End {
         /// The user
-        name: UserName,
+        #[arg(required_unless_present = "vouched")]
+        name: Option<UserName>,
+        /// Sessions that another service vouched for; everybody's, if no user is named
+        #[arg(long)]
+        vouched: bool,
     },
     /// Delete a user and their tokens
     Rm {
@@ -105,7 +109,8 @@ pub(super) async fn run(verb: UserVerb, context: &Context) -> Result<Exit, Failu
         UserVerb::Grant(GrantArgs { name, may }) => (name, UserChange::Grants(may)),
         UserVerb::Disable { name, undo: false } => (name, UserChange::Disable),
         UserVerb::Disable { name, undo: true } => (name, UserChange::Enable),
-        UserVerb::End { name } => (name, UserChange::EndSessions),
+        UserVerb::End { name: Some(name), vouched: false } => (name, UserChange::EndSessions),
+        UserVerb::End { name, .. } => return end_vouched(context, name.as_ref()).await,
         UserVerb::Rm { name, yes } => {
             ask::confirm(&format!("Delete user {name} and their tokens?"), yes)?;
             (name, UserChange::Delete)
@@ -117,6 +122,17 @@ pub(super) async fn run(verb: UserVerb, context: &Context) -> Result<Exit, Failu
     let actor = controller.actor().clone();
     directory.change_list(actor, what, |users| change.make(users, &name, others_manage)).await?;
     context.output.say(&format!("user {name}: done; portals see it within seconds"));
+    Ok(Exit::Ok)
+}
+
+async fn end_vouched(context: &Context, whose: Option<&UserName>) -> Result<Exit, Failure> {
+    let (controller, directory) = open(context).await?;
+    let ended = directory.change_list(controller.actor().clone(), ended_vouched(whose), |users| {
+        roster::end_vouched(users, whose);
+        Ok(())
+    });
+    ended.await?;
+    context.output.say("their sessions are over as soon as portals see it, within seconds");
     Ok(Exit::Ok)
 }
 

@@ -18,7 +18,7 @@ use fleetman::model::systemd::{
     Hardening, OwnUnit, ProtectHome, ProtectSystem, Schedule, ServiceType, SystemdSpec, UnitSpec,
 };
 use fleetman::model::trigger::{Action, Target, Trigger, TriggerOptions};
-use fleetman::model::users::{PasswordHash, RevokedSession, SessionId, Token, User, Users};
+use fleetman::model::users::{EndedVouched, PasswordHash, RevokedSession, SessionId, Token, User, Users};
 use fleetman::model::{Code, Epoch, FilePath, Floor, Generation, ObjectPath, Sha256Digest, UserName};
 use ulid::Ulid;
 use uuid::Uuid;
@@ -392,6 +392,7 @@ pub(super) fn users() -> Users {
             user: Some(alice()),
             until: time(12 * 3_600),
         }],
+        ended_vouched: vec![EndedVouched { user: Some(UserName::new("carol").unwrap()), before: 3 }],
         ..Users::empty(fleet(), time(0), alice())
     }
 }

@@ -18,6 +18,7 @@ pub(super) fn routes() -> Routes {
         .post("/settings/doctor", doctor::examine)
         .get("/settings/users", users::list)
         .post("/settings/users", users::add)
+        .post("/settings/vouched/end", users::end_vouched)
         .get("/settings/users/{user}", users::one)
         .post("/settings/users/{user}", users::change)
         .get("/settings/tokens", tokens::list)

@@ -32,6 +32,8 @@ struct List<'a> {
     users: Vec<Row>,
     /// Why nobody can be changed from here.
     fixed: Option<&'static str>,
+    /// Who else says who people are, if anybody.
+    elsewhere: Option<&'a str>,
     sent: &'a NewUser,
     error: Option<String>,
     least: usize,
@@ -121,6 +123,7 @@ fn show_list(page: &PageContext, sent: &NewUser, refused: Option<Failure>) -> Re
         shell: page.shell("Users", Nav::Settings, "fleetman user ls".to_owned()),
         users: of_config.chain(in_list).collect(),
         fixed: directory.is_fixed(),
+        elsewhere: page.caller.portal.oidc.as_ref().map(|oidc| oidc.host()),
         sent,
         error: refused.map(|failure| failure.detail().to_owned()),
         least: LEAST_CHARS,
@@ -150,6 +153,31 @@ async fn try_add(page: &PageContext, sent: &NewUser) -> Result<(), Failure> {
     let may = page.may().because(&sent.reason);
     let change = UserChange::Add { password_hash, grants };
     Ok(may.change_user(page.caller.portal.gate.directory(), &name, &change).await?)
+}
+
+/// What the forms for people from elsewhere send.
+#[derive(Deserialize)]
+pub(super) struct Ended {
+    /// Whose sessions end.
+    #[serde(default)]
+    name: String,
+    /// Whether everybody's do.
+    #[serde(default)]
+    everybody: bool,
+}
+
+pub(super) async fn end_vouched(page: PageContext, Form(sent): Form<Ended>) -> Result<Response, Failure> {
+    page.may().check_users()?;
+    page.caller.check_writable()?;
+    match try_end_vouched(&page, &sent).await {
+        Ok(()) => Ok(page.lead_to("/settings/users")),
+        Err(failure) => show_list(&page, &NewUser::default(), Some(failure)),
+    }
+}
+
+async fn try_end_vouched(page: &PageContext, sent: &Ended) -> Result<(), Failure> {
+    let name = if sent.everybody { None } else { Some(UserName::new(sent.name.trim())?) };
+    Ok(page.may().end_vouched(page.caller.portal.gate.directory(), name.as_ref()).await?)
 }
 
 /// The hash of a password that was typed twice.

@@ -61,7 +61,7 @@ pub(super) async fn arrive(
     let mut response = match oidc.arrive(&answer, cookie.find(&headers)).await {
         Ok(vouched) => {
             let next = Back::from(vouched.next.clone());
-            match portal.gate.sign_in_vouched(&vouched, arrival.client()) {
+            match portal.gate.sign_in_vouched(&vouched, arrival.client()).await {
                 Ok(signed_in) => came_in(&arrival, &signed_in, &next)?,
                 Err(error) => {
                     let page = Page { error: Some(sentence(&error)), ..Page::new(&portal, &next) };
