@@ -1,78 +1,85 @@
-//! What the audit says of who came in, who did not, and who asked for what they may not do. Anybody can cause such
-//! entries, so there is a limit to them: what comes too thick is only counted.
+//! What the audit says of who came in, who did not, and who asked for what they may not do. Who came in is always said.
+//! The rest anybody can cause, so there is a limit to it, of each user and address, and of all together: what comes too
+//! thick is logged, and the next entry of its kind says how much it was.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tracing::debug;
+use tracing::{debug, info};
 
+use super::allowance::Allowances;
 use crate::clock::SharedClock;
 use crate::controller::{Actor, Controller};
+use crate::model::UserName;
 
-/// How many entries may be written at once.
-const BURST: u32 = 20;
+/// How many entries of a kind one user may cause at once from one address, and after how long one more.
+const OF_ONE: (u32, Duration) = (10, Duration::from_secs(60));
 
-/// After so long one more may.
-const EVERY: Duration = Duration::from_secs(6);
+/// How many entries of a kind all may cause at once, and after how long one more.
+const OF_ALL: (u32, Duration) = (100, Duration::from_secs(6));
+
+/// How many users and addresses are told apart.
+const MOST: usize = 5_000;
+
+/// The verb of the audit.
+type Kind = &'static str;
 
 /// Writes entries that are no changes.
 #[derive(Debug)]
 pub(super) struct Ledger {
     controller: Arc<Controller>,
     clock: SharedClock,
-    allowance: Mutex<Allowance>,
+    limits: Mutex<Limits>,
 }
 
 #[derive(Debug)]
-struct Allowance {
-    left: u32,
-    /// When it was counted last, by the monotonic clock.
-    counted: Duration,
-    /// How many were left out since the last that was written.
-    left_out: u64,
+struct Limits {
+    of_one: Allowances<(Kind, UserName, String)>,
+    of_all: Allowances<Kind>,
+    /// How many were left out since the last of their kind that was written.
+    left_out: HashMap<Kind, u64>,
 }
 
-impl Allowance {
-    fn new(now: Duration) -> Self {
-        Self { left: BURST, counted: now, left_out: 0 }
+impl Limits {
+    fn new() -> Self {
+        let ((one, one_every), (all, all_every)) = (OF_ONE, OF_ALL);
+        let of_one = Allowances::new(one, one_every, MOST);
+        Self { of_one, of_all: Allowances::new(all, all_every, MOST), left_out: HashMap::new() }
     }
 
-    /// How many were left out before this one; None if this one is, too.
-    fn take(&mut self, now: Duration) -> Option<u64> {
-        let earned = now.saturating_sub(self.counted).as_millis() / EVERY.as_millis();
-        let earned = u32::try_from(earned).unwrap_or(BURST);
-        if earned > 0 {
-            self.left = self.left.saturating_add(earned).min(BURST);
-            self.counted = if self.left == BURST { now } else { self.counted + EVERY * earned };
-        }
-        match self.left.checked_sub(1) {
-            Some(left) => {
-                self.left = left;
-                Some(std::mem::take(&mut self.left_out))
+    /// How many of its kind were left out before this one; None if this one is, too.
+    fn admit(&mut self, kind: Kind, actor: &Actor, done: bool, now: Duration) -> Option<u64> {
+        if !done {
+            let one = (kind, actor.user.clone(), actor.host.clone());
+            if self.of_one.wait(&one, now).is_some() || self.of_all.wait(&kind, now).is_some() {
+                *self.left_out.entry(kind).or_default() += 1;
+                return None;
             }
-            None => {
-                self.left_out += 1;
-                None
-            }
+            self.of_one.take(one, now);
+            self.of_all.take(kind, now);
         }
+        Some(self.left_out.remove(kind).unwrap_or_default())
     }
 }
 
 impl Ledger {
     pub(super) fn new(controller: Arc<Controller>, clock: SharedClock) -> Self {
-        let allowance = Mutex::new(Allowance::new(clock.monotonic()));
-        Self { controller, clock, allowance }
+        Self { controller, clock, limits: Mutex::new(Limits::new()) }
     }
 
     /// Writes down what somebody did or tried, in the background: nobody waits for it, and without the bucket it is
     /// only logged.
-    pub(super) fn note(&self, actor: Actor, action: &'static str, object: String, done: bool, message: &str) {
+    pub(super) fn note(&self, actor: Actor, action: Kind, object: String, done: bool, message: &str) {
         let now = self.clock.monotonic();
-        let taken = self.allowance.lock().unwrap_or_else(PoisonError::into_inner).take(now);
-        let message = match taken {
-            None => return,
+        let admitted = self.limits.lock().unwrap_or_else(PoisonError::into_inner).admit(action, &actor, done, now);
+        let message = match admitted {
+            None => {
+                info!(action, %object, user = %actor.user, host = actor.host, message, "too many; not in the audit");
+                return;
+            }
             Some(0) => message.to_owned(),
-            Some(left_out) => format!("{message} ({left_out} more entries of this kind were left out before)"),
+            Some(left_out) => format!("{message} ({left_out} more of this kind were left out before)"),
         };
         let controller = self.controller.acting_as(actor);
         tokio::spawn(async move {
@@ -87,20 +94,40 @@ impl Ledger {
 mod tests {
     use super::*;
 
+    const NOW: Duration = Duration::from_secs(1);
+
+    fn by(user: &str, host: &str) -> Actor {
+        let (user, source) = (UserName::new(user).unwrap(), "portal".to_owned());
+        Actor { user, source, host: host.to_owned(), reason: None }
+    }
+
     #[test]
-    fn a_flood_is_counted_and_not_written() {
-        let mut allowance = Allowance::new(Duration::ZERO);
-        for _ in 0..BURST {
-            assert_eq!(allowance.take(Duration::ZERO), Some(0));
+    fn a_flood_of_one_is_counted_and_hides_nobody_else() {
+        let mut limits = Limits::new();
+        let eve = by("eve", "192.0.2.1");
+        for _ in 0..OF_ONE.0 {
+            assert_eq!(limits.admit("denied", &eve, false, NOW), Some(0));
         }
-        assert_eq!(allowance.take(Duration::ZERO), None);
-        assert_eq!(allowance.take(EVERY - Duration::from_millis(1)), None);
-        assert_eq!(allowance.take(EVERY), Some(2));
-        assert_eq!(allowance.take(EVERY + EVERY / 2), None);
-        assert_eq!(allowance.take(EVERY * 2), Some(1), "parts of the time are not lost");
-        for _ in 0..BURST {
-            assert_eq!(allowance.take(EVERY * 1_000), Some(0));
+        assert_eq!(limits.admit("denied", &eve, false, NOW), None);
+        assert_eq!(limits.admit("denied", &eve, false, NOW), None);
+        assert_eq!(limits.admit("sign-in", &eve, false, NOW), Some(0), "each kind has its own");
+        assert_eq!(limits.admit("denied", &by("ada", "192.0.2.1"), false, NOW), Some(2), "the next entry tells");
+        assert_eq!(limits.admit("denied", &by("eve", "192.0.2.2"), false, NOW), Some(0));
+        assert_eq!(limits.admit("denied", &eve, false, NOW + OF_ONE.1), Some(0));
+    }
+
+    #[test]
+    fn a_flood_of_many_is_bounded_and_who_comes_in_is_always_told() {
+        let mut limits = Limits::new();
+        let written = (0..1_000).filter(|at| {
+            limits.admit("sign-in", &by(&format!("user{at}"), "192.0.2.1"), false, NOW).is_some()
+        });
+        assert_eq!(written.count(), OF_ALL.0 as usize);
+        assert_eq!(limits.admit("sign-in", &by("ada", "192.0.2.1"), true, NOW), Some(1_000 - u64::from(OF_ALL.0)));
+        for _ in 0..1_000 {
+            assert_eq!(limits.admit("sign-in", &by("ada", "192.0.2.1"), true, NOW), Some(0));
         }
-        assert_eq!(allowance.take(EVERY * 1_000), None, "no more are saved up than a burst");
+        assert_eq!(limits.admit("sign-in", &by("bob", "192.0.2.1"), false, NOW), None);
+        assert_eq!(limits.admit("sign-in", &by("bob", "192.0.2.1"), false, NOW + OF_ALL.1), Some(1));
     }
 }
