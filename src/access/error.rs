@@ -4,16 +4,27 @@ use crate::controller::ControllerError;
 use crate::model::UserName;
 use crate::model::users::Role;
 
-/// The user has no such right. Asking again does not help; an admin can.
+/// Somebody may not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{user} lacks the role {needs} on {what}")]
-pub struct Denied {
-    /// Who asked.
-    pub user: UserName,
-    /// The least role that it takes.
-    pub needs: Role,
-    /// What it was asked for, such as `cell n1/web`.
-    pub what: String,
+pub enum Denied {
+    /// The user has no such right. Asking again does not help; an admin can.
+    #[error("{user} lacks the role {needs} on {what}")]
+    Role {
+        /// Who asked.
+        user: UserName,
+        /// The least role that it takes.
+        needs: Role,
+        /// What it was asked for, such as `cell n1/web`.
+        what: String,
+    },
+    /// No token may, whatever its grants are. The user may, signed in.
+    #[error("managing {what} takes a session in a browser; a token of {user} is not enough")]
+    Token {
+        /// In whose name it acts.
+        user: UserName,
+        /// What it was asked for, such as `users`.
+        what: &'static str,
+    },
 }
 
 /// Why a request was not carried out.

@@ -163,6 +163,6 @@ impl Authorized {
     }
 
     fn denied(&self, needs: Role, what: String) -> Denied {
-        Denied { user: self.identity.user.clone(), needs, what }
+        Denied::Role { user: self.identity.user.clone(), needs, what }
     }
 }

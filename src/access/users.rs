@@ -166,7 +166,16 @@ impl NewToken {
 }
 
 impl Authorized {
-    /// Whether the user may manage users.
+    /// Whether the user may change users.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn check_user_changes(&self) -> Result<(), Denied> {
+        self.check_users()?;
+        self.check_in_person("users")
+    }
+
+    /// Whether the user may see users.
     ///
     /// # Errors
     /// [`Denied`].
@@ -184,7 +193,7 @@ impl Authorized {
         name: &UserName,
         change: &UserChange,
     ) -> Result<(), AccessError> {
-        self.check_users()?;
+        self.check_user_changes()?;
         self.make_change(directory, name, change).await
     }
 
@@ -193,7 +202,7 @@ impl Authorized {
     /// # Errors
     /// See [`AccessError`].
     pub async fn change_own_password(&self, directory: &Directory, hash: PasswordHash) -> Result<(), AccessError> {
-        self.check_in_person("a password")?;
+        self.check_in_person("passwords")?;
         let name = self.identity().user.clone();
         self.make_change(directory, &name, &UserChange::Password(hash)).await
     }
@@ -213,7 +222,7 @@ impl Authorized {
     /// # Errors
     /// See [`AccessError`].
     pub async fn end_vouched(&self, directory: &Directory, whose: Option<&UserName>) -> Result<(), AccessError> {
-        self.check_users()?;
+        self.check_user_changes()?;
         let ended = directory.change_list(self.actor(), ended_vouched(whose), |users| {
             roster::end_vouched(users, whose);
             Ok(())
@@ -285,14 +294,15 @@ impl Authorized {
         Ok(revoked.await?)
     }
 
-    /// A leaked token must not be able to make another, nor to lock its user out.
+    /// Refuses a token: a leaked one must neither let its finder in for longer than it is good, by another token, user
+    /// or password, nor lock anybody out.
     ///
     /// # Errors
-    /// [`Denied`] for a token.
-    pub fn check_in_person(&self, what: &str) -> Result<(), Denied> {
+    /// [`Denied`].
+    pub fn check_in_person(&self, what: &'static str) -> Result<(), Denied> {
         match self.identity().via {
             Via::Password | Via::Oidc => Ok(()),
-            Via::Token { .. } => Err(self.denied(Role::Viewer, format!("{what}, which takes a session in a browser"))),
+            Via::Token { .. } => Err(Denied::Token { user: self.identity().user.clone(), what }),
         }
     }
 }

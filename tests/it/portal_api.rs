@@ -5,7 +5,16 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::api::{SITE, WEB, code, serve, upload, with_cell};
-use crate::support::{require_tool, wait_for};
+use crate::support::serving::Serving;
+use crate::support::{require_tool, tokens, wait_for};
+
+/// The cookie of ada, signed in with a browser.
+async fn session_of_ada(serving: &Serving) -> String {
+    let headers = [("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
+    let form = format!("name=ada&password={}", tokens::PASSWORD.replace(' ', "+"));
+    let came = serving.send("POST", "/sign-in", &headers, form).await.is(303);
+    came.header("set-cookie").split(';').next().unwrap().to_owned()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_ships_changes_and_cleans_up_a_cell() {
@@ -141,19 +150,35 @@ async fn a_program_ships_changes_and_cleans_up_a_cell() {
     // Who may sign in.
     let bob =
         json!({"name": "bob", "password": "a long test password", "grants": [{"role": "viewer", "cells": "n1/*"}]});
-    api.post("/users", &bob).await.is(204);
-    let json = [("content-type", "application/json")];
     let more = json!({"grants": [{"role": "operator", "cells": "*"}]});
-    api.send("PUT", "/users/bob/grants", &json, more.to_string()).await.is(204);
-    api.send("POST", "/users/bob/disable", &[], "").await.is(204);
+    let session = session_of_ada(&serving).await;
+    let ada = async |method: &'static str, path: &str, body: &Value| {
+        let headers = [("content-type", "application/json"), ("sec-fetch-site", "same-origin"), ("cookie", &*session)];
+        serving.send(method, &format!("/api/v1{path}"), &headers, body.to_string()).await
+    };
+    for (method, path, body) in [
+        ("POST", "/users", &bob),
+        ("PUT", "/users/bob/grants", &more),
+        ("PUT", "/users/ada/password", &json!({"password": "a long test password"})),
+        ("POST", "/users/ada/end-sessions", &json!({})),
+        ("POST", "/users/ada/disable", &json!({})),
+        ("DELETE", "/users/ada", &json!({})),
+        ("POST", "/tokens", &json!({"name": "t", "grants": more["grants"]})),
+    ] {
+        let refused = api.send(method, path, &[("content-type", "application/json")], body.to_string()).await.is(403);
+        assert!(refused.text().contains("takes a session in a browser"), "{method} {path} {}", refused.text());
+    }
+    ada("POST", "/users", &bob).await.is(204);
+    ada("PUT", "/users/bob/grants", &more).await.is(204);
+    ada("POST", "/users/bob/disable", &Value::Null).await.is(204);
     let found = api.get("/users").await.is(200).json();
     let users = found["items"].as_array().unwrap();
     let of_bob = users.iter().find(|user| user["name"] == "bob").unwrap();
     assert_eq!((&of_bob["grants"], &of_bob["disabled"]), (&more["grants"], &json!(true)));
     assert!(!found.to_string().contains("argon2"), "hashes are nobody's business");
-    api.send("POST", "/users/bob/enable", &[], "").await.is(204);
-    api.delete("/users/bob").await.is(204);
-    assert_eq!(code(&api.delete("/users/bob").await.is(404)), "not_found");
+    ada("POST", "/users/bob/enable", &Value::Null).await.is(204);
+    ada("DELETE", "/users/bob", &Value::Null).await.is(204);
+    assert_eq!(code(&ada("DELETE", "/users/bob", &Value::Null).await.is(404)), "not_found");
     assert_eq!(code(&api.get("/tokens").await.is(403)), "denied", "a token makes no tokens");
 
     let objects = api.get("/objects?limit=1000").await.is(200).json();

@@ -152,8 +152,8 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         "tags": [operation.topic],
         "summary": operation.summary,
         "description": match operation.cli {
-            Some(cli) => format!("Needs the role {}. The same on the command line: `{cli}`", operation.needs),
-            None => format!("Needs the role {}.", operation.needs),
+            Some(cli) => format!("Needs {}. The same on the command line: `{cli}`", operation.needs()),
+            None => format!("Needs {}.", operation.needs()),
         },
         "parameters": parameters,
         "responses": responses,

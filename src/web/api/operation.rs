@@ -46,7 +46,9 @@ pub(super) struct Operation {
     /// One sentence.
     pub(super) summary: &'static str,
     /// The least role that it takes.
-    pub(super) needs: &'static str,
+    needs: &'static str,
+    /// Whether no token is enough.
+    is_in_person: bool,
     /// The structs of its query.
     pub(super) query: Vec<MakeSchema>,
     pub(super) body: Content,
@@ -67,6 +69,7 @@ impl Operation {
             id,
             summary,
             needs,
+            is_in_person: false,
             query: Vec::new(),
             body: Content::Nothing,
             condition: Condition::None,
@@ -74,6 +77,17 @@ impl Operation {
             answer: Content::Nothing,
             cli: None,
         }
+    }
+
+    /// It takes a session in a browser.
+    pub(super) fn in_person(self) -> Self {
+        Self { is_in_person: true, ..self }
+    }
+
+    /// What it takes, as people read it.
+    pub(super) fn needs(&self) -> String {
+        let session = if self.is_in_person { " and a session in a browser: no token is enough" } else { "" };
+        format!("the role {}{session}", self.needs)
     }
 
     pub(super) fn query<T: JsonSchema>(self) -> Self {

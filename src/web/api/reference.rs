@@ -94,7 +94,7 @@ fn call(operation: &Operation, base: &str, generator: &mut SchemaGenerator) -> C
         method: operation.method,
         path: operation.path,
         summary: operation.summary,
-        needs: operation.needs,
+        needs: operation.needs(),
         parameters,
         takes: content(operation.body, generator),
         gives: content(operation.answer, generator),

@@ -1,4 +1,4 @@
-//! Users and tokens. A token manages users if its own admin may; tokens themselves take a session in a browser.
+//! Users and tokens. An admin's token may list users; what changes users or tokens takes a session in a browser.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::model::users::{Grant, PasswordHash, Token, TokenId};
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn operations() -> Operations {
-    let change = |id, summary| Operation::new(id, "admin", summary).status(StatusCode::NO_CONTENT);
+    let change = |id, summary| Operation::new(id, "admin", summary).in_person().status(StatusCode::NO_CONTENT);
     Operations::of("Users")
         .get(
             "/api/v1/users",
@@ -58,6 +58,7 @@ pub(super) fn operations() -> Operations {
             "/api/v1/tokens",
             tokens,
             Operation::new("listTokens", "viewer", "Lists the caller's tokens; an admin's list has everybody's.")
+                .in_person()
                 .query::<Page>()
                 .gives::<List<TokenFacts>>(),
         )
@@ -65,6 +66,7 @@ pub(super) fn operations() -> Operations {
             "/api/v1/tokens",
             add_token,
             Operation::new("addToken", "viewer", "Makes a token in the caller's name; it is shown this once.")
+                .in_person()
                 .takes::<WantedToken>()
                 .status(StatusCode::CREATED)
                 .gives::<MadeToken>(),
@@ -72,7 +74,7 @@ pub(super) fn operations() -> Operations {
         .delete(
             "/api/v1/tokens/{token}",
             revoke_token,
-            Operation::new("revokeToken", "viewer", "Takes a token back.").status(StatusCode::NO_CONTENT),
+            Operation::new("revokeToken", "viewer", "Takes a token back.").in_person().status(StatusCode::NO_CONTENT),
         )
 }
 
@@ -164,15 +166,28 @@ impl From<Token> for TokenFacts {
     }
 }
 
-/// A caller who may manage users: found out before their request is read.
+/// A caller who may see users.
+struct Admin(Caller);
+
+/// A caller who may change users: found out before their request is read.
 struct Manager(Caller);
+
+impl FromRequestParts<Arc<Portal>> for Admin {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, portal: &Arc<Portal>) -> Result<Self, Failure> {
+        let caller = Caller::from_request_parts(parts, portal).await?;
+        caller.may.check_users()?;
+        Ok(Self(caller))
+    }
+}
 
 impl FromRequestParts<Arc<Portal>> for Manager {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, portal: &Arc<Portal>) -> Result<Self, Failure> {
         let caller = Caller::from_request_parts(parts, portal).await?;
-        caller.may.check_users()?;
+        caller.may.check_user_changes()?;
         Ok(Self(caller))
     }
 }
@@ -189,7 +204,7 @@ struct Held {
     token: TokenId,
 }
 
-async fn users(Manager(caller): Manager, has: Has, Asked(page): Asked<Page>) -> Result<Response, Failure> {
+async fn users(Admin(caller): Admin, has: Has, Asked(page): Asked<Page>) -> Result<Response, Failure> {
     let directory = caller.portal.gate.directory();
     let listed = directory.list().map(|list| list.users.clone()).unwrap_or_default();
     let of_config = directory.of_config().iter().map(|user| User {

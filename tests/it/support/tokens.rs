@@ -15,7 +15,8 @@ use super::cli::Workplace;
 
 const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const USER: &str = "ada";
-const PASSWORD: &str = "correct horse battery staple";
+/// Her password.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// The admin `ada`, who makes tokens.
 pub(crate) struct Tokens {

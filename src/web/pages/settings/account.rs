@@ -122,7 +122,7 @@ async fn try_change(page: &PageContext, who: &Who, arrival: &Arrival, sent: &Sen
         Failure::new(status, "password", sentence(&error))
     };
     // A token is not told whether it guessed the password.
-    page.may().check_in_person("a password")?;
+    page.may().check_in_person("passwords")?;
     let Who::Known { session: Some(session), .. } = who else { return Err(Failure::unauthenticated()) };
     gate.check_password(session, &sent.present).await.map_err(wrong)?;
     let hash = hash(page, name, &sent.password, &sent.again).await?;

@@ -138,7 +138,7 @@ fn row(user: &User, of_config: bool, tokens: usize) -> Row {
 }
 
 pub(super) async fn add(page: PageContext, Form(sent): Form<NewUser>) -> Result<Response, Failure> {
-    page.may().check_users()?;
+    page.may().check_user_changes()?;
     page.caller.check_writable()?;
     match try_add(&page, &sent).await {
         Ok(()) => Ok(page.lead_to("/settings/users")),
@@ -167,7 +167,7 @@ pub(super) struct Ended {
 }
 
 pub(super) async fn end_vouched(page: PageContext, Form(sent): Form<Ended>) -> Result<Response, Failure> {
-    page.may().check_users()?;
+    page.may().check_user_changes()?;
     page.caller.check_writable()?;
     match try_end_vouched(&page, &sent).await {
         Ok(()) => Ok(page.lead_to("/settings/users")),
@@ -232,7 +232,7 @@ pub(super) async fn change(
     Path(Named { user }): Path<Named>,
     Form(sent): Form<Sent>,
 ) -> Result<Response, Failure> {
-    page.may().check_users()?;
+    page.may().check_user_changes()?;
     page.caller.check_writable()?;
     match try_change(&page, &user, &sent).await {
         Ok(()) if sent.change == "delete" => Ok(page.lead_to("/settings/users")),
