@@ -4,7 +4,7 @@ use crate::model::users::{Grant, Role, TokenId};
 use crate::model::{CellId, NodeName, UserName};
 
 /// How somebody showed who they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Via {
     /// A password; the browser holds a session.
     Password,
@@ -20,7 +20,7 @@ pub enum Via {
 }
 
 /// A user at the moment of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The name that the audit shows.
     pub user: UserName,

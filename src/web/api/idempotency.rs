@@ -17,7 +17,8 @@ use tokio::sync::OnceCell;
 use super::super::app::Portal;
 use super::super::caller::Caller;
 use super::super::failure::Failure;
-use crate::model::{Sha256Digest, UserName};
+use crate::access::Identity;
+use crate::model::Sha256Digest;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -40,10 +41,11 @@ const REMEMBERED_BYTES: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub(in crate::web) struct Answers(Mutex<HashMap<Name, Entry>>);
 
-/// Whose request it was, and what they called it.
+/// Whose request it was, and what they called it. Who comes with another credential, or may do something else by now, is
+/// not told what was answered before.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Name {
-    user: UserName,
+    who: Arc<Identity>,
     fleet: String,
     key: String,
 }
@@ -86,7 +88,8 @@ async fn once(portal: &Arc<Portal>, key: &HeaderValue, request: Request, next: N
         let detail = format!("a request with an Idempotency-Key may have {REQUEST_BYTES} bytes");
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
     })?;
-    let name = Name { user: caller.may.identity().user.clone(), fleet: caller.fleet.name.clone(), key: key.to_owned() };
+    let who = Arc::new(caller.may.identity().clone());
+    let name = Name { who, fleet: caller.fleet.name.clone(), key: key.to_owned() };
     let mut digest = Sha256Digest::builder();
     digest.update(format!("{} {}\n", parts.method, parts.uri).as_bytes());
     digest.update(&body);
@@ -119,10 +122,10 @@ impl Answers {
             }
             return Ok(entry.clone());
         }
-        let of_user = answers.keys().filter(|other| other.user == name.user).count();
+        let of_user = answers.keys().filter(|other| other.who.user == name.who.user).count();
         // One user's many keys push out that user's own.
         if of_user >= MOST_OF_ONE {
-            forget_oldest(&mut answers, |other| other.user == name.user);
+            forget_oldest(&mut answers, |other| other.who.user == name.who.user);
         } else if answers.len() >= MOST {
             forget_oldest(&mut answers, |_| true);
         }
@@ -185,9 +188,17 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Via;
+    use crate::model::UserName;
 
     fn name(user: &str, key: usize) -> Name {
-        Name { user: UserName::new(user).unwrap(), fleet: "a".to_owned(), key: key.to_string() }
+        by(user, key, "editor", Via::Password)
+    }
+
+    fn by(user: &str, key: usize, grant: &str, via: Via) -> Name {
+        let user = UserName::new(user).unwrap();
+        let who = Arc::new(Identity { user, grants: vec![grant.parse().unwrap()], via });
+        Name { who, fleet: "a".to_owned(), key: key.to_string() }
     }
 
     fn at(secs: u64) -> Duration {
@@ -206,6 +217,23 @@ mod tests {
         // A day later it is free again.
         let late = answers.begin(name("ada", 1), two, at(0) + REMEMBERED).unwrap();
         assert!(!Arc::ptr_eq(&first.answer, &late.answer));
+    }
+
+    #[test]
+    fn what_was_answered_is_told_to_the_same_credential_with_the_same_rights_alone() {
+        let (answers, request) = (Answers::default(), Sha256Digest::of(b"1"));
+        let token = |id: &str| Via::Token { id: id.parse().unwrap(), grants: vec!["editor".parse().unwrap()] };
+        let mut known: Vec<Entry> = Vec::new();
+        for name in [
+            by("ada", 1, "editor", Via::Password),
+            by("ada", 1, "viewer", Via::Password),
+            by("ada", 1, "editor", token("aaaaaaaaaa")),
+            by("ada", 1, "editor", token("bbbbbbbbbb")),
+        ] {
+            let entry = answers.begin(name.clone(), request, at(0)).unwrap();
+            assert!(!known.iter().any(|other| Arc::ptr_eq(&other.answer, &entry.answer)), "{name:?}");
+            known.push(entry);
+        }
     }
 
     #[test]
