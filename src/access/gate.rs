@@ -16,12 +16,12 @@ use super::password::{PasswordError, Passwords};
 use super::roster;
 use super::session::{Session, SessionEnd, Sessions, Voucher};
 use super::throttle::{Attempt, Throttle};
-use super::token::TokenText;
+use super::token::{TokenText, counts};
 use crate::clock::SharedClock;
 use crate::controller::{Actor, ControllerError, UsersChange};
 use crate::entropy;
 use crate::model::UserName;
-use crate::model::users::{Grant, PasswordHash, Role, User, Users};
+use crate::model::users::{Grant, PasswordHash, Role, Token, User, Users};
 
 /// Why somebody does not come in.
 #[derive(Debug, thiserror::Error)]
@@ -277,6 +277,13 @@ impl Gate {
     pub fn by_cookie(&self, cookie: &str) -> Result<Known, SessionEnd> {
         let now = self.clock.now();
         let session = self.sessions.open(cookie, now)?;
+        let identity = self.of_session(&session)?;
+        let renewed = self.sessions.renew(&session, now).and_then(|session| self.sessions.seal(&session));
+        Ok(Known { identity, session, renewed })
+    }
+
+    /// Who acts in a session that has not ended by itself.
+    fn of_session(&self, session: &Session) -> Result<Identity, SessionEnd> {
         if self.directory.is_revoked(&session.id) {
             return Err(SessionEnd::Revoked);
         }
@@ -298,9 +305,7 @@ impl Gate {
                 (user.grants, Via::Password)
             }
         };
-        let renewed = self.sessions.renew(&session, now).and_then(|session| self.sessions.seal(&session));
-        let identity = Identity { user: session.user.clone(), grants, via };
-        Ok(Known { identity, session, renewed })
+        Ok(Identity { user: session.user.clone(), grants, via })
     }
 
     /// In whose name a token acts, if it is one that counts.
@@ -308,10 +313,29 @@ impl Gate {
     pub fn by_token(&self, text: &str) -> Option<Identity> {
         let token = TokenText::read(text)?;
         let users = self.directory.list()?;
-        let entry = token.find(&users, self.clock.now())?;
+        self.of_token(token.find(&users, self.clock.now())?)
+    }
+
+    fn of_token(&self, entry: &Token) -> Option<Identity> {
         let user = self.directory.user(&entry.user).filter(|user| !user.disabled)?;
         let via = Via::Token { id: entry.id.clone(), grants: entry.grants.clone() };
         Some(Identity { user: user.name, grants: user.grants, via })
+    }
+
+    /// Whether somebody who was let in before would be let in now, and may do the same: for what goes on for long after
+    /// it was asked for. `session` is theirs, unless a token spoke for them.
+    #[must_use]
+    pub fn still_knows(&self, identity: &Identity, session: Option<&Session>) -> bool {
+        let now = self.clock.now();
+        let now_is = match (session, &identity.via) {
+            (Some(session), _) => self.sessions.check(session, now).and_then(|()| self.of_session(session)).ok(),
+            (None, Via::Token { id, .. }) => self.directory.list().and_then(|users| {
+                let entry = users.token(id).filter(|entry| counts(entry, now))?;
+                self.of_token(entry)
+            }),
+            (None, Via::Password | Via::Oidc) => None,
+        };
+        now_is.as_ref() == Some(identity)
     }
 
     /// Ends a session: here at once, elsewhere as soon as the list of users says so.

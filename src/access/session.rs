@@ -93,16 +93,25 @@ impl Sessions {
     /// See [`SessionEnd`].
     pub fn open(&self, cookie: &str, now: DateTime<Utc>) -> Result<Session, SessionEnd> {
         let session: Session = self.key.open(Purpose::Session, cookie).ok_or(SessionEnd::Unknown)?;
+        self.check(&session, now)?;
+        Ok(session)
+    }
+
+    /// Whether a session has not ended by itself.
+    ///
+    /// # Errors
+    /// See [`SessionEnd`].
+    pub fn check(&self, session: &Session, now: DateTime<Utc>) -> Result<(), SessionEnd> {
         if session.began > now + SKEW || session.seen > now + SKEW || session.seen < session.began {
             return Err(SessionEnd::Unknown);
         }
-        if now >= self.ends(&session) {
+        if now >= self.ends(session) {
             return Err(SessionEnd::Expired);
         }
         if now >= session.seen + span(self.idle) {
             return Err(SessionEnd::Idle);
         }
-        Ok(session)
+        Ok(())
     }
 
     /// The session as used now, if its cookie has to say so: at most once a minute.

@@ -59,8 +59,13 @@ impl TokenText {
     pub fn find<'a>(&self, users: &'a Users, now: DateTime<Utc>) -> Option<&'a Token> {
         let entry = users.token(&self.id)?;
         let is_it: bool = entry.sha256.as_bytes().ct_eq(self.sha256().as_bytes()).into();
-        (is_it && !entry.revoked && now < entry.expires_at).then_some(entry)
+        (is_it && counts(entry, now)).then_some(entry)
     }
+}
+
+/// Whether a token is good for anything.
+pub(super) fn counts(entry: &Token, now: DateTime<Utc>) -> bool {
+    !entry.revoked && now < entry.expires_at
 }
 
 impl std::fmt::Debug for TokenText {

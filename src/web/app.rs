@@ -13,6 +13,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use super::api::{self, Answers};
 use super::failure::Failure;
 use super::listener::Arrival;
+use super::live::Streams;
 use super::metrics::{self, Metrics};
 use super::routes::{Route, Routes};
 use super::snapshot::Snapshot;
@@ -41,6 +42,8 @@ pub(super) struct Portal {
     /// Where uploads arrive.
     pub(super) uploads: SpoolFolder,
     pub(super) metrics: Metrics,
+    /// Who listens to what changes.
+    pub(super) streams: Arc<Streams>,
     /// What requests with a key came to.
     pub(super) answers: Answers,
 }

@@ -104,6 +104,7 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
         settings,
         uploads,
         metrics,
+        streams: Arc::default(),
         answers: Answers::default(),
     };
     let refreshed = join_all(portal.fleets.iter().cloned().map(|fleet| {

@@ -1,8 +1,11 @@
 //! Coming in, going out, and who manages whom: over HTTP, as a browser without scripts does it.
 
+use std::time::Duration;
+
 use fleetman::model::audit::AuditEntry;
 use fleetman::model::document;
 use fleetman::model::users::Users;
+use http_body_util::BodyExt as _;
 use serde_json::Value;
 
 use crate::support::cli::Workplace;
@@ -209,6 +212,59 @@ async fn everybody_changes_their_own_password_and_ends_their_own_sessions() {
     sign_in("a+long+password+1").await.is(401);
     send(&serving, &new, "/settings/account/end-sessions", "").await.is(303);
     open(&serving, &new, "/cells").await.is(303);
+}
+
+/// Waits until a stream of events ends.
+async fn ends(stream: hyper::body::Incoming, why: &str) {
+    let all = tokio::time::timeout(Duration::from_secs(60), stream.collect()).await;
+    let heard = all.unwrap_or_else(|_| panic!("the stream goes on: {why}")).unwrap().to_bytes();
+    assert!(heard.starts_with(b"event: fleet"), "{why}: {heard:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_let_in_no_more_hears_no_more() {
+    let place = Workplace::with_bucket().await;
+    place.fleetman_fed(&["user", "add", "root", "--may", "admin"], "a long password 0\n").await.exits(0);
+    place.fleetman_fed(&["user", "add", "ada", "--may", "viewer"], "a long password 1\n").await.exits(0);
+    let serving = Serving::start_for_nobody(&place).await;
+    let sign_in = async |name: &str, password: &str| {
+        cookie(&send(&serving, "none=1", "/sign-in", &format!("name={name}&password={password}")).await.is(303))
+    };
+    let root = sign_in("root", "a+long+password+0").await;
+    let mut others = serving.listen(&[("cookie", &root)]).await;
+
+    let ada = sign_in("ada", "a+long+password+1").await;
+    let stream = serving.listen(&[("cookie", &ada)]).await;
+    send(&serving, &ada, "/sign-out", "").await.is(303);
+    ends(stream, "signed out").await;
+
+    let ada = sign_in("ada", "a+long+password+1").await;
+    let made = send(&serving, &ada, "/settings/tokens", "name=ci&may=viewer&days=7").await.is(200).text();
+    let start = made.find("fm_").unwrap();
+    let (id, bearer) = (&made[start + 3..start + 13], format!("Bearer {}", &made[start..start + 57]));
+    let (stream, by_token) =
+        (serving.listen(&[("cookie", &ada)]).await, serving.listen(&[("authorization", &bearer)]).await);
+    send(&serving, &root, "/settings/users/ada", "change=grants&may=viewer%3An1%2F*&seen=viewer").await.is(303);
+    ends(stream, "may something else").await;
+    ends(by_token, "its user may something else").await;
+    let by_token = serving.listen(&[("authorization", &bearer)]).await;
+    send(&serving, &ada, &format!("/settings/tokens/{id}/revoke"), "").await.is(303);
+    ends(by_token, "the token was revoked").await;
+
+    let first = serving.listen(&[("cookie", &ada)]).await;
+    let mut more = Vec::new();
+    for _ in 0..16 {
+        more.push(serving.listen(&[("cookie", &ada)]).await);
+    }
+    ends(first, "one too many").await;
+    let next = async |stream: &mut hyper::body::Incoming| {
+        let frame = tokio::time::timeout(Duration::from_secs(60), stream.frame()).await.expect("it goes on");
+        frame.expect("it has not ended").unwrap()
+    };
+    for stream in [&mut more[0], &mut others] {
+        next(stream).await;
+        next(stream).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

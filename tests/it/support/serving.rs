@@ -150,6 +150,17 @@ impl Serving {
         (answer.status().as_u16(), location.unwrap_or_default())
     }
 
+    /// The stream of events, as somebody hears it.
+    pub(crate) async fn listen(&self, headers: &[(&str, &str)]) -> hyper::body::Incoming {
+        let mut request = Request::builder().uri(format!("http://{}/live", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = self.client.request(request.body(Full::default()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.into_body()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], Bytes::new()).await
     }
