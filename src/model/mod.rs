@@ -26,6 +26,8 @@ pub mod audit;
 pub mod cell_id;
 pub mod code;
 pub mod content;
+#[cfg(feature = "controller")]
+pub(crate) mod csv;
 pub mod deployment;
 pub mod digest;
 pub mod document;

@@ -8,9 +8,9 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
+use super::address::with_query;
 use crate::access::{AccessError, Denied};
 use crate::controller::ControllerError;
 use crate::model::name::NameError;
@@ -196,8 +196,7 @@ pub(super) async fn dress(request: Request, next: Next) -> Response {
     }
     if failure.status == StatusCode::UNAUTHORIZED && failure.code == "unauthenticated" && method == Method::GET {
         let asked = format!("{}{asked}", base.unwrap_or_default());
-        let next = utf8_percent_encode(&asked, NON_ALPHANUMERIC);
-        let sign_in = format!("/sign-in?next={next}");
+        let sign_in = with_query("/sign-in", [("next", asked.as_str())]);
         if !is_fragment {
             return axum::response::Redirect::to(&sign_in).into_response();
         }

@@ -8,6 +8,7 @@ mod caller;
 mod changes;
 mod command;
 mod cookie;
+mod download;
 mod failure;
 mod findings;
 pub mod folder;

@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::controller::{
-    self, CellView, DeploymentView, Desired, FleetView, Health, Liveness, ManifestView, NodeView, ReleaseState, Sync,
-    Text, VersionState, VersionView,
+    self, CellView, DeploymentView, Desired, FleetView, Health, Liveness, ManifestView, NodeView, OverrideView,
+    ReleaseState, Sync, Text, VersionState, VersionView,
 };
 use crate::model::deployment::DeploymentFile;
 use crate::model::heartbeat::{
@@ -148,6 +148,19 @@ pub struct ManifestDetail {
     pub etag: String,
     /// As it was written.
     pub text: String,
+}
+
+/// A cell's own file.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Override {
+    /// Where it lies.
+    pub path: String,
+    /// In bytes.
+    pub size: u64,
+    /// For `If-Match`.
+    pub etag: String,
+    /// When it was written, by the store's clock.
+    pub last_modified: Option<DateTime<Utc>>,
 }
 
 /// A release.
@@ -309,6 +322,13 @@ impl ManifestDetail {
     #[must_use]
     pub fn of(name: ManifestName, text: Text) -> Self {
         Self { name, etag: text.etag.to_string(), text: text.text }
+    }
+}
+
+impl From<OverrideView> for Override {
+    fn from(view: OverrideView) -> Self {
+        let OverrideView { path, size, etag, modified } = view;
+        Self { path, size, etag: etag.to_string(), last_modified: modified }
     }
 }
 

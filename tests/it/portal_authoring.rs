@@ -400,7 +400,7 @@ async fn overrides_are_written_uploaded_downloaded_and_deleted_as_they_were_seen
     let raw = serving.get("/cells/n1/web/overrides/raw?path=logo.png").await.is(200);
     assert_eq!(raw.body, picture);
     assert_eq!(raw.header("content-type"), "application/octet-stream");
-    assert_eq!(raw.header("content-disposition"), "attachment; filename*=UTF-8''logo%2Epng");
+    assert_eq!(raw.header("content-disposition"), "attachment; filename=\"logo.png\"");
 
     let delete = "/cells/n1/web/overrides/delete?path=etc%2Fapp.conf";
     let seen = fields(&serving.get(delete).await.is(200).text())["etag"].clone();

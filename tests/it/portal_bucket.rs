@@ -108,7 +108,7 @@ async fn an_object_is_shown_verified_and_handed_out_but_never_run() {
     assert_eq!(body, page);
     for header in [
         "content-type: application/octet-stream",
-        "content-disposition: attachment; filename=\"p.html\"; filename*=UTF-8''p%2Ehtml",
+        "content-disposition: attachment; filename=\"p.html\"",
         "x-content-type-options: nosniff",
         &format!("content-length: {}", page.len()),
     ] {

@@ -111,6 +111,35 @@ async fn cells_are_listed_with_what_is_known_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_list_can_be_saved_as_it_is_filtered_and_sorted() {
+    let acme = Acme::full().await;
+    let formula = b"name: site\nprofile: {deploy: {}}\n".to_vec();
+    acme.put("cells/ams-1/site/overrides/=1+1;@x", formula).await;
+    acme.put("cells/ams-1/site/overrides/plain", "x").await;
+    let (_place, serving) = open(&acme).await;
+    for (page, name, head, first) in [
+        ("/manifests", "manifests", "name,used_by_cells,changed_at,size_bytes", "api,"),
+        ("/deployments?manifest=site&sort=name", "deployments", "manifest,name,state,uploaded_at,", "site,r1,whole,"),
+        ("/cells/ams-1/site/overrides?q=1", "overrides", "path,size_bytes,written_at", "\"'=1+1;'@x\",33,"),
+    ] {
+        let (path, query) = page.split_once('?').unwrap_or((page, ""));
+        let text = serving.get(page).await.is(200).text();
+        for kind in ["csv", "json"] {
+            assert!(text.contains(&format!("href=\"{path}.{kind}")), "{page} leads to its {kind}");
+        }
+        let csv = serving.get(&format!("{path}.csv?{query}")).await.is(200);
+        assert_eq!(csv.header("content-disposition"), format!("attachment; filename=\"{name}.csv\""));
+        let csv = csv.text();
+        let lines: Vec<&str> = csv.lines().collect();
+        assert!(lines[0].starts_with(head) && lines[1].starts_with(first), "{csv}");
+        let json = serving.get(&format!("{path}.json?{query}")).await.is(200).json();
+        assert_eq!(json["items"].as_array().unwrap().len(), lines.len() - 1, "{json}");
+    }
+    let csv = serving.get("/cells/ams-1/site/overrides.csv").await.is(200).text();
+    assert_eq!(csv.lines().count(), 4, "its own, and these two");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_search_finds_everything_and_leads_to_what_has_the_name() {
     let acme = Acme::full().await;
     let (_place, serving) = open(&acme).await;

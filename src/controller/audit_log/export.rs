@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{AuditCache, AuditFilter, AuditPlace, AuditRow};
 use crate::controller::{Controller, ControllerError};
+use crate::model::csv;
 
 /// How many acts are read at once.
 const AT_ONCE: usize = 500;
@@ -134,7 +135,7 @@ impl ExportFormat {
     fn head(self) -> Bytes {
         match self {
             Self::Ndjson => Bytes::new(),
-            Self::Csv => csv_line(&COLUMNS).into(),
+            Self::Csv => csv::record(COLUMNS).into(),
         }
     }
 
@@ -146,24 +147,11 @@ impl ExportFormat {
                     serde_json::to_writer(&mut text, &row.line())?;
                     text.push(b'\n');
                 }
-                Self::Csv => text.extend_from_slice(csv_line(&row.line().cells()).as_bytes()),
+                Self::Csv => text.extend_from_slice(csv::record(row.line().cells()).as_bytes()),
             }
         }
         Ok(text.into())
     }
-}
-
-/// A record of RFC 4180.
-fn csv_line(cells: &[&str]) -> String {
-    let cells: Vec<String> = cells.iter().map(|cell| csv_cell(cell)).collect();
-    format!("{}\r\n", cells.join(","))
-}
-
-/// A cell that no spreadsheet takes for a formula: what begins like one is told to be text by a quote before it.
-fn csv_cell(text: &str) -> String {
-    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let text = if is_formula { format!("'{text}") } else { text.to_owned() };
-    if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 impl Controller {
@@ -192,29 +180,5 @@ impl Controller {
                 Ok(Some((lines, page.next.map(|place| Next::Page(Some(place))))))
             }
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_cell_is_a_formula_and_every_cell_is_one_cell() {
-        for (text, cell) in [
-            ("plain", "plain"),
-            ("=HYPERLINK(\"http://x\")", "\"'=HYPERLINK(\"\"http://x\"\")\""),
-            ("+1", "'+1"),
-            ("-1", "'-1"),
-            ("@SUM(A1)", "'@SUM(A1)"),
-            ("\t=1", "'\t=1"),
-            ("a,b", "\"a,b\""),
-            ("a\r\nb", "\"a\r\nb\""),
-            ("\r=1", "\"'\r=1\""),
-            ("", ""),
-        ] {
-            assert_eq!(csv_cell(text), cell);
-        }
-        assert_eq!(csv_line(&["a", "b c", "d,e"]), "a,b c,\"d,e\"\r\n");
     }
 }

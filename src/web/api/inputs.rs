@@ -5,19 +5,18 @@ use axum::Json;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::caller::Caller;
 use super::super::failure::Failure;
 use super::super::paths::CellOfPath;
-use super::super::views::{ManifestDetail, ManifestEntry};
+use super::super::views::{ManifestDetail, ManifestEntry, Override};
 use super::answer::{Has, List, Page};
 use super::fleet::Deleted;
 use super::operation::{Condition, Content, Operation, Operations};
 use super::request::{Asked, Of, Precondition, Raw, Sent, Yaml, unless_it_held};
-use crate::controller::{Applied, AppliedHow, Guard, Known, OverrideView};
+use crate::controller::{Applied, AppliedHow, Guard, Known};
 use crate::model::{FilePath, ManifestName};
 use crate::recipe::render;
 use crate::store::ETag;
@@ -146,19 +145,6 @@ struct Pause {
     reason: String,
 }
 
-/// A cell's own file.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Override {
-    /// Where it lies.
-    path: String,
-    /// In bytes.
-    size: u64,
-    /// For `If-Match`.
-    etag: String,
-    /// When it was written, by the store's clock.
-    last_modified: Option<DateTime<Utc>>,
-}
-
 /// The path of an override, below the cell's own.
 #[derive(Debug, Deserialize)]
 struct Below {
@@ -179,13 +165,6 @@ impl From<&Applied> for Written {
             AppliedHow::Unchanged => "unchanged",
         };
         Self { object: applied.what.clone(), how }
-    }
-}
-
-impl From<OverrideView> for Override {
-    fn from(view: OverrideView) -> Self {
-        let OverrideView { path, size, etag, modified } = view;
-        Self { path, size, etag: etag.to_string(), last_modified: modified }
     }
 }
 

@@ -28,7 +28,7 @@ pub(in crate::web) struct Call {
     pub(in crate::web) method: &'static str,
     pub(in crate::web) path: &'static str,
     pub(in crate::web) summary: &'static str,
-    pub(in crate::web) needs: &'static str,
+    pub(in crate::web) needs: String,
     pub(in crate::web) parameters: Vec<Field>,
     pub(in crate::web) takes: Word,
     pub(in crate::web) gives: Word,

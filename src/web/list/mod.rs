@@ -7,9 +7,9 @@ mod order;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub(super) use self::order::{Order, newest_first};
+use super::address::with_query;
 use super::failure::Failure;
 
 /// Rows of a page unless something else is asked for.
@@ -121,14 +121,12 @@ impl Asked {
     fn linked(&self, path: &str, is_kept: impl Fn(&str, &str) -> bool, added: Option<(&str, &str)>) -> String {
         let kept = self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let kept = kept.filter(|(name, value)| !value.is_empty() && is_kept(name, value));
-        let pairs: Vec<String> =
-            kept.chain(added).map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
-        match (path, pairs.is_empty()) {
-            // An address of nothing but a query would be that of this page, with its query.
-            ("", true) => self.path.rsplit('/').next().map_or_else(String::new, |last| format!("./{last}")),
-            (path, true) => path.to_owned(),
-            (path, false) => format!("{path}?{}", pairs.join("&")),
+        let address = with_query(path, kept.chain(added));
+        if !address.is_empty() {
+            return address;
         }
+        // An empty address would be that of this page, with its query.
+        self.path.rsplit('/').next().map_or_else(String::new, |last| format!("./{last}"))
     }
 
     /// What was asked for under these names, each with a link that leaves it out.
@@ -166,10 +164,6 @@ impl Asked {
             next: (page < pages).then(|| link(page + 1)),
         }
     }
-}
-
-fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 /// A number with its thousands set apart.

@@ -199,7 +199,7 @@ pub(super) async fn csv(page: PageContext, asked: Asked) -> Result<Response, Fai
     ];
     let view = page.view()?;
     let rows = selected(&view, &asked)?;
-    Ok(export::csv("agents", &HEAD, view, rows, |view, place| {
+    let line = move |place: usize| {
         let node = Node::from(&**view.nodes.get(place)?);
         let host = node.host.unwrap_or_default();
         let labels: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -219,11 +219,14 @@ pub(super) async fn csv(page: PageContext, asked: Asked) -> Result<Response, Fai
             host.memory_available_bytes.to_string(),
             host.disk_free_bytes.to_string(),
         ])
-    }))
+    };
+    Ok(export::csv("agents", &HEAD, rows.into_iter().filter_map(line)))
 }
 
 pub(super) async fn json(page: PageContext, asked: Asked) -> Result<Response, Failure> {
     let view = page.view()?;
     let rows = selected(&view, &asked)?;
-    Ok(export::json(view, rows, |view, place| view.nodes.get(place).map(|node| Node::from(&**node))))
+    let at = view.at;
+    let shown = move |place: usize| view.nodes.get(place).map(|node| Node::from(&**node));
+    Ok(export::json(Some(at), rows.into_iter().filter_map(shown)))
 }

@@ -68,7 +68,7 @@ impl AuditQuery {
     pub(super) fn address(&self, path: &str, after: &str) -> String {
         let mut fields = self.fields().to_vec();
         fields.push(("after", after));
-        with_query(path, &fields)
+        with_query(path, fields)
     }
 
     /// The command that shows the same.

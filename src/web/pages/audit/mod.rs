@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::body::Body;
-use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use chrono::{DateTime, Utc};
 
 use self::filter::AuditQuery;
 use crate::controller::{Act, ActResult, AuditPlace, AuditRow, Claim, ExportFormat};
 use crate::model::{CellId, DeploymentName, ManifestName, ObjectKey, Sha256Digest};
 use crate::web::address::{Asked, with_query};
+use crate::web::download;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::routes::Routes;
@@ -106,12 +106,7 @@ fn export(
 ) -> Result<Response, Failure> {
     page.may().check_audit()?;
     let lines = page.may().audit_export(Arc::clone(&page.caller.fleet.audit), query.filter()?, format)?;
-    let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{name}\""));
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
-        (header::CONTENT_DISPOSITION, disposition.unwrap_or(HeaderValue::from_static("attachment"))),
-    ];
-    Ok((headers, Body::from_stream(lines)).into_response())
+    Ok(download::saved(kind, name, Body::from_stream(lines)))
 }
 
 fn dressed(shell: &Shell, row: AuditRow) -> Row {
@@ -184,7 +179,7 @@ fn cell_of(act: &Act) -> Option<CellId> {
 /// Where what an act was done to can be looked at.
 fn page_of(shell: &Shell, act: &Act) -> Option<String> {
     if let Ok(key) = ObjectKey::parse(&act.object) {
-        return Some(with_query(&shell.link("/buckets/object"), &[("key", &key.relative())]));
+        return Some(with_query(&shell.link("/buckets/object"), [("key", key.relative().as_str())]));
     }
     if let Some((manifest, deployment)) = act.object.strip_prefix("deployment/").and_then(|rest| rest.split_once('/')) {
         let (manifest, deployment) = (ManifestName::new(manifest).ok()?, DeploymentName::new(deployment).ok()?);
@@ -199,5 +194,5 @@ fn diff_of(shell: &Shell, act: &Act) -> Option<String> {
     let version = |claim: &Option<String>| Claim::version_in(claim.as_deref()?);
     let (before, after) = (version(&act.before)?, version(&act.after)?);
     let path = shell.link(&format!("/cells/{cell}/diff"));
-    (before != after).then(|| with_query(&path, &[("from", before.as_str()), ("to", after.as_str())]))
+    (before != after).then(|| with_query(&path, [("from", before.as_str()), ("to", after.as_str())]))
 }

@@ -82,7 +82,8 @@ pub(super) async fn browse(page: PageContext, Asked(wanted): Asked<Wanted>) -> R
         etag: row.etag.as_str().trim_matches('"').to_owned(),
     });
     let (folders, objects): (Vec<_>, Vec<_>) = (folders.collect(), objects.collect());
-    let here = |after: &str| with_query(&shell.link("/buckets/browse"), &[("prefix", &prefix), ("after", after)]);
+    let here =
+        |after: &str| with_query(&shell.link("/buckets/browse"), [("prefix", prefix.as_str()), ("after", after)]);
     let is_unheard_of = found.about.is_none() && folders.is_empty() && objects.is_empty() && after.is_none();
     let view = Page {
         crumbs: crumbs(&shell, &prefix),

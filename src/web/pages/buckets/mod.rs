@@ -43,12 +43,12 @@ fn crumbs(shell: &Shell, path: &str) -> Vec<Link> {
 
 /// The address of a folder.
 fn folder(shell: &Shell, path: &str) -> String {
-    with_query(&shell.link("/buckets/browse"), &[("prefix", path)])
+    with_query(&shell.link("/buckets/browse"), [("prefix", path)])
 }
 
 /// The address of an object.
 fn object(shell: &Shell, key: &ObjectKey) -> String {
-    with_query(&shell.link("/buckets/object"), &[("key", &key.relative())])
+    with_query(&shell.link("/buckets/object"), [("key", key.relative().as_str())])
 }
 
 /// The rule of a folder's or an object's writers, in words.

@@ -21,6 +21,8 @@ pub(super) fn routes() -> Routes {
         .get("/cells/{node}/{cell}/versions/{version}/file", file::of_version)
         .get("/cells/{node}/{cell}/diff", diff::diff)
         .get("/cells/{node}/{cell}/overrides", overrides::overrides)
+        .get("/cells/{node}/{cell}/overrides.csv", overrides::csv)
+        .get("/cells/{node}/{cell}/overrides.json", overrides::json)
         .get("/cells/{node}/{cell}/overrides/file", file::of_override)
         .get("/cells/{node}/{cell}/history", history::history)
         .get("/cells/{node}/{cell}/log", log::log)

@@ -4,9 +4,8 @@
 use askama::Template;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Query};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Deserialize;
 
 use super::{above, barred};
@@ -15,8 +14,10 @@ use crate::model::users::Role;
 use crate::model::{CellId, FilePath};
 use crate::recipe::diagnostics::Diagnostic;
 use crate::store::{ETag, Object};
+use crate::web::address::with_query;
 use crate::web::changes::size;
 use crate::web::command::quoted;
+use crate::web::download;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::pages::editor::{self, Editable, Subject, TextForm, if_there, unless_changed};
@@ -49,8 +50,7 @@ pub(super) fn above_override(page: &PageContext, cell: &CellId) -> Vec<(String, 
 
 /// The address of a page about one override.
 pub(super) fn about(page: &PageContext, cell: &CellId, verb: &str, path: &str) -> String {
-    let path = utf8_percent_encode(path, NON_ALPHANUMERIC);
-    page.link(&format!("/cells/{cell}/overrides/{verb}?path={path}"))
+    with_query(&page.link(&format!("/cells/{cell}/overrides/{verb}")), [("path", path)])
 }
 
 #[derive(Template)]
@@ -108,8 +108,7 @@ impl Editable for File {
 
 /// The list, which says that it was saved.
 pub(super) fn saved(cell: &CellId, path: &FilePath) -> String {
-    let path = utf8_percent_encode(path.as_str(), NON_ALPHANUMERIC);
-    format!("/cells/{cell}/overrides?saved={path}")
+    with_query(&format!("/cells/{cell}/overrides"), [("saved", path.as_str())])
 }
 
 /// `GET /cells/{node}/{cell}/overrides/edit?path=`
@@ -189,14 +188,7 @@ pub(super) async fn raw(
     page.may().need_on_cell(Role::Viewer, &cell)?;
     let path = query.path()?;
     let object = page.may().get_override(&cell, &path).await?;
-    let name = path.as_str().rsplit('/').next().unwrap_or_default();
-    let name = format!("attachment; filename*=UTF-8''{}", utf8_percent_encode(name, NON_ALPHANUMERIC));
-    let mut response = object.bytes.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    // What was percent-encoded is ASCII.
-    headers.extend(HeaderValue::from_str(&name).map(|name| (header::CONTENT_DISPOSITION, name)));
-    Ok(response)
+    Ok(download::file(path.as_str(), object.bytes.len() as u64, object.bytes))
 }
 
 #[derive(Template)]
@@ -279,10 +271,7 @@ pub(super) async fn delete(
     page.caller.check_writable()?;
     let known = Known::Tag(ETag::from(form.etag));
     match page.may().because(&form.reason).remove_override(&cell, &path, &known).await {
-        Ok(()) => {
-            let path = utf8_percent_encode(path.as_str(), NON_ALPHANUMERIC);
-            Ok(page.lead_to(&format!("/cells/{cell}/overrides?deleted={path}")))
-        }
+        Ok(()) => Ok(page.lead_to(&with_query(&format!("/cells/{cell}/overrides"), [("deleted", path.as_str())]))),
         Err(error) => {
             let failure = Failure::from(error);
             if failure.status() == StatusCode::NOT_FOUND {

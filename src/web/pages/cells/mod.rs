@@ -160,8 +160,8 @@ async fn csv(page: PageContext, asked: Asked) -> Result<Response, Failure> {
     ];
     let view = page.view()?;
     let rows = selected(&view, &asked)?;
-    Ok(export::csv("cells", &HEAD, view, rows, |view, place| {
-        let (_, view) = find(view, place)?;
+    let line = move |place| {
+        let (_, view) = find(&view, place)?;
         let cell = Cell::from(view);
         let labels: Vec<String> = cell.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let wish = cell.desired.as_ref();
@@ -180,11 +180,14 @@ async fn csv(page: PageContext, asked: Asked) -> Result<Response, Failure> {
             wish.map(|wish| wish.issued_at.to_rfc3339()).unwrap_or_default(),
             wish.map(|wish| wish.issued_by.to_string()).unwrap_or_default(),
         ])
-    }))
+    };
+    Ok(export::csv("cells", &HEAD, rows.into_iter().filter_map(line)))
 }
 
 async fn json(page: PageContext, asked: Asked) -> Result<Response, Failure> {
     let view = page.view()?;
     let rows = selected(&view, &asked)?;
-    Ok(export::json(view, rows, |view, place| find(view, place).map(|(_, cell)| Cell::from(cell))))
+    let at = view.at;
+    let shown = move |place| find(&view, place).map(|(_, cell)| Cell::from(cell));
+    Ok(export::json(Some(at), rows.into_iter().filter_map(shown)))
 }

@@ -7,13 +7,14 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 
 use super::users;
-use crate::controller::{Release, ReleaseState};
+use crate::controller::{Release, ReleaseFacts, ReleaseState};
 use crate::model::{DeploymentName, ManifestName};
 use crate::web::changes::size;
 use crate::web::failure::Failure;
-use crate::web::list::{Asked, Chip, Column, Order, Pager, has, newest_first};
+use crate::web::list::{Asked, Chip, Column, Order, Pager, export, has, newest_first};
 use crate::web::page::PageContext;
 use crate::web::shell::{Nav, Shell};
+use crate::web::views;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
@@ -42,7 +43,6 @@ struct Row {
     by: String,
     note: Option<String>,
     files: usize,
-    bytes: u64,
     size: String,
     users: usize,
 }
@@ -50,7 +50,6 @@ struct Row {
 impl Row {
     fn new(release: &Release) -> Self {
         let facts = release.facts();
-        let bytes = facts.map_or(0, |facts| facts.bytes);
         Self {
             manifest: release.manifest.clone(),
             name: release.name.clone(),
@@ -63,8 +62,7 @@ impl Row {
             by: facts.map(|facts| facts.created_by.to_string()).unwrap_or_default(),
             note: facts.and_then(|facts| facts.note.clone()),
             files: facts.map_or(0, |facts| facts.files),
-            bytes,
-            size: size(bytes),
+            size: size(facts.map_or(0, |facts| facts.bytes)),
             users: 0,
         }
     }
@@ -80,33 +78,49 @@ struct Page<'a> {
     columns: Vec<Column>,
     rows: Vec<Row>,
     pager: Pager,
+    csv: String,
+    json: String,
     /// Whether it is known which cells use them.
     knows_users: bool,
 }
 
-/// `GET /deployments`
-pub(super) async fn list(page: PageContext, asked: Asked) -> Result<Response, Failure> {
-    let releases = page.may().releases(&page.caller.fleet.releases).await?;
+/// The releases of `all` that fit, in no order yet.
+fn fitting<'a>(all: &'a [Release], asked: &Asked) -> Vec<&'a Release> {
     let wanted = asked.text("q").to_lowercase();
     let fits = |release: &&Release| {
         let note = release.facts().and_then(|facts| facts.note.as_deref()).unwrap_or_default();
         let is_of = asked.one("manifest").is_none_or(|manifest| release.manifest.as_str() == manifest);
         is_of && [release.name.as_str(), release.manifest.as_str(), note].iter().any(|text| has(text, &wanted))
     };
-    let mut rows: Vec<Row> = releases.iter().filter(fits).map(Row::new).collect();
-    let pager = asked.pager(rows.len(), releases.len());
-    let order = Order::of(&asked, &KEYS);
-    order.sort_part(&mut rows, pager.from, pager.to, |key, a, b| {
+    all.iter().filter(fits).collect()
+}
+
+/// Puts those from `from` to `to` in their places.
+fn sort(releases: &mut [&Release], order: Order<Key>, from: usize, to: usize) {
+    order.sort_part(releases, from, to, |key, a, b| {
         let by_name = (&a.manifest, &a.name).cmp(&(&b.manifest, &b.name));
+        let (of_a, of_b) = (a.facts(), b.facts());
+        let bytes = |facts: Option<&ReleaseFacts>| facts.map_or(0, |facts| facts.bytes);
         match key {
-            Key::Created => newest_first(a.created_at, b.created_at).then(by_name),
+            Key::Created => {
+                newest_first(of_a.map(|facts| facts.created_at), of_b.map(|facts| facts.created_at)).then(by_name)
+            }
             Key::Name => a.name.cmp(&b.name).then(by_name),
             Key::Manifest => by_name,
-            Key::By => a.by.cmp(&b.by).then(by_name),
-            Key::Size => b.bytes.cmp(&a.bytes).then(by_name),
+            Key::By => of_a.map(|facts| &facts.created_by).cmp(&of_b.map(|facts| &facts.created_by)).then(by_name),
+            Key::Size => bytes(of_b).cmp(&bytes(of_a)).then(by_name),
         }
     });
-    let mut rows: Vec<Row> = rows.drain(pager.from..pager.to).collect();
+}
+
+/// `GET /deployments`
+pub(super) async fn list(page: PageContext, asked: Asked) -> Result<Response, Failure> {
+    let releases = page.may().releases(&page.caller.fleet.releases).await?;
+    let mut found = fitting(&releases, &asked);
+    let pager = asked.pager(found.len(), releases.len());
+    let order = Order::of(&asked, &KEYS);
+    sort(&mut found, order, pager.from, pager.to);
+    let mut rows: Vec<Row> = found[pager.from..pager.to].iter().map(|release| Row::new(release)).collect();
     let shown: BTreeSet<ManifestName> = rows.iter().map(|row| row.manifest.clone()).collect();
     let users = users(&page, &*page.view()?, shown).await?;
     for row in &mut rows {
@@ -125,8 +139,11 @@ pub(super) async fn list(page: PageContext, asked: Asked) -> Result<Response, Fa
         plain("Note"),
     ];
     let shell = page.live_shell("Deployments", Nav::Deployments, "fleetman get deployments".to_owned());
+    let [csv, json] = ["/deployments.csv", "/deployments.json"].map(|path| asked.elsewhere(&shell.link(path)));
     page.render(&Page {
         shell,
+        csv,
+        json,
         manifests: releases.iter().map(|release| release.manifest.clone()).collect(),
         chips: asked.chips(&["q", "manifest"]),
         asked: &asked,
@@ -135,4 +152,38 @@ pub(super) async fn list(page: PageContext, asked: Asked) -> Result<Response, Fa
         pager,
         knows_users: users.is_some(),
     })
+}
+
+/// Every release that fits, in the order that was asked for.
+async fn selected(page: &PageContext, asked: &Asked) -> Result<Vec<views::Release>, Failure> {
+    let releases = page.may().releases(&page.caller.fleet.releases).await?;
+    let mut found = fitting(&releases, asked);
+    let all = found.len();
+    sort(&mut found, Order::of(asked, &KEYS), 0, all);
+    Ok(found.into_iter().map(views::Release::from).collect())
+}
+
+/// `GET /deployments.csv`
+pub(super) async fn csv(page: PageContext, asked: Asked) -> Result<Response, Failure> {
+    const HEAD: [&str; 9] =
+        ["manifest", "name", "state", "uploaded_at", "uploaded_by", "files", "size_bytes", "content_sha256", "note"];
+    let line = |release: views::Release| {
+        vec![
+            release.manifest.to_string(),
+            release.name.to_string(),
+            release.state.to_owned(),
+            release.created_at.map(|at| at.to_rfc3339()).unwrap_or_default(),
+            release.created_by.map(|by| by.to_string()).unwrap_or_default(),
+            release.files.to_string(),
+            release.bytes.to_string(),
+            release.content_sha256.map(|digest| digest.to_string()).unwrap_or_default(),
+            release.note.unwrap_or_default(),
+        ]
+    };
+    Ok(export::csv("deployments", &HEAD, selected(&page, &asked).await?.into_iter().map(line)))
+}
+
+/// `GET /deployments.json`
+pub(super) async fn json(page: PageContext, asked: Asked) -> Result<Response, Failure> {
+    Ok(export::json(None, selected(&page, &asked).await?.into_iter()))
 }

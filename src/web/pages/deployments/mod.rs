@@ -27,6 +27,8 @@ const MOST_VERSIONS: usize = 500;
 pub(super) fn routes() -> Routes {
     Routes::new()
         .get("/deployments", list::list)
+        .get("/deployments.csv", list::csv)
+        .get("/deployments.json", list::json)
         .get("/deployments/new", upload::ask)
         // It has a limit of its own, which the config sets.
         .add("POST", "/deployments/new", post(upload::take).layer(DefaultBodyLimit::disable()))

@@ -17,6 +17,8 @@ use crate::web::routes::Routes;
 pub(super) fn routes() -> Routes {
     Routes::new()
         .get("/manifests", list::list)
+        .get("/manifests.csv", list::csv)
+        .get("/manifests.json", list::json)
         .get("/manifests/new", edit::new)
         .post("/manifests/new", edit::submit_new)
         .post("/manifests/new/check", edit::check_new)

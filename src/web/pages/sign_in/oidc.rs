@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{Back, Next, Page, came_in, in_the_clear, sentence, status};
 use crate::access::oidc::{Answer, Departure, Oidc, OidcError};
+use crate::web::address::with_query;
 use crate::web::app::Portal;
 use crate::web::cookie::Cookie;
 use crate::web::failure::Failure;
@@ -22,8 +22,8 @@ pub(super) struct Elsewhere {
 
 impl Elsewhere {
     pub(super) fn new(oidc: &Oidc, next: &Back) -> Self {
-        let next = utf8_percent_encode(&next.to_string(), NON_ALPHANUMERIC).to_string();
-        Self { host: oidc.host().to_owned(), href: format!("/sign-in/oidc?next={next}") }
+        let href = with_query("/sign-in/oidc", [("next", next.to_string().as_str())]);
+        Self { host: oidc.host().to_owned(), href }
     }
 }
 
