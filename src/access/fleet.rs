@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{AccessError, Authorized, Denied};
-use crate::controller::{CellView, FleetView, Followed, LivenessLimits};
+use crate::controller::{CellView, FleetView, Followed, LivenessLimits, Sight};
 use crate::model::heartbeat::CellReport;
 use crate::model::users::Role;
 use crate::model::{CellId, Floor, NodeName};
@@ -21,7 +21,12 @@ impl Authorized {
         if self.identity.may_everywhere(Role::Viewer) {
             return fleet.clone();
         }
-        Arc::new(fleet.narrowed(|node| self.identity.sees_node(node), |cell| self.sees(cell)))
+        let sight = |node: &NodeName| match self.identity.may_on_node(Role::Viewer, node) {
+            true => Sight::Whole,
+            false if self.identity.sees_node(node) => Sight::Part,
+            false => Sight::Nothing,
+        };
+        Arc::new(fleet.narrowed(sight, |cell| self.sees(cell)))
     }
 
     /// Refuses a cell that the user may not see.

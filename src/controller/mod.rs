@@ -83,7 +83,7 @@ pub use error::{Claim, ControllerError};
 pub(crate) use fleet::sample as fleet_sample;
 pub use fleet::{
     Attention, AttentionLimits, CellView, Concern, Counts, Desired, FleetReader, FleetView, Health, Liveness,
-    LivenessLimits, Looked, NodeView, Severity, Subject, Sync,
+    LivenessLimits, Looked, NodeView, Severity, Sight, Subject, Sync,
 };
 pub use follow::{Followed, FollowedHow};
 pub use gc::GcReport;

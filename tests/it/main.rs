@@ -61,6 +61,7 @@ mod portal_hostile;
 mod portal_journey;
 mod portal_lists;
 mod portal_live;
+mod portal_narrow;
 mod portal_oidc;
 mod portal_orders;
 mod portal_pages;

@@ -18,4 +18,4 @@ mod wishes;
 pub use attention::{Attention, AttentionLimits, Concern, Severity, Subject};
 pub use judge::{Health, Liveness, LivenessLimits, Sync};
 pub use reader::{FleetReader, Looked};
-pub use view::{CellView, Counts, Desired, FleetView, NodeView};
+pub use view::{CellView, Counts, Desired, FleetView, NodeView, Sight};

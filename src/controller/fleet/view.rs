@@ -43,6 +43,21 @@ pub struct NodeView {
     pub cells: Vec<CellView>,
 }
 
+/// How much somebody may see of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// Not even that there is one.
+    Nothing,
+    /// Some of the cells that it has or could have.
+    Part,
+    /// All of them.
+    Whole,
+}
+
+/// What stands in the place of words about a node as a whole for who may not see all of it: any of its cells may be named
+/// in them.
+const WITHHELD: &str = "more is told to who may see every cell of this node";
+
 /// A cell.
 #[derive(Debug, Clone)]
 pub struct CellView {
@@ -155,12 +170,16 @@ impl FleetView {
         self.node(&name.node)?.cell(&name.cell)
     }
 
-    /// The part of it that somebody may see: of each node the cells that `sees` accepts, and their reports. Nodes that
-    /// `sees_node` refuses are left out. What is seen whole is shared.
+    /// The part of it that somebody may see: of each node the cells that `sees` accepts, and their reports. Nodes of
+    /// which `sight` says that there is nothing to see are left out. What is seen whole is shared.
     #[must_use]
-    pub fn narrowed(&self, sees_node: impl Fn(&NodeName) -> bool, sees: impl Fn(&CellId) -> bool) -> Self {
-        let nodes = self.nodes.iter().filter(|node| sees_node(&node.node));
-        let nodes: Vec<_> = nodes.map(|node| node.narrowed(&sees)).collect();
+    pub fn narrowed(&self, sight: impl Fn(&NodeName) -> Sight, sees: impl Fn(&CellId) -> bool) -> Self {
+        let nodes = self.nodes.iter().filter_map(|node| match sight(&node.node) {
+            Sight::Nothing => None,
+            Sight::Part => Some(node.narrowed(&sees)),
+            Sight::Whole => Some(node.clone()),
+        });
+        let nodes: Vec<_> = nodes.collect();
         Self { at: self.at, revision: self.revision, counts: Counts::of(&nodes), nodes }
     }
 
@@ -181,15 +200,26 @@ impl NodeView {
         // A cell that is no more is only in the heartbeat. Cells are asked about once: there are many.
         let sees_gone = |cell: &CellName| sees(&CellId::new(self.node.clone(), cell.clone()));
         let mut reported = self.heartbeat.iter().flat_map(|beat| beat.cells.keys());
-        if self.cells.iter().all(|cell| sees(&cell.cell))
+        if self.problems.is_empty()
+            && self.heartbeat.as_ref().is_none_or(|beat| beat.conditions.is_empty() && beat.store_error.is_none())
+            && self.cells.iter().all(|cell| sees(&cell.cell))
             && reported.all(|cell| self.cell(cell).is_some() || sees_gone(cell))
         {
             return self.clone();
         }
         let mut narrow = Self::clone(self);
         narrow.cells.retain(|cell| sees(&cell.cell));
+        if !narrow.problems.is_empty() {
+            narrow.problems = vec![WITHHELD.to_owned()];
+        }
         if let Some(beat) = narrow.heartbeat.as_mut() {
-            Arc::make_mut(beat).cells.retain(|cell, _| sees_gone(cell));
+            let beat = Arc::make_mut(beat);
+            beat.cells.retain(|cell, _| sees_gone(cell));
+            let faults = beat.store_error.iter_mut().map(|fault| &mut fault.message);
+            let conditions = beat.conditions.iter_mut().map(|condition| &mut condition.message);
+            for message in faults.chain(conditions) {
+                WITHHELD.clone_into(message);
+            }
         }
         Arc::new(narrow)
     }
@@ -284,7 +314,8 @@ mod tests {
         }
         assert_eq!(view.nodes[0].cells.len(), 2);
         let sees = |cell: &CellId| cell.node.as_str() == "n2" || cell.cell.as_str() == "web";
-        let narrow = view.narrowed(|node| node.as_str() != "n3", sees);
+        let sight = |node: &NodeName| if node.as_str() == "n3" { Sight::Nothing } else { Sight::Part };
+        let narrow = view.narrowed(sight, sees);
         let names: Vec<String> = narrow.cells().map(|cell| cell.cell.to_string()).collect();
         assert_eq!(names, ["n1/web", "n2/db", "n2/web"]);
         assert_eq!((narrow.counts.nodes(), narrow.counts.cells(), narrow.revision), (2, 3, view.revision));
@@ -293,7 +324,27 @@ mod tests {
         assert_eq!(told, ["web"]);
         assert!(narrow.nodes[0].cells[0].report().is_some(), "its own report stays");
         assert!(Arc::ptr_eq(&narrow.nodes[1], &view.nodes[1]));
-        let all_but_gone = view.narrowed(|_| true, |cell| cell.cell.as_str() != "old");
+        let all_but_gone = view.narrowed(|_| Sight::Part, |cell| cell.cell.as_str() != "old");
         assert_eq!(all_but_gone.nodes[0].heartbeat.as_ref().unwrap().cells.len(), 2, "not even of what is gone");
+    }
+
+    #[test]
+    fn words_about_a_node_as_a_whole_are_for_who_may_see_all_of_it() {
+        let fault = json!({"code": "io", "message": "n1/db", "at": "2026-01-02T03:04:05Z"});
+        let beat = json!({"cells": {"web": up_to_date("v1")}, "store_error": fault,
+            "conditions": [{"code": "io", "message": "n1/db"}]});
+        let wishes: [(&str, Wish); 0] = [];
+        let mut view = fleet(vec![node("n1", Some((1, beat)), wishes)]);
+        Arc::make_mut(&mut view.nodes[0]).problems = vec!["n1/db".to_owned(), "n1/db".to_owned()];
+        let words = |view: &FleetView| {
+            let node = &view.nodes[0];
+            let beat = node.heartbeat.as_ref().unwrap();
+            let said = [&beat.store_error.as_ref().unwrap().message, &beat.conditions[0].message];
+            said.into_iter().chain(&node.problems).cloned().collect::<Vec<_>>()
+        };
+        // Whether it has cells that are not seen makes no difference: it may have had them.
+        assert_eq!(words(&view.narrowed(|_| Sight::Part, |_| true)), [WITHHELD; 3]);
+        let whole = view.narrowed(|_| Sight::Whole, |_| false);
+        assert!(Arc::ptr_eq(&whole.nodes[0], &view.nodes[0]) && words(&whole).iter().all(|word| word == "n1/db"));
     }
 }
