@@ -1,8 +1,11 @@
 //! Pages that stay open: what changes in the bucket shows up by itself, and nobody loses what they were typing.
 
+use std::time::Duration;
+
 use crate::portal_pages::look_at;
 use crate::support::acme::Acme;
 use crate::support::browser::{Axe, Page, button, css, field, heading};
+use crate::support::proxy::{Fault, FaultProxy, On, Rule};
 
 const SEARCH: &str = "Search agents, cells, manifests and deployments";
 
@@ -108,5 +111,23 @@ async fn a_theme_is_remembered() {
     assert_ne!(dark, light);
     page.open(&portal.url("/")).await;
     assert_eq!(page.evaluate(background).await, dark);
+    page.end().await;
+}
+
+/// The address of a page at another origin, which passes on what is asked of the portal.
+fn url(proxy: &FaultProxy, path: &str) -> String {
+    format!("{}{path}", proxy.endpoint())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_listens_also_when_its_scripts_come_one_by_one() {
+    let acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    let proxy = FaultProxy::start(&portal.origin).await;
+    proxy.inject(Rule::new(On::get("*/hx-*"), Fault::Delay(Duration::from_secs(1))));
+    page.open(&url(&proxy, "/agents")).await;
+    page.see("ams-1").await;
+    acme.beat_anew("new-1").await;
+    page.see("new-1").await;
     page.end().await;
 }
