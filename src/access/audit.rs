@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures_util::Stream;
 
 use super::{AccessError, Authorized};
-use crate::controller::{AuditCache, AuditFilter, AuditPage, AuditPlace, ControllerError, ExportFormat};
+use crate::controller::{AuditCache, AuditFilter, AuditPage, AuditPlace, AuditRow, ControllerError, ExportFormat};
+use crate::model::users::Role;
+use crate::model::{ObjectKey, Sha256Digest};
 
 impl Authorized {
     /// A page of the audit; see [`Controller::audit_page`](crate::controller::Controller::audit_page).
@@ -22,6 +25,26 @@ impl Authorized {
     ) -> Result<AuditPage, AccessError> {
         self.check_audit()?;
         Ok(self.reading().audit_page(cache, filter, after, limit).await?)
+    }
+
+    /// Who changed an object last; see [`Controller::last_act`](crate::controller::Controller::last_act). Whoever may
+    /// see the object may know: it takes no right to the whole audit.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn last_act(
+        &self,
+        cache: &AuditCache,
+        key: &ObjectKey,
+        modified: Option<DateTime<Utc>>,
+        sha256: Option<Sha256Digest>,
+    ) -> Result<Option<AuditRow>, AccessError> {
+        match key {
+            ObjectKey::CellYaml(cell) | ObjectKey::Override(cell, _) => self.need_on_cell(Role::Viewer, cell)?,
+            ObjectKey::ManifestYaml(_) => self.need_anywhere(Role::Viewer, "manifests")?,
+            _ => self.check_audit()?,
+        }
+        Ok(self.reading().last_act(cache, key, modified, sha256).await?)
     }
 
     /// The whole audit as a file, as far as `filter` wants it.

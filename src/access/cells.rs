@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::{AccessError, Authorized};
 use crate::controller::{
-    Applied, Deletion, Guard, HistoryEntry, Known, OutcomeEntry, OverrideView, Plan, PublishRequest, Published,
-    RollbackRequest, StopRequest, Text, VersionPage,
+    Applied, Deletion, Guard, HistoryEntry, Known, ObjectFacts, OutcomeEntry, OverrideView, Plan, PublishRequest,
+    Published, RollbackRequest, StopRequest, Text, VersionPage,
 };
 use crate::model::trigger::{Target, TriggerOptions};
 use crate::model::users::Role;
@@ -73,6 +73,15 @@ impl Authorized {
     pub async fn list_overrides(&self, cell: &CellId) -> Result<Vec<OverrideView>, AccessError> {
         self.need_on_cell(Role::Viewer, cell)?;
         Ok(self.reading().list_overrides(cell).await?)
+    }
+
+    /// What an override is, without its bytes; None if there is none.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn override_facts(&self, cell: &CellId, path: &FilePath) -> Result<Option<ObjectFacts>, AccessError> {
+        self.need_on_cell(Role::Viewer, cell)?;
+        Ok(self.reading().override_facts(cell, path).await?)
     }
 
     /// The bytes of an override.

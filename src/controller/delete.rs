@@ -9,7 +9,8 @@ use super::inputs::READS;
 use super::publish::Guard;
 use super::references::{Named, of_copies};
 use super::version::DELETION_RESTS;
-use super::{Controller, ControllerError, Liveness, LivenessLimits};
+use super::{Controller, ControllerError, Known, Liveness, LivenessLimits, ObjectFacts};
+use crate::model::document::Document as _;
 use crate::model::fleet::Deleting;
 use crate::model::heartbeat::{Heartbeat, Phase};
 use crate::model::keys::Folder;
@@ -254,15 +255,30 @@ impl Controller {
             .then(|| format!("node {} has not removed it yet; if the node is gone, delete its heartbeat", cell.node)))
     }
 
-    /// Deletes the heartbeat of a node that is dead.
+    /// What the heartbeat of a node is, without what it says.
     ///
     /// # Errors
-    /// [`ControllerError::InUse`] while it is not.
-    pub async fn delete_heartbeat(&self, node: &NodeName, limits: LivenessLimits) -> Result<Deletion, ControllerError> {
+    /// Why the store did not answer.
+    pub async fn heartbeat_facts(&self, node: &NodeName) -> Result<Option<ObjectFacts>, ControllerError> {
+        self.facts(&ObjectKey::Heartbeat(node.clone()), Heartbeat::MAX_BYTES).await
+    }
+
+    /// Deletes the heartbeat of a node that is dead, if it is still the one that the caller knows. Stores delete without
+    /// conditions, so one that comes between this look and the deletion goes too; its node sends another.
+    ///
+    /// # Errors
+    /// [`ControllerError::InUse`] while it is not dead, [`ControllerError::Changed`] when it is another heartbeat.
+    pub async fn delete_heartbeat(
+        &self,
+        node: &NodeName,
+        limits: LivenessLimits,
+        known: &Known,
+    ) -> Result<Deletion, ControllerError> {
         let key = ObjectKey::Heartbeat(node.clone());
         let Some(meta) = self.store().head(&key).await? else {
             return Err(ControllerError::not_found(format!("heartbeat of node {node}"), "there is none"));
         };
+        known.check(&key, Some(&meta.etag))?;
         // One that cannot be read has no interval of its own.
         let interval_secs = match self.find_document::<Heartbeat>(&key).await {
             Ok(beat) => beat.map(|beat| beat.interval_secs),

@@ -32,6 +32,18 @@ pub enum Known {
     Tag(ETag),
 }
 
+impl Known {
+    /// Refuses a change where `found`, the tag of what is there now, is not what the caller knows.
+    pub(super) fn check(&self, key: &ObjectKey, found: Option<&ETag>) -> Result<(), ControllerError> {
+        let is_known = match self {
+            Self::Anything => true,
+            Self::Absent => found.is_none(),
+            Self::Tag(known) => found == Some(known),
+        };
+        if is_known { Ok(()) } else { Err(ControllerError::Changed { what: key.to_string() }) }
+    }
+}
+
 /// What came of writing one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
@@ -208,9 +220,7 @@ impl Controller {
         verb: &'static str,
     ) -> Result<Applied, ControllerError> {
         let (binding, etag) = self.read_binding(cell).await?;
-        if matches!(known, Known::Absent) || matches!(known, Known::Tag(known) if *known != etag) {
-            return Err(ControllerError::Changed { what: ObjectKey::CellYaml(cell.clone()).to_string() });
-        }
+        known.check(&ObjectKey::CellYaml(cell.clone()), Some(&etag))?;
         let same_reason = |a: &Paused, b: &Paused| a.reason == b.reason;
         let is_so = match (&binding.paused, &paused) {
             (None, None) => true,
@@ -270,7 +280,6 @@ impl Controller {
         verb: &'static str,
         most_bytes: u64,
     ) -> Result<Applied, ControllerError> {
-        let changed = || ControllerError::Changed { what: key.to_string() };
         let there = self.store().find(key, most_bytes).await?;
         if let Some(there) = &there
             && there.bytes == bytes
@@ -278,11 +287,7 @@ impl Controller {
             return Ok(Applied::unchanged(key.to_string()));
         }
         let etag = there.as_ref().map(|object| object.etag.clone());
-        match known {
-            Known::Absent if etag.is_some() => return Err(changed()),
-            Known::Tag(known) if etag.as_ref() != Some(known) => return Err(changed()),
-            _ => {}
-        }
+        known.check(key, etag.as_ref())?;
         let digest = |bytes: &[u8]| Sha256Digest::of(bytes).to_string();
         let before = there.as_ref().map(|object| digest(&object.bytes));
         let act = self.intend(verb, key.to_string(), before, Some(digest(&bytes)), None).await?;
@@ -291,7 +296,7 @@ impl Controller {
                 let how = if etag.is_some() { AppliedHow::Changed } else { AppliedHow::Created };
                 Ok(Applied { what: key.to_string(), how })
             }
-            Err(StoreError::Conflict { .. }) => Err(changed()),
+            Err(StoreError::Conflict { .. }) => Err(ControllerError::Changed { what: key.to_string() }),
             Err(error) => Err(error.into()),
         };
         self.conclude(act, written).await

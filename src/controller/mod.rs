@@ -24,6 +24,7 @@ mod diff;
 pub mod doctor;
 mod documents;
 mod error;
+mod facts;
 mod fleet;
 mod follow;
 mod gc;
@@ -79,6 +80,7 @@ pub use delete::Deletion;
 pub use diff::{Changes, FieldChange, FileChange, FileKind, FileSide, TextDiff};
 pub use documents::{Applied, AppliedHow, Known, Text};
 pub use error::{Claim, ControllerError};
+pub use facts::ObjectFacts;
 #[cfg(test)]
 pub(crate) use fleet::sample as fleet_sample;
 pub use fleet::{

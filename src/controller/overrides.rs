@@ -4,7 +4,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::documents::{Applied, Known};
-use super::{Controller, ControllerError};
+use super::{Controller, ControllerError, ObjectFacts};
 use crate::model::keys::Folder;
 use crate::model::manifest::Manifest;
 use crate::model::{CellId, FilePath, ObjectKey};
@@ -40,6 +40,14 @@ impl Controller {
             modified: entry.last_modified,
         };
         Ok(listed.entries.into_iter().map(view).collect())
+    }
+
+    /// What an override is, without its bytes.
+    ///
+    /// # Errors
+    /// Why the store did not answer.
+    pub async fn override_facts(&self, cell: &CellId, path: &FilePath) -> Result<Option<ObjectFacts>, ControllerError> {
+        self.facts(&ObjectKey::Override(cell.clone(), path.clone()), render::MAX_BYTES as u64).await
     }
 
     /// The bytes of an override.
@@ -84,9 +92,7 @@ impl Controller {
     pub async fn remove_override(&self, cell: &CellId, path: &FilePath, known: &Known) -> Result<(), ControllerError> {
         let key = ObjectKey::Override(cell.clone(), path.clone());
         let Some(meta) = self.store().head(&key).await? else { return Err(no_override(cell, path)) };
-        if matches!(known, Known::Absent) || matches!(known, Known::Tag(known) if *known != meta.etag) {
-            return Err(ControllerError::Changed { what: key.to_string() });
-        }
+        known.check(&key, Some(&meta.etag))?;
         let before = Some(format!("{} bytes", meta.size));
         let act = self.intend("override-rm", key.to_string(), before, None, None).await?;
         let deleted = self.writer().await?.delete(&key).await.map_err(ControllerError::from);

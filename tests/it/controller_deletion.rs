@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use fleetman::controller::{
-    ControllerError, Deletion, Guard, LivenessLimits, PublishRequest, StopRequest, UploadOptions, VersionState,
+    ControllerError, Deletion, Guard, Known, LivenessLimits, PublishRequest, StopRequest, UploadOptions, VersionState,
 };
 use fleetman::model::heartbeat::VersionReport;
 use fleetman::model::trigger::Target;
@@ -162,7 +162,7 @@ async fn a_heartbeat_goes_only_when_the_store_has_not_heard_of_the_node_for_long
     heartbeat(&bench, report("up_to_date", target.at, None, None)).await;
     let controller = bench.controller().await;
     let node = cell().node;
-    let delete = async || controller.delete_heartbeat(&node, LivenessLimits::default()).await;
+    let delete = async || controller.delete_heartbeat(&node, LivenessLimits::default(), &Known::Anything).await;
     let error = delete().await.unwrap_err();
     assert!(error.to_string().contains("the node is active"), "{error}");
     bench.clock.pass(TimeDelta::seconds(301));

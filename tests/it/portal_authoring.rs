@@ -80,6 +80,24 @@ async fn an_edit_that_came_second_is_shown_beside_the_first_and_nothing_of_it_is
         assert_eq!(fields(&page)["text"], mine);
         assert_ne!(fields(&page)["etag"], etag, "who saw both may go on");
     }
+    // What both began with is known to the form: each edit is shown by itself, and both together.
+    let base = [("text", mine), ("etag", &etag), ("base", SITE), ("reason", "mine"), ("step", "save")];
+    let page = post(&serving, path, &base).await.is(409).text();
+    assert!(page.contains("It was root (cli)") || page.contains("(cli), <time"), "{page}");
+    let (theirs, mine_only) = page.split_once("What you changed").unwrap();
+    assert!(theirs.contains("+ # theirs") && !theirs.contains("+ # mine"), "{page}");
+    assert!(mine_only.contains("Both change the same lines"), "{page}");
+    let lower = "name: site\nprofile: {deploy: {}}\n# below\n";
+    let base = [("text", lower), ("etag", &etag), ("base", SITE), ("reason", "mine"), ("step", "save")];
+    let page = post(&serving, path, &base).await.is(409).text();
+    let (_, both) = page.split_once("<form id=\"both\"").unwrap_or_else(|| panic!("{page}"));
+    let both = fields(&format!("<form method=\"post\"{both}"));
+    assert_eq!(both["text"], "name: site\n# theirs\nprofile: {deploy: {}}\n# below\n");
+    let review =
+        [("text", both["text"].as_str()), ("etag", &both["etag"]), ("base", &both["base"]), ("step", "preview")];
+    let review = post(&serving, path, &review).await.is(200).text();
+    assert!(review.contains("+ # below") && !review.contains("+ # theirs"), "{review}");
+
     let now = fields(&edit(mine, &etag, "save").await.is(409).text())["etag"].clone();
     assert_eq!(edit(mine, &now, "save").await.is(303).header("location"), "/manifests/site");
     assert!(serving.get("/manifests/site").await.text().contains("# mine"));
@@ -403,14 +421,20 @@ async fn overrides_are_written_uploaded_downloaded_and_deleted_as_they_were_seen
     assert_eq!(raw.header("content-disposition"), "attachment; filename=\"logo.png\"");
 
     let delete = "/cells/n1/web/overrides/delete?path=etc%2Fapp.conf";
-    let seen = fields(&serving.get(delete).await.is(200).text())["etag"].clone();
+    let seen = fields(&serving.get(delete).await.is(200).text())["seen"].clone();
     place.write("app.conf", "port=3\n");
     place.fleetman(&["override", "put", "n1/web", "etc/app.conf", "app.conf"]).await.exits(0);
-    let page = post(&serving, delete, &[("etag", &seen), ("reason", "old")]).await.is(409).text();
+    let page = post(&serving, delete, &[("seen", &seen), ("reason", "old")]).await.is(409).text();
     assert!(page.contains("changed meanwhile") && page.contains("port=3"), "{page}");
-    let seen = fields(&page)["etag"].clone();
-    post(&serving, delete, &[("etag", &seen)]).await.is(303);
-    post(&serving, delete, &[("etag", &seen)]).await.is(404);
+    let (then, now) = page.split_once("What is there now").unwrap();
+    for (side, bytes, source) in [(then, "port=1\n", "portal"), (now, "port=3\n", "cli")] {
+        assert!(side.contains(&Sha256Digest::of(bytes.as_bytes()).to_string()), "{page}");
+        assert!(side.contains(&format!("({source})")) && side.contains("7 B"), "{page}");
+    }
+    assert_eq!(fields(&page)["reason"], "old");
+    let seen = fields(&page)["seen"].clone();
+    post(&serving, delete, &[("seen", &seen)]).await.is(303);
+    post(&serving, delete, &[("seen", &seen)]).await.is(404);
 
     for path in ["..%2F..%2Ftrigger.json", "%2Fetc%2Fpasswd", "a%5Cb", "a%0Ab", "a%2F%2Fb"] {
         for page in ["edit", "upload", "raw", "delete"] {

@@ -172,8 +172,8 @@ async fn the_status_of_a_dead_agent_can_be_deleted_and_of_no_other() {
     let acme = Acme::full().await;
     let (place, serving) = open(&acme).await;
     let seen = |page: &str| {
-        let value = page.split("name=\"seen\" value=\"").nth(1).unwrap();
-        value.split('"').next().unwrap().replace(':', "%3A")
+        let seen = crate::support::form::fields(page).remove("seen").unwrap();
+        percent_encoding::utf8_percent_encode(&seen, percent_encoding::NON_ALPHANUMERIC).to_string()
     };
     let alive = serving.get("/agents/ams-1/delete").await.is(200).text();
     assert!(alive.contains("Only the status of a dead agent can be deleted") && alive.contains("disabled"), "{alive}");
@@ -184,8 +184,12 @@ async fn the_status_of_a_dead_agent_can_be_deleted_and_of_no_other() {
     let form = format!("seen={}&reason=burnt+down", seen(&page));
     let untyped = send(&serving, "/agents/osl-1/delete", &format!("{form}&name=osl")).await.is(422);
     assert!(untyped.text().contains("value=\"burnt down\""), "what was typed is not lost");
-    let stale = "seen=2026-01-01T00%3A00%3A00.000Z&name=osl-1";
-    assert!(send(&serving, "/agents/osl-1/delete", stale).await.is(409).text().contains("It reported meanwhile"));
+    let stale = format!("seen={}&name=osl-1&reason=kept", seen(&alive));
+    let late = send(&serving, "/agents/osl-1/delete", &stale).await.is(409).text();
+    assert!(late.contains("It reported meanwhile") && late.contains("value=\"kept\""), "{late}");
+    let digest = |page: &str| page.split("data-copy=\"").nth(1).map(|rest| rest[..64].to_owned());
+    let (then, now) = late.split_once("What is there now").unwrap();
+    assert!(digest(then).is_some() && digest(then) != digest(now), "{late}");
     let done = send(&serving, "/agents/osl-1/delete", &format!("{form}&name=osl-1")).await.is(303);
     assert_eq!(done.header("location"), "/agents");
     let unknown = async || listed(&serving, "/agents?status=unknown").await.contains(&"osl-1".to_owned());

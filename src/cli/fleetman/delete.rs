@@ -10,7 +10,7 @@ use super::context::Context;
 use crate::cli::ask;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::controller::{Deletion, Guard, LivenessLimits};
+use crate::controller::{Deletion, Guard, Known, LivenessLimits};
 use crate::model::{CellId, DeploymentName, ManifestName, NodeName, VersionName};
 
 /// Delete what nobody needs any more from the bucket.
@@ -91,7 +91,9 @@ pub(super) async fn run(args: DeleteArgs, context: &Context) -> Result<Exit, Fai
         What::Deployment { manifest, deployment } => controller.delete_deployment(manifest, deployment).await?,
         What::Manifest { manifest } => controller.delete_manifest(manifest).await?,
         What::Cell { cell } => controller.delete_cell(cell, &Guard::default()).await?,
-        What::Heartbeat { node } => controller.delete_heartbeat(node, LivenessLimits::default()).await?,
+        What::Heartbeat { node } => {
+            controller.delete_heartbeat(node, LivenessLimits::default(), &Known::Anything).await?
+        }
     };
     let what = args.what.to_string();
     let deleted = match deletion {

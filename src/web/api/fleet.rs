@@ -12,7 +12,7 @@ use super::super::views::{Cell, CellDetail, Node, NodeDetail};
 use super::answer::{Has, List, Page};
 use super::operation::{Operation, Operations};
 use super::request::{Asked, Of};
-use crate::controller::{CellView, Deletion, Health, Liveness, LivenessLimits, NodeView, Sync};
+use crate::controller::{CellView, Deletion, Health, Known, Liveness, LivenessLimits, NodeView, Sync};
 use crate::model::{CellId, ManifestName, NodeName};
 
 pub(super) fn operations() -> Operations {
@@ -165,7 +165,7 @@ async fn node(caller: Caller, has: Has, Of(name): Of<NodeName>) -> Result<Respon
 
 async fn delete_node(caller: Caller, Of(name): Of<NodeName>) -> Result<Json<Deleted>, Failure> {
     caller.check_writable()?;
-    let deletion = caller.may.delete_heartbeat(&name, LivenessLimits::default()).await?;
+    let deletion = caller.may.delete_heartbeat(&name, LivenessLimits::default(), &Known::Anything).await?;
     Ok(Json(deletion.into()))
 }
 

@@ -14,6 +14,7 @@ mod overview;
 mod reference;
 mod search;
 mod settings;
+mod sides;
 mod sign_in;
 mod used_by;
 

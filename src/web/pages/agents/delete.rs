@@ -4,14 +4,16 @@ use askama::Template;
 use axum::extract::{Form, Path};
 use axum::http::StatusCode;
 use axum::response::Response;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use crate::access::AccessError;
-use crate::controller::{Liveness, LivenessLimits, NodeView};
+use crate::controller::{ControllerError, Liveness, LivenessLimits, NodeView};
 use crate::model::NodeName;
+use crate::store::ErrorKind;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
+use crate::web::pages::sides::{Facts, Side};
 use crate::web::shell::{Nav, Shell};
 use crate::web::words::State;
 
@@ -22,8 +24,10 @@ struct Page<'a> {
     name: &'a NodeName,
     state: State,
     last_seen: Option<DateTime<Utc>>,
-    /// When its status was written that is to be deleted, as the form sends it back.
-    guard: String,
+    /// What is to be deleted.
+    facts: Facts,
+    /// What was seen and what is there now, where that is what is wrong.
+    sides: Option<[Side; 2]>,
     cells: usize,
     sent: &'a Sent,
     error: Option<String>,
@@ -39,17 +43,23 @@ pub(super) struct Sent {
     /// The node's name, typed once more.
     #[serde(default)]
     name: String,
-    /// When the status was written that the form was about.
+    /// What the form was about.
     #[serde(default)]
     seen: String,
 }
 
-fn guard(node: &NodeView) -> String {
-    node.last_seen.map(|seen| seen.to_rfc3339_opts(SecondsFormat::Millis, true)).unwrap_or_default()
-}
-
-fn show(page: &PageContext, node: &NodeView, sent: &Sent, failed: Option<&Failure>) -> Result<Response, Failure> {
+async fn show(page: &PageContext, node: &NodeView, sent: &Sent, failed: Option<&Failure>) -> Result<Response, Failure> {
     let name = &node.node;
+    let facts = match page.may().heartbeat_facts(name).await {
+        Ok(found) => Facts::of(found.as_ref()),
+        // The page stays readable; nothing can be deleted meanwhile.
+        Err(AccessError::Controller(error)) if error.kind() == ErrorKind::Unreachable => Facts::default(),
+        Err(error) => return Err(error.into()),
+    };
+    let seen = Facts::read(&sent.seen);
+    let is_late = failed.is_some() && seen != facts;
+    // Only the agent writes it, which the audit does not tell.
+    let sides = is_late.then(|| [Side::alone(seen), Side::alone(facts.clone())]);
     let cli = format!("fleetman delete heartbeat {name}");
     let obstacle = match node.liveness {
         _ if node.last_seen.is_none() => Some("It has no status: it was never heard of, or it was deleted."),
@@ -61,7 +71,8 @@ fn show(page: &PageContext, node: &NodeView, sent: &Sent, failed: Option<&Failur
         name,
         state: node.liveness.into(),
         last_seen: node.last_seen,
-        guard: guard(node),
+        facts,
+        sides,
         cells: node.cells.len(),
         sent,
         error: failed.map(|failure| failure.detail().to_owned()),
@@ -77,7 +88,7 @@ fn absent(name: &NodeName) -> Failure {
 pub(super) async fn page(page: PageContext, Path(name): Path<String>) -> Result<Response, Failure> {
     let name = NodeName::new(name)?;
     let view = page.view()?;
-    show(&page, view.node(&name).ok_or_else(|| absent(&name))?, &Sent::default(), None)
+    show(&page, view.node(&name).ok_or_else(|| absent(&name))?, &Sent::default(), None).await
 }
 
 pub(super) async fn delete(
@@ -91,21 +102,24 @@ pub(super) async fn delete(
     let node = view.node(&name).ok_or_else(|| absent(&name))?;
     if sent.name.trim() != name.as_str() {
         let detail = format!("Type {name} to delete its status; found {:?}.", sent.name);
-        return show(&page, node, &sent, Some(&Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "name_differs", detail)));
+        return show(&page, node, &sent, Some(&Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "name_differs", detail)))
+            .await;
     }
-    if sent.seen != guard(node) {
-        let detail = "It reported meanwhile. Nothing was deleted; below is how it stands now.";
-        return show(&page, node, &sent, Some(&Failure::new(StatusCode::CONFLICT, "conflict", detail)));
-    }
-    match page.may().because(&sent.reason).delete_heartbeat(&name, LivenessLimits::default()).await {
+    let known = Facts::read(&sent.seen).known();
+    match page.may().because(&sent.reason).delete_heartbeat(&name, LivenessLimits::default(), &known).await {
         Ok(_) => {
             page.caller.fleet.snapshot.look_soon();
             Ok(page.lead_to("/agents"))
         }
+        Err(AccessError::Controller(ControllerError::Changed { .. })) => {
+            page.caller.fleet.snapshot.look_soon();
+            let detail = "It reported meanwhile, and nothing was deleted.";
+            show(&page, node, &sent, Some(&Failure::new(StatusCode::CONFLICT, "changed", detail))).await
+        }
         // It came back after the view was read.
         Err(AccessError::Controller(error)) => {
             page.caller.fleet.snapshot.look_soon();
-            show(&page, node, &sent, Some(&Failure::from(error)))
+            show(&page, node, &sent, Some(&Failure::from(error))).await
         }
         Err(error) => Err(error.into()),
     }

@@ -9,18 +9,18 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::{above, barred};
-use crate::controller::{Known, Text};
+use crate::controller::Text;
 use crate::model::users::Role;
-use crate::model::{CellId, FilePath};
+use crate::model::{CellId, FilePath, ObjectKey};
 use crate::recipe::diagnostics::Diagnostic;
-use crate::store::{ETag, Object};
+use crate::store::Object;
 use crate::web::address::with_query;
-use crate::web::changes::size;
 use crate::web::command::quoted;
 use crate::web::download;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::pages::editor::{self, Editable, Subject, TextForm, if_there, unless_changed};
+use crate::web::pages::sides::{self, Facts, Side};
 use crate::web::pages::used_by::{self, User};
 use crate::web::paths::CellOfPath;
 use crate::web::shell::{Nav, Shell};
@@ -79,6 +79,10 @@ pub(super) fn text_of(object: &Object) -> Option<Text> {
 impl Editable for File {
     fn admit(&self, page: &PageContext) -> Result<(), Failure> {
         Ok(page.may().need_on_cell(Role::Editor, &self.cell)?)
+    }
+
+    fn key(&self) -> Option<ObjectKey> {
+        Some(ObjectKey::Override(self.cell.clone(), self.path.clone()))
     }
 
     async fn read(&self, page: &PageContext) -> Result<Option<Text>, Failure> {
@@ -198,8 +202,9 @@ struct DeletePage {
     cell: CellId,
     path: FilePath,
     above: Vec<(String, String)>,
-    size: String,
-    etag: String,
+    facts: Facts,
+    /// What was seen and what is there now, where that is what is wrong.
+    sides: Option<[Side; 2]>,
     /// What goes, if it is a text.
     text: Option<String>,
     action: String,
@@ -210,8 +215,9 @@ struct DeletePage {
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct DeleteForm {
+    /// What the form was about.
     #[serde(default)]
-    etag: String,
+    seen: String,
     #[serde(default)]
     reason: String,
 }
@@ -223,37 +229,44 @@ pub(super) async fn ask_delete(
     Query(query): Query<PathQuery>,
 ) -> Result<Response, Failure> {
     page.may().need_on_cell(Role::Editor, &cell)?;
-    delete_page(&page, cell, query.path()?, StatusCode::OK, String::new(), None).await
+    delete_page(&page, cell, query.path()?, &DeleteForm::default(), None).await
 }
 
 async fn delete_page(
     page: &PageContext,
     cell: CellId,
     path: FilePath,
-    status: StatusCode,
-    reason: String,
-    failure: Option<String>,
+    sent: &DeleteForm,
+    failed: Option<&Failure>,
 ) -> Result<Response, Failure> {
     let object = page.may().get_override(&cell, &path).await?;
+    let facts = Facts::from(&object);
+    let sides = match failed {
+        Some(failed) if failed.status() == StatusCode::CONFLICT => {
+            let key = ObjectKey::Override(cell.clone(), path.clone());
+            Some(sides::both(page, &key, Facts::read(&sent.seen), facts.clone()).await?)
+        }
+        _ => None,
+    };
     let shell = page.shell(
         format!("Delete override {path}"),
         Nav::Cells,
         format!("fleetman override rm {cell} {}", quoted(path.as_str())),
     );
     page.render_with(
-        status,
+        failed.map_or(StatusCode::OK, Failure::status),
         &DeletePage {
             shell,
             above: above_override(page, &cell),
-            size: size(object.bytes.len() as u64),
-            etag: object.etag.to_string(),
+            facts,
+            sides,
             text: text_of(&object).map(|text| text.text),
             action: about(page, &cell, "delete", path.as_str()),
             barred: barred(page, &cell),
             cell,
             path,
-            reason,
-            failure,
+            reason: sent.reason.clone(),
+            failure: failed.map(|failure| failure.detail().to_owned()),
         },
     )
 }
@@ -269,7 +282,7 @@ pub(super) async fn delete(
     let path = query.path()?;
     let Form(form) = form.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
     page.caller.check_writable()?;
-    let known = Known::Tag(ETag::from(form.etag));
+    let known = Facts::read(&form.seen).known();
     match page.may().because(&form.reason).remove_override(&cell, &path, &known).await {
         Ok(()) => Ok(page.lead_to(&with_query(&format!("/cells/{cell}/overrides"), [("deleted", path.as_str())]))),
         Err(error) => {
@@ -277,8 +290,7 @@ pub(super) async fn delete(
             if failure.status() == StatusCode::NOT_FOUND {
                 return Err(failure);
             }
-            let (status, detail) = (failure.status(), failure.detail().to_owned());
-            delete_page(&page, cell, path, status, form.reason, Some(detail)).await
+            delete_page(&page, cell, path, &form, Some(&failure)).await
         }
     }
 }
@@ -286,6 +298,7 @@ pub(super) async fn delete(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::ETag;
 
     fn object(bytes: &'static [u8]) -> Object {
         Object { bytes: bytes.into(), etag: ETag::from("\"1\"".to_owned()), last_modified: None }

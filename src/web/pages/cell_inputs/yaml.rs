@@ -7,8 +7,8 @@ use axum::response::Response;
 
 use super::{above, barred};
 use crate::controller::Text;
-use crate::model::CellId;
 use crate::model::users::Role;
+use crate::model::{CellId, ObjectKey};
 use crate::recipe;
 use crate::recipe::diagnostics::{Diagnostic, of_cell};
 use crate::web::failure::Failure;
@@ -23,6 +23,10 @@ struct Document(CellId);
 impl Editable for Document {
     fn admit(&self, page: &PageContext) -> Result<(), Failure> {
         Ok(page.may().need_on_cell(Role::Editor, &self.0)?)
+    }
+
+    fn key(&self) -> Option<ObjectKey> {
+        Some(ObjectKey::CellYaml(self.0.clone()))
     }
 
     async fn read(&self, page: &PageContext) -> Result<Option<Text>, Failure> {

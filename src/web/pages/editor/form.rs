@@ -7,12 +7,14 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
+use super::merge::merged;
 use crate::controller::{Known, Text, TextDiff};
 use crate::recipe::diagnostics::{Diagnostic, Severity};
 use crate::store::ETag;
 use crate::web::changes::{self, Block};
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
+use crate::web::pages::sides::By;
 use crate::web::pages::used_by::User;
 use crate::web::shell::{Nav, Shell};
 
@@ -42,6 +44,9 @@ pub(in crate::web::pages) struct Subject {
     pub(in crate::web::pages) barred: Option<String>,
 }
 
+/// A longer text does not go with its form a second time: requests have a limit.
+const MOST_BASE_BYTES: usize = 256 << 10;
+
 /// What a form sends.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(in crate::web::pages) struct TextForm {
@@ -50,6 +55,9 @@ pub(in crate::web::pages) struct TextForm {
     /// The store's name for the bytes that the edit began with; empty if there were none.
     #[serde(default)]
     pub(in crate::web::pages) etag: String,
+    /// The text that the edit began with, if it is not too long to be sent to and fro.
+    #[serde(default)]
+    base: String,
     #[serde(default)]
     pub(in crate::web::pages) reason: String,
     #[serde(default)]
@@ -75,6 +83,7 @@ impl TextForm {
     pub(in crate::web::pages) fn take(sent: Result<Form<Self>, FormRejection>) -> Result<Self, Failure> {
         let Form(mut form) = sent.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
         form.text = form.text.replace("\r\n", "\n");
+        form.base = form.base.replace("\r\n", "\n");
         Ok(form)
     }
 
@@ -114,10 +123,23 @@ pub(in crate::web::pages) struct Draft {
 /// Two edits of one text.
 #[derive(Debug)]
 pub(in crate::web::pages) struct Conflict {
+    /// Who was there first, if the audit tells.
+    by: Option<By>,
     /// What is there now; None if it was deleted.
-    pub(in crate::web::pages) now: Option<String>,
+    now: Option<String>,
     /// From what is there now to what was typed.
-    pub(in crate::web::pages) lines: Vec<Block>,
+    lines: Vec<Block>,
+    /// What each of the two changed, if the text that they began with is known.
+    edits: Option<Edits>,
+}
+
+/// What two edits made of one text.
+#[derive(Debug)]
+struct Edits {
+    theirs: Vec<Block>,
+    mine: Vec<Block>,
+    /// Both together, if they are not in each other's way.
+    merged: Option<String>,
 }
 
 impl Draft {
@@ -125,7 +147,8 @@ impl Draft {
     pub(in crate::web::pages) fn of(current: Option<&Text>) -> Self {
         let text = current.map(|current| current.text.clone()).unwrap_or_default();
         let etag = current.map(|current| current.etag.to_string()).unwrap_or_default();
-        Self { form: TextForm { text, etag, ..TextForm::default() }, ..Self::default() }
+        let base = base(&text);
+        Self { form: TextForm { text, etag, base, ..TextForm::default() }, ..Self::default() }
     }
 
     /// What was typed, to go on with.
@@ -139,12 +162,24 @@ impl Draft {
     }
 
     /// What was typed, beside what somebody else wrote meanwhile. Saved again, it takes that one's place.
-    pub(in crate::web::pages) fn outdated(form: TextForm, current: Option<&Text>) -> Self {
-        let now = current.map(|current| current.text.clone());
-        let lines = differing(now.as_deref().unwrap_or_default(), &form.text);
+    pub(in crate::web::pages) fn outdated(form: TextForm, current: Option<&Text>, by: Option<By>) -> Self {
+        let now = current.map(|current| current.text.replace("\r\n", "\n"));
+        let (theirs, mine) = (now.as_deref().unwrap_or_default(), form.text.replace("\r\n", "\n"));
+        let lines = differing(theirs, &mine);
+        let edits = (!form.base.is_empty() && now.is_some()).then(|| Edits {
+            theirs: differing(&form.base, theirs),
+            mine: differing(&form.base, &mine),
+            merged: merged(&form.base, &mine, theirs),
+        });
         let etag = current.map(|current| current.etag.to_string()).unwrap_or_default();
-        Self { conflict: Some(Conflict { now, lines }), ..Self::typed(TextForm { etag, ..form }) }
+        let base = base(theirs);
+        Self { conflict: Some(Conflict { by, now, lines, edits }), ..Self::typed(TextForm { etag, base, ..form }) }
     }
+}
+
+/// A text as its form remembers it.
+fn base(text: &str) -> String {
+    if text.len() > MOST_BASE_BYTES { String::new() } else { text.to_owned() }
 }
 
 /// The lines that differ between two texts.
@@ -260,7 +295,8 @@ mod tests {
         assert!(form("\"1\"").is_outdated(None), "it was deleted");
         assert!(form("").is_outdated(Some(&text("x"))), "somebody else made it");
         assert!(!form("").is_outdated(None));
-        let draft = Draft::outdated(TextForm { text: "mine\n".to_owned(), ..form("\"0\"") }, Some(&text("theirs\n")));
+        let draft =
+            Draft::outdated(TextForm { text: "mine\n".to_owned(), ..form("\"0\"") }, Some(&text("theirs\n")), None);
         assert_eq!((draft.form.text.as_str(), draft.form.etag.as_str()), ("mine\n", "\"1\""));
         assert!(draft.conflict.is_some_and(|conflict| {
             conflict.lines.iter().any(

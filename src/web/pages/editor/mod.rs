@@ -2,15 +2,18 @@
 //! form comes back with what was typed.
 
 mod form;
+mod merge;
 
 use axum::http::StatusCode;
 use axum::response::Response;
 
 use self::form::are_errors;
 pub(super) use self::form::{Draft, Step, Subject, TextForm, differing};
+use super::sides::By;
 use super::used_by::User;
 use crate::access::AccessError;
 use crate::controller::{ControllerError, Text};
+use crate::model::{ObjectKey, Sha256Digest};
 use crate::recipe::diagnostics::Diagnostic;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
@@ -19,6 +22,9 @@ use crate::web::page::PageContext;
 pub(super) trait Editable {
     /// Whether the user may change it, as far as that can be told before it is written.
     fn admit(&self, page: &PageContext) -> Result<(), Failure>;
+
+    /// Where it lies, if that is known before it is written.
+    fn key(&self) -> Option<ObjectKey>;
 
     /// As it is now, if it is there.
     async fn read(&self, page: &PageContext) -> Result<Option<Text>, Failure>;
@@ -70,7 +76,7 @@ async fn advance(
         return subject.form(page, StatusCode::UNPROCESSABLE_ENTITY, &Draft::wrong(form, problems));
     }
     if form.is_outdated(current.as_ref()) {
-        return subject.form(page, StatusCode::CONFLICT, &Draft::outdated(form, current.as_ref()));
+        return outdated(page, subject, editable, form, current.as_ref()).await;
     }
     if form.step == Step::Preview {
         return subject.preview(page, &form, current.as_ref(), &problems, &editable.users(page)?);
@@ -80,9 +86,25 @@ async fn advance(
         Some(path) => Ok(page.lead_to(&path)),
         None => {
             let current = editable.read(page).await?;
-            subject.form(page, StatusCode::CONFLICT, &Draft::outdated(form, current.as_ref()))
+            outdated(page, subject, editable, form, current.as_ref()).await
         }
     }
+}
+
+/// The form again, with what somebody else made of the text.
+async fn outdated(
+    page: &PageContext,
+    subject: &Subject,
+    editable: &impl Editable,
+    form: TextForm,
+    current: Option<&Text>,
+) -> Result<Response, Failure> {
+    let digest = current.map(|current| Sha256Digest::of(current.text.as_bytes()));
+    let by = match editable.key() {
+        Some(key) => By::find(page, &key, None, digest).await?,
+        None => None,
+    };
+    subject.form(page, StatusCode::CONFLICT, &Draft::outdated(form, current, by))
 }
 
 /// None where somebody else was faster.

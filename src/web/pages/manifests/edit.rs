@@ -8,8 +8,8 @@ use axum::response::Response;
 
 use super::{ManifestPath, barred};
 use crate::controller::{ControllerError, Text};
-use crate::model::ManifestName;
 use crate::model::users::Role;
+use crate::model::{ManifestName, ObjectKey};
 use crate::recipe;
 use crate::recipe::diagnostics::{Diagnostic, of_manifest};
 use crate::web::failure::Failure;
@@ -27,6 +27,10 @@ struct Known(ManifestName);
 impl Editable for Known {
     fn admit(&self, page: &PageContext) -> Result<(), Failure> {
         Ok(page.may().need_on_manifest(Role::Editor, &*page.caller.whole_view()?, &self.0)?)
+    }
+
+    fn key(&self) -> Option<ObjectKey> {
+        Some(ObjectKey::ManifestYaml(self.0.clone()))
     }
 
     async fn read(&self, page: &PageContext) -> Result<Option<Text>, Failure> {
@@ -52,6 +56,10 @@ struct New;
 impl Editable for New {
     fn admit(&self, page: &PageContext) -> Result<(), Failure> {
         Ok(page.may().need_anywhere(Role::Editor, "manifests")?)
+    }
+
+    fn key(&self) -> Option<ObjectKey> {
+        None
     }
 
     async fn read(&self, _: &PageContext) -> Result<Option<Text>, Failure> {
