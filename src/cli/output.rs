@@ -179,6 +179,12 @@ impl Rows {
         self.rows.push(cells.into());
     }
 
+    /// Whether there is nothing below the head.
+    #[cfg(feature = "controller")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.len() == 1
+    }
+
     pub(crate) fn render(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(Shown::width).max();

@@ -223,7 +223,7 @@ impl Controller {
     ) -> Result<(Manifest, Sha256Digest), ControllerError> {
         let key = ObjectKey::VersionManifest(cell.clone(), version.clone());
         let Some(found) = self.look(&key, Manifest::MAX_BYTES).await? else {
-            let help = "there is none, or it was never finished; `fleetman versions` lists them";
+            let help = "there is none, or it was never finished; `fleetman get versions` lists them";
             return Err(ControllerError::not_found(format!("{cell}: version {version}"), help));
         };
         let manifest = Manifest::parse(&found.bytes).map_err(|error| ControllerError::invalid(&key, error))?;

@@ -104,11 +104,14 @@ impl Controller {
         Ok(found)
     }
 
-    /// Every deployment of a manifest, or of all, by name.
+    /// Every release of a manifest, or of all, by name, whatever it is: no document is read.
     ///
     /// # Errors
-    /// Why the store did not answer. A deployment that is not believed is part of the list.
-    pub async fn deployments(&self, manifest: Option<&ManifestName>) -> Result<Vec<DeploymentView>, ControllerError> {
+    /// Why the store did not answer.
+    pub async fn release_names(
+        &self,
+        manifest: Option<&ManifestName>,
+    ) -> Result<Vec<(ManifestName, DeploymentName)>, ControllerError> {
         let manifests = match manifest {
             Some(manifest) => vec![manifest.clone()],
             None => {
@@ -121,6 +124,15 @@ impl Controller {
             let of_manifest = self.deployment_names(&manifest).await?;
             names.extend(of_manifest.into_iter().map(|name| (manifest.clone(), name)));
         }
+        Ok(names)
+    }
+
+    /// Every deployment of a manifest, or of all, by name.
+    ///
+    /// # Errors
+    /// Why the store did not answer. A deployment that is not believed is part of the list.
+    pub async fn deployments(&self, manifest: Option<&ManifestName>) -> Result<Vec<DeploymentView>, ControllerError> {
+        let names = self.release_names(manifest).await?;
         stream::iter(names)
             .map(async |(manifest, name)| self.look_at_deployment(manifest, name).await)
             .buffered(READS)

@@ -3,7 +3,7 @@
 use super::diff::{MOST_TEXT_BYTES, text};
 use super::texts::file_at;
 use super::{Controller, ControllerError};
-use crate::model::manifest::{Mode, Origin};
+use crate::model::manifest::{ManifestFile, Mode, Origin};
 use crate::model::{CellId, FilePath, ObjectKey, Sha256Digest, VersionName};
 use crate::store::{Expect, StoreError};
 
@@ -47,6 +47,17 @@ pub enum PreviewBody {
     },
 }
 
+/// Where a file of a version lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePlace {
+    /// The object that holds it.
+    pub key: ObjectKey,
+    /// The byte of the object that it begins at; None where it is the whole object.
+    pub offset: Option<u64>,
+    /// What its version says of it.
+    pub file: ManifestFile,
+}
+
 impl Controller {
     /// A file of a version, checked against the version's manifest.
     ///
@@ -58,13 +69,7 @@ impl Controller {
         version: &VersionName,
         path: &FilePath,
     ) -> Result<FilePreview, ControllerError> {
-        let (manifest, _) = self.look_at_version(cell, version).await?;
-        let Some(file) = file_at(&manifest.files, path) else {
-            let what = format!("{cell}: version {version}: file {path}");
-            return Err(ControllerError::not_found(what, "the version has no such file"));
-        };
-        let key = manifest.object_of(file).map_err(|error| ControllerError::invalid(path, error))?;
-        let offset = file.object.is_some().then(|| file.offset.unwrap_or(0));
+        let FilePlace { key, offset, file } = self.find_version_file(cell, version, path).await?;
         let body = if file.size > MOST_TEXT_BYTES {
             beginning(self.read_range(&key, offset.unwrap_or(0), MOST_TEXT_BYTES).await?)
         } else {
@@ -78,6 +83,26 @@ impl Controller {
         };
         let of_version = Some(FileFacts { sha256: file.sha256, mode: file.mode, from: file.from });
         Ok(FilePreview { key, size: file.size, of_version, body })
+    }
+
+    /// Where a file of a version lies, and what it should be.
+    ///
+    /// # Errors
+    /// [`ControllerError::NotFound`] when the version has no such file.
+    pub async fn find_version_file(
+        &self,
+        cell: &CellId,
+        version: &VersionName,
+        path: &FilePath,
+    ) -> Result<FilePlace, ControllerError> {
+        let (manifest, _) = self.look_at_version(cell, version).await?;
+        let Some(file) = file_at(&manifest.files, path) else {
+            let what = format!("{cell}: version {version}: file {path}");
+            return Err(ControllerError::not_found(what, "the version has no such file"));
+        };
+        let key = manifest.object_of(file).map_err(|error| ControllerError::invalid(path, error))?;
+        let offset = file.object.is_some().then(|| file.offset.unwrap_or(0));
+        Ok(FilePlace { key, offset, file: file.clone() })
     }
 
     /// An override as it is now.

@@ -2,12 +2,15 @@
 //!
 //! They are only ever added to. Names and digests are text, times RFC 3339 in UTC, sizes bytes.
 
+mod past;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use self::past::{Attempt, Comparison, Side};
 use crate::controller::{
     self, CellView, DeploymentView, Desired, FleetView, Health, Liveness, ManifestView, NodeView, OverrideView,
     ReleaseState, Sync, Text, VersionState, VersionView,

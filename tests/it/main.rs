@@ -15,6 +15,7 @@ mod agent_standing;
 mod browser_driver;
 mod cli_bucket;
 mod cli_local;
+mod cli_past;
 mod cli_ship;
 mod conformance;
 mod controller_audit;

@@ -1,12 +1,11 @@
 //! `fleetman bucket`: the objects themselves, for whoever wants to see what there really is.
 
-use std::io::IsTerminal as _;
-
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::context::Context;
+use super::print;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::findings;
@@ -18,9 +17,6 @@ use crate::store::{Depth, Entry, Store};
 
 /// The longest list that is shown at once.
 const MOST: usize = 10_000;
-
-/// The largest object that a terminal is shown.
-const MOST_SHOWN_BYTES: u64 = 1 << 20;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BucketVerb {
@@ -181,27 +177,7 @@ async fn cat(args: &CatArgs, store: &Store, output: Output) -> Result<Exit, Fail
     let key = parse(&args.key)?;
     let absent = || Failure::new(Exit::NotFound, "not_found", format!("there is no {key} in {}", store.describe()));
     let size = store.head(&key).await?.ok_or_else(absent)?.size;
-    if size == 0 {
-        return Ok(Exit::Ok);
-    }
-    let shown = std::io::stdout().is_terminal();
-    if shown && size > MOST_SHOWN_BYTES {
-        let message = format!("{key} has {size} bytes, too many to be shown");
-        return Err(Failure::usage(message).help("send it to a file"));
-    }
-    let mut stream = store.open_range(&key, 0, size).await?;
-    // A terminal is shown the whole at once, because a character may lie across two pieces.
-    let mut whole = Vec::new();
-    while let Some(piece) = stream.next().await? {
-        if shown {
-            whole.extend_from_slice(&piece);
-        } else {
-            output.bytes(&piece)?;
-        }
-    }
-    if shown {
-        output.bytes(&whole)?;
-    }
+    print::object(store, &key, 0..size, |_| Ok(()), output).await?;
     Ok(Exit::Ok)
 }
 

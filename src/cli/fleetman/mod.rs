@@ -4,15 +4,19 @@
 
 mod applied;
 mod apply;
+mod attempts;
 mod audit;
 mod batch;
 mod bucket;
+mod cat;
 mod change;
+mod changes;
 mod completion;
 mod config;
 mod context;
 mod delete;
 mod describe;
+mod diff;
 mod doctor;
 mod first_admin;
 mod gc;
@@ -27,10 +31,12 @@ mod overrides;
 mod password;
 mod pause;
 mod plan;
+mod print;
 mod publish;
 #[cfg(all(feature = "agent", feature = "embedded"))]
 mod quickstart;
 mod schema;
+mod search;
 mod select;
 mod serve;
 mod status;
@@ -119,7 +125,11 @@ enum Verb {
     Status(status::StatusArgs),
     Get(get::GetArgs),
     Describe(describe::DescribeArgs),
+    Search(search::SearchArgs),
     History(history::HistoryArgs),
+    Attempts(attempts::AttemptsArgs),
+    Diff(diff::DiffArgs),
+    Cat(cat::CatArgs),
     Audit(audit::AuditArgs),
     /// Look at objects in the bucket
     #[command(subcommand)]
@@ -135,7 +145,10 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["quickstart", "init", "keygen", "node", "doctor", "serve", "user", "token"]),
     ("Say what is wanted", &["apply", "validate", "override", "pause", "resume", "schema"]),
     ("Ship", &["upload", "plan", "publish", "redeploy", "rollback", "stop", "remove", "delete", "gc"]),
-    ("Look", &["status", "get", "describe", "history", "audit", "bucket", "config"]),
+    (
+        "Look",
+        &["status", "get", "describe", "search", "history", "attempts", "diff", "cat", "audit", "bucket", "config"],
+    ),
     ("Shell", &["completion"]),
 ];
 
@@ -200,7 +213,11 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Status(args) => status::run(args, context).await,
         Verb::Get(args) => get::run(args, context).await,
         Verb::Describe(args) => describe::run(args, context).await,
+        Verb::Search(args) => search::run(args, context).await,
         Verb::History(args) => history::run(args, context).await,
+        Verb::Attempts(args) => attempts::run(args, context).await,
+        Verb::Diff(args) => diff::run(args, context).await,
+        Verb::Cat(args) => cat::run(args, context).await,
         Verb::Audit(args) => audit::run(args, context).await,
         Verb::Config(verb) => config::run(&verb, context),
         Verb::Bucket(verb) => bucket::run(verb, context).await,

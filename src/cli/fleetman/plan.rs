@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde::Serialize;
 
+use super::changes;
 use super::context::Context;
 use super::publish::InputArgs;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Tone};
-use crate::controller::{Changes, FileKind, Plan, PlannedVersion, TextDiff};
+use crate::controller::{Changes, Plan, PlannedVersion};
 use crate::model::text;
 use crate::model::{CellId, DeploymentName, ManifestName, Sha256Digest};
 
@@ -85,30 +86,7 @@ fn for_people(plan: &Plan, output: Output) -> String {
     for warning in &plan.warnings {
         line(output.paint(Tone::Warn, &format!("  warning: {warning}")));
     }
-    for change in &plan.changes.fields {
-        let value =
-            |value: &Option<serde_json::Value>| value.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-        line(text::line(&format!("  ~ {}: {} → {}", change.field, value(&change.before), value(&change.after))));
-    }
-    for change in &plan.changes.files {
-        let (mark, tone) = match change.kind {
-            FileKind::Added => ("+", Tone::Good),
-            FileKind::Removed => ("-", Tone::Bad),
-            FileKind::Changed => ("~", Tone::Warn),
-        };
-        let side = |side: &Option<crate::controller::FileSide>| {
-            side.as_ref().map(|side| format!("{} bytes {}", side.size, side.mode))
-        };
-        let sides: Vec<String> = [side(&change.before), side(&change.after)].into_iter().flatten().collect();
-        line(format!("  {}  {}", output.paint(tone, &format!("{mark} {}", change.path)), sides.join(" → ")));
-        match &change.diff {
-            TextDiff::Text(diff) => diff.lines().for_each(|text| line(diff_line(text, output))),
-            TextDiff::Binary => line("      (no text)".to_owned()),
-            TextDiff::TooLarge => line("      (too large to compare)".to_owned()),
-            TextDiff::LeftOut => line("      (not compared: too much differs)".to_owned()),
-            TextDiff::Same | TextDiff::Unknown => {}
-        }
-    }
+    changes::lines(&plan.changes, output).into_iter().for_each(&mut line);
     if !plan.is_needed {
         line("Nothing to publish.".to_owned());
         return shown.trim_end().to_owned();
@@ -123,13 +101,4 @@ fn for_people(plan: &Plan, output: Output) -> String {
         plan.cell, plan.generation, plan.content_sha256
     ));
     shown.trim_end().to_owned()
-}
-
-fn diff_line(text: &str, output: Output) -> String {
-    let tone = match text.chars().next() {
-        Some('+') => Tone::Good,
-        Some('-') => Tone::Bad,
-        _ => Tone::Faint,
-    };
-    format!("      {}", output.paint(tone, text))
 }

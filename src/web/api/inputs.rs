@@ -42,7 +42,7 @@ pub(super) fn operations() -> Operations {
             manifest,
             Operation::new("getManifest", "viewer", "Gives a manifest, with its text.")
                 .gives::<ManifestDetail>()
-                .cli("fleetman get manifest {manifest}"),
+                .cli("fleetman describe manifest {manifest}"),
         )
         .put(
             "/api/v1/manifests/{manifest}",

@@ -9,15 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::super::caller::Caller;
 use super::super::failure::Failure;
 use super::super::paths::CellOfPath;
-use super::super::views::Version;
+use super::super::views::{Attempt, Comparison, Version};
 use super::answer::{Has, List, Page};
 use super::fleet::Deleted;
 use super::operation::{Operation, Operations};
 use super::request::{Asked, Of, parse};
-use crate::controller::{Attempts, Changes, Compared, LogPlace, Made, PastAttempt, PastTrigger, Revision};
+use crate::controller::{Attempts, LogPlace, PastTrigger, Revision};
 use crate::model::keys::AttemptId;
-use crate::model::outcome::Outcome;
-use crate::model::{DeploymentName, Floor, Sha256Digest, UserName, VersionName};
+use crate::model::{Floor, Sha256Digest, UserName, VersionName};
 use crate::store::in_full;
 
 pub(super) fn operations() -> Operations {
@@ -46,7 +45,8 @@ pub(super) fn operations() -> Operations {
             diff,
             Operation::new("compareVersions", "viewer", "Compares two versions, or one with the cell's inputs now.")
                 .query::<Sides>()
-                .gives::<Comparison>(),
+                .gives::<Comparison>()
+                .cli("fleetman diff {node}/{cell} --from {from} --to {to}"),
         )
         .get(
             "/api/v1/cells/{node}/{cell}/history",
@@ -60,14 +60,16 @@ pub(super) fn operations() -> Operations {
             "/api/v1/cells/{node}/{cell}/outcomes/{at}",
             outcomes,
             Operation::new("listOutcomes", "viewer", "Lists what the node says of its attempts at one trigger.")
-                .gives::<List<Attempt>>(),
+                .gives::<List<Attempt>>()
+                .cli("fleetman attempts {node}/{cell} --at {at}"),
         )
         .get(
             "/api/v1/cells/{node}/{cell}/logs/{at}/{attempt}",
             log,
             Operation::new("getLog", "viewer", "Gives a piece of what the node logged of one attempt.")
                 .query::<Piece>()
-                .gives::<Log>(),
+                .gives::<Log>()
+                .cli("fleetman attempts {node}/{cell} --at {at} --attempt {attempt} --log"),
         )
 }
 
@@ -87,38 +89,6 @@ struct Piece {
     from: Option<u64>,
     /// The piece that ends before this byte.
     until: Option<u64>,
-}
-
-/// Two revisions of a cell and what differs.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Comparison {
-    /// The one that is changed.
-    from: Side,
-    /// The one that comes of it.
-    to: Side,
-    /// What differs. Values that may be secrets are masked.
-    changes: Changes,
-}
-
-/// One side of a comparison.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Side {
-    /// A version's name, or `now`.
-    revision: String,
-    /// What it is.
-    content_sha256: Sha256Digest,
-    /// The release that it is made of.
-    deployment: Option<DeploymentName>,
-    /// How many files it has.
-    files: usize,
-    /// Their bytes together.
-    bytes: u64,
-    /// When it was made; absent of what is not made yet.
-    created_at: Option<DateTime<Utc>>,
-    /// By whom.
-    created_by: Option<UserName>,
-    /// What its maker wrote about it.
-    note: Option<String>,
 }
 
 /// A trigger that was issued.
@@ -148,19 +118,6 @@ struct Trigger {
     older_attempts: usize,
 }
 
-/// An attempt of a node, as it says itself.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Attempt {
-    /// Counts the tries at the trigger, from 1.
-    attempt: u32,
-    /// What came of it; absent while it is under way.
-    outcome: Option<Outcome>,
-    /// Why that cannot be read, if so.
-    problem: Option<String>,
-    /// How many bytes of a log there are, if there is one.
-    log_bytes: Option<u64>,
-}
-
 /// A piece of a log.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Log {
@@ -174,18 +131,6 @@ struct Log {
     size: u64,
     /// When it was written last, by the store's clock.
     last_modified: Option<DateTime<Utc>>,
-}
-
-impl From<Compared> for Side {
-    fn from(side: Compared) -> Self {
-        let Compared { revision, content_sha256, deployment, files, bytes, made } = side;
-        let (created_at, created_by, note) = match made {
-            Some(Made { at, by, note, .. }) => (Some(at), Some(by), note),
-            None => (None, None, None),
-        };
-        let revision = revision.to_string();
-        Self { revision, content_sha256, deployment, files, bytes, created_at, created_by, note }
-    }
 }
 
 impl From<PastTrigger> for Trigger {
@@ -213,17 +158,6 @@ impl From<PastTrigger> for Trigger {
             }
             Err(error) => Self { problem: Some(in_full(&error)), ..about },
         }
-    }
-}
-
-impl From<PastAttempt> for Attempt {
-    fn from(past: PastAttempt) -> Self {
-        let (outcome, problem) = match past.outcome {
-            Some(Ok(outcome)) => (Some(outcome), None),
-            Some(Err(problem)) => (None, Some(problem)),
-            None => (None, None),
-        };
-        Self { attempt: past.id.attempt, outcome, problem, log_bytes: past.log.map(|log| log.size) }
     }
 }
 
@@ -265,7 +199,7 @@ async fn diff(
     let revision = |name, text: Option<&str>| text.map_or(Ok(Revision::Now), |text| parse(name, text));
     let (from, to) = (revision("from", sides.from.as_deref())?, revision("to", sides.to.as_deref())?);
     let compared = caller.may.compare(&cell, &from, &to).await?;
-    has.json(&Comparison { from: compared.from.into(), to: compared.to.into(), changes: compared.changes })
+    has.json(&Comparison::from(compared))
 }
 
 async fn history(

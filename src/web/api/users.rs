@@ -38,7 +38,7 @@ pub(super) fn operations() -> Operations {
         .post(
             "/api/v1/users",
             add_user,
-            change("addUser", "Adds a user.").takes::<NewUser>().cli("fleetman user add {user} --may role"),
+            change("addUser", "Adds a user.").takes::<NewUser>().cli("fleetman user add {user} --may <role>"),
         )
         .put(
             "/api/v1/users/{user}/grants",
