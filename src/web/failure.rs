@@ -100,7 +100,7 @@ impl Failure {
     fn help(&self) -> &'static str {
         match self.status {
             StatusCode::SERVICE_UNAVAILABLE => {
-                "Load the page again once the bucket answers. The command fleetman doctor tells what is wrong with it."
+                "Load the page again once the bucket answers. The command below tells what is wrong with it."
             }
             StatusCode::FORBIDDEN => "Somebody with the role admin can change what you may do, under Settings.",
             StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {
@@ -108,6 +108,23 @@ impl Failure {
             }
             StatusCode::NOT_FOUND => "It may have been deleted meanwhile. The search finds what there is.",
             _ => "",
+        }
+    }
+
+    /// The command that gets further, for whoever asked for this path.
+    fn command(&self, path: &str) -> &'static str {
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            return "fleetman doctor";
+        }
+        match path.split('/').nth(1).unwrap_or_default() {
+            "agents" => "fleetman get nodes",
+            "cells" => "fleetman get cells",
+            "manifests" => "fleetman get manifests",
+            "deployments" => "fleetman get deployments",
+            "buckets" => "fleetman bucket ls",
+            "audit" => "fleetman audit",
+            "settings" => "fleetman config show",
+            _ => "fleetman status",
         }
     }
 }
@@ -172,6 +189,7 @@ struct Page<'a> {
     css: String,
     icon: String,
     home: &'static str,
+    command: &'static str,
 }
 
 /// What takes the place of the part of a page that changes by itself, once nobody is signed in any more.
@@ -183,7 +201,7 @@ struct SignedOut<'a> {
 
 /// Makes pages of failures where people asked, and leads whoever is not signed in to the sign-in page.
 pub(super) async fn dress(request: Request, next: Next) -> Response {
-    let path = request.uri().path();
+    let path = request.uri().path().to_owned();
     let by_program = path.starts_with("/api/") || path == "/readyz" || path == "/metrics" || path == "/live";
     let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str()).to_owned();
     let method = request.method().clone();
@@ -211,6 +229,7 @@ pub(super) async fn dress(request: Request, next: Next) -> Response {
         css: super::assets::path("app.css"),
         icon: super::assets::path("icon.svg"),
         home: "/",
+        command: failure.command(&path),
     };
     match page.render() {
         Ok(page) => {

@@ -61,7 +61,7 @@ impl PageContext {
     }
 
     /// What stands around a page. `cli` is the command that shows or does the same.
-    pub(super) fn shell(&self, title: impl Into<String>, nav: Nav, cli: impl Into<Option<String>>) -> Shell {
+    pub(super) fn shell(&self, title: impl Into<String>, nav: Nav, cli: impl Into<String>) -> Shell {
         let Caller { portal, fleet: own, may } = &self.caller;
         let link = |fleet: &Arc<Fleet>| BucketLink {
             name: fleet.name.clone(),
@@ -89,7 +89,7 @@ impl PageContext {
     }
 
     /// The same for a page with a part that changes by itself.
-    pub(super) fn live_shell(&self, title: impl Into<String>, nav: Nav, cli: impl Into<Option<String>>) -> Shell {
+    pub(super) fn live_shell(&self, title: impl Into<String>, nav: Nav, cli: impl Into<String>) -> Shell {
         Shell { is_live: true, ..self.shell(title, nav, cli) }
     }
 

@@ -1,5 +1,6 @@
 //! What stands around every page: navigation, the age of what is shown, who is signed in.
 
+use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -47,7 +48,7 @@ pub(super) struct Shell {
     /// Why nothing can be changed at present.
     pub(super) read_only: Option<String>,
     /// The command that does the same, or shows the same.
-    pub(super) cli: Option<String>,
+    pub(super) cli: String,
     pub(super) age: Age,
     /// Path and query of this page, with the bucket's prefix.
     pub(super) url: String,
@@ -74,6 +75,20 @@ impl Shell {
     /// The address of a page of the same bucket.
     pub(super) fn link(&self, path: &str) -> String {
         format!("{}{path}", self.base)
+    }
+
+    /// A command, for this page's bucket.
+    pub(super) fn command(&self, command: impl fmt::Display) -> String {
+        let command = command.to_string();
+        // Users and settings are those of the whole portal, and of its first bucket.
+        let is_of_portal =
+            ["user", "token", "config"].iter().any(|verb| command.starts_with(&format!("fleetman {verb} ")));
+        match command.strip_prefix("fleetman ") {
+            Some(words) if !self.base.is_empty() && !is_of_portal => {
+                format!("fleetman -b {} {words}", super::command::quoted(&self.bucket))
+            }
+            _ => command,
+        }
     }
 
     /// The address of a file below `static/`.

@@ -57,6 +57,7 @@ mod portal_api_bounds;
 mod portal_authoring;
 mod portal_bucket;
 mod portal_cell;
+mod portal_commands;
 mod portal_editor;
 mod portal_hostile;
 mod portal_journey;

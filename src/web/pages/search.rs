@@ -1,13 +1,15 @@
 //! `/search`: agents, cells, manifests and deployments by name.
 
 use std::collections::{BTreeSet, HashSet};
+use std::fmt;
 
 use askama::Template;
 use axum::response::Response;
 
 use crate::access::AccessError;
-use crate::controller::{FleetView, Release};
-use crate::model::ManifestName;
+use crate::controller::{FleetView, Found, Release};
+use crate::model::{DeploymentName, ManifestName};
+use crate::web::command::quoted;
 use crate::web::failure::Failure;
 use crate::web::list::{Asked, grouped};
 use crate::web::page::PageContext;
@@ -46,7 +48,7 @@ struct Group {
 #[derive(Debug, Default)]
 struct Recipes {
     manifests: BTreeSet<ManifestName>,
-    releases: Vec<(String, String)>,
+    releases: Vec<(ManifestName, DeploymentName)>,
 }
 
 async fn recipes(page: &PageContext, view: &FleetView) -> (Recipes, Option<String>) {
@@ -66,7 +68,7 @@ async fn recipes(page: &PageContext, view: &FleetView) -> (Recipes, Option<Strin
     }
     match releases {
         Ok(releases) => {
-            let name = |release: &Release| (release.manifest.to_string(), release.name.to_string());
+            let name = |release: &Release| (release.manifest.clone(), release.name.clone());
             recipes.releases = releases.iter().map(name).collect();
         }
         Err(error) => problem = Some(told(&error)),
@@ -80,7 +82,8 @@ fn told(error: &AccessError) -> String {
 
 async fn page(page: PageContext, asked: Asked) -> Result<Response, Failure> {
     let text = asked.text("q").to_lowercase();
-    let shell = page.shell("Search", Nav::Elsewhere, None);
+    let cli = if text.is_empty() { "<text>".to_owned() } else { quoted(asked.text("q")) };
+    let shell = page.shell("Search", Nav::Elsewhere, format!("fleetman search {cli}"));
     if text.is_empty() {
         return page.render(&Page { shell, text: "", groups: Vec::new(), problem: None });
     }
@@ -112,40 +115,37 @@ fn exact(text: &str, view: &FleetView, recipes: &Recipes) -> Option<String> {
         paths.push(format!("/manifests/{manifest}"));
     }
     if let Some((of, name)) = text.split_once('/') {
-        let release =
-            recipes.releases.iter().find(|(manifest, release)| manifest == of && release.eq_ignore_ascii_case(name));
+        let release = recipes
+            .releases
+            .iter()
+            .find(|(manifest, release)| manifest.as_str() == of && release.as_str().eq_ignore_ascii_case(name));
         paths.extend(release.map(|(manifest, release)| format!("/deployments/{manifest}/{release}")));
     }
     (paths.len() == 1).then(|| paths.remove(0))
 }
 
-/// Everything in whose name the text stands, each kind by name.
+/// Everything in whose name the text stands, by kind.
 fn found(text: &str, view: &FleetView, recipes: &Recipes) -> Vec<Group> {
-    let group = |name, all: &str, hits: Vec<(String, String)>| {
-        let (count, is_more) = (hits.len(), hits.len() > MOST_SHOWN);
-        let hits = hits.into_iter().take(MOST_SHOWN).collect();
-        Group { name, hits, count: grouped(count), all: is_more.then(|| all.to_owned()) }
-    };
-    let nodes = view.nodes.iter().filter(|node| node.node.as_str().contains(text));
-    let nodes = nodes.map(|node| (node.node.to_string(), format!("/agents/{}", node.node)));
-    let of_cell = |node: &str, cell: &str| match text.split_once('/') {
-        Some((of_node, of_cell)) => node.ends_with(of_node) && cell.starts_with(of_cell),
-        None => cell.contains(text),
-    };
-    let cells = view.cells().filter(|cell| of_cell(cell.cell.node.as_str(), cell.cell.cell.as_str()));
-    let cells = cells.map(|cell| (cell.cell.to_string(), format!("/cells/{}", cell.cell)));
-    let manifests = recipes.manifests.iter().filter(|name| name.as_str().contains(text));
-    let manifests = manifests.map(|name| (name.to_string(), format!("/manifests/{name}")));
-    let releases = recipes.releases.iter().map(|(manifest, name)| format!("{manifest}/{name}"));
-    let releases = releases.filter(|name| name.to_lowercase().contains(text));
-    let releases = releases.map(|name| (name.clone(), format!("/deployments/{name}")));
-    let all = vec![
-        group("Agents", "/agents", nodes.collect()),
-        group("Cells", "/cells", cells.collect()),
-        group("Manifests", "/manifests", manifests.collect()),
-        group("Deployments", "/deployments", releases.collect()),
+    let releases = recipes.releases.iter().map(|(manifest, name)| (manifest, name));
+    let Found { nodes, cells, manifests, releases } = Found::new(text, view, &recipes.manifests, releases);
+    let releases: Vec<String> = releases.iter().map(|(manifest, name)| format!("{manifest}/{name}")).collect();
+    let all = [
+        Group::new("Agents", "/agents", &nodes),
+        Group::new("Cells", "/cells", &cells),
+        Group::new("Manifests", "/manifests", &manifests),
+        Group::new("Deployments", "/deployments", &releases),
     ];
-    all.into_iter().filter(|group| !group.hits.is_empty()).collect()
+    all.into_iter().flatten().collect()
+}
+
+impl Group {
+    /// What was found of a kind whose pages lie below `all`; None if nothing was.
+    fn new(name: &'static str, all: &str, names: &[impl fmt::Display]) -> Option<Self> {
+        let hits = names.iter().take(MOST_SHOWN).map(|name| (name.to_string(), format!("{all}/{name}"))).collect();
+        let is_more = names.len() > MOST_SHOWN;
+        let group = Self { name, hits, count: grouped(names.len()), all: is_more.then(|| all.to_owned()) };
+        (!names.is_empty()).then_some(group)
+    }
 }
 
 #[cfg(test)]
@@ -160,7 +160,9 @@ mod tests {
             node(&format!("n{number:02}"), Some((1, json!({}))), [("web", Wish::default()), ("n07", Wish::default())])
         });
         let manifests = ["web-site", "n07"].map(|name| ManifestName::new(name).unwrap());
-        let releases = vec![("web-site".to_owned(), "R1".to_owned()), ("n01".to_owned(), "web".to_owned())];
+        let releases = [("web-site", "R1"), ("n01", "web")]
+            .map(|(manifest, name)| (manifest.parse().unwrap(), name.parse().unwrap()))
+            .to_vec();
         (fleet(nodes.collect()), Recipes { manifests: manifests.into(), releases })
     }
 

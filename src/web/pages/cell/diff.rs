@@ -87,10 +87,9 @@ pub(super) async fn diff(
         Choices { name, label, chosen, all }
     };
     let choices = [choices("from", "From", &from), choices("to", "To", &to)];
-    // Of all comparisons the command line makes only that of what is desired with what a publish would make.
-    let desired = frame.target().map(|target| target.version.as_str());
-    let is_plan = choices[1].chosen == "now" && Some(choices[0].chosen.as_str()) == desired;
-    let cli = is_plan.then(|| format!("fleetman plan {cell}"));
+    let side =
+        |option, side: &Option<Revision>| side.as_ref().map(|side| format!(" --{option} {side}")).unwrap_or_default();
+    let cli = format!("fleetman diff {cell}{}{}", side("from", &from), side("to", &to));
     let shell = page.shell(format!("Differences of {cell}"), Nav::Cells, cli);
     page.render(&Page { shell, frame, choices, shown })
 }

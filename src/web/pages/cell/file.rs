@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::frame::{Frame, Tab};
 use super::version::{Named, origin};
 use crate::controller::{FilePreview, PreviewBody};
-use crate::model::{CellId, FilePath, VersionName};
+use crate::model::{FilePath, VersionName};
 use crate::web::changes::size;
 use crate::web::command::quoted;
 use crate::web::failure::Failure;
@@ -46,7 +46,7 @@ fn show(
     path: FilePath,
     version: Option<VersionName>,
     it: FilePreview,
-    cli: impl Into<Option<String>>,
+    cli: String,
 ) -> Result<Response, Failure> {
     let shell = page.shell(path.to_string(), Nav::Cells, cli);
     let from = it.of_version.as_ref().map_or("", |facts| origin(facts.from));
@@ -62,7 +62,8 @@ pub(super) async fn of_version(
     let (path, version) = (asked.path()?, VersionName::new(version)?);
     let frame = Frame::read(&page, &cell, Tab::Versions).await?;
     let it = page.may().version_file(&cell, &version, &path).await?;
-    show(&page, frame, path, Some(version), it, None)
+    let cli = format!("fleetman cat {cell} {version} {}", quoted(path.as_str()));
+    show(&page, frame, path, Some(version), it, cli)
 }
 
 pub(super) async fn of_override(
@@ -73,10 +74,6 @@ pub(super) async fn of_override(
     let path = asked.path()?;
     let frame = Frame::read(&page, &cell, Tab::Overrides).await?;
     let it = page.may().override_preview(&cell, &path).await?;
-    let cli = cli(&cell, &path);
+    let cli = format!("fleetman override get {cell} {}", quoted(path.as_str()));
     show(&page, frame, path, None, it, cli)
-}
-
-fn cli(cell: &CellId, path: &FilePath) -> String {
-    format!("fleetman override get {cell} {}", quoted(path.as_str()))
 }

@@ -101,9 +101,15 @@ pub(super) async fn log(
     // What is under way is looked at again as the node goes on, from its end.
     let is_growing = shown.as_ref().is_some_and(|shown| shown.attempt.outcome.is_none());
     let title = format!("Log of {cell}");
+    let cli = match &shown {
+        Some(Shown { attempt: PastAttempt { id, .. }, .. }) => {
+            format!("fleetman attempts {cell} --at {} --attempt {} --log", id.floor, id.attempt)
+        }
+        None => format!("fleetman attempts {cell}"),
+    };
     let shell = match is_growing && asked.place() == LogPlace::End {
-        true => page.live_shell(title, Nav::Cells, None),
-        false => page.shell(title, Nav::Cells, None),
+        true => page.live_shell(title, Nav::Cells, cli),
+        false => page.shell(title, Nav::Cells, cli),
     };
     let others = others.into_iter().map(|attempt| {
         let state = words::attempt(&attempt);

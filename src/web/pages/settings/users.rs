@@ -210,11 +210,7 @@ fn show_one(
     let of_config = directory.of_config().iter().any(|other| other.name == *name);
     let status = refused.as_ref().map_or(StatusCode::OK, Failure::status);
     let template = One {
-        shell: page.shell(
-            format!("User {name}"),
-            Nav::Settings,
-            format!("fleetman user grant {name} ROLE[:NODE/CELL]"),
-        ),
+        shell: page.shell(format!("User {name}"), Nav::Settings, format!("fleetman user grant {name} <role>")),
         may: written(&user.grants),
         user: row(&user, of_config, 0),
         sent_may,
