@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
+use crate::support::browser::{Browser, button, css, field, heading, link};
 use crate::support::cli::{Ran, page};
+use crate::support::people::PASSWORD;
 use crate::support::{require_tool, wait_for};
 
 /// A quickstart that has said that it is ready.
@@ -46,6 +48,11 @@ impl Quickstart {
     fn sites(&self) -> Vec<String> {
         let urls = self.said.lines().filter(|line| line.contains("/site: "));
         urls.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+    }
+
+    /// The link by which its first admin comes in.
+    fn link(&self) -> &str {
+        self.said.lines().find(|line| line.contains("/sign-in/once?token=")).unwrap().trim()
     }
 
     /// The printed lines that begin with `export`, and the one that has `part` in it, as one script.
@@ -186,8 +193,39 @@ async fn every_printed_command_works_as_it_stands_and_the_pages_change() {
         let listed = quickstart.run_printed("aws --endpoint-url").await;
         assert!(listed.contains("cells/n1/site/trigger.json"), "{}: {listed}", aws.display());
     }
-    let link = quickstart.said.lines().find(|line| line.contains("/sign-in/once?token=")).unwrap().trim();
+    let link = quickstart.link();
     assert!(shows(link, "The first admin").await && shows(link, "The first admin").await, "a look uses nothing up");
+    quickstart.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journey_through_the_portal_begins_at_the_printed_link() {
+    let Some(browser) = Browser::shared().await else { return };
+    let folder = folder();
+    let quickstart = Quickstart::start(&folder.path().join("home"), &["--port", &ports().to_string()]).await;
+    quickstart.wait_for_pages("<h1>Version 1</h1>").await;
+    let page = browser.page().await;
+    page.open(quickstart.link()).await;
+    page.fill(field("Name"), "olga").await;
+    page.fill(field("Password"), PASSWORD).await;
+    page.fill(field("The same password again"), PASSWORD).await;
+    page.click(button("Make the first admin and sign in")).await;
+    page.has(heading("Overview")).await;
+    page.see("Nothing needs attention.").await;
+
+    page.click(link("Cells").within(css("nav.sections"))).await;
+    for cell in ["n1/site", "n2/site", "n3/site"] {
+        page.has(link(cell).within(css("main"))).await;
+    }
+    assert_eq!(page.count(css("tbody .state.good")).await, 6, "each of the three is Synced and Healthy");
+    page.click(link("n1/site").within(css("main"))).await;
+    page.click(link("Publish")).await;
+    page.fill(field("Name of the version"), "2").await;
+    page.click(button("Plan again")).await;
+    page.click(button("Publish 2")).await;
+    page.see("Live").await;
+    assert!(shows(&quickstart.sites()[0], "<h1>Version 2</h1>").await);
+    page.end().await;
     quickstart.end().await;
 }
 
