@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::{AccessError, Authorized};
 use crate::controller::{
-    Applied, Deletion, Guard, HistoryEntry, Known, ObjectFacts, OutcomeEntry, OverrideView, Plan, PublishRequest,
-    Published, RollbackRequest, StopRequest, Text, VersionPage,
+    Applied, Deletion, DeletionOutlook, Guard, HistoryEntry, Known, ObjectFacts, OutcomeEntry, OverrideView, Plan,
+    PublishRequest, Published, RollbackRequest, StopRequest, Text, VersionPage,
 };
 use crate::model::trigger::{Target, TriggerOptions};
 use crate::model::users::Role;
@@ -207,6 +207,15 @@ impl Authorized {
     pub async fn resume(&self, cell: &CellId, known: &Known) -> Result<Applied, AccessError> {
         self.need_on_cell(Role::Operator, cell)?;
         Ok(self.acting().resume(cell, known).await?)
+    }
+
+    /// What deleting a version would come to.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn deletion_outlook(&self, cell: &CellId, version: &VersionName) -> Result<DeletionOutlook, AccessError> {
+        self.need_on_cell(Role::Admin, cell)?;
+        Ok(self.reading().deletion_outlook(cell, version).await?)
     }
 
     /// Deletes a version that nobody needs: marks it first, and deletes it when called again an hour later.

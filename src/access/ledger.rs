@@ -119,9 +119,8 @@ mod tests {
     #[test]
     fn a_flood_of_many_is_bounded_and_who_comes_in_is_always_told() {
         let mut limits = Limits::new();
-        let written = (0..1_000).filter(|at| {
-            limits.admit("sign-in", &by(&format!("user{at}"), "192.0.2.1"), false, NOW).is_some()
-        });
+        let written = (0..1_000)
+            .filter(|at| limits.admit("sign-in", &by(&format!("user{at}"), "192.0.2.1"), false, NOW).is_some());
         assert_eq!(written.count(), OF_ALL.0 as usize);
         assert_eq!(limits.admit("sign-in", &by("ada", "192.0.2.1"), true, NOW), Some(1_000 - u64::from(OF_ALL.0)));
         for _ in 0..1_000 {

@@ -33,22 +33,65 @@ pub enum Deletion {
     },
 }
 
+/// What a deletion of a version would come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletionOutlook {
+    /// Who needs the version, in words: as long as somebody does it is not deleted.
+    pub needed_by: Option<String>,
+    /// When what is marked may be deleted; None of what is not marked yet.
+    pub ready_at: Option<DateTime<Utc>>,
+    /// Whether that is now.
+    pub is_ready: bool,
+}
+
 impl Controller {
+    /// What [`Self::delete_version`] would do now. Nothing is written.
+    ///
+    /// # Errors
+    /// [`ControllerError::NotFound`] when there is no such version.
+    pub async fn deletion_outlook(
+        &self,
+        cell: &CellId,
+        version: &VersionName,
+    ) -> Result<DeletionOutlook, ControllerError> {
+        let Some((marked_at, needed_by, _)) = self.look_at_deletion(cell, version).await? else {
+            return Err(no_version(cell, version));
+        };
+        let ready_at = marked_at.map(|marked_at| marked_at + DELETION_RESTS);
+        Ok(DeletionOutlook { needed_by, ready_at, is_ready: ready_at.is_some_and(|at| self.store_now() >= at) })
+    }
+
+    /// When a version was marked, who needs it, and the digest of its manifest; None if nothing is left of it.
+    async fn look_at_deletion(
+        &self,
+        cell: &CellId,
+        version: &VersionName,
+    ) -> Result<Option<(Option<DateTime<Utc>>, Option<String>, Option<Sha256Digest>)>, ControllerError> {
+        let marked_at = self.is_marked(cell, version).await?;
+        if marked_at.is_none() && self.list_folder(&Folder::Version(cell.clone(), version.clone())).await?.is_empty() {
+            return Ok(None);
+        }
+        let manifest = self.find_manifest(cell, version).await?;
+        let manifest_sha256 = manifest.as_deref().map(Sha256Digest::of);
+        // Without its manifest a marked version is past help: what is left of it only has to go.
+        let is_past_help = marked_at.is_some() && manifest.is_none();
+        let needed_by = match is_past_help {
+            true => None,
+            false => self.who_needs(cell, Named { version, manifest_sha256 }).await?,
+        };
+        Ok(Some((marked_at, needed_by, manifest_sha256)))
+    }
+
     /// Deletes a version that nobody needs: marks it first, and an hour later, having looked again, deletes it.
     ///
     /// # Errors
     /// [`ControllerError::InUse`] when somebody needs it; a mark is then taken back.
     pub async fn delete_version(&self, cell: &CellId, version: &VersionName) -> Result<Deletion, ControllerError> {
-        let marked_at = self.is_marked(cell, version).await?;
-        if marked_at.is_none() && self.list_folder(&Folder::Version(cell.clone(), version.clone())).await?.is_empty() {
-            return Err(ControllerError::not_found(format!("{cell}: version {version}"), "there is none"));
-        }
-        let manifest = self.find_manifest(cell, version).await?;
-        let manifest_sha256 = manifest.as_deref().map(Sha256Digest::of);
+        let Some((marked_at, needed_by, manifest_sha256)) = self.look_at_deletion(cell, version).await? else {
+            return Err(no_version(cell, version));
+        };
         let mark = ObjectKey::VersionDeleting(cell.clone(), version.clone());
-        // Without its manifest a marked version is past help: what is left of it only has to go.
-        let is_past_help = marked_at.is_some() && manifest.is_none();
-        if !is_past_help && let Some(by) = self.who_needs(cell, Named { version, manifest_sha256 }).await? {
+        if let Some(by) = needed_by {
             if marked_at.is_some() {
                 self.writer().await?.delete(&mark).await?;
             }
@@ -294,6 +337,10 @@ impl Controller {
         let deleted = self.writer().await?.delete(&key).await;
         self.conclude(act, deleted.map_err(Into::into)).await.map(|()| Deletion::Done { objects: 1 })
     }
+}
+
+fn no_version(cell: &CellId, version: &VersionName) -> ControllerError {
+    ControllerError::not_found(format!("{cell}: version {version}"), "there is none")
 }
 
 /// What stays of a deleted cell.

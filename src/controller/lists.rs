@@ -104,29 +104,6 @@ impl Controller {
         Ok(found)
     }
 
-    /// Every release of a manifest, or of all, by name, whatever it is: no document is read.
-    ///
-    /// # Errors
-    /// Why the store did not answer.
-    pub async fn release_names(
-        &self,
-        manifest: Option<&ManifestName>,
-    ) -> Result<Vec<(ManifestName, DeploymentName)>, ControllerError> {
-        let manifests = match manifest {
-            Some(manifest) => vec![manifest.clone()],
-            None => {
-                let folders = self.folders(&Folder::Deployments(None)).await?;
-                folders.into_iter().filter_map(|name| ManifestName::new(name).ok()).collect()
-            }
-        };
-        let mut names = Vec::new();
-        for manifest in manifests {
-            let of_manifest = self.deployment_names(&manifest).await?;
-            names.extend(of_manifest.into_iter().map(|name| (manifest.clone(), name)));
-        }
-        Ok(names)
-    }
-
     /// Every deployment of a manifest, or of all, by name.
     ///
     /// # Errors

@@ -77,7 +77,7 @@ pub use browse::{
 pub use checkup::Checkup;
 pub use claim::{Published, PublishedHow, Warning};
 pub use compare::{Compared, Comparison, Made, Proof, Revision, VersionDetail};
-pub use delete::Deletion;
+pub use delete::{Deletion, DeletionOutlook};
 pub use diff::{Changes, FieldChange, FileChange, FileKind, FileSide, TextDiff};
 pub use documents::{Applied, AppliedHow, Known, Text};
 pub use error::{Claim, ControllerError};

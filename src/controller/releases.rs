@@ -212,8 +212,14 @@ impl Controller {
         })
     }
 
-    /// What the releases of one manifest, or of all, are called.
-    async fn release_names(&self, manifest: Option<&ManifestName>) -> Result<BTreeSet<ReleaseName>, ControllerError> {
+    /// What the releases of one manifest, or of all, are called, whatever they are: no document is read.
+    ///
+    /// # Errors
+    /// Why the store did not answer.
+    pub async fn release_names(
+        &self,
+        manifest: Option<&ManifestName>,
+    ) -> Result<BTreeSet<ReleaseName>, ControllerError> {
         let manifests = match manifest {
             Some(manifest) => vec![manifest.clone()],
             None => {

@@ -36,7 +36,7 @@ fn needs(method: &Method, path: &str) -> Option<Needs> {
             ("/pause" | "/redeploy" | "/resume" | "/rollback" | "/stop", _) => Role::Operator,
             ("/publish" | "/remove" | "/overrides/delete" | "/overrides/upload", _) => Role::Editor,
             ("/overrides/edit" | "/yaml", true) => Role::Editor,
-            ("/delete", _) => Role::Admin,
+            ("/delete" | "/versions/{version}/delete", _) => Role::Admin,
             _ => Role::Viewer,
         };
         return Some(Needs::OnCell(role));

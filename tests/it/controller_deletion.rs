@@ -2,7 +2,8 @@
 
 use chrono::TimeDelta;
 use fleetman::controller::{
-    ControllerError, Deletion, Guard, Known, LivenessLimits, PublishRequest, StopRequest, UploadOptions, VersionState,
+    ControllerError, Deletion, DeletionOutlook, Guard, Known, LivenessLimits, PublishRequest, StopRequest,
+    UploadOptions, VersionState,
 };
 use fleetman::model::heartbeat::VersionReport;
 use fleetman::model::trigger::Target;
@@ -36,7 +37,9 @@ async fn a_version_is_marked_first_and_deleted_an_hour_later() {
     bench.publish("v2", "bye").await;
     let controller = bench.controller().await;
     let delete = async || controller.delete_version(&cell(), &version("v1")).await;
-    assert!(matches!(delete().await.unwrap(), Deletion::Marked { .. }));
+    let outlook = async || controller.deletion_outlook(&cell(), &version("v1")).await;
+    assert_eq!(outlook().await.unwrap(), DeletionOutlook { needed_by: None, ready_at: None, is_ready: false });
+    let Deletion::Marked { ready_at } = delete().await.unwrap() else { panic!("it was deleted at once") };
     let states: Vec<bool> = controller
         .versions(&cell())
         .await
@@ -47,6 +50,8 @@ async fn a_version_is_marked_first_and_deleted_an_hour_later() {
     assert_eq!(states, [true, false]);
     bench.clock.pass(TimeDelta::minutes(59));
     assert!(matches!(delete().await.unwrap(), Deletion::Marked { .. }));
+    let marked = outlook().await.unwrap();
+    assert!(!marked.is_ready && (marked.ready_at.unwrap() - ready_at).num_seconds().abs() < 60, "{marked:?}");
     // Nobody comes to need it meanwhile.
     bench.greet("hello").await;
     assert_eq!(code(controller.publish(&request("v1"), &Guard::default()).await), "deleting");
@@ -55,9 +60,11 @@ async fn a_version_is_marked_first_and_deleted_an_hour_later() {
     assert_ne!(generated.target.unwrap().version, version("v1"), "a marked version is not found by its content");
 
     bench.clock.pass(TimeDelta::minutes(2));
+    assert!(outlook().await.unwrap().is_ready);
     assert!(matches!(delete().await.unwrap(), Deletion::Done { objects: 4 }));
     assert!(bench.keys("cells/n1/web/versions/v1/").await.is_empty());
     assert_eq!(code(delete().await), "not_found");
+    assert_eq!(code(outlook().await), "not_found");
     // The name is free, for other bytes too; what history says of the old ones is not mixed up with them.
     bench.greet("ciao").await;
     let again = controller.publish(&request("v1"), &Guard::default()).await;

@@ -173,6 +173,37 @@ async fn a_cell_is_rolled_back_stopped_started_removed_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_nobody_needs_is_marked_and_what_is_needed_says_by_whom() {
+    let acme = Acme::full().await;
+    let portal = served(&acme).await;
+    let versions = portal.get("/cells/ams-2/site/versions").await;
+    assert!(versions.contains("/versions/r1/delete") && !versions.contains("/versions/r2/delete"), "{versions}");
+    let needed = portal.get("/cells/ams-2/site/versions/r2/delete").await;
+    sees(&needed, &["It is needed: generation 2 desires it.", "disabled"]);
+    let (status, refused) = portal.send_form("/cells/ams-2/site/versions/r2/delete", &filled(&needed, "name=r2")).await;
+    assert_eq!(status, 409);
+    sees(&refused, &["is in use", "generation 2 desires it"]);
+    assert_eq!(portal.answer("/cells/ams-2/site/versions/r9/delete").await.0, 404);
+
+    let path = "/cells/ams-2/site/versions/r1/delete";
+    let page = portal.get(path).await;
+    sees(&page, &["It is marked first", "Mark it for deletion", "fleetman delete version ams-2/site r1"]);
+    let (status, untyped) = portal.send_form(path, &filled(&page, "name=r2")).await;
+    assert_eq!(status, 422);
+    sees(&untyped, &["Type r1 to delete it"]);
+    let (status, late) = portal.send_form(path, "if_generation=1&name=r1&seen=long+ago").await;
+    assert_eq!(status, 409);
+    sees(&late, &["Somebody came first", "long ago"]);
+    assert_eq!(
+        portal.send_and_follow(path, &filled(&page, "name=r1&reason=too+old")).await,
+        "/cells/ams-2/site/versions"
+    );
+    sees(&portal.get("/cells/ams-2/site/versions").await, &["Being deleted"]);
+    sees(&portal.get(path).await, &["It is marked, and may be deleted from", "disabled"]);
+    sees(&portal.get("/audit?action=delete").await, &["too old"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pause_needs_a_reason_and_keeps_publishes_away() {
     let acme = Acme::full().await;
     let portal = served(&acme).await;

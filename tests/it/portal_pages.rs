@@ -44,6 +44,7 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("/cells/{node}/{cell}/stop", "/cells/ams-1/api/stop"),
     ("/cells/{node}/{cell}/versions", "/cells/ams-1/site/versions"),
     ("/cells/{node}/{cell}/versions/{version}", "/cells/ams-1/site/versions/r2"),
+    ("/cells/{node}/{cell}/versions/{version}/delete", "/cells/ams-2/site/versions/r1/delete"),
     ("/cells/{node}/{cell}/versions/{version}/file", "/cells/ams-1/site/versions/r2/file?path=index.html"),
     ("/cells/{node}/{cell}/yaml", "/cells/ams-1/api/yaml"),
     ("/deployments", "/deployments"),

@@ -152,6 +152,8 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("POST", "/cells/{node}/{cell}/stop", OnCell(Operator)),
     ("GET", "/cells/{node}/{cell}/versions", OnCell(Viewer)),
     ("GET", "/cells/{node}/{cell}/versions/{version}", OnCell(Viewer)),
+    ("GET", "/cells/{node}/{cell}/versions/{version}/delete", OnCell(Admin)),
+    ("POST", "/cells/{node}/{cell}/versions/{version}/delete", OnCell(Admin)),
     ("GET", "/cells/{node}/{cell}/versions/{version}/file", OnCell(Viewer)),
     ("GET", "/cells/{node}/{cell}/yaml", OnCell(Viewer)),
     ("POST", "/cells/{node}/{cell}/yaml", OnCell(Editor)),

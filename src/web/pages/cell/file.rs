@@ -1,19 +1,19 @@
 //! One file of a version, or one override, as far as it is a text.
 
 use askama::Template;
-use axum::extract::{Path, Query};
+use axum::extract::Query;
 use axum::response::Response;
 use serde::Deserialize;
 
 use super::frame::{Frame, Tab};
-use super::version::{Named, origin};
+use super::version::origin;
 use crate::controller::{FilePreview, PreviewBody};
 use crate::model::{FilePath, VersionName};
 use crate::web::changes::size;
 use crate::web::command::quoted;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
-use crate::web::paths::CellOfPath;
+use crate::web::paths::{CellOfPath, VersionOfPath};
 use crate::web::shell::{Nav, Shell};
 
 #[derive(Debug, Deserialize)]
@@ -55,11 +55,10 @@ fn show(
 
 pub(super) async fn of_version(
     page: PageContext,
-    CellOfPath(cell): CellOfPath,
-    Path(Named { version }): Path<Named>,
+    VersionOfPath(cell, version): VersionOfPath,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Failure> {
-    let (path, version) = (asked.path()?, VersionName::new(version)?);
+    let path = asked.path()?;
     let frame = Frame::read(&page, &cell, Tab::Versions).await?;
     let it = page.may().version_file(&cell, &version, &path).await?;
     let cli = format!("fleetman cat {cell} {version} {}", quoted(path.as_str()));

@@ -107,6 +107,11 @@ impl Frame {
         self.running().filter(|running| running.manifest_sha256 != target.manifest_sha256).map(|runs| (runs, target))
     }
 
+    /// Whether who looks could delete a version of it now.
+    pub(super) fn may_delete(&self, page: &PageContext) -> bool {
+        page.may().identity().may(Role::Admin, self.cell()) && page.caller.read_only().is_none()
+    }
+
     /// The pages of the cell: which, the last part of its path, how it is called.
     pub(super) fn tabs(&self) -> Vec<(bool, &'static str, &'static str)> {
         const TABS: [(Option<Tab>, &str, &str); 7] = [

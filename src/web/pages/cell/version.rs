@@ -1,28 +1,20 @@
 //! `/cells/{node}/{cell}/versions/{version}`: one version, what is in it and what history says of it.
 
 use askama::Template;
-use axum::extract::Path;
 use axum::response::Response;
-use serde::Deserialize;
 
 use super::frame::{Frame, Tab};
 use super::words;
 use crate::controller::VersionDetail;
+use crate::model::ObjectKey;
 use crate::model::manifest::{ManifestFile, Origin};
-use crate::model::{ObjectKey, VersionName};
 use crate::web::changes::{FieldRow, size};
 use crate::web::failure::Failure;
 use crate::web::list::{Asked, Chip, Pager, has};
 use crate::web::page::PageContext;
-use crate::web::paths::CellOfPath;
+use crate::web::paths::VersionOfPath;
 use crate::web::shell::{Nav, Shell};
 use crate::web::words::State;
-
-/// The last name of the path.
-#[derive(Debug, Deserialize)]
-pub(super) struct Named {
-    pub(super) version: String,
-}
 
 #[derive(Template)]
 #[template(path = "cell/version.html")]
@@ -38,6 +30,7 @@ struct Page {
     files: Vec<FileRow>,
     pager: Pager,
     key: ObjectKey,
+    may_delete: bool,
 }
 
 struct FileRow {
@@ -48,11 +41,9 @@ struct FileRow {
 
 pub(super) async fn version(
     page: PageContext,
-    CellOfPath(cell): CellOfPath,
-    Path(Named { version }): Path<Named>,
+    VersionOfPath(cell, name): VersionOfPath,
     asked: Asked,
 ) -> Result<Response, Failure> {
-    let name = VersionName::new(version)?;
     let frame = Frame::read(&page, &cell, Tab::Versions).await?;
     let it = page.may().version(&cell, &name).await?;
     let wanted = asked.text("q").to_lowercase();
@@ -65,6 +56,7 @@ pub(super) async fn version(
     let shell = page.shell(format!("{name} of {cell}"), Nav::Cells, format!("fleetman describe version {cell} {name}"));
     page.render(&Page {
         shell,
+        may_delete: frame.may_delete(&page),
         frame,
         proof: words::proof(&it.proof),
         size: size(it.manifest.total_bytes()),

@@ -37,6 +37,7 @@ struct Page {
     page: usize,
     pages: usize,
     may_roll_back: bool,
+    may_delete: bool,
 }
 
 struct Row {
@@ -69,6 +70,11 @@ impl Row {
         self.line.version.manifest.as_ref()
     }
 
+    /// Whether nobody is known to need it.
+    fn is_spare(&self) -> bool {
+        !self.line.is_desired && !self.line.is_running && !self.line.is_known_good
+    }
+
     /// Whether it is something that the cell can go back to.
     fn is_way_back(&self) -> bool {
         !self.line.is_desired
@@ -97,5 +103,6 @@ pub(super) async fn versions(
     let may_roll_back =
         page.may().identity().may(Role::Operator, &cell) && rollback.is_some_and(|order| order.obstacle.is_none());
     let pages = timeline.total.div_ceil(PER_PAGE).max(1);
-    page.render(&Page { shell, frame, rows, total: timeline.total, page: number, pages, may_roll_back })
+    let may_delete = frame.may_delete(&page);
+    page.render(&Page { shell, frame, rows, total: timeline.total, page: number, pages, may_roll_back, may_delete })
 }

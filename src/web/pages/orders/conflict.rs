@@ -19,7 +19,7 @@ use crate::web::shell::{Nav, Shell};
 pub(super) struct Late<'a> {
     pub(super) cell: &'a CellId,
     /// The last part of the path that it was asked for under.
-    pub(super) verb: &'static str,
+    pub(super) verb: &'a str,
     pub(super) title: &'a str,
     /// The generation that its maker saw; 0 = never published.
     pub(super) generation: Option<u64>,

@@ -77,8 +77,8 @@ pub(super) struct Version {
 /// What a form is about.
 #[derive(Debug)]
 pub(super) struct Order {
-    /// The last part of its path.
-    pub(super) verb: &'static str,
+    /// What its path ends in, behind the cell's.
+    pub(super) verb: String,
     pub(super) title: String,
     /// What will happen, in sentences.
     pub(super) effects: Vec<String>,
@@ -100,9 +100,9 @@ pub(super) struct Order {
 }
 
 impl Order {
-    pub(super) fn new(verb: &'static str, title: String, button: &'static str, cli: String) -> Self {
+    pub(super) fn new(verb: impl Into<String>, title: String, button: &'static str, cli: String) -> Self {
         Self {
-            verb,
+            verb: verb.into(),
             title,
             effects: Vec::new(),
             cli,
@@ -130,7 +130,7 @@ impl Order {
         let texts = [text("reason", &sent.reason), text("to", sent.to.as_deref().unwrap_or_default())];
         Late {
             cell,
-            verb: self.verb,
+            verb: &self.verb,
             title: &self.title,
             generation: sent.if_generation,
             version: sent.to.as_deref().and_then(|to| VersionName::new(to).ok()),

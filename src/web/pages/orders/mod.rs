@@ -2,6 +2,7 @@
 
 mod conflict;
 mod delete;
+mod delete_version;
 mod follow;
 mod form;
 mod halt;
@@ -34,6 +35,8 @@ pub(super) fn routes() -> Routes {
         .post("/cells/{node}/{cell}/resume", pause::resume)
         .get("/cells/{node}/{cell}/delete", delete::ask)
         .post("/cells/{node}/{cell}/delete", delete::act)
+        .get("/cells/{node}/{cell}/versions/{version}/delete", delete_version::ask)
+        .post("/cells/{node}/{cell}/versions/{version}/delete", delete_version::act)
         .get("/cells/{node}/{cell}/follow", follow::follow)
 }
 
