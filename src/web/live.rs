@@ -66,7 +66,7 @@ async fn live(
     };
     let looks = fleet.snapshot.subscribe();
     let seat = portal.streams.open(&may.identity().user);
-    let listener = Listener { portal, fleet, may, session, seat, looks, told: None };
+    let listener = Listener { portal, fleet, may, session, seat, looks, told: None, is_over: false };
     Sse::new(stream::unfold(listener, Listener::next)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 
@@ -80,11 +80,16 @@ struct Listener {
     looks: watch::Receiver<u64>,
     /// The revision that they were told of last.
     told: Option<u64>,
+    /// Whether they were told that they may listen no more.
+    is_over: bool,
 }
 
 impl Listener {
     /// The next event, as long as they may listen. A browser whose session was renewed meanwhile comes back with it.
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
+        if self.is_over {
+            return None;
+        }
         while self.told.is_some() {
             let is_news = tokio::select! {
                 () = self.seat.ended.cancelled() => return None,
@@ -93,7 +98,9 @@ impl Listener {
                 () = self.portal.clock.sleep(CHECKED_AGAIN) => false,
             };
             if !self.portal.gate.still_knows(self.may.identity(), self.session.as_deref()) {
-                return None;
+                // The page asks for its parts once more, and is told why there are none.
+                self.is_over = true;
+                return Some((Ok(Event::default().event("fleet")), self));
             }
             if is_news {
                 break;
