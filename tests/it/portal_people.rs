@@ -273,6 +273,48 @@ async fn whoever_is_let_in_no_more_hears_no_more() {
     }
 }
 
+/// What a node's key can write where a store has no rights by prefix.
+async fn put_users(place: &mut Workplace, document: &[u8]) {
+    let client = place.store().client();
+    let put = client.put_object().bucket(BUCKET).key("auth/users.json").body(document.to_vec().into());
+    put.send().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_users_that_a_nodes_key_wrote_is_alarmed_about_in_red_and_changes_nothing() {
+    let mut place = Workplace::with_bucket().await;
+    place.fleetman_fed(&["user", "add", "ada", "--may", "admin"], "a long password 1\n").await.exits(0);
+    place.fleetman_fed(&["user", "add", "eve", "--may", "admin"], "a long password 2\n").await.exits(0);
+    let with_eve = objects(&mut place, "auth/").await.remove(0);
+    place.fleetman(&["user", "rm", "eve", "-y"]).await.exits(0);
+    let newest = objects(&mut place, "auth/").await.remove(0);
+    let text = String::from_utf8(with_eve.clone()).unwrap();
+    let unsigned = format!("{}\"signatures\": []}}\n", &text[..text.rfind("\"signatures\"").unwrap()]);
+
+    let serving = Serving::start_for_nobody(&place).await;
+    let sign_in = async |form: &str| send(&serving, "none=1", "/sign-in", form).await;
+    let ada = cookie(&sign_in("name=ada&password=a+long+password+1").await.is(303));
+    let alarm = "<p class=\"banner bad\" role=\"alert\">The list of users in the bucket is not believed: ";
+    let alarmed = async || {
+        let page = open(&serving, &ada, "/cells").await.is(200).text();
+        page.split_once(alarm).map(|(_, rest)| rest.split_once("</p>").unwrap().0.to_owned())
+    };
+    assert_eq!(alarmed().await, None);
+    for (document, why) in [(unsigned.as_bytes(), "signature"), (&with_eve, "somebody put an old one back")] {
+        put_users(&mut place, document).await;
+        sign_in("name=eve&password=a+long+password+2").await.is(401);
+        wait_for(async || alarmed().await.is_some_and(|text| text.contains(why)), "the alarm").await;
+        let text = alarmed().await.unwrap();
+        assert!(text.contains("which was read before, counts until somebody changes it"), "{text}");
+        assert!(open(&serving, "none=1", "/sign-in").await.is(200).text().contains(alarm));
+        open(&serving, &ada, "/settings/users").await.is(200);
+        sign_in("name=ada&password=a+long+password+1").await.is(303);
+        open(&serving, &ada, "/settings/users/eve").await.is(404);
+    }
+    put_users(&mut place, &newest).await;
+    wait_for(async || alarmed().await.is_none(), "the alarm to be over").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn users_are_managed_on_the_command_line_and_no_password_is_an_argument() {
     let place = Workplace::with_bucket().await;
