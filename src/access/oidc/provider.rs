@@ -26,6 +26,9 @@ const FRESH_FOR: Duration = Duration::from_secs(600);
 /// not make us ask for each.
 const KEYS_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
+/// How long somebody waits for what others asked for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The most characters of an ID token.
 const MAX_TOKEN_CHARS: usize = 64 * 1024;
 
@@ -107,11 +110,11 @@ impl Provider {
 
     /// Where the service is asked what.
     pub(super) async fn endpoints(&self) -> Result<Arc<Endpoints>, OidcError> {
-        let mut known = self.endpoints.lock().await;
+        let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
+        let mut known = patiently(&url, self.endpoints.lock()).await?;
         if let Some(known) = known.as_ref().filter(|known| self.age(known) < FRESH_FOR) {
             return Ok(Arc::clone(&known.what));
         }
-        let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let endpoints: Endpoints = self.read(&url).await?;
         if endpoints.issuer != self.issuer {
             let why = format!("its issuer is {}, and the config says {:?}", quoted(&endpoints.issuer), self.issuer);
@@ -191,7 +194,7 @@ impl Provider {
 
     /// The keys; with `again` not those that are known, unless that was asked a moment ago.
     async fn keys(&self, endpoints: &Endpoints, again: bool) -> Result<Arc<JwkSet>, OidcError> {
-        let mut known = self.keys.lock().await;
+        let mut known = patiently(&endpoints.keys, self.keys.lock()).await?;
         let now = self.clock.monotonic();
         let again = again && known.again_at.is_none_or(|at| now.saturating_sub(at) >= KEYS_AGAIN_AFTER);
         if let Some(read) = known.read.as_ref().filter(|read| !again && self.age(read) < FRESH_FOR) {
@@ -219,6 +222,13 @@ impl Provider {
     }
 }
 
+/// Waits for the answer to what another asked, and not for one after another while the service is away: whoever asks for
+/// sign-ins then must not gather more and more connections here.
+async fn patiently<T>(url: &str, turn: impl Future<Output = T>) -> Result<T, OidcError> {
+    let waited = tokio::time::timeout(PATIENCE, turn).await;
+    waited.map_err(|_| OidcError::Unreachable { url: url.to_owned(), why: "others wait for it already".to_owned() })
+}
+
 /// The client's name and secret in a header (RFC 6749, 2.3.1).
 fn basic(client_id: &str, secret: &Secret) -> HeaderValue {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
@@ -227,4 +237,24 @@ fn basic(client_id: &str, secret: &Secret) -> HeaderValue {
     let mut value = HeaderValue::try_from(format!("Basic {pair}")).unwrap_or(HeaderValue::from_static(""));
     value.set_sensitive(true);
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+    use tokio_rustls::rustls::RootCertStore;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_one_after_another_while_the_service_is_away() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let issuer = format!("http://{}", silent.local_addr().unwrap());
+        let provider = Provider::new(issuer, Client::new(RootCertStore::empty()).unwrap(), SystemClock::shared());
+        let answers = timeout(PATIENCE * 3, join_all((0..20).map(|_| provider.endpoints()))).await.unwrap();
+        assert!(answers.iter().all(|answer| matches!(answer, Err(OidcError::Unreachable { .. }))), "{answers:?}");
+    }
 }
