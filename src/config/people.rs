@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::file::ConfigFile;
+use super::file::{ConfigFile, open_warning, read_text};
 use crate::model::UserName;
 use crate::model::users::{CellPattern, Grant, PasswordHash, Role};
 use crate::yaml::{self, Document, Field, HumanDuration};
@@ -35,6 +35,17 @@ pub struct SessionSettings {
 impl Default for SessionSettings {
     fn default() -> Self {
         Self { key_file: None, idle: Duration::from_secs(30 * 60), absolute: Duration::from_secs(12 * 60 * 60) }
+    }
+}
+
+impl SessionSettings {
+    /// What its owner should hear of the file with the key, if anything: whoever reads it can make sessions of anybody.
+    #[must_use]
+    pub fn key_warning(&self) -> Option<String> {
+        let path = self.key_file.as_deref()?;
+        // One that cannot be read is told of where it is used.
+        let (_, open_to_others) = read_text(path).ok()?;
+        open_to_others.then(|| open_warning(path))
     }
 }
 

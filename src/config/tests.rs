@@ -371,6 +371,15 @@ fn a_file_with_secrets_that_others_can_read_is_warned_of() {
     let proxy = one_bucket("    signing: unsigned\n    proxy: http://p:1\n    proxy_login: {user: u, password: p}\n");
     assert_eq!(warnings(&proxy, 0o644).len(), 1);
     assert_eq!(warnings(&one_bucket("    signing: unsigned\n"), 0o644), Vec::<String>::new());
+
+    let key_file = folder.path().join("session.key");
+    std::fs::write(&key_file, "0f").unwrap();
+    let session = SessionSettings { key_file: Some(key_file.clone()), ..SessionSettings::default() };
+    for (mode, is_open) in [(0o644, true), (0o640, false)] {
+        std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(session.key_warning().is_some(), is_open);
+    }
+    assert_eq!(SessionSettings::default().key_warning(), None);
 }
 
 #[test]

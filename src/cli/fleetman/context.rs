@@ -155,6 +155,7 @@ impl Context {
         let first = fleets.first().map(|fleet| fleet.controller.clone());
         let first = first.ok_or_else(|| Failure::usage("the config names no bucket"))?;
         let directory = self.directory(&config, first)?;
+        config.session.key_warning().iter().for_each(|warning| self.warn(warning));
         let key = StateFolder::open(&config.state_folder)?.seal_key(config.session.key_file.as_deref())?;
         let SessionSettings { idle, absolute, .. } = config.session;
         let oidc = self.oidc(&config, key.clone())?;
