@@ -214,6 +214,9 @@ impl Authorized {
     pub async fn end_own_sessions(&self, directory: &Directory) -> Result<(), AccessError> {
         self.check_in_person("sessions")?;
         let name = self.identity().user.clone();
+        if self.identity().via == Via::Oidc {
+            return self.make_end_of_vouched(directory, Some(&name)).await;
+        }
         self.make_change(directory, &name, &UserChange::EndSessions).await
     }
 
@@ -223,6 +226,10 @@ impl Authorized {
     /// See [`AccessError`].
     pub async fn end_vouched(&self, directory: &Directory, whose: Option<&UserName>) -> Result<(), AccessError> {
         self.check_user_changes()?;
+        self.make_end_of_vouched(directory, whose).await
+    }
+
+    async fn make_end_of_vouched(&self, directory: &Directory, whose: Option<&UserName>) -> Result<(), AccessError> {
         let ended = directory.change_list(self.actor(), ended_vouched(whose), |users| {
             roster::end_vouched(users, whose);
             Ok(())

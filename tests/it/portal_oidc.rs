@@ -380,6 +380,14 @@ async fn a_browser_comes_in_by_the_service_and_the_audit_says_as_whom() {
     serving.send("GET", "/cells", &[("cookie", session)], "").await.is(200);
     end("name=ada").await.is(303);
     serving.send("GET", "/cells", &[("cookie", session)], "").await.is(303);
+    let again = by_browser(&serving).await.is(303);
+    let set = again.headers.get_all("set-cookie").iter().map(|set| set.to_str().unwrap());
+    let session = set.filter_map(|set| set.split(';').next()).find(|set| set.starts_with("__Host-fleetman=")).unwrap();
+    let own = [("cookie", session), form[1], OWN_SITE];
+    let page = serving.send("GET", "/settings/account", &own[..1], "").await.is(200).text();
+    assert!(page.contains("Sign out everywhere") && !page.contains("Present password"), "{page}");
+    serving.send("POST", "/settings/account/end-sessions", &own, "").await.is(303);
+    serving.send("GET", "/cells", &own[..1], "").await.is(303);
     place.fleetman(&["user", "end"]).await.exits(2);
     place.fleetman(&["user", "end", "--vouched"]).await.exits(0);
 }

@@ -25,6 +25,8 @@ struct Page {
     /// Whose affair the password is, if not theirs here.
     elsewhere: Option<&'static str>,
     fixed: Option<&'static str>,
+    /// Whether their sessions can be ended from here.
+    can_end: bool,
     session: Option<Own>,
     is_changed: bool,
     error: Option<String>,
@@ -88,6 +90,7 @@ fn show(page: &PageContext, who: &Who, is_changed: bool, refused: Option<Failure
         may: listed(&identity.grants),
         elsewhere,
         fixed: gate.directory().is_fixed(),
+        can_end: gate.directory().is_fixed().is_none() && (identity.via == Via::Oidc || !of_config),
         session,
         is_changed,
         error: refused.map(|failure| failure.detail().to_owned()),
