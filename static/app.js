@@ -78,13 +78,37 @@
       for (const name of ["fleet", "age"]) stream.addEventListener(name, take);
       const pause = document.getElementById("pause");
       pause.hidden = false;
+      // What was not fetched while it was paused, or could not be, is as soon as it can be: nobody may tell of it again.
+      let isMissing = false;
+      const catchUp = () => {
+        if (!isMissing || paused) return;
+        isMissing = false;
+        stream.dispatchEvent(new Event("fleet"));
+      };
+      const miss = (event) => { if (event.target.id === "live") isMissing = true; };
+      for (const name of ["htmx:error", "htmx:response:error"]) document.addEventListener(name, miss);
+      stream.addEventListener("age", catchUp);
       // In the capturing phase, before the parts that would be fetched hear of it.
-      stream.addEventListener("fleet", (event) => { if (paused) event.stopImmediatePropagation(); }, true);
+      stream.addEventListener("fleet", (event) => {
+        if (!paused) return;
+        isMissing = true;
+        event.stopImmediatePropagation();
+      }, true);
       pause.addEventListener("click", () => {
         paused = !paused;
         pause.setAttribute("aria-pressed", String(paused));
         pause.textContent = paused ? "Resume updates" : "Pause updates";
         tellAge();
+        catchUp();
+      });
+      // A stream that broke is htmx's to open again; one that never was is not.
+      let isOpen = false;
+      let waitMs = 1000;
+      stream.addEventListener("htmx:sse:after:connection", () => { isOpen = true; });
+      stream.addEventListener("htmx:finally:request", () => {
+        if (isOpen) return;
+        setTimeout(() => stream.dispatchEvent(new Event("connect")), waitMs * (0.7 + 0.6 * Math.random()));
+        waitMs = Math.min(2 * waitMs, 60000);
       });
     }
     // What is asked for again and again is not while nobody looks.

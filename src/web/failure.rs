@@ -192,11 +192,15 @@ struct Page<'a> {
     command: &'static str,
 }
 
-/// What takes the place of the part of a page that changes by itself, once nobody is signed in any more.
+/// What takes the place of the part of a page that changes by itself, until it can be made again.
 #[derive(Template)]
-#[template(path = "sign_in/ended.html")]
-struct SignedOut<'a> {
-    sign_in: &'a str,
+#[template(path = "failure_part.html")]
+struct Part<'a> {
+    failure: &'a Failure,
+    /// Where it is asked for again.
+    url: &'a str,
+    /// Where to sign in, if that is what is missing.
+    sign_in: Option<&'a str>,
 }
 
 /// Makes pages of failures where people asked, and leads whoever is not signed in to the sign-in page.
@@ -212,26 +216,21 @@ pub(super) async fn dress(request: Request, next: Next) -> Response {
     if by_program {
         return response;
     }
-    if failure.status == StatusCode::UNAUTHORIZED && failure.code == "unauthenticated" && method == Method::GET {
-        let asked = format!("{}{asked}", base.unwrap_or_default());
-        let sign_in = with_query("/sign-in", [("next", asked.as_str())]);
-        if !is_fragment {
-            return axum::response::Redirect::to(&sign_in).into_response();
-        }
+    let url = format!("{}{asked}", base.unwrap_or_default());
+    let must_sign_in =
+        failure.status == StatusCode::UNAUTHORIZED && failure.code == "unauthenticated" && method == Method::GET;
+    let sign_in = must_sign_in.then(|| with_query("/sign-in", [("next", url.as_str())]));
+    let made = match &sign_in {
         // What somebody is typing beside the part that is fetched again is not lost.
-        return match (SignedOut { sign_in: &sign_in }).render() {
-            Ok(part) => (failure.status, axum::response::Html(part)).into_response(),
-            Err(_) => response,
-        };
-    }
-    let page = Page {
-        failure: &failure,
-        css: super::assets::path("app.css"),
-        icon: super::assets::path("icon.svg"),
-        home: "/",
-        command: failure.command(&path),
+        _ if is_fragment => Part { failure: &failure, url: &url, sign_in: sign_in.as_deref() }.render(),
+        Some(sign_in) => return axum::response::Redirect::to(sign_in).into_response(),
+        None => {
+            let (css, icon) = (super::assets::path("app.css"), super::assets::path("icon.svg"));
+            let command = failure.command(&path);
+            Page { failure: &failure, css, icon, home: "/", command }.render()
+        }
     };
-    match page.render() {
+    match made {
         Ok(page) => {
             let mut dressed = (failure.status, axum::response::Html(page)).into_response();
             for (name, value) in response.headers() {

@@ -201,6 +201,14 @@ async fn the_status_of_a_dead_agent_can_be_deleted_and_of_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_whose_subject_is_gone_says_so_in_its_own_place_and_goes_on_asking() {
+    let (_place, serving) = open(&Acme::empty().await).await;
+    let part = serving.send("GET", "/agents/gone", &[("fleetman-fragment", "live")], "").await.is(404).text();
+    assert!(part.contains("id=\"live\" hx-get=\"/agents/gone\"") && !part.contains("<html"), "{part}");
+    assert!(part.contains("there is no"), "{part}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_empty_fleet_is_told_what_to_do_next() {
     let acme = Acme::empty().await;
     let (_place, serving) = open(&acme).await;

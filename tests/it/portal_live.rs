@@ -6,6 +6,7 @@ use crate::portal_pages::look_at;
 use crate::support::acme::Acme;
 use crate::support::browser::{Axe, Page, button, css, field, heading};
 use crate::support::proxy::{Fault, FaultProxy, On, Rule};
+use crate::support::{people, wait_for};
 
 const SEARCH: &str = "Search agents, cells, manifests and deployments";
 
@@ -48,9 +49,7 @@ async fn what_changes_shows_up_by_itself_and_what_is_being_typed_stays() {
     assert_eq!(page.evaluate("window.has2").await, true);
     assert!(!page.read().await.contains("new-2"));
     page.click(button("Resume updates")).await;
-    acme.beat_anew("new-3").await;
     page.see("new-2").await;
-    page.see("new-3").await;
     page.end().await;
 }
 
@@ -119,6 +118,35 @@ fn url(proxy: &FaultProxy, path: &str) -> String {
     format!("{}{path}", proxy.endpoint())
 }
 
+/// The pages, and what they listen to and fetch by themselves.
+fn pages() -> On {
+    On::list("")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_catches_up_with_what_it_could_not_fetch() {
+    let acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    let proxy = FaultProxy::start(&portal.origin).await;
+    page.open(&url(&proxy, "/agents")).await;
+    page.see("live").await;
+    for (node, fault) in [("new-1", Fault::status(502)), ("new-2", Fault::LoseRequest)] {
+        // The page, its stream, and the part that it fetches at the first event: nothing is under way any more.
+        let fetched = proxy.count(pages());
+        proxy.inject(Rule::new(pages(), fault));
+        acme.beat_anew(node).await;
+        wait_for(async || proxy.count(pages()) > fetched, "the page to ask for what changed").await;
+        page.wait("document.querySelector('#live table') !== null").await;
+        proxy.heal();
+        page.see(node).await;
+    }
+    let complaints = page.complaints().await;
+    let own =
+        complaints.iter().find(|complaint| complaint.kind != "request" && !complaint.what.contains("Failed to fetch"));
+    assert_eq!(own, None);
+    page.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_listens_also_when_its_scripts_come_one_by_one() {
     let acme = Acme::full().await;
@@ -130,4 +158,44 @@ async fn a_page_listens_also_when_its_scripts_come_one_by_one() {
     acme.beat_anew("new-1").await;
     page.see("new-1").await;
     page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_listens_also_when_the_first_try_failed() {
+    let acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    let proxy = FaultProxy::start(&portal.origin).await;
+    proxy.inject(Rule::new(pages(), Fault::status(502)).skip(1).times(1));
+    page.open(&url(&proxy, "/agents")).await;
+    page.see("ams-1").await;
+    acme.beat_anew("new-1").await;
+    page.see("new-1").await;
+    page.expect_failed(&["/live: 502"]).await;
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_tells_that_nobody_is_signed_in_and_goes_on_once_somebody_is() {
+    let acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    page.open(&portal.url("/agents")).await;
+    page.see("ams-1").await;
+    let other = page.another().await;
+    other.open(&portal.url("/")).await;
+    other.click(button("tester")).await;
+    other.click(button("Sign out")).await;
+    for node in ["new-1", "new-2"] {
+        let before = page.evaluate("performance.getEntriesByType('resource').length").await;
+        acme.beat_anew(node).await;
+        page.wait(&format!("performance.getEntriesByType('resource').length > {before}")).await;
+        page.see("You are no longer signed in").await;
+        assert_eq!(page.count(css("#live *")).await, 2, "{}", page.read().await);
+    }
+    portal.sign_in(&other, people::ADMIN).await;
+    acme.beat_anew("new-3").await;
+    page.see("new-3").await;
+    let complaints = page.complaints().await;
+    assert!(complaints.iter().all(|complaint| complaint.kind == "request"), "{complaints:#?}");
+    page.end().await;
+    other.end().await;
 }
