@@ -103,7 +103,10 @@ impl Proxied {
         let head = format!("POST /count HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {UPLOAD_BYTES}\r\n\r\n");
         uploading.send(&head).await;
         let piece = "x".repeat(1 << 20);
-        for _ in 0..UPLOAD_BYTES >> 20 {
+        timeout(LONG, uploading.send(&piece)).await.unwrap();
+        let passed_on = timeout(LONG, self.behind.receiving.notified()).await;
+        assert!(passed_on.is_ok(), "what comes is passed on, and not kept until all is there");
+        for _ in 1..UPLOAD_BYTES >> 20 {
             timeout(LONG, uploading.send(&piece)).await.unwrap();
         }
         let answer = uploading.answer().await;

@@ -36,6 +36,8 @@ pub(crate) struct Running {
     pub(crate) ended: CancellationToken,
     pub(crate) task: JoinHandle<()>,
     pub(crate) later: Later,
+    /// The first bytes of a body for `/count` are here.
+    pub(crate) receiving: Arc<Notify>,
 }
 
 /// The answer of `/later`.
@@ -52,8 +54,9 @@ impl Running {
         let clock = SystemClock::shared();
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), settings, clock).await.unwrap();
         let (address, ended, later) = (listener.local_addr(), CancellationToken::new(), Later::default());
-        let task = tokio::spawn(listener.serve(router(later.clone()), ended.clone()));
-        Self { address, ended, task, later }
+        let receiving = Arc::new(Notify::new());
+        let task = tokio::spawn(listener.serve(router(later.clone(), receiving.clone()), ended.clone()));
+        Self { address, ended, task, later, receiving }
     }
 
     pub(crate) async fn connect(&self) -> Connection<TcpStream> {
@@ -61,7 +64,7 @@ impl Running {
     }
 }
 
-fn router(later: Later) -> Router {
+fn router(later: Later, receiving: Arc<Notify>) -> Router {
     let stream = async || {
         let events = stream::iter([Ok::<_, std::io::Error>(Bytes::from("data: 1\n\n"))]).chain(stream::pending());
         ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events))
@@ -70,12 +73,15 @@ fn router(later: Later) -> Router {
         let origin = arrival.origin().map(ToString::to_string).unwrap_or_default();
         format!("{} {} {origin}", arrival.client(), arrival.is_secure())
     };
-    let count = async |body: Body| {
+    let count = async move |body: Body| {
         let mut stream = body.into_data_stream();
         let mut bytes = 0;
         while let Some(chunk) = stream.next().await {
             match chunk {
-                Ok(chunk) => bytes += chunk.len(),
+                Ok(chunk) => {
+                    receiving.notify_one();
+                    bytes += chunk.len();
+                }
                 Err(error) => return (StatusCode::REQUEST_TIMEOUT, error.to_string()),
             }
         }
