@@ -119,14 +119,23 @@ impl Acme {
 
     /// Writes the config of a controller of this fleet into a folder.
     pub(crate) fn configure(&self, folder: &Path) {
+        self.configure_at(folder, &self.endpoint);
+    }
+
+    /// Where its bucket is reached.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The same with a bucket that is reached at `endpoint`.
+    pub(crate) fn configure_at(&self, folder: &Path, endpoint: &str) {
         std::fs::write(folder.join("signing.key"), KEY.private().to_file_text()).unwrap();
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(folder.join("signing.key"), private).unwrap();
         let config = format!(
             "buckets:\n  - name: acme\n    fleet: {FLEET}\n    bucket: {BUCKET}\n    prefix: prod/eu\n    \
-             endpoint: {}\n    region: us-east-1\n    access_key: {ACCESS_KEY}\n    secret_key: {SECRET_KEY}\n    \
-             signing_key_file: signing.key\nuser: alice\nstate_folder: state\n",
-            self.endpoint
+             endpoint: {endpoint}\n    region: us-east-1\n    access_key: {ACCESS_KEY}\n    secret_key: {SECRET_KEY}\n    \
+             signing_key_file: signing.key\nuser: alice\nstate_folder: state\n"
         );
         let path = folder.join("controller_config.yaml");
         std::fs::write(&path, config).unwrap();
@@ -176,12 +185,13 @@ impl Acme {
         let alice = self.acting("alice");
         alice.put_manifest(&manifest("site"), SITE, &Known::Absent).await.unwrap();
         alice.put_manifest(&manifest("api"), API, &Known::Absent).await.unwrap();
-        self.upload("site", "r1", &[("index.html", "<h1>{{ vars.title }}</h1>\n"), ("robots.txt", "User-agent: *\n")])
-            .await;
+        let first = [("index.html", "<h1>{{ vars.title }}</h1>\n"), ("robots.txt", "User-agent: *\n")];
+        self.upload("site", "r1", &first, None).await;
         self.upload(
             "api",
             "1.4.1",
             &[("bin/api", "#!/bin/sh\nsleep 9\n"), ("etc/api.toml", "port = {{ vars.port }}\n")],
+            None,
         )
         .await;
         let mut past = BTreeMap::new();
@@ -198,7 +208,8 @@ impl Acme {
         let first = past.clone();
 
         self.at(TimeDelta::hours(5));
-        self.upload("site", "r2", &[("index.html", "<h1>{{ vars.title }}!</h1>\n"), ("news.html", "<p>News\n")]).await;
+        let second = [("index.html", "<h1>{{ vars.title }}!</h1>\n"), ("news.html", "<p>News\n")];
+        self.upload("site", "r2", &second, None).await;
         let banner = FilePath::new("banner.html").unwrap();
         let bytes = b"<p>Open until eight\n".to_vec().into();
         self.acting("bob").put_override(&cell("ams-1", "site"), &banner, bytes, &Known::Absent).await.unwrap();
@@ -234,6 +245,7 @@ impl Acme {
             "api",
             "1.4.2",
             &[("bin/api", "#!/bin/sh\nexit 3\n"), ("etc/api.toml", "port = {{ vars.port }}\n")],
+            None,
         )
         .await;
         for node in ["ams-2", "ber-1", "par-1"] {
@@ -250,14 +262,16 @@ impl Acme {
         }
     }
 
-    async fn upload(&self, name: &str, release: &str, files: &[(&str, &str)]) {
+    /// Uploads a release of these files, with what its maker says of it.
+    pub(crate) async fn upload(&self, name: &str, release: &str, files: &[(&str, &str)], note: Option<&str>) {
         let folder = self.folder.path().join("releases").join(name).join(release);
         for (path, text) in files {
             let path = folder.join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        let (release, options) = (release.parse().unwrap(), UploadOptions::default());
+        let options = UploadOptions { note: note.map(str::to_owned), ..UploadOptions::default() };
+        let release = release.parse().unwrap();
         let controller = self.acting("ci");
         controller.upload(&manifest(name), Some(&release), &folder, &options, &|_| {}).await.unwrap();
     }

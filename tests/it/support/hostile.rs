@@ -15,36 +15,99 @@ pub(crate) const NASTY: &str = "</textarea></script><script>window.pwned = 1</sc
     '\"><svg onload=window.pwned=3> {{ 7 * 7 }} javascript:window.pwned=4 \u{1b}[2J\u{1b}]0;owned\u{7} \u{202e}gnp.exe\
     \u{2066}x\u{2069}\u{200b}\u{feff} \r\n\u{0}";
 
-/// The same for where control characters cannot be.
-const NASTY_NAME: &str = "<script>window.pwned=1<\u{200b}script> \"'&#x27;\u{202e}gnp.exe %2e%2e%2f ?a=b#c \\";
+/// The same for where control characters and backslashes cannot be.
+const NASTY_NAME: &str =
+    "<script>window.pwned=1<\u{200b}script> \"'&#x27;\u{202e}gnp.exe %2e%2e%2f ?a=b#c <img src=x onerror=alert(1)>";
 
 /// Longer than any page is wide.
 fn long() -> String {
     format!("{NASTY}{}", "W".repeat(100_000))
 }
 
+/// [`NASTY`] as YAML and JSON quote it, so that it arrives.
+fn quoted() -> String {
+    let quote = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        ' '..='~' => c.to_string(),
+        _ => format!("\\u{:04x}", u32::from(c)),
+    };
+    format!("\"{}\"", NASTY.chars().map(quote).collect::<String>())
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+/// Everything that can be asked for of a cell.
+const OF_CELLS: [&str; 16] = [
+    "",
+    "/delete",
+    "/diff?from=v1&to=v2",
+    "/diff?from=v2&to=now",
+    "/follow?at=1-2",
+    "/history",
+    "/log?at=1-1&attempt=1",
+    "/overrides",
+    "/pause",
+    "/publish",
+    "/redeploy",
+    "/remove",
+    "/resume",
+    "/rollback",
+    "/stop",
+    "/versions",
+];
+
 /// Addresses of pages that show what [`plant`] planted, besides those of the fleet, and how they are answered.
 pub(crate) fn pages() -> Vec<(String, u64)> {
-    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let mut pages: Vec<_> = ["mad-1", "long-1", "old-1", "big-1", "deep-1", "nul-1", "not-json-1"]
         .iter()
-        .flat_map(|node| [format!("/agents/{node}"), format!("/buckets/object?key=agents/{node}.json&verify=yes")])
+        .flat_map(|node| {
+            let object = format!("/buckets/object?key=agents/{node}.json&verify=yes");
+            [format!("/agents/{node}"), format!("/agents/{node}/delete"), object]
+        })
         .map(|page| (page, 200))
         .collect();
+    for of in OF_CELLS {
+        pages.push((format!("/cells/evil-1/site{of}"), 200));
+        // Of a cell of which nothing is believed nothing is changed.
+        let status = match of {
+            "" | "/history" | "/overrides" => 200,
+            of if of.starts_with("/diff") || of.starts_with("/log") => 200,
+            _ => 403,
+        };
+        pages.push((format!("/cells/mad-1/web{of}"), status));
+    }
+    let file = encoded(NASTY_NAME);
+    for of in ["overrides/file", "overrides/edit", "overrides/upload", "overrides/delete", "versions/v2/file"] {
+        pages.push((format!("/cells/evil-1/site/{of}?path={file}"), 200));
+    }
     for (path, status) in [
-        ("/cells/mad-1/web", 200),
-        ("/cells/mad-1/web/history", 200),
-        ("/cells/mad-1/web/log", 200),
-        // Its cell.yaml cannot be read.
-        ("/cells/mad-1/web/publish", 422),
-        ("/cells/par-1/site", 200),
+        ("/cells/evil-1/site/versions/v1", 200),
+        ("/cells/evil-1/site/yaml", 200),
+        ("/cells/mad-1/web/yaml", 200),
+        ("/cells/mad-1/web/versions/v1", 422),
+        ("/cells/mad-1/web/overrides/edit?path=mad.html", 200),
         ("/cells/par-1/site/versions/mad", 200),
         ("/cells/par-1/site/diff?from=r2&to=mad", 200),
         ("/cells/ams-1/site/overrides/file?path=mad.html", 200),
         ("/cells/ams-1/site/overrides/edit?path=mad.html", 200),
         ("/cells/ams-1/site/log?at=1-2&attempt=1", 200),
+        ("/cells/new?manifest=mad", 200),
+        ("/cells/new?manifest=evil&node=mad-1", 200),
+        ("/deployments?manifest=evil", 200),
+        ("/deployments/evil/nasty", 200),
+        ("/deployments/evil/nasty/delete", 200),
+        ("/deployments/site/mad", 403),
+        ("/deployments/site/mad/delete", 200),
+        ("/deployments/site/forged", 403),
+        ("/deployments/new?manifest=evil", 200),
+        ("/manifests/evil", 200),
+        ("/manifests/evil/edit", 200),
+        ("/manifests/evil/delete", 200),
         ("/manifests/mad", 200),
         ("/manifests/mad/edit", 200),
+        ("/manifests/mad/delete", 200),
         ("/manifests/long", 200),
         ("/manifests/long/edit", 200),
         ("/manifests/deep", 200),
@@ -52,8 +115,14 @@ pub(crate) fn pages() -> Vec<(String, u64)> {
         ("/buckets/browse?prefix=cells/ams-1/site/overrides/", 200),
         ("/buckets/object?key=manifests/mad/manifest.yaml&verify=yes", 200),
         ("/buckets/object?key=deployments/site/mad/deployment.json&verify=yes", 200),
+        ("/buckets/object?key=deployments/site/forged/deployment.json&verify=yes", 200),
         ("/buckets/object?key=index/mad-1.json&verify=yes", 200),
+        ("/buckets/object?key=auth/users.json&verify=yes", 200),
+        ("/buckets/object?key=store.json&verify=yes", 200),
+        ("/search?q=mad", 200),
+        ("/search?q=evil", 200),
         ("/audit?from=2026-01-01&to=2026-01-03", 200),
+        ("/settings/doctor", 200),
     ] {
         pages.push((path.to_owned(), status));
     }
@@ -69,18 +138,63 @@ pub(crate) fn pages() -> Vec<(String, u64)> {
     pages
 }
 
+/// Lists for programs.
+pub(crate) const LISTS: [&str; 8] = [
+    "/agents.csv",
+    "/cells.csv",
+    "/audit.csv?from=2026-01-01&to=2026-01-03",
+    "/audit.ndjson?from=2026-01-01&to=2026-01-03",
+    "/agents.json",
+    "/cells.json",
+    "/api/v1/nodes",
+    "/api/v1/cells",
+];
+
+/// Forms about what [`plant`] planted: where they go, what is in them, and how they are answered.
+pub(crate) fn forms() -> Vec<(String, Vec<(&'static str, String)>, u64)> {
+    let old = ("if_generation", "0".to_owned());
+    let typed = ("reason", NASTY.to_owned());
+    let stale = ("etag", "\"0\"".to_owned());
+    let step = |step: &str| ("step", step.to_owned());
+    let mut forms: Vec<_> = ["redeploy", "rollback", "stop", "remove", "publish", "resume", "pause", "delete"]
+        .into_iter()
+        .map(|verb| {
+            let name = ("name", "evil-1/site".to_owned());
+            let fields = vec![old.clone(), typed.clone(), name, ("seen", NASTY.to_owned()), ("to", "v1".to_owned())];
+            (format!("/cells/evil-1/site/{verb}"), fields, 409)
+        })
+        .collect();
+    let settings = format!("vars:\n  title: {}\n", quoted());
+    let new = [("manifest", "evil"), ("cell", "shop"), ("node", "mad-1")].map(|(name, value)| (name, value.to_owned()));
+    forms.push(("/cells/new".to_owned(), [&new[..], &[step("preview"), ("settings", settings)]].concat(), 200));
+    let text = format!("name: evil\ndescription: {}\nprofile: {{deploy: {{}}}}\n", quoted());
+    let edit = |text: &str| vec![step("preview"), stale.clone(), typed.clone(), ("text", text.to_owned())];
+    forms.push(("/manifests/evil/edit".to_owned(), edit(&text), 409));
+    forms.push(("/manifests/mad/edit".to_owned(), edit(&text.replace("evil", "mad")), 409));
+    forms.push(("/cells/mad-1/web/yaml".to_owned(), edit("cell: mad-1/web\nmanifest: evil\n"), 409));
+    forms.push(("/cells/ams-1/site/overrides/edit?path=mad.html".to_owned(), edit(NASTY), 409));
+    let file = format!("/cells/evil-1/site/overrides/edit?path={}", encoded(NASTY_NAME));
+    forms.push((file, edit(NASTY), 409));
+    let new = format!("/cells/evil-1/site/overrides/edit?path={}", encoded(&format!("new {NASTY_NAME}")));
+    forms.push((new, vec![step("preview"), typed, ("text", NASTY.to_owned())], 200));
+    // What a cell that cannot be read is made of is not known.
+    forms.push(("/manifests/mad/delete".to_owned(), vec![("name", "mad".to_owned())], 422));
+    forms
+}
+
 /// Keys that name no object of the protocol.
 fn strange_keys() -> [String; 4] {
     [
-        format!("agents/{NASTY_NAME}.json"),
-        format!("cells/ams-1/site/overrides/{NASTY_NAME}.html"),
+        format!("agents/{NASTY_NAME}\\.json"),
+        format!("cells/ams-1/site/overrides/{NASTY_NAME}\\.html"),
         format!("cells/ams-1/site/overrides/{}", "long".repeat(120)),
         format!("{NASTY_NAME}/x"),
     ]
 }
 
-/// A heartbeat in which every text is `text` and every number as large as it can be.
-fn heartbeat(node: &str, text: &str) -> Value {
+/// A heartbeat in which every text is `text`, every number as large as it can be, and of what can be several there are
+/// `many`.
+fn heartbeat(node: &str, text: &str, many: usize) -> Value {
     let version = json!({
         "version": "v1", "manifest_sha256": "0".repeat(64), "content_sha256": "f".repeat(64),
     });
@@ -103,10 +217,10 @@ fn heartbeat(node: &str, text: &str) -> Value {
         "host": {
             "hostname": text, "os": text, "kernel": text, "arch": text, "cpus": u32::MAX,
             "memory_bytes": 0, "memory_available_bytes": u64::MAX, "disk_bytes": 1, "disk_free_bytes": u64::MAX,
-            "load_1m": -1e308, "addresses": [text, text],
+            "load_1m": -1e308, "addresses": vec![text; many],
         },
-        "labels": {text: text, "region": text}, "clock_skew_ms": i64::MIN, "store_error": fault,
-        "conditions": [{"code": "disk_full", "message": text}],
+        "labels": {text: text, "region": text, "formula": "=1+1"}, "clock_skew_ms": i64::MIN, "store_error": fault,
+        "conditions": vec![json!({"code": "disk_full", "message": text}); many],
         "cells": {"web": cell, "site": cell, text: cell},
     })
 }
@@ -114,9 +228,9 @@ fn heartbeat(node: &str, text: &str) -> Value {
 /// Puts all of it into the bucket, beside a fleet that is well.
 pub(crate) async fn plant(acme: &Acme) {
     let long = long();
-    acme.put("agents/mad-1.json", heartbeat("mad-1", NASTY).to_string()).await;
-    acme.put("agents/long-1.json", heartbeat("long-1", &long).to_string()).await;
-    acme.put("agents/old-1.json", heartbeat("another", "x").to_string()).await;
+    acme.put("agents/mad-1.json", heartbeat("mad-1", NASTY, 300).to_string()).await;
+    acme.put("agents/long-1.json", heartbeat("long-1", &long, 1).to_string()).await;
+    acme.put("agents/old-1.json", heartbeat("another", "x", 1).to_string()).await;
     acme.put(
         "agents/big-1.json",
         format!("{{\"schema\": \"fleetman/heartbeat/1\", \"x\": \"{}\"}}", "x".repeat(10 << 20)),
@@ -155,18 +269,44 @@ pub(crate) async fn plant(acme: &Acme) {
     .await;
     acme.put("deployments/site/mad/deployment.json", NASTY).await;
     acme.put("cells/ams-1/site/versions/mad/manifest.json", json!({"schema": NASTY}).to_string()).await;
-    acme.put("cells/mad-1/web/cell.yaml", format!("cell: mad-1/web\nmanifest: {NASTY:?}\n")).await;
-
-    // Of the newest attempt at a cell that people look at.
-    acme.put("logs/ams-1/site/0001-0000000000000002-1.log", format!("{NASTY}\n{long}\n{}", "line\n".repeat(200_000)))
-        .await;
-    let outcome = json!({
-        "schema": "fleetman/outcome/1", "fleet": FLEET, "node": "ams-1", "cell": "site",
-        "at": {"epoch": 1, "generation": 2}, "attempt": 1, "action": NASTY, "started_at": "9999-12-31T23:59:59Z",
-        "ended_at": "0001-01-01T00:00:00Z", "outcome": "failed", "code": NASTY, "message": long,
-        "files_fetched": u64::MAX, "bytes_fetched": u64::MAX,
+    let forged = json!({
+        "signed": {"schema": "fleetman/deployment/1", "manifest": NASTY, "deployment": NASTY, "note": NASTY, "files": [NASTY]},
+        "signatures": [{"key_id": NASTY, "sig": NASTY}],
     });
-    acme.put("logs/ams-1/site/0001-0000000000000002-1.json", outcome.to_string()).await;
+    acme.put("deployments/site/forged/deployment.json", forged.to_string()).await;
+    for (key, text) in [
+        ("cell.yaml", format!("cell: mad-1/web\nmanifest: {NASTY:?}\n")),
+        ("trigger.json", forged.to_string()),
+        ("history/0001-0000000000000001.json", forged.to_string()),
+        ("history/0001-0000000000000002.json", NASTY.to_owned()),
+        ("versions/v1/manifest.json", json!({"schema": "fleetman/manifest/1", "version": NASTY}).to_string()),
+        ("versions/v2/manifest.json", NASTY.to_owned()),
+        ("overrides/mad.html", NASTY.to_owned()),
+    ] {
+        acme.put(&format!("cells/mad-1/web/{key}"), text).await;
+    }
+    let finding = json!({"check": NASTY, "verdict": "failed", "message": NASTY, "help": NASTY});
+    let report = json!({
+        "schema": "fleetman/store/1", "checked_at": "9999-12-31T23:59:59Z", "conditions": "honoured",
+        "findings": [finding],
+    });
+    acme.put("store.json", report.to_string()).await;
+    let users = json!({"signed": {"schema": NASTY, "users": [{"name": NASTY}]}, "signatures": [{"key_id": NASTY}]});
+    acme.put("auth/users.json", users.to_string()).await;
+
+    // Of attempts that people look at.
+    for (cell, generation) in [("ams-1/site", 2), ("evil-1/site", 1), ("mad-1/web", 1)] {
+        let at = format!("logs/{cell}/0001-{generation:016}-0001");
+        acme.put(&format!("{at}.log"), format!("{NASTY}\n{long}\n{}", "line\n".repeat(200_000))).await;
+        let (node, name) = cell.split_once('/').unwrap();
+        let outcome = json!({
+            "schema": "fleetman/outcome/1", "fleet": FLEET, "node": node, "cell": name,
+            "at": {"epoch": 1, "generation": generation}, "attempt": 1, "action": NASTY,
+            "started_at": "9999-12-31T23:59:59Z", "ended_at": "0001-01-01T00:00:00Z", "outcome": "failed",
+            "code": NASTY, "message": long, "files_fetched": u64::MAX, "bytes_fetched": u64::MAX,
+        });
+        acme.put(&format!("{at}.json"), outcome.to_string()).await;
+    }
 
     for (id, text) in [("01KDYWXAC0ZZZZZZZZZZZZZZZZ", NASTY), ("01KDYWXAC1ZZZZZZZZZZZZZZZZ", &"W".repeat(50_000))] {
         let entry = json!({
@@ -178,16 +318,41 @@ pub(crate) async fn plant(acme: &Acme) {
     }
     acme.put("audit/2026-01-02/01KDYWXAC2ZZZZZZZZZZZZZZZZ.json", NASTY).await;
 
-    // What a user with rights wrote, in good order and signed.
+    write(acme).await;
+}
+
+/// What a user with rights writes, in good order and signed.
+async fn write(acme: &Acme) {
+    let controller = acme.controller();
     let cell: CellId = "ams-1/site".parse().unwrap();
-    let (path, bytes) = ("mad.html".parse().unwrap(), NASTY.as_bytes().to_vec().into());
-    acme.controller().put_override(&cell, &path, bytes, &Known::Absent).await.unwrap();
-    let request = PublishRequest {
-        deployment: Some("r2".parse().unwrap()),
-        version: Some("mad".parse().unwrap()),
-        note: Some(NASTY.to_owned()),
-        reason: Some(NASTY.to_owned()),
-        ..PublishRequest::new("par-1/site".parse().unwrap())
+    let (path, bytes) = ("mad.html".parse().unwrap(), NASTY.as_bytes().to_vec());
+    controller.put_override(&cell, &path, bytes.clone().into(), &Known::Absent).await.unwrap();
+    let nasty = Some(NASTY.to_owned());
+    let publish = async |cell: &CellId, release: &str, version: &str| {
+        let request = PublishRequest {
+            deployment: Some(release.parse().unwrap()),
+            version: Some(version.parse().unwrap()),
+            note: nasty.clone(),
+            reason: nasty.clone(),
+            ..PublishRequest::new(cell.clone())
+        };
+        controller.publish(&request, &Guard::default()).await.unwrap();
     };
-    acme.controller().publish(&request, &Guard::default()).await.unwrap();
+    publish(&"par-1/site".parse().unwrap(), "r2", "mad").await;
+
+    let text = quoted();
+    let manifest = format!(
+        "name: evil\ndescription: {text}\nvars:\n  title: {{description: {text}, default: {text}}}\n\
+         profile: {{deploy: {{}}}}\n"
+    );
+    controller.put_manifest(&"evil".parse().unwrap(), &manifest, &Known::Absent).await.unwrap();
+    acme.upload("evil", "nasty", &[(NASTY_NAME, NASTY), ("index.html", "{{ vars.title }}")], Some(NASTY)).await;
+    let cell: CellId = "evil-1/site".parse().unwrap();
+    let text = format!("cell: {cell}\nmanifest: evil\ndescription: {text}\nvars: {{title: {text}}}\n");
+    controller.put_cell(&cell, &text, &Known::Absent).await.unwrap();
+    publish(&cell, "nasty", "v1").await;
+    let (path, bytes) = (NASTY_NAME.parse().unwrap(), [&bytes, &b"\n"[..]].concat());
+    controller.put_override(&cell, &path, bytes.into(), &Known::Absent).await.unwrap();
+    publish(&cell, "nasty", "v2").await;
+    controller.pause(&cell, NASTY).await.unwrap();
 }
