@@ -258,7 +258,7 @@ async fn promtool_finds_no_fault_and_every_alert_fires_when_it_should() {
 
     let place = Workplace::with_bucket().await;
     let serving = Serving::start(&place).await;
-    wait_for(async || serving.get("/readyz").await.status == 200, "the first look at the bucket").await;
+    serving.has_read().await;
     let config = place.agent_config("n1").await;
     let file = turn_on(&config);
     let _agent = place.run_agent(&config);

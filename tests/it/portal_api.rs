@@ -10,10 +10,8 @@ use crate::support::{require_tool, tokens, wait_for};
 
 /// The cookie of ada, signed in with a browser.
 async fn session_of_ada(serving: &Serving) -> String {
-    let headers = [("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
     let form = format!("name=ada&password={}", tokens::PASSWORD.replace(' ', "+"));
-    let came = serving.send("POST", "/sign-in", &headers, form).await.is(303);
-    came.header("set-cookie").split(';').next().unwrap().to_owned()
+    serving.send_form("/sign-in", &form).await.is(303).cookie()
 }
 
 #[tokio::test(flavor = "multi_thread")]

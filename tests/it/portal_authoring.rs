@@ -18,7 +18,7 @@ async fn portal(more: &str) -> (Workplace, Serving) {
     let config = std::fs::read_to_string(place.path().join("controller_config.yaml")).unwrap();
     place.write("controller_config.yaml", &format!("{config}{more}"));
     let serving = Serving::start(&place).await;
-    wait_for(async || serving.get("/readyz").await.status == 200, "the first look at the bucket").await;
+    serving.has_read().await;
     (place, serving)
 }
 
@@ -352,7 +352,7 @@ async fn who_may_not_change_something_is_told_what_it_takes() {
     apply(&place, &format!("{SITE}---\ncell: n1/web\nmanifest: site\n---\ncell: n2/web\nmanifest: site\n")).await;
     people::admit(place.path(), &[("ed", &["editor:n1/*"])]);
     let serving = Serving::start_for(&place, "ed").await;
-    wait_for(async || serving.get("/readyz").await.status == 200, "the first look at the bucket").await;
+    serving.has_read().await;
 
     let page = serving.get("/manifests/site").await.is(200).text();
     assert!(page.contains("It cannot be changed: ed lacks the role editor on other cells"), "{page}");

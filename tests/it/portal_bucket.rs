@@ -103,16 +103,16 @@ async fn an_object_is_shown_verified_and_handed_out_but_never_run() {
         shown.contains("&#60;script&#62;alert(1)") && !shown.contains("<script>alert") && !shown.contains("<img src=x")
     );
     assert!(!shown.contains(['\u{202e}', '\u{1b}']) && shown.contains("Nothing in the bucket says"), "{shown}");
-    let (head, body) =
-        portal.whole_answer(&format!("/buckets/object/raw?key={}", encoded("cells/ams-1/site/overrides/p.html"))).await;
-    assert_eq!(body, page);
-    for header in [
-        "content-type: application/octet-stream",
-        "content-disposition: attachment; filename=\"p.html\"",
-        "x-content-type-options: nosniff",
-        &format!("content-length: {}", page.len()),
+    let raw =
+        portal.serving.get(&format!("/buckets/object/raw?key={}", encoded("cells/ams-1/site/overrides/p.html"))).await;
+    assert_eq!(raw.text(), page);
+    for (header, value) in [
+        ("content-type", "application/octet-stream"),
+        ("content-disposition", "attachment; filename=\"p.html\""),
+        ("x-content-type-options", "nosniff"),
+        ("content-length", &page.len().to_string()),
     ] {
-        assert!(head.to_lowercase().contains(&header.to_lowercase()), "{header}: {head}");
+        assert_eq!(raw.header(header), value, "{header}");
     }
     acme.put("cells/ams-1/site/overrides/bin", vec![0, 159, 146, 150]).await;
     assert!(object(&portal, "cells/ams-1/site/overrides/bin", "").await.1.contains("It is no text"));
@@ -192,10 +192,12 @@ async fn the_audit_tells_what_happened_by_whom_and_why() {
     assert!(good(&portal, "/audit?actor=nobody").await.contains("Nothing fits"));
     assert!(good(&portal, "/audit?result=failed&from=2020-01-01&to=2020-01-02").await.contains("Nothing fits"));
 
-    let (head, csv) = portal.whole_answer("/audit.csv?actor=bob").await;
-    assert!(head.contains("text/csv") && head.contains("attachment; filename=\"audit.csv\""), "{head}");
+    let answer = portal.serving.get("/audit.csv?actor=bob").await;
+    assert!(answer.header("content-type").contains("text/csv"), "{answer:?}");
+    assert_eq!(answer.header("content-disposition"), "attachment; filename=\"audit.csv\"");
+    let csv = answer.text();
     assert!(csv.starts_with("id,at,actor,") && csv.contains("rollback") && !csv.contains("carol"), "{csv}");
-    let (_, ndjson) = portal.whole_answer("/audit.ndjson?action=rollback").await;
+    let ndjson = portal.get("/audit.ndjson?action=rollback").await;
     let line: serde_json::Value = serde_json::from_str(ndjson.lines().next().unwrap()).unwrap();
     assert_eq!((line["actor"].as_str(), line["result"].as_str()), (Some("bob"), Some("done")));
     // More than one page.
@@ -207,7 +209,7 @@ async fn the_audit_tells_what_happened_by_whom_and_why() {
         let Some((before, _)) = page.split_once("\" rel=\"next\"") else { break };
         path = before.rsplit_once("href=\"").unwrap().1.replace("&#38;", "&");
     }
-    let (_, ndjson) = portal.whole_answer("/audit.ndjson").await;
+    let ndjson = portal.get("/audit.ndjson").await;
     assert_eq!(acts, ndjson.lines().count());
 }
 
@@ -249,7 +251,7 @@ async fn the_doctor_can_be_asked_to_look_again() {
 async fn who_may_not_see_everything_sees_no_bucket_and_who_is_no_admin_no_settings() {
     let acme = Acme::full().await;
     let portal = portal_of(&acme).await;
-    let (vera, nora) = (portal.session_of("vera").await, portal.session_of("nora").await);
+    let (vera, nora) = (portal.serving.sign_in("vera").await, portal.serving.sign_in("nora").await);
     let of_everything = [
         "/buckets",
         "/buckets/browse",
@@ -265,26 +267,26 @@ async fn who_may_not_see_everything_sees_no_bucket_and_who_is_no_admin_no_settin
         "/audit?from=nonsense",
     ];
     for path in of_everything {
-        assert_eq!(portal.answer_in(&nora, path).await.0, 403, "{path}");
+        assert_eq!(portal.serving.get_in(&nora, path).await.status, 403, "{path}");
     }
     for path in ["/settings", "/settings/keys", "/settings/doctor"] {
-        assert_eq!(portal.answer_in(&nora, path).await.0, 403, "{path}");
-        assert_eq!(portal.answer_in(&vera, path).await.0, 403, "{path}");
+        assert_eq!(portal.serving.get_in(&nora, path).await.status, 403, "{path}");
+        assert_eq!(portal.serving.get_in(&vera, path).await.status, 403, "{path}");
     }
     for (path, of_vera) in [("/buckets/usage", 303), ("/settings/doctor", 403)] {
-        assert_eq!(portal.send_form_in(&nora, path, "").await.0, 403, "{path}");
-        assert_eq!(portal.send_form_in(&vera, path, "").await.0, of_vera, "{path}");
+        assert_eq!(portal.serving.send_form_in(&nora, path, "").await.status, 403, "{path}");
+        assert_eq!(portal.serving.send_form_in(&vera, path, "").await.status, of_vera, "{path}");
     }
     for path in
         ["/buckets", "/buckets/object?key=fleet.json", "/buckets/object/raw?key=fleet.json", "/audit", "/audit.csv"]
     {
-        assert_eq!(portal.answer_in(&vera, path).await.0, 200, "{path}");
+        assert_eq!(portal.serving.get_in(&vera, path).await.status, 200, "{path}");
     }
     // The list of users has hashes of passwords in it.
     acme.put("auth/users.json", "{\"signed\": {\"hash\": \"$argon2id$\"}, \"signatures\": []}").await;
     for path in ["/buckets/object?key=auth%2Fusers.json", "/buckets/object/raw?key=auth%2Fusers.json"] {
-        let (status, body) = portal.answer_in(&vera, path).await;
-        assert!(status == 403 && !body.contains("argon2"), "{path}: {body}");
+        let body = portal.serving.get_in(&vera, path).await.is(403).text();
+        assert!(!body.contains("argon2"), "{path}: {body}");
         assert!(portal.answer(path).await.1.contains("$argon2id$"), "{path}");
     }
     let (_, verified) = object(&portal, "auth/users.json", "&verify=yes").await;

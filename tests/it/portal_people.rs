@@ -10,25 +10,10 @@ use serde_json::Value;
 
 use crate::support::cli::Workplace;
 use crate::support::people::{self, PASSWORD};
-use crate::support::serving::{Answer, Serving};
+use crate::support::serving::Serving;
 use crate::support::{BUCKET, wait_for};
 
-const FORM: [(&str, &str); 2] =
-    [("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
-
-/// Sends a form as somebody.
-async fn send(serving: &Serving, cookie: &str, path: &str, form: &str) -> Answer {
-    let headers = [FORM[0], FORM[1], ("cookie", cookie)];
-    serving.send("POST", path, &headers, form.to_owned()).await
-}
-
-async fn open(serving: &Serving, cookie: &str, path: &str) -> Answer {
-    serving.send("GET", path, &[("cookie", cookie)], "").await
-}
-
-fn cookie(answer: &Answer) -> String {
-    answer.header("set-cookie").split(';').next().unwrap().to_owned()
-}
+const FORM_KIND: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
 /// What lies in the bucket below `prefix`.
 async fn objects(place: &mut Workplace, prefix: &str) -> Vec<Vec<u8>> {
@@ -53,34 +38,34 @@ async fn whoever_is_not_signed_in_is_led_to_sign_in_and_back() {
     let place = Workplace::with_bucket().await;
     people::admit_admin(place.path());
     let serving = Serving::start_for_nobody(&place).await;
-    let led = open(&serving, "none=1", "/cells?q=a%20b").await.is(303);
+    let led = serving.get_in("none=1", "/cells?q=a%20b").await.is(303);
     assert_eq!(led.header("location"), "/sign-in?next=%2Fcells%3Fq%3Da%2520b");
-    open(&serving, "none=1", "/api/v1/cells").await.is(401);
+    serving.get_in("none=1", "/api/v1/cells").await.is(401);
     let part = [("cookie", "none=1"), ("fleetman-fragment", "live")];
     let part = serving.send("GET", "/cells", &part, "").await.is(401).text();
     assert!(part.contains("id=\"live\"") && part.contains("/sign-in?next="), "{part}");
 
-    let page = open(&serving, "none=1", led.header("location")).await.is(200).text();
+    let page = serving.get_in("none=1", led.header("location")).await.is(200).text();
     assert!(page.contains("value=\"/cells?q=a%20b\""), "{page}");
-    let wrong = send(&serving, "none=1", "/sign-in", "name=tester&password=wrong").await.is(401);
+    let wrong = serving.send_form_in("none=1", "/sign-in", "name=tester&password=wrong").await.is(401);
     assert!(wrong.text().contains("The name or the password is not right.") && wrong.header("set-cookie").is_empty());
     let form = format!("{}&next=%2Fcells%3Fq%3Da%2520b", people::form("tester"));
-    let came = send(&serving, "none=1", "/sign-in", &form).await.is(303);
+    let came = serving.send_form_in("none=1", "/sign-in", &form).await.is(303);
     assert_eq!(came.header("location"), "/cells?q=a%20b");
     let set = came.header("set-cookie");
     assert!(set.starts_with("__Host-fleetman=") && set.ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"), "{set}");
-    let tester = cookie(&came);
-    open(&serving, &tester, "/cells").await.is(200);
-    assert_eq!(open(&serving, &tester, "/sign-in?next=//evil.example").await.is(303).header("location"), "/");
+    let tester = came.cookie();
+    serving.get_in(&tester, "/cells").await.is(200);
+    assert_eq!(serving.get_in(&tester, "/sign-in?next=//evil.example").await.is(303).header("location"), "/");
     let form = format!("{}&next=%2F%2Fevil.example", people::form("tester"));
-    assert_eq!(send(&serving, "none=1", "/sign-in", &form).await.is(303).header("location"), "/");
+    assert_eq!(serving.send_form_in("none=1", "/sign-in", &form).await.is(303).header("location"), "/");
 
-    let out = send(&serving, &tester, "/sign-out", "").await.is(303);
+    let out = serving.send_form_in(&tester, "/sign-out", "").await.is(303);
     assert!(out.header("set-cookie").contains("Max-Age=0"), "{:?}", out.headers);
-    open(&serving, &tester, "/cells").await.is(303);
-    let again = open(&serving, &tester, "/sign-in").await.is(200).text();
+    serving.get_in(&tester, "/cells").await.is(303);
+    let again = serving.get_in(&tester, "/sign-in").await.is(200).text();
     assert!(again.contains("The session was ended"), "{again}");
-    let elsewhere = [("cookie", "none=1"), FORM[0], ("sec-fetch-site", "cross-site")];
+    let elsewhere = [("cookie", "none=1"), FORM_KIND, ("sec-fetch-site", "cross-site")];
     serving.send("POST", "/sign-in", &elsewhere, people::form("tester")).await.is(403);
 }
 
@@ -89,17 +74,17 @@ async fn guessing_is_told_to_wait_except_in_a_browser_that_is_known() {
     let place = Workplace::with_bucket().await;
     people::admit_admin(place.path());
     let serving = Serving::start_for_nobody(&place).await;
-    let came = send(&serving, "none=1", "/sign-in", &people::form("tester")).await.is(303);
+    let came = serving.send_form_in("none=1", "/sign-in", &people::form("tester")).await.is(303);
     let set: Vec<_> = came.headers.get_all("set-cookie").iter().map(|set| set.to_str().unwrap()).collect();
     assert!(set[1].starts_with("__Host-fleetman-browser=") && set[1].contains("; HttpOnly;"), "{set:?}");
     assert!(set[1].ends_with("; Secure; Max-Age=15552000"), "{set:?}");
     let browser = set[1].split(';').next().unwrap();
     for _ in 0..6 {
-        send(&serving, "none=1", "/sign-in", "name=tester&password=guess").await.is(401);
+        serving.send_form_in("none=1", "/sign-in", "name=tester&password=guess").await.is(401);
     }
-    let told = send(&serving, "none=1", "/sign-in", &people::form("tester")).await.is(429);
+    let told = serving.send_form_in("none=1", "/sign-in", &people::form("tester")).await.is(429);
     let known = format!("none=1; {browser}");
-    send(&serving, &known, "/sign-in", &people::form("tester")).await.is(303);
+    serving.send_form_in(&known, "/sign-in", &people::form("tester")).await.is(303);
     assert!(told.header("retry-after").parse::<u64>().unwrap() >= 1 && told.text().contains("Too many failures"));
 }
 
@@ -108,43 +93,43 @@ async fn the_first_admin_is_made_by_the_printed_link_and_manages_others() {
     let mut place = Workplace::with_bucket().await;
     let serving = Serving::start_for_nobody(&place).await;
     let link = serving.first_admin_link().await;
-    let (page, token) = (open(&serving, "none=1", &link).await.is(200).text(), link.split_once('=').unwrap().1);
+    let (page, token) = (serving.get_in("none=1", &link).await.is(200).text(), link.split_once('=').unwrap().1);
     assert!(page.contains("The first admin") && page.contains(token), "{page}");
     let once = async |name: &str, password: &str, again: &str| {
         let form = format!("token={token}&name={name}&password={password}&again={again}");
-        send(&serving, "none=1", "/sign-in/once", &form).await
+        serving.send_form_in("none=1", "/sign-in/once", &form).await
     };
     assert!(once("ada", "a+long+password+1", "other").await.is(422).text().contains("two passwords differ"));
     assert!(once("ada", "password", "password").await.is(422).text().contains("tried first"));
     assert!(once("A da", "a+long+password+1", "a+long+password+1").await.is(422).text().contains("User name"));
-    let ada = cookie(&once("ada", "a+long+password+1", "a+long+password+1").await.is(303));
+    let ada = once("ada", "a+long+password+1", "a+long+password+1").await.is(303).cookie();
     assert!(once("eve", "a+long+password+1", "a+long+password+1").await.is(401).text().contains("used or is too old"));
-    open(&serving, "none=1", &link).await.is(401);
+    serving.get_in("none=1", &link).await.is(401);
 
     let bob =
         "name=bob&may=viewer%0D%0Aoperator%3Aedge-*%2F*&password=a+long+password+2&again=a+long+password+2&reason=new";
-    send(&serving, &ada, "/settings/users", &bob.replace("viewer", "root")).await.is(422);
-    assert_eq!(send(&serving, &ada, "/settings/users", bob).await.is(303).header("location"), "/settings/users");
-    send(&serving, &ada, "/settings/users", bob).await.is(409);
-    let listed = open(&serving, &ada, "/settings/users").await.is(200).text();
+    serving.send_form_in(&ada, "/settings/users", &bob.replace("viewer", "root")).await.is(422);
+    assert_eq!(serving.send_form_in(&ada, "/settings/users", bob).await.is(303).header("location"), "/settings/users");
+    serving.send_form_in(&ada, "/settings/users", bob).await.is(409);
+    let listed = serving.get_in(&ada, "/settings/users").await.is(200).text();
     assert!(listed.contains("/settings/users/bob") && listed.contains("operator:edge-*/*"), "{listed}");
-    let came = send(&serving, "none=1", "/sign-in", "name=bob&password=a+long+password+2").await.is(303);
-    let bob = cookie(&came);
-    open(&serving, &bob, "/settings/users").await.is(403);
-    send(&serving, &bob, "/settings/users", "name=eve").await.is(403);
+    let came = serving.send_form_in("none=1", "/sign-in", "name=bob&password=a+long+password+2").await.is(303);
+    let bob = came.cookie();
+    serving.get_in(&bob, "/settings/users").await.is(403);
+    serving.send_form_in(&bob, "/settings/users", "name=eve").await.is(403);
     wait_for(async || audited(&mut place, "denied", "POST /settings/users").await, "the denial in the audit").await;
     assert!(audited(&mut place, "sign-in", "user/bob").await && audited(&mut place, "user-add", "user/bob").await);
 
     let seen = "change=grants&may=editor&seen=viewer%0D%0Aoperator%3Aedge-*%2F*";
-    send(&serving, &ada, "/settings/users/bob", seen).await.is(303);
-    let lost = send(&serving, &ada, "/settings/users/bob", seen).await.is(409).text();
+    serving.send_form_in(&ada, "/settings/users/bob", seen).await.is(303);
+    let lost = serving.send_form_in(&ada, "/settings/users/bob", seen).await.is(409).text();
     assert!(lost.contains("changed meanwhile"), "{lost}");
-    open(&serving, &bob, "/cells/new").await.is(200);
-    send(&serving, &ada, "/settings/users/ada", "change=disable").await.is(409);
-    send(&serving, &ada, "/settings/users/bob", "change=delete&name=bo").await.is(422);
-    send(&serving, &ada, "/settings/users/bob", "change=delete&name=bob").await.is(303);
-    open(&serving, &bob, "/cells").await.is(303);
-    open(&serving, &ada, "/settings/users/bob").await.is(404);
+    serving.get_in(&bob, "/cells/new").await.is(200);
+    serving.send_form_in(&ada, "/settings/users/ada", "change=disable").await.is(409);
+    serving.send_form_in(&ada, "/settings/users/bob", "change=delete&name=bo").await.is(422);
+    serving.send_form_in(&ada, "/settings/users/bob", "change=delete&name=bob").await.is(303);
+    serving.get_in(&bob, "/cells").await.is(303);
+    serving.get_in(&ada, "/settings/users/bob").await.is(404);
 
     let lists = objects(&mut place, "auth/").await;
     let list: Value = serde_json::from_slice(&lists[0]).unwrap();
@@ -157,23 +142,23 @@ async fn a_token_is_shown_once_and_works_until_it_is_revoked() {
     let place = Workplace::with_bucket().await;
     place.fleetman_fed(&["user", "add", "ada", "--may", "admin"], "a long password 1\n").await.exits(0);
     let serving = Serving::start_for_nobody(&place).await;
-    let came = send(&serving, "none=1", "/sign-in", "name=ada&password=a+long+password+1").await.is(303);
-    let ada = cookie(&came);
-    let made = send(&serving, &ada, "/settings/tokens", "name=ci&may=viewer&days=7").await.is(200).text();
+    let came = serving.send_form_in("none=1", "/sign-in", "name=ada&password=a+long+password+1").await.is(303);
+    let ada = came.cookie();
+    let made = serving.send_form_in(&ada, "/settings/tokens", "name=ci&may=viewer&days=7").await.is(200).text();
     let start = made.find("fm_").unwrap();
     let token = &made[start..start + 57];
-    assert!(!open(&serving, &ada, "/settings/tokens").await.is(200).text().contains(token));
+    assert!(!serving.get_in(&ada, "/settings/tokens").await.is(200).text().contains(token));
     let bearer = format!("Bearer {token}");
     let by_token = async |method: &str, path: &str| {
-        let headers = [("authorization", bearer.as_str()), FORM[0]];
+        let headers = [("authorization", bearer.as_str()), FORM_KIND];
         serving.send(method, path, &headers, "").await.status
     };
     assert_eq!(by_token("GET", "/api/v1/cells").await, 200);
     assert_eq!(by_token("GET", "/settings/users").await, 403, "an admin's token may no more than it says");
     assert_eq!(by_token("POST", "/settings/tokens").await, 403);
-    send(&serving, &ada, "/settings/tokens", "name=ci&may=viewer&days=0").await.is(422);
+    serving.send_form_in(&ada, "/settings/tokens", "name=ci&may=viewer&days=0").await.is(422);
     let id = &token[3..13];
-    send(&serving, &ada, &format!("/settings/tokens/{id}/revoke"), "").await.is(303);
+    serving.send_form_in(&ada, &format!("/settings/tokens/{id}/revoke"), "").await.is(303);
     assert_eq!(by_token("GET", "/api/v1/cells").await, 401);
 
     let printed = place.fleetman(&["token", "add", "night", "--for", "ada", "--may", "viewer:n1/*"]).await.exits(0);
@@ -192,26 +177,27 @@ async fn everybody_changes_their_own_password_and_ends_their_own_sessions() {
     place.fleetman_fed(&["user", "add", "root", "--may", "admin"], "a long password 0\n").await.exits(0);
     place.fleetman_fed(&["user", "add", "ada", "--may", "viewer:n1/*"], "a long password 1\n").await.exits(0);
     let serving = Serving::start_for_nobody(&place).await;
-    let sign_in =
-        async |password: &str| send(&serving, "none=1", "/sign-in", &format!("name=ada&password={password}")).await;
+    let sign_in = async |password: &str| {
+        serving.send_form_in("none=1", "/sign-in", &format!("name=ada&password={password}")).await
+    };
     let (ada, other) =
-        (cookie(&sign_in("a+long+password+1").await.is(303)), cookie(&sign_in("a+long+password+1").await));
-    let page = open(&serving, &ada, "/settings/account").await.is(200).text();
+        (sign_in("a+long+password+1").await.is(303).cookie(), sign_in("a+long+password+1").await.cookie());
+    let page = serving.get_in(&ada, "/settings/account").await.is(200).text();
     assert!(page.contains("viewer:n1/*") && !page.contains("/settings/users"), "{page}");
     let change = async |present: &str, new: &str| {
         let form = format!("present={present}&password={new}&again={new}");
-        send(&serving, &ada, "/settings/account", &form).await
+        serving.send_form_in(&ada, "/settings/account", &form).await
     };
     assert!(change("wrong", "a+long+password+2").await.is(422).text().contains("not right"));
     assert!(change("a+long+password+1", "password1").await.is(422).text().contains("tried first"));
     let changed = change("a+long+password+1", "a+long+password+2").await.is(303);
-    let new = cookie(&changed);
-    assert!(open(&serving, &new, changed.header("location")).await.is(200).text().contains("The password is changed"));
-    open(&serving, &ada, "/cells").await.is(303);
-    open(&serving, &other, "/cells").await.is(303);
+    let new = changed.cookie();
+    assert!(serving.get_in(&new, changed.header("location")).await.is(200).text().contains("The password is changed"));
+    serving.get_in(&ada, "/cells").await.is(303);
+    serving.get_in(&other, "/cells").await.is(303);
     sign_in("a+long+password+1").await.is(401);
-    send(&serving, &new, "/settings/account/end-sessions", "").await.is(303);
-    open(&serving, &new, "/cells").await.is(303);
+    serving.send_form_in(&new, "/settings/account/end-sessions", "").await.is(303);
+    serving.get_in(&new, "/cells").await.is(303);
 }
 
 /// Waits until a stream of events ends: what was heard.
@@ -234,27 +220,27 @@ async fn whoever_is_let_in_no_more_hears_no_more() {
     place.fleetman_fed(&["user", "add", "ada", "--may", "viewer"], "a long password 1\n").await.exits(0);
     let serving = Serving::start_for_nobody(&place).await;
     let sign_in = async |name: &str, password: &str| {
-        cookie(&send(&serving, "none=1", "/sign-in", &format!("name={name}&password={password}")).await.is(303))
+        serving.send_form_in("none=1", "/sign-in", &format!("name={name}&password={password}")).await.is(303).cookie()
     };
     let root = sign_in("root", "a+long+password+0").await;
     let mut others = serving.listen(&[("cookie", &root)]).await;
 
     let ada = sign_in("ada", "a+long+password+1").await;
     let stream = serving.listen(&[("cookie", &ada)]).await;
-    send(&serving, &ada, "/sign-out", "").await.is(303);
+    serving.send_form_in(&ada, "/sign-out", "").await.is(303);
     ends_with_a_word(stream, "signed out").await;
 
     let ada = sign_in("ada", "a+long+password+1").await;
-    let made = send(&serving, &ada, "/settings/tokens", "name=ci&may=viewer&days=7").await.is(200).text();
+    let made = serving.send_form_in(&ada, "/settings/tokens", "name=ci&may=viewer&days=7").await.is(200).text();
     let start = made.find("fm_").unwrap();
     let (id, bearer) = (&made[start + 3..start + 13], format!("Bearer {}", &made[start..start + 57]));
     let (stream, by_token) =
         (serving.listen(&[("cookie", &ada)]).await, serving.listen(&[("authorization", &bearer)]).await);
-    send(&serving, &root, "/settings/users/ada", "change=grants&may=viewer%3An1%2F*&seen=viewer").await.is(303);
+    serving.send_form_in(&root, "/settings/users/ada", "change=grants&may=viewer%3An1%2F*&seen=viewer").await.is(303);
     ends_with_a_word(stream, "may something else").await;
     ends_with_a_word(by_token, "its user may something else").await;
     let by_token = serving.listen(&[("authorization", &bearer)]).await;
-    send(&serving, &ada, &format!("/settings/tokens/{id}/revoke"), "").await.is(303);
+    serving.send_form_in(&ada, &format!("/settings/tokens/{id}/revoke"), "").await.is(303);
     ends_with_a_word(by_token, "the token was revoked").await;
 
     let first = serving.listen(&[("cookie", &ada)]).await;
@@ -292,11 +278,11 @@ async fn a_list_of_users_that_a_nodes_key_wrote_is_alarmed_about_in_red_and_chan
     let unsigned = format!("{}\"signatures\": []}}\n", &text[..text.rfind("\"signatures\"").unwrap()]);
 
     let serving = Serving::start_for_nobody(&place).await;
-    let sign_in = async |form: &str| send(&serving, "none=1", "/sign-in", form).await;
-    let ada = cookie(&sign_in("name=ada&password=a+long+password+1").await.is(303));
+    let sign_in = async |form: &str| serving.send_form_in("none=1", "/sign-in", form).await;
+    let ada = sign_in("name=ada&password=a+long+password+1").await.is(303).cookie();
     let alarm = "<p class=\"banner bad\" role=\"alert\">The list of users in the bucket is not believed: ";
     let alarmed = async || {
-        let page = open(&serving, &ada, "/cells").await.is(200).text();
+        let page = serving.get_in(&ada, "/cells").await.is(200).text();
         page.split_once(alarm).map(|(_, rest)| rest.split_once("</p>").unwrap().0.to_owned())
     };
     assert_eq!(alarmed().await, None);
@@ -306,10 +292,10 @@ async fn a_list_of_users_that_a_nodes_key_wrote_is_alarmed_about_in_red_and_chan
         wait_for(async || alarmed().await.is_some_and(|text| text.contains(why)), "the alarm").await;
         let text = alarmed().await.unwrap();
         assert!(text.contains("which was read before, counts until somebody changes it"), "{text}");
-        assert!(open(&serving, "none=1", "/sign-in").await.is(200).text().contains(alarm));
-        open(&serving, &ada, "/settings/users").await.is(200);
+        assert!(serving.get_in("none=1", "/sign-in").await.is(200).text().contains(alarm));
+        serving.get_in(&ada, "/settings/users").await.is(200);
         sign_in("name=ada&password=a+long+password+1").await.is(303);
-        open(&serving, &ada, "/settings/users/eve").await.is(404);
+        serving.get_in(&ada, "/settings/users/eve").await.is(404);
     }
     put_users(&mut place, &newest).await;
     wait_for(async || alarmed().await.is_none(), "the alarm to be over").await;

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use crate::support::cli::Workplace;
 use crate::support::people;
 use crate::support::serving::Serving;
-use crate::support::wait_for;
 
 /// What it takes to use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -339,7 +338,7 @@ async fn every_route_lets_in_exactly_those_who_may() {
 
     let place = fleet().await;
     let serving = Serving::start_for_nobody(&place).await;
-    wait_for(async || serving.get("/readyz").await.status == 200, "the first look at the bucket").await;
+    serving.has_read().await;
     let mut wrong = Vec::new();
     let mut cookies = Vec::new();
     for person in &PEOPLE {
@@ -384,7 +383,7 @@ async fn every_route_lets_in_exactly_those_who_may() {
 async fn lists_hold_nothing_of_cells_that_somebody_may_not_see() {
     let place = fleet().await;
     let serving = Serving::start_for_nobody(&place).await;
-    wait_for(async || serving.get("/readyz").await.status == 200, "the first look at the bucket").await;
+    serving.has_read().await;
     let (limited, unlimited) = (serving.sign_in("edge-admin").await, serving.sign_in("viewer").await);
     let paths = ["/", "/agents", "/agents.json", "/cells", "/cells.csv", "/cells.json", "/search?q=web"];
     for path in paths.into_iter().chain(["/api/v1/cells", "/api/v1/nodes"]) {

@@ -20,7 +20,7 @@ async fn the_fleet_can_be_read_and_nothing_can_be_written() {
     let mut serving = Serving::start(&place).await;
 
     assert_eq!(serving.get("/healthz").await.status, 200);
-    wait_for(async || serving.get("/readyz").await.status == 200, "the first look at the bucket").await;
+    serving.has_read().await;
     let nodes = serving.get("/api/v1/nodes").await.is(200).json();
     assert_eq!(nodes["items"][0]["name"], "n1");
     let cells = serving.get("/api/v1/cells").await.json();

@@ -14,8 +14,7 @@ pub(crate) async fn post(serving: &Serving, path: &str, fields: &[(&str, &str)])
     // Browsers end the lines of a text so.
     let pair = |(name, value): &(&str, &str)| format!("{name}={}", encoded(&value.replace('\n', "\r\n")));
     let body = fields.iter().map(pair).collect::<Vec<_>>().join("&");
-    let kind = ("content-type", "application/x-www-form-urlencoded");
-    serving.send("POST", path, &[kind, OWN_SITE], body).await
+    serving.send_form(path, &body).await
 }
 
 /// Sends a text to be checked, as the editor does.

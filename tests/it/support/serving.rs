@@ -12,7 +12,11 @@ use tokio::process::Child;
 use tokio::sync::{Mutex, mpsc};
 
 use super::cli::Workplace;
-use super::people;
+use super::{people, wait_for};
+
+/// What a browser says of a form from a page of the server itself.
+const FORM: [(&str, &str); 2] =
+    [("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
 
 /// A server that runs, and its address.
 pub(crate) struct Serving {
@@ -47,6 +51,11 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
+    /// The cookie that it sets.
+    pub(crate) fn cookie(&self) -> String {
+        self.header("set-cookie").split(';').next().unwrap().to_owned()
+    }
+
     /// The answer, if its status is `status`.
     #[track_caller]
     pub(crate) fn is(self, status: u16) -> Self {
@@ -71,24 +80,36 @@ impl Serving {
 
     /// The same to nobody, as the config in `place` is.
     pub(crate) async fn start_for_nobody(place: &Workplace) -> Self {
-        let mut child = place.start_fleetman(&["serve", "--listen", "127.0.0.1:0"]);
+        Self::start_with(place, &["--listen", "127.0.0.1:0"]).await
+    }
+
+    /// The same as these arguments say.
+    pub(crate) async fn start_with(place: &Workplace, args: &[&str]) -> Self {
+        let mut child = place.start_fleetman(&[&["serve"], args].concat());
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        loop {
-            let line = lines.next_line().await.unwrap().expect("it says where it serves");
+        let mut before = Vec::new();
+        let address = loop {
+            let line = lines.next_line().await.unwrap().unwrap_or_else(|| panic!("it ended: {before:?}"));
             if let Some((_, address)) = line.split_once(" on http://") {
-                let address = address.to_owned();
-                // What it says later must not fill the pipe.
-                let (said, more) = mpsc::unbounded_channel();
-                tokio::spawn(async move {
-                    while let Ok(Some(line)) = lines.next_line().await {
-                        // Whoever asked is gone.
-                        let _ = said.send(line);
-                    }
-                });
-                let client = Client::builder(TokioExecutor::new()).build_http();
-                return Self { child, address, said: Mutex::new(more), cookie: String::new(), client };
+                break address.to_owned();
             }
-        }
+            before.push(line);
+        };
+        // What it says later must not fill the pipe.
+        let (said, more) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                // Whoever asked is gone.
+                let _ = said.send(line);
+            }
+        });
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { child, address, said: Mutex::new(more), cookie: String::new(), client }
+    }
+
+    /// Waits until it has read the bucket.
+    pub(crate) async fn has_read(&self) {
+        wait_for(async || self.get("/readyz").await.status == 200, "the first look at the bucket").await;
     }
 
     /// Path and query of the link by which the first admin comes in.
@@ -104,9 +125,7 @@ impl Serving {
 
     /// The cookie of a user of the config, signed in.
     pub(crate) async fn sign_in(&self, name: &str) -> String {
-        let headers = [("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
-        let answer = self.send("POST", "/sign-in", &headers, people::form(name)).await.is(303);
-        answer.header("set-cookie").split(';').next().unwrap().to_owned()
+        self.send_form_in("none=1", "/sign-in", &people::form(name)).await.is(303).cookie()
     }
 
     /// Sends a request with these headers, which may name another host than the server's.
@@ -163,6 +182,21 @@ impl Serving {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], Bytes::new()).await
+    }
+
+    /// The answer to somebody else, whose cookie this is.
+    pub(crate) async fn get_in(&self, cookie: &str, path: &str) -> Answer {
+        self.send("GET", path, &[("cookie", cookie)], Bytes::new()).await
+    }
+
+    /// Sends the fields of a form, encoded, as a page of this server does.
+    pub(crate) async fn send_form(&self, path: &str, fields: &str) -> Answer {
+        self.send("POST", path, &FORM, fields.to_owned()).await
+    }
+
+    /// The same of somebody else, whose cookie this is.
+    pub(crate) async fn send_form_in(&self, cookie: &str, path: &str, fields: &str) -> Answer {
+        self.send("POST", path, &[FORM[0], FORM[1], ("cookie", cookie)], fields.to_owned()).await
     }
 
     /// A program that shows `token` with every request.
