@@ -7,13 +7,15 @@ use std::time::Duration;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::RequestId as _;
 use chrono::TimeDelta;
 use tracing::debug;
 
 use super::Store;
 use super::counts::Operation;
-use super::error::{Cause, Doing, Outage, StoreError};
+use super::error::{Call, Cause, Doing, Outage, StoreError};
 use crate::entropy;
+use crate::model::text::short;
 
 /// A clock that is further off than this may be why a signature was refused. Stores allow 15 minutes.
 const SUSPICIOUS_SKEW: TimeDelta = TimeDelta::minutes(4);
@@ -29,9 +31,16 @@ pub(super) struct Failure {
     status: u16,
     code: String,
     message: String,
+    /// What was asked, if it got so far.
+    operation: Option<Operation>,
+    request_id: Option<String>,
     retry_after: Option<Duration>,
     source: Option<Cause>,
 }
+
+/// The most characters of a word of the store, and of a sentence.
+const MOST_WORD: usize = 128;
+const MOST_SENTENCE: usize = 1_000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -133,7 +142,32 @@ impl Failure {
     /// A failure that the store did not put into words.
     pub(super) fn of(kind: Kind, source: Option<Cause>) -> Self {
         let (code, message) = Default::default();
-        Self { kind, tries: 1, may_have_happened: false, status: 0, code, message, retry_after: None, source }
+        Self {
+            kind,
+            tries: 1,
+            may_have_happened: false,
+            status: 0,
+            code,
+            message,
+            operation: None,
+            request_id: None,
+            retry_after: None,
+            source,
+        }
+    }
+
+    /// The same, of a request of this kind.
+    pub(super) fn during(self, operation: Operation) -> Self {
+        Self { operation: Some(operation), ..self }
+    }
+
+    /// The request, as errors tell of it.
+    fn call(&self) -> Option<Call> {
+        let status = Some(self.status).filter(|status| *status != 0);
+        // Without a word of the store its status stands for it.
+        let code = Some(self.code.clone()).filter(|code| !code.is_empty() && *code != self.status.to_string());
+        let request_id = self.request_id.clone();
+        Some(Call { operation: self.operation?.name(), status, code, request_id })
     }
 
     /// What the store said about one object in an answer that was a success as a whole.
@@ -141,7 +175,8 @@ impl Failure {
         // Its status is that of the whole answer, so only the word can decide.
         let status = 200;
         let kind = if code == "AccessDenied" { Kind::Denied } else { classify(status, code) };
-        Self { status, code: code.to_owned(), message: message.to_owned(), ..Self::of(kind, None) }
+        let (code, message) = (short(code, MOST_WORD), short(message, MOST_SENTENCE));
+        Self { status, code, message, ..Self::of(kind, None) }
     }
 
     /// The store cannot do something that it did not refuse either.
@@ -166,9 +201,10 @@ impl Failure {
         let status = raw.status().as_u16();
         let retry_after = raw.headers().get("retry-after").and_then(|secs| secs.trim().parse().ok());
         let (code, message) = match &error {
-            SdkError::ServiceError(told) => {
-                (told.err().code().unwrap_or_default().to_owned(), told.err().message().unwrap_or_default().to_owned())
-            }
+            SdkError::ServiceError(told) => (
+                short(told.err().code().unwrap_or_default(), MOST_WORD),
+                short(told.err().message().unwrap_or_default(), MOST_SENTENCE),
+            ),
             _ => Default::default(),
         };
         let kind = match raw.status().is_success() {
@@ -181,6 +217,7 @@ impl Failure {
             status,
             code: if code.is_empty() { status.to_string() } else { code },
             message,
+            request_id: error.request_id().map(|id| short(id, MOST_WORD)),
             retry_after: retry_after.map(Duration::from_secs),
             ..Self::of(Kind::Refused, Some(error.into()))
         }
@@ -188,16 +225,13 @@ impl Failure {
 
     /// The same failure for another key of the same request.
     pub(super) fn without_source(&self) -> Self {
-        let Self { kind, tries, may_have_happened, status, code, message, retry_after, source: _ } = self;
         Self {
-            kind: kind.clone(),
-            tries: *tries,
-            may_have_happened: *may_have_happened,
-            status: *status,
-            code: code.clone(),
-            message: message.clone(),
-            retry_after: *retry_after,
+            kind: self.kind.clone(),
+            code: self.code.clone(),
+            message: self.message.clone(),
+            request_id: self.request_id.clone(),
             source: None,
+            ..*self
         }
     }
 
@@ -294,7 +328,7 @@ impl Store {
         let mut begun = self.inner.counter.begin(operation, &self.inner.clock);
         let answer = self.within(deadline, async { request.await.map_err(Failure::from_sdk) }).await;
         begun.result = answer.as_ref().map_or_else(|failure| failure.kind.counted_as(), |_| "ok");
-        answer
+        answer.map_err(|failure| failure.during(operation))
     }
 
     /// Gives up `work` at `deadline`.
@@ -325,11 +359,12 @@ impl Store {
 
     /// What was being done to the object at `key`, for errors.
     pub(super) fn doing(&self, verb: &'static str, key: &str) -> Doing {
-        Doing { verb, what: format!("s3://{}/{key}", self.inner.bucket).into() }
+        Doing { verb, what: format!("s3://{}/{key}", self.inner.bucket).into(), call: None }
     }
 
     /// The failure as the caller must take it.
     pub(super) fn explain(&self, doing: Doing, failure: Failure) -> StoreError {
+        let doing = Doing { call: failure.call().map(Box::new), ..doing };
         let Failure { kind, tries, status, code, message, source, .. } = failure;
         let endpoint = || self.inner.endpoint_shown();
         match kind {

@@ -28,7 +28,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::AbortMultipartUpload => "AbortMultipartUpload",
             Self::CompleteMultipartUpload => "CompleteMultipartUpload",

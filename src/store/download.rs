@@ -142,7 +142,7 @@ impl Store {
             *done += piece.len() as u64;
         }
         if body.left() > 0 {
-            return Err(Failure::of(Kind::Down(Outage::Cut), None).into());
+            return Err(Failure::of(Kind::Down(Outage::Cut), None).during(Operation::GetObject).into());
         }
         Ok(())
     }

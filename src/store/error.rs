@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use serde::Serialize;
 
 use super::kind::ErrorKind;
 use crate::model::Sha256Digest;
@@ -17,6 +18,30 @@ pub struct Doing {
     pub(super) verb: &'static str,
     // Boxed, like the path below, because results that hold an error are moved about a lot.
     pub(super) what: Box<str>,
+    pub(super) call: Option<Box<Call>>,
+}
+
+/// The request that failed, for whoever looks after the store. What came from the store is short, and on one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Call {
+    /// S3's name for what was asked.
+    pub operation: &'static str,
+    /// The HTTP status of the answer, if one came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The store's word for what is wrong, if it had one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The store's name for the request, by which its logs can be searched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+impl Doing {
+    /// To a local file.
+    pub(super) fn local(verb: &'static str, path: &Path) -> Self {
+        Self { verb, what: path.display().to_string().into(), call: None }
+    }
 }
 
 impl fmt::Display for Doing {
@@ -267,6 +292,35 @@ impl StoreError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.kind().1
+    }
+
+    /// The request that failed, if one was sent.
+    #[must_use]
+    pub fn call(&self) -> Option<&Call> {
+        self.doing()?.call.as_deref()
+    }
+
+    fn doing(&self) -> Option<&Doing> {
+        match self {
+            Self::NotFound { doing }
+            | Self::Denied { doing, .. }
+            | Self::Conflict { doing }
+            | Self::Throttled { doing, .. }
+            | Self::Unreachable { doing, .. }
+            | Self::ClockSkew { doing, .. }
+            | Self::Corrupt { doing, .. }
+            | Self::TooLarge { doing, .. }
+            | Self::TooMany { doing, .. }
+            | Self::Unsupported { doing, .. }
+            | Self::Refused { doing, .. }
+            | Self::NoCredentials { doing, .. }
+            | Self::BadCredentials { doing, .. }
+            | Self::NoSuchBucket { doing, .. }
+            | Self::SourceChanged { doing, .. }
+            | Self::Local { doing, .. }
+            | Self::WriteRule { doing, .. } => Some(doing),
+            Self::Misconfigured { .. } => None,
+        }
     }
 
     /// Code, whether waiting may help, and what kind of failure it is.

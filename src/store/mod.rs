@@ -34,7 +34,7 @@ use aws_sdk_s3::config::SharedInterceptor;
 use chrono::TimeDelta;
 
 pub use counts::RequestCounts;
-pub use error::{Cause, Doing, Expect, Outage, StoreError};
+pub use error::{Call, Cause, Doing, Expect, Outage, StoreError};
 pub use kind::{ErrorKind, in_full};
 pub use list::{Depth, Entry, Listing, Pages};
 pub use read::{Fetched, Meta, Object};

@@ -90,7 +90,7 @@ impl Store {
         let mut failed = HashMap::new();
         for error in answer.errors.unwrap_or_default() {
             let failure = Failure::told(&error.code.unwrap_or_default(), &error.message.unwrap_or_default());
-            failed.insert(error.key.unwrap_or_default(), failure);
+            failed.insert(error.key.unwrap_or_default(), failure.during(Operation::DeleteObjects));
         }
         let mut results = Vec::with_capacity(batch.len());
         for (key, full_key) in batch.iter().zip(&full_keys) {

@@ -10,6 +10,7 @@ use tokio_util::io::StreamReader;
 
 use super::Store;
 use super::attempt::{Failure, Kind};
+use super::counts::Operation;
 use super::error::{Doing, Outage, StoreError};
 
 /// A body with a limit and a watch on its pace.
@@ -31,6 +32,11 @@ impl Body {
 
     /// The next piece; None at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        // Only objects that were asked for come piece by piece.
+        self.piece().await.map_err(|failure| failure.during(Operation::GetObject))
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, Failure> {
         let (clock, deadlines) = (&self.store.inner.clock, self.store.inner.deadlines);
         loop {
             let began = clock.monotonic();
@@ -80,7 +86,7 @@ impl ObjectStream {
     /// [`StoreError::Unreachable`] when the body breaks off or stalls, [`StoreError::TooLarge`] when more comes.
     pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         let failure = match self.body.next().await {
-            Ok(None) if self.body.left() > 0 => Failure::of(Kind::Down(Outage::Cut), None),
+            Ok(None) if self.body.left() > 0 => Failure::of(Kind::Down(Outage::Cut), None).during(Operation::GetObject),
             Ok(piece) => return Ok(piece),
             Err(failure) => failure,
         };

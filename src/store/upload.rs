@@ -60,7 +60,7 @@ impl Source<'_> {
     }
 
     fn unreadable(&self, source: std::io::Error) -> StoreError {
-        let doing = Doing { verb: "reading", what: self.path.display().to_string().into() };
+        let doing = Doing::local("reading", self.path);
         StoreError::Local { doing, source }
     }
 
@@ -86,10 +86,9 @@ impl Store {
         let full_key = key.render(&self.inner.prefix);
         let doing = self.doing("uploading to", &full_key);
         self.obey(key, &doing, &[WriteRule::Harmless])?;
-        let file = File::open(path).await.map_err(|source| StoreError::Local {
-            doing: Doing { verb: "opening", what: path.display().to_string().into() },
-            source,
-        })?;
+        let file = File::open(path)
+            .await
+            .map_err(|source| StoreError::Local { doing: Doing::local("opening", path), source })?;
         let digest = Sha256Digest::builder();
         let mut source = Source { path, file, expect, digest, read: 0, doing: doing.clone() };
         if expect.size <= SINGLE_BYTES {

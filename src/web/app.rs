@@ -25,7 +25,7 @@ use crate::config::Setting;
 use crate::controller::{AuditCache, Controller, ReleaseReader, SpoolFolder, UsageBoard};
 
 /// Most bytes of a form or of a document in a request. Uploads have limits of their own.
-const BODY_BYTES: usize = 4 << 20;
+pub(super) const BODY_BYTES: usize = 4 << 20;
 
 /// Everything that is served: the fleets of the config.
 #[derive(Debug)]

@@ -63,7 +63,7 @@ impl Caller {
     /// Refuses a change that cannot be made at present.
     pub(super) fn check_writable(&self) -> Result<(), Failure> {
         match self.read_only() {
-            Some(why) => Err(Failure::read_only(why)),
+            Some(why) => Err(Failure::read_only(why, self.fleet.snapshot.age().problem.is_some())),
             None => Ok(()),
         }
     }

@@ -11,10 +11,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::address::with_query;
+use super::typed::Typed;
 use crate::access::{AccessError, Denied};
 use crate::controller::ControllerError;
 use crate::model::name::NameError;
-use crate::store::in_full;
+use crate::store::{Call, ErrorKind, in_full};
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, Serialize)]
@@ -27,6 +28,15 @@ pub(super) struct Failure {
     /// What programs compare.
     code: String,
     detail: String,
+    /// Whether the same request may succeed later without anybody changing anything, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<bool>,
+    /// What was asked of the store, if that is what failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<Call>,
+    /// What people may try.
+    #[serde(skip)]
+    help: &'static str,
     /// What programs need besides, by name.
     #[serde(flatten)]
     members: Members,
@@ -42,7 +52,15 @@ impl Failure {
     pub(super) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or_default();
         let (code, detail) = (code.to_owned(), detail.into());
-        Self { kind: "about:blank", title, status, code, detail, members: Members::new() }
+        let help = match status {
+            StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {
+                "Nothing was changed. Go back, look at what is there now, and decide again."
+            }
+            StatusCode::NOT_FOUND => "It may have been deleted meanwhile. The search finds what there is.",
+            _ => "",
+        };
+        let (retry, store, members) = (None, None, Members::new());
+        Self { kind: "about:blank", title, status, code, detail, retry, store, help, members }
     }
 
     /// The same with something that programs need besides.
@@ -63,12 +81,14 @@ impl Failure {
 
     /// The bucket has not answered yet, or no longer does.
     pub(super) fn unavailable(why: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "bucket_unavailable", why)
+        let help = "The page comes once the bucket answers.";
+        let failure = Self::new(StatusCode::SERVICE_UNAVAILABLE, "bucket_unavailable", why);
+        Self { help, retry: Some(true), ..failure }
     }
 
-    /// Nothing can be changed at present.
-    pub(super) fn read_only(why: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "read_only", why)
+    /// Nothing can be changed at present; whether waiting may help.
+    pub(super) fn read_only(why: impl Into<String>, retry: bool) -> Self {
+        Self { retry: Some(retry), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "read_only", why) }
     }
 
     pub(super) fn method_not_allowed() -> Self {
@@ -98,17 +118,25 @@ impl Failure {
 
     /// What people may try.
     fn help(&self) -> &'static str {
-        match self.status {
-            StatusCode::SERVICE_UNAVAILABLE => {
-                "Load the page again once the bucket answers. The command below tells what is wrong with it."
-            }
-            StatusCode::FORBIDDEN => "Somebody with the role admin can change what you may do, under Settings.",
-            StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {
-                "Nothing was changed. Go back, look at what is there now, and decide again."
-            }
-            StatusCode::NOT_FOUND => "It may have been deleted meanwhile. The search finds what there is.",
-            _ => "",
+        self.help
+    }
+
+    /// Whether it is worth trying again, in a sentence.
+    fn outlook(&self) -> &'static str {
+        match self.retry {
+            Some(true) => "Trying again later may help: nothing has to be changed for it.",
+            Some(false) => "Trying again does not help before that is mended.",
+            None => "",
         }
+    }
+
+    fn store(&self) -> Option<&Call> {
+        self.store.as_ref()
+    }
+
+    /// Whether the doctor may know more.
+    fn is_of_store(&self) -> bool {
+        self.store.is_some() || self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
     /// The command that gets further, for whoever asked for this path.
@@ -132,7 +160,22 @@ impl Failure {
 impl From<ControllerError> for Failure {
     fn from(error: ControllerError) -> Self {
         let status = StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let failure = Self::new(status, error.code(), in_full(&error));
+        let mut failure = Self::new(status, error.code(), in_full(&error));
+        if let Some(error) = error.of_store() {
+            failure.store = error.call().cloned();
+            failure.retry = Some(error.is_transient());
+        }
+        match (error.kind(), &failure.store) {
+            (ErrorKind::Denied, Some(_)) => {
+                failure.help =
+                    "The store refuses what this controller asks of it. Its credentials need the right to do it.";
+            }
+            (ErrorKind::Tampered, _) => {
+                failure.help =
+                    "What lies in the bucket is not what was signed. Find out who wrote it before anything is tried.";
+            }
+            _ => {}
+        }
         match &error {
             // Each error with its place.
             ControllerError::Recipe(recipe) => {
@@ -146,7 +189,8 @@ impl From<ControllerError> for Failure {
 
 impl From<Denied> for Failure {
     fn from(denied: Denied) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "denied", denied.to_string())
+        let help = "Somebody with the role admin can change what you may do, under Settings.";
+        Self { help, ..Self::new(StatusCode::FORBIDDEN, "denied", denied.to_string()) }
     }
 }
 
@@ -188,7 +232,12 @@ struct Page<'a> {
     failure: &'a Failure,
     css: String,
     icon: String,
-    home: &'static str,
+    /// What stands before the paths of the bucket that was meant.
+    base: &'a str,
+    /// Path and query of what was asked for, with the bucket's prefix.
+    asked: &'a str,
+    /// What was sent there, if it can be sent again.
+    typed: Typed,
     command: &'static str,
 }
 
@@ -210,24 +259,28 @@ pub(super) async fn dress(request: Request, next: Next) -> Response {
     let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str()).to_owned();
     let method = request.method().clone();
     let is_fragment = request.headers().contains_key(super::page::FRAGMENT);
-    let base = request.extensions().get::<Arc<super::app::Fleet>>().map(|fleet| fleet.base.clone());
+    let (typed, request) = if by_program { (Typed::default(), request) } else { Typed::of(request).await };
+    let base = request.extensions().get::<Arc<super::app::Fleet>>().map(|fleet| fleet.base.clone()).unwrap_or_default();
     let response = next.run(request).await;
     let Some(failure) = response.extensions().get::<Arc<Failure>>().cloned() else { return response };
     if by_program {
         return response;
     }
-    let url = format!("{}{asked}", base.unwrap_or_default());
+    let asked = format!("{base}{asked}");
     let must_sign_in =
         failure.status == StatusCode::UNAUTHORIZED && failure.code == "unauthenticated" && method == Method::GET;
-    let sign_in = must_sign_in.then(|| with_query("/sign-in", [("next", url.as_str())]));
+    let sign_in = must_sign_in.then(|| with_query("/sign-in", [("next", asked.as_str())]));
     let made = match &sign_in {
         // What somebody is typing beside the part that is fetched again is not lost.
-        _ if is_fragment => Part { failure: &failure, url: &url, sign_in: sign_in.as_deref() }.render(),
+        _ if is_fragment => Part { failure: &failure, url: &asked, sign_in: sign_in.as_deref() }.render(),
         Some(sign_in) => return axum::response::Redirect::to(sign_in).into_response(),
         None => {
             let (css, icon) = (super::assets::path("app.css"), super::assets::path("icon.svg"));
             let command = failure.command(&path);
-            Page { failure: &failure, css, icon, home: "/", command }.render()
+            // What is wrong in itself is not worth sending again.
+            let is_kept = failure.retry == Some(true) || failure.status == StatusCode::UNAUTHORIZED;
+            let typed = if is_kept { typed } else { Typed::default() };
+            Page { failure: &failure, css, icon, base: &base, asked: &asked, typed, command }.render()
         }
     };
     match made {

@@ -27,6 +27,7 @@ mod routes;
 mod shell;
 mod snapshot;
 mod text;
+mod typed;
 pub mod views;
 mod words;
 

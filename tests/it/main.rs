@@ -59,6 +59,7 @@ mod portal_bucket;
 mod portal_cell;
 mod portal_commands;
 mod portal_editor;
+mod portal_failures;
 mod portal_hostile;
 mod portal_journey;
 mod portal_lists;

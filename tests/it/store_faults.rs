@@ -245,3 +245,29 @@ async fn settings_that_cannot_work_are_refused_before_anything_is_asked() {
         assert!(matches!(&error, StoreError::Misconfigured { what, .. } if what.contains(said)), "{said}: {error:?}");
     }
 }
+
+#[tokio::test]
+async fn the_request_that_failed_is_told_of_and_what_the_store_says_is_bounded() {
+    let talker = Scripted::start(|_| {
+        let mut answer =
+            answer(403, format!("<Error><Code>{0}</Code><Message>{0}</Message></Error>", "x\u{202e}".repeat(5_000)));
+        answer.headers_mut().insert("x-amz-request-id", "4442587FB7D0A2F9".parse().unwrap());
+        answer
+    })
+    .await;
+    let error = connect(settings(&talker.endpoint())).await.get(&heartbeat("n1"), 10).await.unwrap_err();
+    let call = error.call().unwrap();
+    assert_eq!(
+        (call.operation, call.status, call.request_id.as_deref()),
+        ("GetObject", Some(403), Some("4442587FB7D0A2F9"))
+    );
+    assert_eq!(call.code.as_ref().unwrap().chars().count(), 128);
+    assert!(error.to_string().chars().count() < 1_500 && !error.to_string().contains('\u{202e}'), "{error}");
+
+    let mut server = Server::start().await;
+    let store = connect(settings(&server.endpoint())).await;
+    server.stop().await;
+    let error = store.put_own(&heartbeat("n1"), Bytes::from_static(b"beat")).await.unwrap_err();
+    let call = error.call().unwrap();
+    assert_eq!((call.operation, call.status, &call.code, &call.request_id), ("PutObject", None, &None, &None));
+}

@@ -93,6 +93,21 @@ fn problem(conflict: &schemars::Schema) -> Value {
             "status": {"type": "integer"},
             "code": {"type": "string", "description": "What programs compare; never changes."},
             "detail": {"type": "string", "description": "What people read."},
+            "retry": {
+                "type": "boolean",
+                "description": "Whether the same request may succeed later without anybody changing anything.",
+            },
+            "store": {
+                "type": "object",
+                "description": "What was asked of the store, if that is what failed.",
+                "required": ["operation"],
+                "properties": {
+                    "operation": {"type": "string", "description": "S3's name for it, such as GetObject."},
+                    "status": {"type": "integer", "description": "Of the store's answer, if one came."},
+                    "code": {"type": "string", "description": "The store's word for what is wrong."},
+                    "request_id": {"type": "string", "description": "The store's name for the request."},
+                },
+            },
             "conflict": conflict,
             "errors": {
                 "type": "array",

@@ -354,5 +354,5 @@ async fn write(acme: &Acme) {
     let (path, bytes) = (NASTY_NAME.parse().unwrap(), [&bytes, &b"\n"[..]].concat());
     controller.put_override(&cell, &path, bytes.into(), &Known::Absent).await.unwrap();
     publish(&cell, "nasty", "v2").await;
-    controller.pause(&cell, NASTY).await.unwrap();
+    controller.pause(&cell, NASTY, &Known::Anything).await.unwrap();
 }

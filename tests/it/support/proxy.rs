@@ -34,6 +34,9 @@ use super::{BUCKET, client, wait_for};
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, BoxError>;
 
+/// The id of every request that is answered with an error that was injected.
+pub(crate) const REQUEST_ID: &str = "4442587FB7D0A2F9";
+
 /// What happens to a request that a [`Rule`] picks.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
@@ -501,6 +504,7 @@ fn error(status: u16, code: &str) -> Response<Body> {
     let xml = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>injected</Message></Error>");
     let body = Full::new(Bytes::from(xml)).map_err(BoxError::from).boxed_unsync();
     let answer = Response::builder().status(status).header(header::CONTENT_TYPE, "application/xml");
+    let answer = answer.header("x-amz-request-id", REQUEST_ID);
     answer.body(body).unwrap()
 }
 

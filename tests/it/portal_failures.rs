@@ -1,0 +1,71 @@
+//! What people and programs are told when something went wrong, and what becomes of what they typed.
+
+use serde_json::json;
+
+use crate::support::acme::Acme;
+use crate::support::cli::Workplace;
+use crate::support::form::{fields, post};
+use crate::support::people::PASSWORD;
+use crate::support::proxy::{Fault, FaultProxy, On, REQUEST_ID, Rule};
+use crate::support::serving::Serving;
+use crate::support::wait_for;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_asked_of_the_store_and_what_it_said_is_told_to_people_and_to_programs() {
+    let (acme, place) = (Acme::full().await, Workplace::empty());
+    let proxy = FaultProxy::start(acme.endpoint()).await;
+    acme.configure_at(place.path(), &proxy.endpoint());
+    let serving = Serving::start(&place).await;
+    serving.has_read().await;
+
+    proxy.inject(Rule::new(On::get("*manifests/site/*"), Fault::status(403)));
+    let page = serving.get("/manifests/site").await.is(403).text();
+    for said in [
+        "s3://fleet/prod/eu/manifests/site/manifest.yaml",
+        "<code>GetObject</code>",
+        "403 <code>AccessDenied</code>",
+        &format!("<code>{REQUEST_ID}</code>"),
+        "Trying again does not help",
+        "href=\"/settings/doctor\"",
+    ] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    let problem = serving.get("/api/v1/manifests/site").await.is(403).json();
+    let call = json!({"operation": "GetObject", "status": 403, "code": "AccessDenied", "request_id": REQUEST_ID});
+    assert_eq!((&problem["store"], &problem["retry"]), (&call, &json!(false)), "{problem}");
+
+    proxy.heal();
+    proxy.inject(Rule::new(On::get("*manifests/site/*"), Fault::status(503)));
+    let page = serving.get("/manifests/site").await.is(503).text();
+    assert!(page.contains("503 <code>SlowDown</code>") && page.contains("Trying again later may help"), "{page}");
+    assert_eq!(serving.get("/api/v1/manifests/site").await.is(503).json()["retry"], json!(true));
+
+    // What has nothing to do with the store leads to no doctor.
+    let page = serving.get("/agents/nobody").await.is(404).text();
+    assert!(!page.contains("doctor") && !page.contains("request id"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_typed_comes_back_while_the_bucket_is_away_and_can_be_sent_again() {
+    let (mut acme, place) = (Acme::full().await, Workplace::empty());
+    acme.configure(place.path());
+    let serving = Serving::start(&place).await;
+    serving.has_read().await;
+    let form = fields(&serving.get("/agents/osl-1/delete").await.is(200).text());
+    acme.stop_store().await;
+    wait_for(async || serving.get("/readyz").await.status == 503, "the outage to be noticed").await;
+
+    let typed = [("seen", form["seen"].as_str()), ("name", "osl-1"), ("reason", "burnt <down>\n& gone")];
+    let kept = post(&serving, "/agents/osl-1/delete", &typed).await.is(503).text();
+    assert!(kept.contains("action=\"/agents/osl-1/delete\"") && kept.contains("What you typed"), "{kept}");
+    let kept = fields(&kept);
+    let secret = [("present", PASSWORD), ("password", "another password"), ("again", "another password")];
+    let page = post(&serving, "/settings/account", &secret).await.is(503).text();
+    assert!(!page.contains(PASSWORD) && !page.contains("another password") && !page.contains("<form"), "{page}");
+
+    acme.start_store().await;
+    wait_for(async || serving.get("/readyz").await.status == 200, "the portal to come back").await;
+    let again: Vec<_> = kept.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(again.iter().find(|(name, _)| *name == "reason").unwrap().1, "burnt <down>\n& gone");
+    post(&serving, "/agents/osl-1/delete", &again).await.is(303);
+}
