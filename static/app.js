@@ -61,6 +61,33 @@
       if (age.textContent !== text) age.textContent = text;
     };
 
+    // While the bucket is away nothing is sent, and each button says so. What was typed stays where it is.
+    let told = 0;
+    const gate = () => {
+      if (!problem) {
+        for (const reason of main.querySelectorAll("span[data-away]")) reason.remove();
+        for (const button of main.querySelectorAll("button[data-away]")) {
+          button.disabled = false;
+          button.removeAttribute("data-away");
+          button.removeAttribute("aria-describedby");
+        }
+        return;
+      }
+      for (const button of main.querySelectorAll("form[method=post] button:not([type=button], [value=edit], [disabled])")) {
+        button.disabled = true;
+        button.dataset.away = "";
+        // In a table there is no room: the banner says it.
+        if (button.closest("table")) { button.setAttribute("aria-describedby", offline.id); continue; }
+        const reason = document.createElement("span");
+        reason.id = `away-${told += 1}`;
+        reason.className = "faint";
+        reason.dataset.away = "";
+        reason.textContent = "Nothing can be changed: the bucket does not answer.";
+        button.setAttribute("aria-describedby", reason.id);
+        (button.closest(".actions") ?? button.parentElement).append(" ", reason);
+      }
+    };
+
     // The stream says that something changed; parts that listen for it are fetched again.
     const stream = document.getElementById("stream");
     const offline = document.getElementById("offline");
@@ -71,13 +98,14 @@
       if (stand.at) aheadMs = Date.parse(stand.at) + stand.age_secs * 1000 - Date.now();
       problem = stand.problem !== null;
       offline.hidden = !problem;
+      gate();
       if (problem) offline.textContent = `The bucket does not answer: ${stand.problem}. What was read before is shown; nothing can be changed until it answers.`;
       tellAge();
     };
     if (stream) {
       for (const name of ["fleet", "age"]) stream.addEventListener(name, take);
       const pause = document.getElementById("pause");
-      pause.hidden = false;
+      pause.hidden = !document.getElementById("live");
       // What was not fetched while it was paused, or could not be, is as soon as it can be: nobody may tell of it again.
       let isMissing = false;
       const catchUp = () => {

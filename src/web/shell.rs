@@ -91,6 +91,11 @@ impl Shell {
         }
     }
 
+    /// Whether it is only for the bucket, which is away, that something cannot be done.
+    pub(super) fn is_away(&self, why: Option<&str>) -> bool {
+        self.age.problem.is_some() && why == self.read_only.as_deref()
+    }
+
     /// The address of a file below `static/`.
     pub(super) fn asset(&self, name: &str) -> String {
         assets::path(name)

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::portal_pages::look_at;
 use crate::support::acme::Acme;
 use crate::support::browser::{Axe, Page, button, css, field, heading};
+use crate::support::portal::Portal;
 use crate::support::proxy::{Fault, FaultProxy, On, Rule};
 use crate::support::{people, wait_for};
 
@@ -198,4 +199,138 @@ async fn a_page_tells_that_nobody_is_signed_in_and_goes_on_once_somebody_is() {
     assert!(complaints.iter().all(|complaint| complaint.kind == "request"), "{complaints:#?}");
     page.end().await;
     other.end().await;
+}
+
+/// How many requests to a route the portal has answered.
+async fn answered(portal: &Portal, route: &str) -> u64 {
+    let metrics = portal.get("/metrics").await;
+    let of_route = format!("fleetman_http_requests_total{{method=\"GET\",route=\"{route}\"");
+    let counts = metrics.lines().filter(|line| line.starts_with(&of_route));
+    counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hidden_page_asks_for_nothing_and_catches_up_once_it_is_seen() {
+    let acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    page.open(&portal.url("/agents")).await;
+    page.see("live").await;
+    let front = page.hide().await;
+    let (pages, streams) = (answered(&portal, "/agents").await, answered(&portal, "/live").await);
+
+    // A page that is seen tells when the hidden one would have heard of it, too.
+    let seen = page.another().await;
+    seen.open(&portal.url("/cells")).await;
+    seen.see("live").await;
+    acme.beat_anew("new-1").await;
+    wait_for(async || portal.get("/agents.json").await.contains("new-1"), "the portal to have read it").await;
+    seen.evaluate(
+        "window.revisions = 0; document.getElementById('stream').addEventListener('age', () => window.revisions++)",
+    )
+    .await;
+    seen.wait("window.revisions > 0").await;
+    assert_eq!(answered(&portal, "/agents").await, pages);
+    assert_eq!(answered(&portal, "/live").await, streams + 1, "the stream of the page that is seen");
+    assert!(!page.read().await.contains("new-1"));
+
+    page.show(front).await;
+    page.see("new-1").await;
+    assert!(answered(&portal, "/agents").await > pages);
+    assert_eq!(answered(&portal, "/live").await, streams + 2, "its stream was ended, and is there anew");
+    seen.end().await;
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_asks_again_and_again_does_not_while_it_is_hidden_or_paused() {
+    const FOLLOW: &str = "/cells/{node}/{cell}/follow";
+    const POLLS: &str =
+        "performance.getEntriesByType('resource').filter(({ name }) => name.includes('/follow')).length";
+    let acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    // Its node never gets there.
+    let url = portal.url("/cells/lab-1/site/follow?at=1-1");
+    page.open(&url).await;
+    page.wait(&format!("{POLLS} > 1")).await;
+    let seen = page.another().await;
+    seen.open(&url).await;
+    let polls = async |page: &Page| page.evaluate(POLLS).await.as_u64().unwrap();
+
+    // While one page asks four times more, the portal hears of no others.
+    let only_seen_asks = async |why: &str| {
+        let (all, own) = (answered(&portal, FOLLOW).await, polls(&seen).await);
+        seen.wait(&format!("{POLLS} > {}", own + 4)).await;
+        let (own, all) = (polls(&seen).await - own, answered(&portal, FOLLOW).await - all);
+        assert!(all <= own + 1, "{why}: {all} requests, of which {own} are of the page that is seen");
+    };
+    let front = page.hide().await;
+    only_seen_asks("hidden").await;
+    page.show(front).await;
+    let before = polls(&page).await;
+    page.wait(&format!("{POLLS} > {}", before + 1)).await;
+
+    page.click(button("Pause updates")).await;
+    only_seen_asks("paused").await;
+    page.click(button("Resume updates")).await;
+    let before = polls(&page).await;
+    page.wait(&format!("{POLLS} > {}", before + 1)).await;
+    seen.end().await;
+    page.end().await;
+}
+
+const SEND: &str = "document.querySelector('main form[method=post] button:not([value=edit])')";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_form_waits_for_the_bucket_and_keeps_what_was_typed() {
+    let mut acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    page.open(&portal.url("/cells/ams-1/site/redeploy")).await;
+    mark(&page).await;
+    page.fill(field("Reason"), "half a reason").await;
+    acme.stop_store().await;
+    page.wait(&format!("{SEND}.disabled")).await;
+    let why = format!("document.getElementById({SEND}.getAttribute('aria-describedby')).textContent");
+    assert_eq!(page.evaluate(&why).await, "Nothing can be changed: the bucket does not answer.");
+    if let Some(axe) = Axe::find() {
+        assert_eq!(axe.violations(&page).await, [""; 0]);
+    }
+    // One that is opened meanwhile says so from the beginning.
+    let other = page.another().await;
+    other.open(&portal.url("/settings/tokens")).await;
+    assert_eq!(other.evaluate(&format!("{SEND}.disabled")).await, true);
+    let said = other.evaluate(&why).await;
+    assert!(said.as_str().unwrap().starts_with("Nothing can be changed: the bucket does not answer: "), "{said}");
+
+    acme.start_store().await;
+    page.wait(&format!("!{SEND}.disabled && !{SEND}.hasAttribute('aria-describedby')")).await;
+    page.see_no("Nothing can be changed").await;
+    other.wait(&format!("!{SEND}.disabled && !{SEND}.hasAttribute('aria-describedby')")).await;
+    other.see_no("Nothing can be changed").await;
+    assert!(is_kept(&page).await, "the page was loaded anew");
+    assert_eq!(page.value_of(field("Reason")).await, "half a reason");
+    page.click(button("Redeploy")).await;
+    page.see("half a reason").await;
+    other.end().await;
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_scripts_a_form_that_cannot_be_taken_comes_back_and_can_be_sent_again() {
+    let mut acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    page.without_scripts().await;
+    page.open(&portal.url("/cells/ams-1/site/redeploy")).await;
+    page.fill(field("Reason"), "half a reason").await;
+    acme.stop_store().await;
+    wait_for(async || portal.answer("/readyz").await.0 == 503, "the outage to be noticed").await;
+    page.click(button("Redeploy")).await;
+    page.see("What you typed").await;
+    page.see("half a reason").await;
+    page.expect_failed(&["/redeploy: 503"]).await;
+    acme.start_store().await;
+    wait_for(async || portal.answer("/readyz").await.0 == 200, "the portal to come back").await;
+    page.click(button("Send it again")).await;
+    page.see("half a reason").await;
+    assert!(page.url().await.contains("/cells/ams-1/site/follow?at="));
+    page.end().await;
 }

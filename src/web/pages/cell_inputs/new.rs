@@ -131,7 +131,7 @@ struct ReviewPage<'f> {
     form: &'f NewForm,
     asked: &'f [Asked],
     problems: Vec<Diagnostic>,
-    can_save: bool,
+    is_any_new: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -212,8 +212,8 @@ async fn advance(page: &PageContext, form: &NewForm) -> Result<Response, Failure
     }
     if form.step == Step::Preview {
         let shell = page.shell("New cells: review", Nav::Cells, "fleetman apply -f cells.yaml".to_owned());
-        let can_save = page.caller.read_only().is_none() && asked.iter().any(|asked| asked.obstacle.is_none());
-        return page.render(&ReviewPage { shell, form, asked: &asked, problems, can_save });
+        let is_any_new = asked.iter().any(|asked| asked.obstacle.is_none());
+        return page.render(&ReviewPage { shell, form, asked: &asked, problems, is_any_new });
     }
     page.caller.check_writable()?;
     for asked in asked.iter_mut().filter(|asked| asked.obstacle.is_none()) {

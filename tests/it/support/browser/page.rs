@@ -200,6 +200,22 @@ impl Page {
         self.call("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
+    /// Puts another page in front of this one, which is hidden until [`Page::show`].
+    pub(crate) async fn hide(&self) -> Self {
+        let front = self.another().await;
+        self.call("Emulation.setFocusEmulationEnabled", json!({ "enabled": false })).await;
+        front.call("Page.bringToFront", json!({})).await;
+        self.wait("document.hidden").await;
+        front
+    }
+
+    /// Takes away the page in front.
+    pub(crate) async fn show(&self, front: Self) {
+        front.end().await;
+        self.call("Emulation.setFocusEmulationEnabled", json!({ "enabled": true })).await;
+        self.wait("!document.hidden").await;
+    }
+
     /// From the next page on, no script of a page runs.
     pub(crate) async fn without_scripts(&self) {
         self.call("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
