@@ -7,6 +7,9 @@ use crate::model::fleet::{Conditions, Finding};
 use crate::model::users::Role;
 use crate::store::{Meta, ObjectStream};
 
+/// The largest object that is digested while somebody waits for it.
+const DIGESTED_BYTES: u64 = 256 << 20;
+
 /// What is known of a bucket without asking it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketFacts {
@@ -57,6 +60,15 @@ impl Authorized {
         }
     }
 
+    /// What is known of an object without reading it.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn object(&self, key: &ObjectKey) -> Result<Meta, AccessError> {
+        self.check_bucket()?;
+        Ok(self.reading().object(key).await?)
+    }
+
     /// The first `most_bytes` of an object.
     ///
     /// # Errors
@@ -80,9 +92,9 @@ impl Authorized {
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub async fn verify_object(&self, key: &ObjectKey, most_bytes: u64) -> Result<Vec<Finding>, AccessError> {
+    pub async fn verify_object(&self, key: &ObjectKey) -> Result<Vec<Finding>, AccessError> {
         self.check_bucket()?;
-        Ok(self.reading().verify(key, most_bytes).await?)
+        Ok(self.reading().verify(key, DIGESTED_BYTES).await?)
     }
 
     /// What an object names, and what names it.

@@ -1,11 +1,15 @@
 //! Looking at what a cell was and could be: versions side by side, its history, logs and files.
 //! [`Controller`](crate::controller::Controller) tells more of each.
 
+use bytes::Bytes;
+use futures_util::Stream;
+
 use super::{AccessError, Authorized};
 use crate::controller::{
-    Attempts, Comparison, FilePreview, LogPiece, LogPlace, Past, Revision, Timeline, VersionDetail,
+    Attempts, Comparison, ControllerError, FilePreview, LogPiece, LogPlace, Past, Revision, Timeline, VersionDetail,
 };
 use crate::model::keys::AttemptId;
+use crate::model::manifest::ManifestFile;
 use crate::model::users::Role;
 use crate::model::{CellId, FilePath, Floor, VersionName};
 
@@ -85,6 +89,30 @@ impl Authorized {
     ) -> Result<FilePreview, AccessError> {
         self.need_on_cell(Role::Viewer, cell)?;
         Ok(self.reading().version_file(cell, version, path).await?)
+    }
+
+    /// The files of a version, by path.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn version_files(&self, cell: &CellId, version: &VersionName) -> Result<Vec<ManifestFile>, AccessError> {
+        self.need_on_cell(Role::Viewer, cell)?;
+        Ok(self.reading().version_files(cell, version).await?)
+    }
+
+    /// The bytes of a file of a version as they come; see
+    /// [`Controller::open_version_file`](crate::controller::Controller::open_version_file).
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn open_version_file(
+        &self,
+        cell: &CellId,
+        version: &VersionName,
+        path: &FilePath,
+    ) -> Result<(ManifestFile, impl Stream<Item = Result<Bytes, ControllerError>> + Send + use<>), AccessError> {
+        self.need_on_cell(Role::Viewer, cell)?;
+        Ok(self.reading().open_version_file(cell, version, path).await?)
     }
 
     /// An override as it is now.

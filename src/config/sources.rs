@@ -16,6 +16,7 @@ const MASK: &str = "••••••";
 
 /// A setting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 pub struct Setting {
     /// Its name in the config file, such as `buckets[0].endpoint`.
     pub name: String,
@@ -27,7 +28,9 @@ pub struct Setting {
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "controller", schemars(rename = "SettingSource"))]
 pub enum Source {
     /// Nobody said anything.
     Default,

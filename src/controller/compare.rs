@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::diff::Changes;
 use super::head::floor;
@@ -53,7 +55,8 @@ impl FromStr for Revision {
 }
 
 /// What believed history says of the bytes of a version's manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Proof {
     /// The trigger at this place names exactly these bytes.
     Verified {

@@ -1,5 +1,8 @@
 //! One file of a version or of the overrides, as far as a page shows it.
 
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+
 use super::diff::{MOST_TEXT_BYTES, text};
 use super::texts::file_at;
 use super::{Controller, ControllerError};
@@ -83,6 +86,57 @@ impl Controller {
         };
         let of_version = Some(FileFacts { sha256: file.sha256, mode: file.mode, from: file.from });
         Ok(FilePreview { key, size: file.size, of_version, body })
+    }
+
+    /// The files of a version, by path.
+    ///
+    /// # Errors
+    /// [`ControllerError::NotFound`] when there is no such version.
+    pub async fn version_files(
+        &self,
+        cell: &CellId,
+        version: &VersionName,
+    ) -> Result<Vec<ManifestFile>, ControllerError> {
+        Ok(self.look_at_version(cell, version).await?.0.files)
+    }
+
+    /// The bytes of a file of a version, and what the version says of it. The last of them come only once all of them
+    /// are known to be what the version says; the stream fails instead.
+    ///
+    /// # Errors
+    /// [`ControllerError::NotFound`] when the version has no such file.
+    pub async fn open_version_file(
+        &self,
+        cell: &CellId,
+        version: &VersionName,
+        path: &FilePath,
+    ) -> Result<(ManifestFile, impl Stream<Item = Result<Bytes, ControllerError>> + Send + use<>), ControllerError>
+    {
+        let FilePlace { key, offset, file } = self.find_version_file(cell, version, path).await?;
+        // A store cannot be asked for no bytes.
+        let object = match file.size {
+            0 => None,
+            size => Some(self.store().open_range(&key, offset.unwrap_or(0), size).await?),
+        };
+        let begun = (object, Sha256Digest::builder(), Bytes::new());
+        let expected = file.sha256;
+        let pieces = stream::try_unfold(begun, move |(object, mut digest, held)| {
+            let key = key.clone();
+            async move {
+                let Some(mut object) = object else { return Ok(None) };
+                if let Some(piece) = object.next().await? {
+                    digest.update(&piece);
+                    return Ok(Some((held, (Some(object), digest, piece))));
+                }
+                let found = digest.finish();
+                if found != expected {
+                    let problem = format!(": its bytes have the digest {found}, and not {expected}");
+                    return Err(ControllerError::Untrusted { key: key.to_string(), problem, source: None });
+                }
+                Ok(Some((held, (None, Sha256Digest::builder(), Bytes::new()))))
+            }
+        });
+        Ok((file, pieces))
     }
 
     /// Where a file of a version lies, and what it should be.

@@ -1,5 +1,6 @@
 //! What an editor shows of a text that is being written: everything that is wrong with it, each with its place.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::resolve::unfit_vars;
@@ -9,7 +10,7 @@ use crate::model::{CellId, ManifestName};
 use crate::yaml::{self, Field, YamlError};
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// The text is refused.
@@ -19,7 +20,7 @@ pub enum Severity {
 }
 
 /// One thing that is wrong with a text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Diagnostic {
     /// Counted from 1.
     pub line: usize,

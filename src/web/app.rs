@@ -96,6 +96,12 @@ pub fn routes() -> Vec<Route> {
     all().list()
 }
 
+/// The OpenAPI document of the API, as it is served under `/api/v1/openapi.json`.
+#[must_use]
+pub fn description() -> serde_json::Value {
+    api::description()
+}
+
 fn all() -> Routes {
     Routes::new()
         .and(health::routes())

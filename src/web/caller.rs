@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use super::app::{Fleet, Portal};
@@ -11,6 +12,8 @@ use super::identity;
 use super::listener::Arrival;
 use crate::access::{Authorized, Source};
 use crate::controller::FleetView;
+use crate::model::UserName;
+use crate::model::users::PasswordHash;
 
 /// Who asks, and about which fleet.
 #[derive(Debug, Clone)]
@@ -66,5 +69,11 @@ impl Caller {
             Some(why) => Err(Failure::read_only(why, self.fleet.snapshot.age().problem.is_some())),
             None => Ok(()),
         }
+    }
+
+    /// What another password of somebody is checked against from then on.
+    pub(super) async fn hash_password(&self, user: &UserName, password: &str) -> Result<PasswordHash, Failure> {
+        let hashed = self.portal.gate.passwords().hash(user, password).await;
+        hashed.map_err(|error| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "password", error.to_string()))
     }
 }

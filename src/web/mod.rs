@@ -39,8 +39,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio_util::sync::CancellationToken;
 
 use self::api::Answers;
-pub use self::app::routes;
 use self::app::{Fleet, Portal};
+pub use self::app::{description, routes};
 use self::listener::Listener;
 use self::metrics::Metrics;
 pub use self::routes::Route;

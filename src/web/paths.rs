@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use serde::Deserialize;
 
 use super::failure::Failure;
-use crate::model::{CellId, VersionName};
+use crate::model::{CellId, ObjectKey, VersionName};
 
 /// The cell of a path with `{node}` and `{cell}`.
 #[derive(Debug, Clone)]
@@ -44,5 +44,26 @@ impl<S: Send + Sync> FromRequestParts<S> for VersionOfPath {
             .await
             .map_err(|error| Failure::bad_request("invalid_path", error.body_text()))?;
         Ok(Self(cell, VersionName::new(version)?))
+    }
+}
+
+/// The object that a query names. What is no key of the protocol is nowhere: foreign objects are never opened.
+pub(super) fn object_key(text: &str) -> Result<ObjectKey, Failure> {
+    if text.is_empty() {
+        return Err(Failure::bad_request("no_key", "say which object: ?key=…"));
+    }
+    ObjectKey::parse(text).map_err(|error| Failure::not_found(format!("object here to look at: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_key_is_not_found_and_no_key_at_all_is_a_bad_request() {
+        assert_eq!(object_key("").unwrap_err().status(), 400);
+        for foreign in ["/fleet.json", "../fleet.json", "cells/../fleet.json", "nope", "agents/N1.json", "\u{1b}"] {
+            assert_eq!(object_key(foreign).unwrap_err().status(), 404, "{foreign}");
+        }
     }
 }

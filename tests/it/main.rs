@@ -54,6 +54,7 @@ mod package_service;
 mod portal_answers;
 mod portal_api;
 mod portal_api_bounds;
+mod portal_api_looks;
 mod portal_authoring;
 mod portal_bucket;
 mod portal_cell;

@@ -4,15 +4,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::api::{SITE, WEB, code, serve, upload, with_cell};
-use crate::support::serving::Serving;
-use crate::support::{require_tool, tokens, wait_for};
-
-/// The cookie of ada, signed in with a browser.
-async fn session_of_ada(serving: &Serving) -> String {
-    let form = format!("name=ada&password={}", tokens::PASSWORD.replace(' ', "+"));
-    serving.send_form("/sign-in", &form).await.is(303).cookie()
-}
+use crate::support::api::{SITE, WEB, code, serve, session_of_ada, upload, with_cell};
+use crate::support::{require_tool, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_ships_changes_and_cleans_up_a_cell() {
@@ -176,6 +169,8 @@ async fn a_program_ships_changes_and_cleans_up_a_cell() {
     assert!(!found.to_string().contains("argon2"), "hashes are nobody's business");
     ada("POST", "/users/bob/enable", &Value::Null).await.is(204);
     ada("DELETE", "/users/bob", &Value::Null).await.is(204);
+    ada("POST", "/vouched/end-sessions", &json!({"name": "eve"})).await.is(204);
+    ada("POST", "/vouched/end-sessions", &json!({})).await.is(204);
     assert_eq!(code(&ada("DELETE", "/users/bob", &Value::Null).await.is(404)), "not_found");
     assert_eq!(code(&api.get("/tokens").await.is(403)), "denied", "a token makes no tokens");
 
@@ -370,41 +365,12 @@ async fn lists_come_in_pages_filtered_and_only_when_they_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_description_is_valid_and_what_is_answered_fits_it() {
+async fn the_description_is_valid_and_is_what_every_answer_is_held_against() {
     let (place, serving, _tokens, token) = serve().await;
     let api = serving.by(&token);
-    with_cell(&place, api).await;
-    api.post("/cells/n1/web/publish", &json!({"version": "one"})).await.is(200);
-    wait_for(async || api.get("/cells/n1/web").await.status == 200, "the cell to be read").await;
     let document = api.get("/openapi.json").await.is(200).json();
     assert_eq!(document["openapi"], "3.1.0");
-
-    // Every answer is what its operation says.
-    for (path, template) in [
-        ("/nodes", "/api/v1/nodes"),
-        ("/cells", "/api/v1/cells"),
-        ("/cells/n1/web", "/api/v1/cells/{node}/{cell}"),
-        ("/cells/n1/web/versions", "/api/v1/cells/{node}/{cell}/versions"),
-        ("/cells/n1/web/history", "/api/v1/cells/{node}/{cell}/history"),
-        ("/cells/n1/web/diff?from=one", "/api/v1/cells/{node}/{cell}/diff"),
-        ("/cells/n1/web/overrides", "/api/v1/cells/{node}/{cell}/overrides"),
-        ("/manifests", "/api/v1/manifests"),
-        ("/manifests/site", "/api/v1/manifests/{manifest}"),
-        ("/deployments", "/api/v1/deployments"),
-        ("/deployments/site/r1", "/api/v1/deployments/{manifest}/{deployment}"),
-        ("/audit", "/api/v1/audit"),
-        ("/objects", "/api/v1/objects"),
-        ("/search?q=web", "/api/v1/search"),
-    ] {
-        let answer = api.get(path).await.is(200).json();
-        let schema = &document["paths"][template]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
-        assert!(schema.is_object(), "{template}");
-        let schema = json!({"components": document["components"], "allOf": [schema]});
-        let validator = jsonschema::validator_for(&schema).unwrap();
-        let errors: Vec<String> = validator.iter_errors(&answer).map(|error| error.to_string()).collect();
-        assert!(errors.is_empty(), "{path}: {errors:?}\n{answer}");
-    }
-
+    assert_eq!(document, fleetman::web::description(), "what is served is what tests compare with");
     let Some(validator) = require_tool("openapi-spec-validator") else { return };
     let file = place.write("openapi.json", &document.to_string());
     let ran = Command::new(validator).arg(&file).output().unwrap();

@@ -37,6 +37,7 @@ const SURFACES: &[&str] = &[
     "/api/v1/cells",
     "/api/v1/cells/ams-1/site",
     "/api/v1/search?q=a",
+    "/api/v1/attention",
 ];
 
 /// A fleet in which the heartbeat and the index of a node speak of a cell in their words about the whole node.

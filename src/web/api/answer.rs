@@ -108,6 +108,11 @@ impl Has {
         self.bytes(bytes, kind, etag.as_str())
     }
 
+    /// A file under its tag, or 304.
+    pub(super) fn download(&self, file: Response, tag: &str) -> Response {
+        self.bytes(file, "application/octet-stream", tag)
+    }
+
     fn bytes(&self, bytes: impl IntoResponse, kind: &'static str, tag: &str) -> Response {
         // A proxy may keep it, but must ask each time; rights may have changed.
         let mut headers = HeaderMap::from_iter([

@@ -1,6 +1,5 @@
-//! The bucket as a whole: who did what, what lies where, and whether the store does what it must.
+//! The bucket as a whole: who did what, and what lies where.
 
-use axum::Json;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -11,7 +10,7 @@ use super::super::failure::Failure;
 use super::answer::{Has, List, Page};
 use super::operation::{Operation, Operations};
 use super::request::{Asked, parse};
-use crate::controller::{AuditFilter, AuditPlace, AuditRow, Checkup, FolderRow, ObjectRow, ResultFilter};
+use crate::controller::{AuditFilter, AuditPlace, AuditRow, FolderRow, ObjectRow, ResultFilter};
 use crate::model::UserName;
 
 pub(super) fn operations() -> Operations {
@@ -32,19 +31,6 @@ pub(super) fn operations() -> Operations {
                 .query::<Page>()
                 .query::<Folder>()
                 .gives::<List<Entry>>(),
-        )
-        .get(
-            "/api/v1/doctor",
-            doctor,
-            Operation::new("getDoctor", "admin", "Tells what was found when the store was last examined.")
-                .gives::<Examined>(),
-        )
-        .post(
-            "/api/v1/doctor",
-            examine,
-            Operation::new("examineStore", "admin", "Tries out what the store can do.")
-                .gives::<Examined>()
-                .cli("fleetman doctor"),
         )
 }
 
@@ -135,23 +121,6 @@ struct Entry {
     last_modified: Option<DateTime<Utc>>,
 }
 
-/// What was found out about the store.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Examined {
-    /// The worst of the findings: `ok`, `warning`, `failed`.
-    verdict: crate::model::fleet::Verdict,
-    /// How long ago that was.
-    age_secs: i64,
-    /// What was looked at.
-    findings: Vec<crate::model::fleet::Finding>,
-}
-
-impl From<Checkup> for Examined {
-    fn from(checkup: Checkup) -> Self {
-        Self { verdict: checkup.verdict(), age_secs: checkup.age.num_seconds(), findings: checkup.report.findings }
-    }
-}
-
 impl From<AuditRow> for Act {
     fn from(row: AuditRow) -> Self {
         let about = Self { id: row.id.to_string(), at: row.at, ..Self::default() };
@@ -224,14 +193,4 @@ async fn objects(
     let folders = found.folders.into_iter().map(Entry::from);
     let items = folders.chain(found.objects.into_iter().map(Entry::from)).collect();
     has.json(&List { items, total: None, next: found.next, snapshot_at: None })
-}
-
-async fn doctor(caller: Caller, has: Has) -> Result<Response, Failure> {
-    let found = caller.may.checkup().await?;
-    has.json(&Examined::from(found.ok_or_else(|| Failure::not_found("examination of the store yet; POST makes one"))?))
-}
-
-async fn examine(caller: Caller) -> Result<Json<Examined>, Failure> {
-    caller.check_writable()?;
-    Ok(Json(caller.may.examine().await?.into()))
 }

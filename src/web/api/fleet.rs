@@ -12,7 +12,10 @@ use super::super::views::{Cell, CellDetail, Node, NodeDetail};
 use super::answer::{Has, List, Page};
 use super::operation::{Operation, Operations};
 use super::request::{Asked, Of};
-use crate::controller::{CellView, Deletion, Health, Known, Liveness, LivenessLimits, NodeView, Sync};
+use crate::controller::{
+    Attention, AttentionLimits, CellView, Deletion, Health, Known, Liveness, LivenessLimits, NodeView, Severity,
+    Subject, Sync,
+};
 use crate::model::{CellId, ManifestName, NodeName};
 
 pub(super) fn operations() -> Operations {
@@ -57,6 +60,14 @@ pub(super) fn operations() -> Operations {
                 .cli("fleetman describe cell {node}/{cell}"),
         )
         .get(
+            "/api/v1/attention",
+            attention,
+            Operation::new("listAttention", "viewer", "Lists what somebody should look at, the worst first.")
+                .query::<Most>()
+                .gives::<List<Concern>>()
+                .cli("fleetman status"),
+        )
+        .get(
             "/api/v1/search",
             search,
             Operation::new("search", "viewer", "Finds nodes, cells and manifests by a part of their names.")
@@ -93,6 +104,52 @@ struct CellFilter {
     q: Option<String>,
     /// Only those with this label, `key=value`.
     label: Option<String>,
+}
+
+/// How much of a list.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Most {
+    /// The most entries, 1 to 1,000; 100 if left out. `total` tells how many there are.
+    limit: Option<usize>,
+}
+
+/// Something that somebody should look at.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Concern {
+    /// How bad it is: `critical`, `warning`, `notice`.
+    severity: &'static str,
+    /// The node that it is about, if it is about one as a whole.
+    node: Option<NodeName>,
+    /// The cell that it is about, if it is about one.
+    cell: Option<CellId>,
+    /// What is the matter, as programs compare it.
+    code: String,
+    /// What is the matter, in words. Some of them may be a node's own.
+    message: String,
+    /// Since when, where that is known.
+    since: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+impl From<Attention> for Concern {
+    fn from(attention: Attention) -> Self {
+        let (node, cell) = match attention.subject {
+            Subject::Node(node) => (Some(node), None),
+            Subject::Cell(cell) => (None, Some(cell)),
+            Subject::Agents => (None, None),
+        };
+        Self {
+            severity: match attention.severity {
+                Severity::Critical => "critical",
+                Severity::Warning => "warning",
+                Severity::Notice => "notice",
+            },
+            node,
+            cell,
+            code: attention.concern.code().to_owned(),
+            message: attention.concern.to_string(),
+            since: attention.since,
+        }
+    }
 }
 
 /// What is looked for.
@@ -196,6 +253,15 @@ async fn cell(caller: Caller, has: Has, CellOfPath(name): CellOfPath) -> Result<
     caller.may.check_cell(&name)?;
     let found = CellDetail::find(&name, &*caller.view()?);
     has.json(&found.ok_or_else(|| Failure::not_found(format_args!("cell {name}")))?)
+}
+
+async fn attention(caller: Caller, has: Has, Asked(most): Asked<Most>) -> Result<Response, Failure> {
+    let limit = Page { limit: most.limit, after: None }.limit()?;
+    let view = caller.view()?;
+    let all = view.attention(AttentionLimits::default());
+    let total = Some(all.len());
+    let items = all.into_iter().take(limit).map(Concern::from).collect();
+    has.json(&List { items, total, next: None, snapshot_at: Some(view.at) })
 }
 
 async fn search(caller: Caller, has: Has, Asked(Wanted { q }): Asked<Wanted>) -> Result<Response, Failure> {

@@ -10,14 +10,17 @@ use serde::{Deserialize, Serialize};
 
 use super::super::caller::Caller;
 use super::super::failure::Failure;
+use super::super::pages;
 use super::super::paths::CellOfPath;
 use super::super::views::{ManifestDetail, ManifestEntry, Override};
 use super::answer::{Has, List, Page};
 use super::fleet::Deleted;
 use super::operation::{Condition, Content, Operation, Operations};
-use super::request::{Asked, Of, Precondition, Raw, Sent, Yaml, unless_it_held};
+use super::request::{Asked, Of, Precondition, Raw, Sent, Yaml, file_path, unless_it_held};
 use crate::controller::{Applied, AppliedHow, Guard, Known};
+use crate::model::users::Role;
 use crate::model::{FilePath, ManifestName};
+use crate::recipe::diagnostics::{Diagnostic, Severity, of_manifest};
 use crate::recipe::render;
 use crate::store::ETag;
 
@@ -58,6 +61,13 @@ pub(super) fn operations() -> Operations {
                 .gives::<Deleted>()
                 .cli("fleetman delete manifest {manifest}"),
         )
+        .post(
+            "/api/v1/manifests/{manifest}/check",
+            check_manifest,
+            Operation::new("checkManifest", "viewer", "Tells what is wrong with a manifest, without writing anything.")
+                .body(Content::Yaml)
+                .gives::<Draft>(),
+        )
         .get(
             "/api/v1/cells/{node}/{cell}/yaml",
             cell_text,
@@ -69,6 +79,13 @@ pub(super) fn operations() -> Operations {
             put("putCellYaml", "editor", "Creates or changes a cell.")
                 .body(Content::Yaml)
                 .cli("fleetman apply -f cell.yaml"),
+        )
+        .post(
+            "/api/v1/cells/{node}/{cell}/yaml/check",
+            check_cell,
+            Operation::new("checkCellYaml", "viewer", "Tells what is wrong with a cell, without writing anything.")
+                .body(Content::Yaml)
+                .gives::<Draft>(),
         )
         .post(
             "/api/v1/cells/{node}/{cell}/pause",
@@ -137,6 +154,15 @@ pub(super) struct Written {
     how: &'static str,
 }
 
+/// What is wrong with a text that was not written.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Draft {
+    /// Whether it could be written: nothing is worse than a warning.
+    is_valid: bool,
+    /// Everything that is wrong, each with its place.
+    problems: Vec<Diagnostic>,
+}
+
 /// Why a cell is paused.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -153,7 +179,14 @@ struct Below {
 
 impl Below {
     fn path(&self) -> Result<FilePath, Failure> {
-        FilePath::new(self.path.as_str()).map_err(|error| Failure::bad_request("invalid_name", error.to_string()))
+        file_path(&self.path)
+    }
+}
+
+impl From<Vec<Diagnostic>> for Draft {
+    fn from(problems: Vec<Diagnostic>) -> Self {
+        let is_valid = problems.iter().all(|problem| problem.severity == Severity::Warning);
+        Self { is_valid, problems }
     }
 }
 
@@ -209,6 +242,16 @@ async fn delete_manifest(caller: Caller, Of(name): Of<ManifestName>) -> Result<J
     caller.check_writable()?;
     let fleet = caller.whole_view()?;
     Ok(Json(caller.may.delete_manifest(&fleet, &name).await?.into()))
+}
+
+async fn check_manifest(caller: Caller, Of(name): Of<ManifestName>, Yaml(text): Yaml) -> Result<Json<Draft>, Failure> {
+    caller.may.need_anywhere(Role::Viewer, "manifests")?;
+    Ok(Json(of_manifest(&text, Some(&name)).into()))
+}
+
+async fn check_cell(caller: Caller, CellOfPath(cell): CellOfPath, Yaml(text): Yaml) -> Result<Json<Draft>, Failure> {
+    caller.may.check_cell(&cell)?;
+    Ok(Json(pages::diagnose_cell(&caller.may, &text, Some(&cell)).await?.into()))
 }
 
 async fn cell_text(caller: Caller, has: Has, CellOfPath(cell): CellOfPath) -> Result<Response, Failure> {

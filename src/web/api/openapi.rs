@@ -10,18 +10,10 @@ use super::super::failure::Failure;
 use super::answer::Has;
 use super::operation::{Condition, Content, Operation, Operations};
 use super::orders::Conflict;
+use super::problems::{PROBLEMS, STATUSES};
 
-/// The failures that more than one operation has, and when.
-const FAILURES: [(&str, &str); 8] = [
-    ("400", "The request makes no sense."),
-    ("401", "Nobody is signed in."),
-    ("403", "The user lacks the role, or the bucket holds what nobody signed."),
-    ("404", "There is no such thing."),
-    ("409", "Somebody or something else was there first; nothing was changed."),
-    ("422", "What was sent makes no sense as it stands."),
-    ("503", "The bucket cannot be reached, or this controller cannot sign."),
-    ("504", "It took longer than was allowed."),
-];
+/// What may come of any operation.
+const ALWAYS: [u16; 10] = [400, 401, 403, 404, 409, 421, 422, 500, 503, 504];
 
 pub(super) fn operations() -> Operations {
     Operations::of("About").get(
@@ -32,11 +24,11 @@ pub(super) fn operations() -> Operations {
 }
 
 async fn openapi(_: Caller, has: Has) -> Result<Response, Failure> {
-    has.json(&document(super::operations().list()))
+    has.json(&super::description())
 }
 
 /// The description of these operations.
-pub(in crate::web) fn document(operations: &[Operation]) -> Value {
+pub(super) fn document(operations: &[Operation]) -> Value {
     let mut generator = SchemaSettings::draft2020_12()
         .with(|settings| {
             settings.definitions_path = "/components/schemas".into();
@@ -63,8 +55,13 @@ pub(in crate::web) fn document(operations: &[Operation]) -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Runs a fleet from programs. Within v1 things are only ever added. A path below /b/<bucket> \
                 means that bucket of the controller's config, any other the first. Reads carry an ETag and answer 304 \
-                to If-None-Match. A POST with an Idempotency-Key is answered as it was when it is sent again to the \
-                same controller within a day; another request under the same key is refused with 422.",
+                to If-None-Match. A POST with an Idempotency-Key is answered as it was when it is sent again with \
+                the same token or session, by a user whose rights are the same, to the same controller within a day, under the \
+                header Idempotency-Replayed: true; another request \
+                under the same key is refused with 422. The controller's process remembers that, up to 256 keys of a \
+                user and 1,024 in all; answers of more than 64 KiB, with a secret, with 401, 403, 429 or 5xx are not \
+                remembered. After a restart, and at another controller, the request is carried out again: what keeps it \
+                from being done twice there is its guard (if_generation, expect).",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -74,12 +71,18 @@ pub(in crate::web) fn document(operations: &[Operation]) -> Value {
         "components": {
             "schemas": schemas,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "A token out of the portal's settings."}},
-            "responses": FAILURES.iter().map(|(status, when)| ((*status).to_owned(), json!({
-                "description": when,
+            "responses": STATUSES.iter().map(|(status, when)| (status.to_string(), json!({
+                "description": described_status(*status, when),
                 "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
             }))).collect::<Map<_, _>>(),
         },
     })
+}
+
+fn described_status(status: u16, when: &str) -> String {
+    let codes = PROBLEMS.iter().filter(|problem| problem.status == status);
+    let codes: Vec<String> = codes.map(|problem| format!("`{}`: {}.", problem.code, problem.when)).collect();
+    format!("{when} {}", codes.join(" ")).trim_end().to_owned()
 }
 
 /// What every failure is (RFC 9457).
@@ -91,7 +94,12 @@ fn problem(conflict: &schemars::Schema) -> Value {
             "type": {"type": "string"},
             "title": {"type": "string"},
             "status": {"type": "integer"},
-            "code": {"type": "string", "description": "What programs compare; never changes."},
+            "code": {
+                "type": "string",
+                "description": "What programs compare; never changes. Others may come.",
+                "oneOf": PROBLEMS.iter().map(|problem| json!({"const": problem.code, "description": problem.when}))
+                    .collect::<Vec<_>>(),
+            },
             "detail": {"type": "string", "description": "What people read."},
             "retry": {
                 "type": "boolean",
@@ -134,7 +142,7 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         parameters.push(parameter("header", "If-None-Match", false, ("`*` for one that is new.", new)));
     }
     if operation.takes_key() {
-        let about = "The same for the same request: then it is carried out once.";
+        let about = "The same for the same request: then this controller carries it out once.";
         parameters.push(parameter(
             "header",
             "Idempotency-Key",
@@ -148,19 +156,27 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         answer["content"] = content;
     }
     responses.insert(operation.status.as_str().to_owned(), answer.clone());
-    match operation.condition {
-        Condition::None => {}
-        Condition::Match | Condition::MatchOrNew => {
-            let failed = |when: &str| json!({"description": when, "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}});
-            responses.insert("412".to_owned(), failed("It is no longer what the caller knows; nothing was changed."));
-            responses.insert("428".to_owned(), failed("The request does not say what the caller knows."));
-        }
+    let mut failures = ALWAYS.to_vec();
+    if operation.condition != Condition::None {
+        failures.extend([412, 428]);
+    }
+    if !matches!(operation.body, Content::Nothing) || operation.takes_key() {
+        failures.extend([413, 415]);
+    }
+    if operation.method == "GET" {
+        responses.insert("304".to_owned(), json!({"description": "It is as the caller has it."}));
     }
     if operation.condition == Condition::MatchOrNew {
-        responses.insert("201".to_owned(), answer);
+        responses.insert("201".to_owned(), answer.clone());
     }
-    for (status, _) in FAILURES {
-        responses.insert(status.to_owned(), json!({"$ref": format!("#/components/responses/{status}")}));
+    match operation.also {
+        Some(also) if also.is_success() => {
+            responses.insert(also.as_str().to_owned(), answer);
+        }
+        also => failures.extend(also.map(|also| also.as_u16())),
+    }
+    for status in failures {
+        responses.insert(status.to_string(), json!({"$ref": format!("#/components/responses/{status}")}));
     }
     let mut described = json!({
         "operationId": operation.id,

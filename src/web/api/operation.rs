@@ -54,6 +54,8 @@ pub(super) struct Operation {
     pub(super) body: Content,
     pub(super) condition: Condition,
     pub(super) status: StatusCode,
+    /// Another status that it may come to, beside those that every operation may.
+    pub(super) also: Option<StatusCode>,
     pub(super) answer: Content,
     /// The command that does the same, if there is one.
     pub(super) cli: Option<&'static str>,
@@ -74,6 +76,7 @@ impl Operation {
             body: Content::Nothing,
             condition: Condition::None,
             status: StatusCode::OK,
+            also: None,
             answer: Content::Nothing,
             cli: None,
         }
@@ -109,6 +112,10 @@ impl Operation {
 
     pub(super) fn status(self, status: StatusCode) -> Self {
         Self { status, ..self }
+    }
+
+    pub(super) fn also(self, status: StatusCode) -> Self {
+        Self { also: Some(status), ..self }
     }
 
     pub(super) fn gives<T: JsonSchema>(self) -> Self {

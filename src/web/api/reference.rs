@@ -6,12 +6,14 @@ use serde_json::Value;
 
 use super::openapi::{names, of_path, of_query};
 use super::operation::{Condition, Content, Operation};
+use super::problems::{PROBLEMS, Problem};
 
 /// All of it, in the order in which it is told.
 #[derive(Debug)]
 pub(in crate::web) struct Reference {
     pub(in crate::web) topics: Vec<Topic>,
     pub(in crate::web) shapes: Vec<Shape>,
+    pub(in crate::web) problems: &'static [Problem],
 }
 
 /// Operations that are about the same.
@@ -77,7 +79,7 @@ pub(in crate::web) fn reference(base: &str) -> Reference {
         }
     }
     let shapes = generator.take_definitions(true).into_iter().map(|(name, schema)| shape(name, &schema));
-    Reference { topics, shapes: shapes.collect() }
+    Reference { topics, shapes: shapes.collect(), problems: PROBLEMS }
 }
 
 fn call(operation: &Operation, base: &str, generator: &mut SchemaGenerator) -> Call {

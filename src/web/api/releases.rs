@@ -43,6 +43,7 @@ pub(super) fn operations() -> Operations {
             Operation::new("uploadDeployment", "editor", "Makes a release of files, each sent under its path.")
                 .body(Content::Files)
                 .status(StatusCode::CREATED)
+                .also(StatusCode::OK)
                 .gives::<Uploaded>()
                 .cli("fleetman upload {manifest} folder"),
             |routes| {

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::super::failure::Failure;
 use crate::access::AccessError;
 use crate::controller::{ControllerError, Known};
+use crate::model::FilePath;
 use crate::store::ETag;
 
 /// The parts of a path.
@@ -150,4 +151,9 @@ where
     T::Err: fmt::Display,
 {
     text.parse().map_err(|error| Failure::bad_request("invalid_query", format!("{name}: {error}")))
+}
+
+/// The path of a file.
+pub(super) fn file_path(text: &str) -> Result<FilePath, Failure> {
+    FilePath::new(text).map_err(|error| Failure::bad_request("invalid_name", error.to_string()))
 }

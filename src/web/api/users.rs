@@ -20,7 +20,7 @@ use super::operation::{Operation, Operations};
 use super::request::{Asked, Of, Sent};
 use crate::access::{NewToken, TOKEN_GOOD_FOR, UserChange};
 use crate::model::UserName;
-use crate::model::users::{Grant, PasswordHash, Token, TokenId};
+use crate::model::users::{Grant, Token, TokenId};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -53,6 +53,11 @@ pub(super) fn operations() -> Operations {
         .post("/api/v1/users/{user}/disable", disable, change("disableUser", "Keeps a user out for the time being."))
         .post("/api/v1/users/{user}/enable", enable, change("enableUser", "Lets a user in again."))
         .post("/api/v1/users/{user}/end-sessions", end_sessions, change("endSessions", "Ends all sessions of a user."))
+        .post(
+            "/api/v1/vouched/end-sessions",
+            end_vouched,
+            change("endVouchedSessions", "Ends sessions that another service vouched for.").takes::<Vouched>(),
+        )
         .delete("/api/v1/users/{user}", delete_user, change("deleteUser", "Deletes a user and their tokens."))
         .get(
             "/api/v1/tokens",
@@ -110,6 +115,15 @@ struct NewUser {
 struct Grants {
     /// All of it.
     grants: Vec<Grant>,
+}
+
+/// Whose sessions end of those whom another service vouched for.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Vouched {
+    /// This one's alone; everybody's if left out.
+    #[schemars(with = "Option<String>")]
+    name: Option<UserName>,
 }
 
 /// Another password.
@@ -225,7 +239,7 @@ async fn users(Admin(caller): Admin, has: Has, Asked(page): Asked<Page>) -> Resu
 }
 
 async fn add_user(Manager(caller): Manager, Sent(new): Sent<NewUser>) -> Result<StatusCode, Failure> {
-    let password_hash = hash(&caller, &new.name, &new.password).await?;
+    let password_hash = caller.hash_password(&new.name, &new.password).await?;
     change(&caller, &new.name, UserChange::Add { password_hash, grants: new.grants }).await
 }
 
@@ -242,7 +256,7 @@ async fn set_password(
     Of(Named { user }): Of<Named>,
     Sent(wanted): Sent<NewPassword>,
 ) -> Result<StatusCode, Failure> {
-    let hash = hash(&caller, &user, &wanted.password).await?;
+    let hash = caller.hash_password(&user, &wanted.password).await?;
     change(&caller, &user, UserChange::Password(hash)).await
 }
 
@@ -258,6 +272,12 @@ async fn end_sessions(Manager(caller): Manager, Of(Named { user }): Of<Named>) -
     change(&caller, &user, UserChange::EndSessions).await
 }
 
+async fn end_vouched(Manager(caller): Manager, Sent(whose): Sent<Vouched>) -> Result<StatusCode, Failure> {
+    caller.check_writable()?;
+    caller.may.end_vouched(caller.portal.gate.directory(), whose.name.as_ref()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 async fn delete_user(Manager(caller): Manager, Of(Named { user }): Of<Named>) -> Result<StatusCode, Failure> {
     change(&caller, &user, UserChange::Delete).await
 }
@@ -266,11 +286,6 @@ async fn change(caller: &Caller, user: &UserName, change: UserChange) -> Result<
     caller.check_writable()?;
     caller.may.change_user(caller.portal.gate.directory(), user, &change).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn hash(caller: &Caller, user: &UserName, password: &str) -> Result<PasswordHash, Failure> {
-    let hashed = caller.portal.gate.passwords().hash(user, password).await;
-    hashed.map_err(|error| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "password", error.to_string()))
 }
 
 async fn tokens(caller: Caller, has: Has, Asked(page): Asked<Page>) -> Result<Response, Failure> {

@@ -2,7 +2,7 @@
 
 use super::cli::Workplace;
 use super::serving::{Answer, Program, Serving};
-use super::tokens::Tokens;
+use super::tokens::{PASSWORD, Tokens};
 use super::wait_for;
 
 pub(crate) const SITE: &str = "name: site\nprofile: {deploy: {}}\n";
@@ -40,4 +40,10 @@ pub(crate) fn code(answer: &Answer) -> String {
     assert_eq!(answer.header("content-type"), "application/problem+json", "{}", answer.text());
     assert_eq!(answer.json()["status"].as_u64(), Some(answer.status.into()));
     answer.json()["code"].as_str().unwrap().to_owned()
+}
+
+/// The cookie of ada, signed in with a browser.
+pub(crate) async fn session_of_ada(serving: &Serving) -> String {
+    let form = format!("name=ada&password={}", PASSWORD.replace(' ', "+"));
+    serving.send_form("/sign-in", &form).await.is(303).cookie()
 }

@@ -8,6 +8,7 @@ pub(crate) mod browser;
 pub(crate) mod bucket;
 pub(crate) mod cells;
 pub(crate) mod cli;
+pub(crate) mod contract;
 pub(crate) mod fleet;
 pub(crate) mod form;
 pub(crate) mod garage;
@@ -69,6 +70,11 @@ impl Store {
     /// The folder that it serves.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Puts an object into the bucket as whoever has rights to it could.
+    pub(crate) async fn put(&self, key: &str, bytes: Vec<u8>) {
+        self.client().put_object().bucket(BUCKET).key(key).body(bytes.into()).send().await.unwrap();
     }
 
     /// An unmodified AWS client for it.

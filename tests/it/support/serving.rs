@@ -12,7 +12,7 @@ use tokio::process::Child;
 use tokio::sync::{Mutex, mpsc};
 
 use super::cli::Workplace;
-use super::{people, wait_for};
+use super::{contract, people, wait_for};
 
 /// What a browser says of a form from a page of the server itself.
 const FORM: [(&str, &str); 2] =
@@ -128,7 +128,8 @@ impl Serving {
         self.send_form_in("none=1", "/sign-in", &people::form(name)).await.is(303).cookie()
     }
 
-    /// Sends a request with these headers, which may name another host than the server's.
+    /// Sends a request with these headers, which may name another host than the server's. An answer of the API has to be
+    /// as its description says.
     pub(crate) async fn send(
         &self,
         method: &str,
@@ -136,6 +137,7 @@ impl Serving {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
+        let called = method.to_owned();
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
@@ -148,7 +150,23 @@ impl Serving {
         let answer = self.client.request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
         let (head, body) = answer.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Answer { status: head.status.as_u16(), headers: head.headers, body }
+        let answer = Answer { status: head.status.as_u16(), headers: head.headers, body };
+        contract::check(&called, path, &answer);
+        answer
+    }
+
+    /// How many bytes of an answer to the bearer of a token come before it breaks off.
+    pub(crate) async fn broken(&self, token: &str, path: &str) -> usize {
+        let request = Request::builder()
+            .uri(format!("http://{}{path}", self.address))
+            .header("authorization", format!("Bearer {token}"));
+        let answer = self.client.request(request.body(Full::default()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let (mut body, mut came) = (answer.into_body(), 0);
+        while let Ok(frame) = body.frame().await.expect("it breaks off") {
+            came += frame.data_ref().map_or(0, Bytes::len);
+        }
+        came
     }
 
     /// The status of the answer and where it leads, without waiting for its body, which may never end.

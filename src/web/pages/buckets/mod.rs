@@ -5,6 +5,7 @@ mod list;
 mod object;
 mod usage;
 
+pub(in crate::web) use self::usage::count_usage;
 use crate::controller::{About, rule_in_words};
 use crate::model::ObjectKey;
 use crate::web::address::with_query;

@@ -6,7 +6,6 @@ use serde::Deserialize;
 
 use super::{Link, crumbs, object as address_of, rule};
 use crate::controller::{About, Content, Reference, about_key};
-use crate::model::ObjectKey;
 use crate::web::address::{Asked, with_query};
 use crate::web::changes::size;
 use crate::web::command::quoted;
@@ -14,13 +13,11 @@ use crate::web::download;
 use crate::web::failure::Failure;
 use crate::web::findings::Found;
 use crate::web::page::PageContext;
+use crate::web::paths::object_key;
 use crate::web::shell::{Nav, Shell};
 
 /// How much of an object is shown.
 const SHOWN_BYTES: u64 = 128 << 10;
-
-/// The largest object that is digested while somebody waits for a page.
-const DIGESTED_BYTES: u64 = 256 << 20;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Wanted {
@@ -64,11 +61,11 @@ struct Linked {
 pub(super) async fn object(page: PageContext, Asked(wanted): Asked<Wanted>) -> Result<Response, Failure> {
     // Before anything is said of the key: who may not look is not told what there is.
     page.may().check_bucket()?;
-    let key = read_key(&wanted.key)?;
+    let key = object_key(&wanted.key)?;
     let preview = page.may().preview(&key, SHOWN_BYTES).await?;
     let references = page.may().references(&key).await?;
     let findings = match wanted.verify {
-        Some(_) => Some(page.may().verify_object(&key, DIGESTED_BYTES).await?),
+        Some(_) => Some(page.may().verify_object(&key).await?),
         None => None,
     };
     let relative = key.relative();
@@ -120,27 +117,7 @@ pub(super) async fn object(page: PageContext, Asked(wanted): Asked<Wanted>) -> R
 /// The object itself, for the disk: never anything that a browser would show or run.
 pub(super) async fn raw(page: PageContext, Asked(wanted): Asked<Wanted>) -> Result<Response, Failure> {
     page.may().check_bucket()?;
-    let key = read_key(&wanted.key)?;
+    let key = object_key(&wanted.key)?;
     let (meta, stream) = page.may().open_object(&key).await?;
     Ok(download::file(&key.relative(), meta.size, download::streamed(stream)))
-}
-
-fn read_key(text: &str) -> Result<ObjectKey, Failure> {
-    if text.is_empty() {
-        return Err(Failure::bad_request("no_key", "say which object: /buckets/object?key=…"));
-    }
-    ObjectKey::parse(text).map_err(|error| Failure::not_found(format!("object here to look at: {error}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_key_is_not_found_and_no_key_at_all_is_a_bad_request() {
-        assert_eq!(read_key("").unwrap_err().status(), 400);
-        for foreign in ["/fleet.json", "../fleet.json", "cells/../fleet.json", "nope", "agents/N1.json", "\u{1b}"] {
-            assert_eq!(read_key(foreign).unwrap_err().status(), 404, "{foreign}");
-        }
-    }
 }

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use super::folder;
 use crate::controller::{Amount, about_folder};
 use crate::model::keys::Folder;
+use crate::web::caller::Caller;
 use crate::web::changes::size;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
@@ -92,13 +93,19 @@ pub(super) async fn usage(page: PageContext) -> Result<Response, Failure> {
 }
 
 pub(super) async fn count(page: PageContext) -> Result<Response, Failure> {
-    page.may().check_bucket()?;
-    let (may, board) = (page.may().clone(), page.caller.fleet.usage.clone());
+    count_usage(&page.caller).await?;
+    Ok(page.lead_to("/buckets/usage"))
+}
+
+/// Has the bucket's usage counted, and waits a moment for it.
+pub(in crate::web) async fn count_usage(caller: &Caller) -> Result<(), Failure> {
+    caller.may.check_bucket()?;
+    let (may, board) = (caller.may.clone(), caller.fleet.usage.clone());
     // It goes on when nobody waits any more.
     let counted = tokio::spawn(async move { may.count_usage(&board).await });
     tokio::select! {
         _ = counted => {}
-        () = page.caller.portal.clock.sleep(PATIENCE) => {}
+        () = caller.portal.clock.sleep(PATIENCE) => {}
     }
-    Ok(page.lead_to("/buckets/usage"))
+    Ok(())
 }

@@ -8,6 +8,7 @@ mod yaml;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::post;
 
+pub(in crate::web) use self::yaml::diagnose;
 use crate::model::CellId;
 use crate::model::users::Role;
 use crate::recipe::render;

@@ -197,7 +197,7 @@ async fn advance(page: &PageContext, form: &NewForm) -> Result<Response, Failure
         return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "not_found", detail));
     }
     let problems = match cells.first() {
-        Some(first) => yaml::diagnose(page, &form.document(first), Some(first)).await?,
+        Some(first) => yaml::diagnose(page.may(), &form.document(first), Some(first)).await?,
         None => Vec::new(),
     };
     let problems = in_settings(problems);

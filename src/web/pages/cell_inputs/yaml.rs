@@ -6,6 +6,7 @@ use axum::extract::rejection::FormRejection;
 use axum::response::Response;
 
 use super::{above, barred};
+use crate::access::Authorized;
 use crate::controller::Text;
 use crate::model::users::Role;
 use crate::model::{CellId, ObjectKey};
@@ -34,7 +35,7 @@ impl Editable for Document {
     }
 
     async fn diagnose(&self, page: &PageContext, text: &str) -> Result<Vec<Diagnostic>, Failure> {
-        diagnose(page, text, Some(&self.0)).await
+        diagnose(page.may(), text, Some(&self.0)).await
     }
 
     fn users(&self, page: &PageContext) -> Result<Vec<User>, Failure> {
@@ -48,13 +49,13 @@ impl Editable for Document {
 }
 
 /// What is wrong with the text of a cell, by itself and with the manifest that it names.
-pub(super) async fn diagnose(
-    page: &PageContext,
+pub(in crate::web) async fn diagnose(
+    may: &Authorized,
     text: &str,
     cell: Option<&CellId>,
 ) -> Result<Vec<Diagnostic>, Failure> {
     let manifest = match recipe::cell(text, "") {
-        Ok(binding) => if_there(page.may().get_manifest(&binding.manifest).await)?,
+        Ok(binding) => if_there(may.get_manifest(&binding.manifest).await)?,
         // It has errors of its own, which come first.
         Err(_) => None,
     };
@@ -88,7 +89,7 @@ pub(super) async fn check(
     text: String,
 ) -> Result<Json<Vec<Diagnostic>>, Failure> {
     page.may().need_on_cell(Role::Viewer, &cell)?;
-    Ok(Json(diagnose(&page, &text, Some(&cell)).await?))
+    Ok(Json(diagnose(page.may(), &text, Some(&cell)).await?))
 }
 
 fn subject(page: &PageContext, cell: &CellId) -> Subject {

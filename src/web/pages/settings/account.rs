@@ -8,8 +8,9 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::users::hash;
-use crate::access::{GOOD_CHARS, LEAST_CHARS, SignInError, Via, listed};
+use super::users::check_alike;
+use crate::access::{GOOD_CHARS, LEAST_CHARS, SignInError, SignedIn, Via, listed};
+use crate::web::caller::Caller;
 use crate::web::failure::Failure;
 use crate::web::identity::Who;
 use crate::web::listener::Arrival;
@@ -115,8 +116,22 @@ pub(super) async fn change_password(
 }
 
 async fn try_change(page: &PageContext, who: &Who, arrival: &Arrival, sent: &Sent) -> Result<Response, Failure> {
-    let gate = &page.caller.portal.gate;
-    let name = &page.may().identity().user;
+    check_alike(&sent.password, &sent.again)?;
+    let signed_in = change_own(&page.caller, who, &sent.present, &sent.password).await?;
+    let mut response = page.lead_to("/settings/account?done=password");
+    set_cookies(&mut response, arrival, &signed_in)?;
+    Ok(response)
+}
+
+/// Gives whoever asks another password, and begins a session anew: the change ends every one, also the one that it is
+/// made in.
+pub(in crate::web) async fn change_own(
+    caller: &Caller,
+    who: &Who,
+    present: &str,
+    password: &str,
+) -> Result<SignedIn, Failure> {
+    let (gate, name) = (&caller.portal.gate, &caller.may.identity().user);
     let wrong = |error: SignInError| {
         let status = match error {
             SignInError::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -125,16 +140,12 @@ async fn try_change(page: &PageContext, who: &Who, arrival: &Arrival, sent: &Sen
         Failure::new(status, "password", sentence(&error))
     };
     // A token is not told whether it guessed the password.
-    page.may().check_in_person("passwords")?;
+    caller.may.check_in_person("passwords")?;
     let Who::Known { session: Some(session), .. } = who else { return Err(Failure::unauthenticated()) };
-    gate.check_password(session, &sent.present).await.map_err(wrong)?;
-    let hash = hash(page, name, &sent.password, &sent.again).await?;
-    page.may().change_own_password(gate.directory(), hash).await?;
-    // The change ended every session, also the one that it was made in.
-    let signed_in = gate.begin_again(name).map_err(wrong)?;
-    let mut response = page.lead_to("/settings/account?done=password");
-    set_cookies(&mut response, arrival, &signed_in)?;
-    Ok(response)
+    gate.check_password(session, present).await.map_err(wrong)?;
+    let hash = caller.hash_password(name, password).await?;
+    caller.may.change_own_password(gate.directory(), hash).await?;
+    gate.begin_again(name).map_err(wrong)
 }
 
 pub(super) async fn end_sessions(page: PageContext) -> Result<Response, Failure> {

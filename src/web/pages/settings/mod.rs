@@ -8,6 +8,8 @@ mod keys;
 mod tokens;
 mod users;
 
+pub(in crate::web) use self::account::change_own as change_password;
+pub(in crate::web) use self::keys::Keys;
 use crate::web::routes::Routes;
 
 pub(super) fn routes() -> Routes {

@@ -180,18 +180,18 @@ async fn try_end_vouched(page: &PageContext, sent: &Ended) -> Result<(), Failure
     Ok(page.may().end_vouched(page.caller.portal.gate.directory(), name.as_ref()).await?)
 }
 
-/// The hash of a password that was typed twice.
-pub(super) async fn hash(
-    page: &PageContext,
-    name: &UserName,
-    password: &str,
-    again: &str,
-) -> Result<PasswordHash, Failure> {
-    if password != again {
-        return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "passwords_differ", "the two passwords differ"));
+/// Refuses a password that was not typed twice alike.
+pub(super) fn check_alike(password: &str, again: &str) -> Result<(), Failure> {
+    if password == again {
+        return Ok(());
     }
-    let hashed = page.caller.portal.gate.passwords().hash(name, password).await;
-    hashed.map_err(|error| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "password", error.to_string()))
+    Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "passwords_differ", "the two passwords differ"))
+}
+
+/// The hash of a password that was typed twice.
+async fn hash(page: &PageContext, name: &UserName, password: &str, again: &str) -> Result<PasswordHash, Failure> {
+    check_alike(password, again)?;
+    page.caller.hash_password(name, password).await
 }
 
 pub(super) async fn one(page: PageContext, Path(Named { user }): Path<Named>) -> Result<Response, Failure> {
