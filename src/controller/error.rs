@@ -352,6 +352,12 @@ impl ControllerError {
         }
     }
 
+    /// Somebody or something else was first: who asked has to look at both sides, and decide again.
+    #[must_use]
+    pub fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Lost { .. } | Self::Guard { .. } | Self::Changed { .. } | Self::InputsMoving { .. })
+    }
+
     /// What the bucket said, if that is what went wrong.
     #[must_use]
     pub fn of_store(&self) -> Option<&StoreError> {

@@ -12,8 +12,8 @@ use super::operation::{Operation, Operations};
 use super::request::Sent;
 use crate::access::AccessError;
 use crate::controller::{
-    Changes, ControllerError, Guard, LivenessLimits, Plan, PlannedVersion, PublishRequest, Published, PublishedHow,
-    RollbackRequest, StopRequest,
+    Changes, Guard, LivenessLimits, Plan, PlannedVersion, PublishRequest, Published, PublishedHow, RollbackRequest,
+    StopRequest,
 };
 use crate::model::trigger::TriggerOptions;
 use crate::model::{CellId, DeploymentName, Floor, ManifestName, Sha256Digest, VersionName};
@@ -343,12 +343,9 @@ async fn ordered(
         Ok(published) => return Ok(Json(published.into())),
         Err(error) => error,
     };
-    let AccessError::Controller(
-        ControllerError::Lost { .. } | ControllerError::Guard { .. } | ControllerError::Changed { .. },
-    ) = &error
-    else {
+    if !matches!(&error, AccessError::Controller(error) if error.is_overtaken()) {
         return Err(error.into());
-    };
+    }
     let failure = Failure::from(error);
     let (view, _) = caller.may.cell_status(cell, LivenessLimits::default()).await?;
     let Guard { if_generation, expect } = guard;

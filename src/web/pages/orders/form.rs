@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::conflict::{self, Late, Seen};
 use crate::access::AccessError;
-use crate::controller::{CellView, Claim, ControllerError, Guard, Known, LivenessLimits, Text};
+use crate::controller::{CellView, Claim, Guard, Known, LivenessLimits, Text};
 use crate::model::{CellId, VersionName};
 use crate::store::{ETag, ErrorKind};
 use crate::web::changes::ChangesView;
@@ -237,16 +237,7 @@ pub(super) async fn refused(
     sent: &Sent,
     order: Order,
 ) -> Result<Response, Failure> {
-    let is_race = matches!(
-        &error,
-        AccessError::Controller(
-            ControllerError::Lost { .. }
-                | ControllerError::Guard { .. }
-                | ControllerError::Changed { .. }
-                | ControllerError::InputsMoving { .. }
-        )
-    );
-    if is_race {
+    if matches!(&error, AccessError::Controller(error) if error.is_overtaken()) {
         return conflict::show(page, &order.late(cell, sent), &error.into()).await;
     }
     let is_mendable = matches!(

@@ -163,11 +163,10 @@ pub(super) async fn act(
     };
     match page.may().because(&sent.reason).publish(&request, &guard).await {
         Ok(published) => Ok(followed(&page, &cell, &published)),
-        Err(AccessError::Controller(
-            error @ (ControllerError::Lost { .. }
-            | ControllerError::Guard { .. }
-            | ControllerError::InputsMoving { .. }),
-        )) => conflict::show(&page, &sent.late(&cell, &format!("Publish to {cell}"), request), &error.into()).await,
+        Err(AccessError::Controller(error)) if error.is_overtaken() => {
+            let title = format!("Publish to {cell}");
+            conflict::show(&page, &sent.late(&cell, &title, request), &error.into()).await
+        }
         Err(error) => show(&page, &cell, &sent, Some(error.into())).await,
     }
 }
