@@ -219,6 +219,8 @@ async fn what_needs_attention_is_listed_the_worst_first() {
         (&json!("critical"), &json!("osl-1"), &json!("dead"))
     );
     assert!(items.iter().any(|item| item["cell"] == "par-1/api" && item["code"] == "down"), "{all}");
+    let found = serving.get("/api/v1/search?q=SITE/r2").await.is(200).json();
+    assert_eq!((&found["deployments"], &found["problem"]), (&json!(["site/r2"]), &Value::Null), "{found}");
     let one = serving.get("/api/v1/attention?limit=1").await.is(200).json();
     assert_eq!((one["items"].as_array().unwrap().len(), &one["total"]), (1, &all["total"]));
 }

@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::super::caller::Caller;
 use super::super::failure::Failure;
+use super::super::pages;
 use super::super::paths::CellOfPath;
 use super::super::views::{Cell, CellDetail, Node, NodeDetail};
 use super::answer::{Has, List, Page};
 use super::operation::{Operation, Operations};
 use super::request::{Asked, Of};
 use crate::controller::{
-    Attention, AttentionLimits, CellView, Deletion, Health, Known, Liveness, LivenessLimits, NodeView, Severity,
+    self, Attention, AttentionLimits, CellView, Deletion, Health, Known, Liveness, LivenessLimits, NodeView, Severity,
     Subject, Sync,
 };
 use crate::model::{CellId, ManifestName, NodeName};
@@ -70,9 +71,13 @@ pub(super) fn operations() -> Operations {
         .get(
             "/api/v1/search",
             search,
-            Operation::new("search", "viewer", "Finds nodes, cells and manifests by a part of their names.")
-                .query::<Wanted>()
-                .gives::<Found>(),
+            Operation::new(
+                "search",
+                "viewer",
+                "Finds nodes, cells, manifests and deployments by a part of their names.",
+            )
+            .query::<Wanted>()
+            .gives::<Found>(),
         )
 }
 
@@ -166,8 +171,12 @@ struct Found {
     nodes: Vec<NodeName>,
     /// Cells.
     cells: Vec<CellId>,
-    /// Manifests that cells use.
+    /// Manifests.
     manifests: Vec<ManifestName>,
+    /// Deployments, `<manifest>/<name>`.
+    deployments: Vec<String>,
+    /// Why not all manifests and deployments could be looked for, if so.
+    problem: Option<String>,
 }
 
 /// What came of a deletion.
@@ -266,18 +275,15 @@ async fn attention(caller: Caller, has: Has, Asked(most): Asked<Most>) -> Result
 
 async fn search(caller: Caller, has: Has, Asked(Wanted { q }): Asked<Wanted>) -> Result<Response, Failure> {
     let view = caller.view()?;
-    let q = q.to_lowercase();
-    let nodes = view.nodes.iter().map(|node| &node.node).filter(|node| node.as_str().contains(&q));
-    let cells = view.cells().map(|cell| &cell.cell).filter(|cell| cell.to_string().contains(&q));
-    let used = view.cells().filter_map(CellView::about).map(|about| &about.manifest);
-    let mut manifests: Vec<_> = used.filter(|name| name.as_str().to_lowercase().contains(&q)).cloned().collect();
-    manifests.sort_unstable();
-    manifests.dedup();
-    manifests.truncate(MOST_HITS);
+    let (recipes, problem) = pages::recipes(&caller, &view).await;
+    let releases = recipes.releases.iter().map(|(manifest, name)| (manifest, name));
+    let found = controller::Found::new(&q, &view, &recipes.manifests, releases);
     has.json(&Found {
-        nodes: nodes.take(MOST_HITS).cloned().collect(),
-        cells: cells.take(MOST_HITS).cloned().collect(),
-        manifests,
+        nodes: found.nodes.into_iter().take(MOST_HITS).cloned().collect(),
+        cells: found.cells.into_iter().take(MOST_HITS).cloned().collect(),
+        manifests: found.manifests.into_iter().take(MOST_HITS).cloned().collect(),
+        deployments: found.releases.iter().take(MOST_HITS).map(|(of, name)| format!("{of}/{name}")).collect(),
+        problem,
     })
 }
 

@@ -55,13 +55,13 @@ pub(super) fn document(operations: &[Operation]) -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Runs a fleet from programs. Within v1 things are only ever added. A path below /b/<bucket> \
                 means that bucket of the controller's config, any other the first. Reads carry an ETag and answer 304 \
-                to If-None-Match. A POST with an Idempotency-Key is answered as it was when it is sent again with \
-                the same token or session, by a user whose rights are the same, to the same controller within a day, under the \
-                header Idempotency-Replayed: true; another request \
-                under the same key is refused with 422. The controller's process remembers that, up to 256 keys of a \
-                user and 1,024 in all; answers of more than 64 KiB, with a secret, with 401, 403, 429 or 5xx are not \
-                remembered. After a restart, and at another controller, the request is carried out again: what keeps it \
-                from being done twice there is its guard (if_generation, expect).",
+                to If-None-Match. A POST with an Idempotency-Key is answered as it was when it is sent again with the \
+                same token or session, by a user whose rights are the same, to the same controller within a day, under \
+                the header Idempotency-Replayed: true; another request under the same key is refused with 422. The \
+                controller's process remembers that, up to 256 keys of a user and 1,024 in all; answers of more than \
+                64 KiB, with a secret, with 401, 403, 429 or 5xx are not remembered. After a restart, and at another \
+                controller, the request is carried out again: what keeps it from being done twice there is its guard \
+                (if_generation, expect).",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],

@@ -21,6 +21,7 @@ mod used_by;
 pub(super) use self::buckets::count_usage;
 pub(super) use self::cell_inputs::diagnose as diagnose_cell;
 pub(super) use self::deployments::upload;
+pub(super) use self::search::recipes;
 pub(super) use self::settings::{Keys, change_password};
 pub(super) use self::sign_in::set_cookies;
 use super::routes::Routes;

@@ -9,6 +9,7 @@ use axum::response::Response;
 use crate::access::AccessError;
 use crate::controller::{FleetView, Found, Release};
 use crate::model::{DeploymentName, ManifestName};
+use crate::web::caller::Caller;
 use crate::web::command::quoted;
 use crate::web::failure::Failure;
 use crate::web::list::{Asked, grouped};
@@ -46,21 +47,22 @@ struct Group {
 
 /// What manifests and releases there are, as far as that is known.
 #[derive(Debug, Default)]
-struct Recipes {
-    manifests: BTreeSet<ManifestName>,
-    releases: Vec<(ManifestName, DeploymentName)>,
+pub(in crate::web) struct Recipes {
+    pub(in crate::web) manifests: BTreeSet<ManifestName>,
+    pub(in crate::web) releases: Vec<(ManifestName, DeploymentName)>,
 }
 
-async fn recipes(page: &PageContext, view: &FleetView) -> (Recipes, Option<String>) {
+/// What manifests and releases there are, and why not all of them are known, if so.
+pub(in crate::web) async fn recipes(caller: &Caller, view: &FleetView) -> (Recipes, Option<String>) {
     let used = view.cells().filter_map(|cell| cell.about()).map(|about| &about.manifest);
     // Of fifty thousand names a few differ, and only those are copied.
     let used: HashSet<&ManifestName> = used.collect();
     let mut recipes = Recipes { manifests: used.into_iter().cloned().collect(), releases: Vec::new() };
     // Nobody waits for a bucket that is known to be away.
-    if let Some(problem) = page.caller.fleet.snapshot.age().problem {
+    if let Some(problem) = caller.fleet.snapshot.age().problem {
         return (recipes, Some(problem));
     }
-    let (manifests, releases) = tokio::join!(page.may().manifests(), page.may().releases(&page.caller.fleet.releases));
+    let (manifests, releases) = tokio::join!(caller.may.manifests(), caller.may.releases(&caller.fleet.releases));
     let mut problem = None;
     match manifests {
         Ok(manifests) => recipes.manifests.extend(manifests.into_iter().map(|manifest| manifest.name)),
@@ -88,7 +90,7 @@ async fn page(page: PageContext, asked: Asked) -> Result<Response, Failure> {
         return page.render(&Page { shell, text: "", groups: Vec::new(), problem: None });
     }
     let view = page.view()?;
-    let (recipes, problem) = recipes(&page, &view).await;
+    let (recipes, problem) = recipes(&page.caller, &view).await;
     if let Some(path) = exact(&text, &view, &recipes) {
         return Ok(page.lead_to(&path));
     }
