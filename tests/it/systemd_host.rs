@@ -333,9 +333,10 @@ async fn what_is_not_ours_is_left_alone_and_what_is_in_the_way_is_waited_for() {
     assert_eq!((node.host.read(FILE).unwrap(), pid(&node).await), (foreign.to_owned(), of_others));
     shell(&format!("mkdir -p /usr/local/lib/systemd/system; mv {FILE} /usr/local/lib/systemd/system")).await;
     waits_for(&node, "unit_not_owned", "/usr/local/lib/systemd/system/fleetman-web.service is not ours").await;
+    // Masked before it is gone: the agent does not wait to be first.
     shell(
-        "rm /usr/local/lib/systemd/system/fleetman-web.service; systemctl stop fleetman-web; \
-           systemctl daemon-reload; systemctl mask fleetman-web",
+        "systemctl mask fleetman-web; systemctl stop fleetman-web; \
+           rm /usr/local/lib/systemd/system/fleetman-web.service; systemctl daemon-reload",
     )
     .await;
     waits_for(&node, "unit_not_owned", "is masked").await;
