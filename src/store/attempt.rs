@@ -359,12 +359,12 @@ impl Store {
 
     /// What was being done to the object at `key`, for errors.
     pub(super) fn doing(&self, verb: &'static str, key: &str) -> Doing {
-        Doing { verb, what: format!("s3://{}/{key}", self.inner.bucket).into(), call: None }
+        Doing::new(verb, format!("s3://{}/{key}", self.inner.bucket))
     }
 
     /// The failure as the caller must take it.
     pub(super) fn explain(&self, doing: Doing, failure: Failure) -> StoreError {
-        let doing = Doing { call: failure.call().map(Box::new), ..doing };
+        let doing = doing.by(failure.call());
         let Failure { kind, tries, status, code, message, source, .. } = failure;
         let endpoint = || self.inner.endpoint_shown();
         match kind {

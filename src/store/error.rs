@@ -13,12 +13,15 @@ use crate::model::Sha256Digest;
 use crate::model::keys::WriteRule;
 
 /// What was being done to what, for messages: "reading s3://bucket/prefix/key".
+// Boxed, like the path below, because results that hold an error are moved about a lot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doing {
-    pub(super) verb: &'static str,
-    // Boxed, like the path below, because results that hold an error are moved about a lot.
-    pub(super) what: Box<str>,
-    pub(super) call: Option<Box<Call>>,
+pub struct Doing(Box<Deed>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Deed {
+    verb: &'static str,
+    what: String,
+    call: Option<Call>,
 }
 
 /// The request that failed, for whoever looks after the store. What came from the store is short, and on one line.
@@ -38,15 +41,20 @@ pub struct Call {
 }
 
 impl Doing {
-    /// To a local file.
-    pub(super) fn local(verb: &'static str, path: &Path) -> Self {
-        Self { verb, what: path.display().to_string().into(), call: None }
+    pub(super) fn new(verb: &'static str, what: String) -> Self {
+        Self(Box::new(Deed { verb, what, call: None }))
+    }
+
+    /// The same by a request, if one was sent.
+    pub(super) fn by(mut self, call: Option<Call>) -> Self {
+        self.0.call = call;
+        self
     }
 }
 
 impl fmt::Display for Doing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.verb, self.what)
+        write!(f, "{} {}", self.0.verb, self.0.what)
     }
 }
 
@@ -297,7 +305,7 @@ impl StoreError {
     /// The request that failed, if one was sent.
     #[must_use]
     pub fn call(&self) -> Option<&Call> {
-        self.doing()?.call.as_deref()
+        self.doing()?.0.call.as_ref()
     }
 
     fn doing(&self) -> Option<&Doing> {

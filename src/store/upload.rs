@@ -60,7 +60,7 @@ impl Source<'_> {
     }
 
     fn unreadable(&self, source: std::io::Error) -> StoreError {
-        let doing = Doing::local("reading", self.path);
+        let doing = Doing::new("reading", self.path.display().to_string());
         StoreError::Local { doing, source }
     }
 
@@ -88,7 +88,7 @@ impl Store {
         self.obey(key, &doing, &[WriteRule::Harmless])?;
         let file = File::open(path)
             .await
-            .map_err(|source| StoreError::Local { doing: Doing::local("opening", path), source })?;
+            .map_err(|source| StoreError::Local { doing: Doing::new("opening", path.display().to_string()), source })?;
         let digest = Sha256Digest::builder();
         let mut source = Source { path, file, expect, digest, read: 0, doing: doing.clone() };
         if expect.size <= SINGLE_BYTES {

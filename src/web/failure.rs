@@ -28,7 +28,18 @@ pub(super) struct Failure {
     /// What programs compare.
     code: String,
     detail: String,
-    /// Whether the same request may succeed later without anybody changing anything, where that is known.
+    // Boxed, because results that hold a failure are moved about a lot.
+    #[serde(flatten)]
+    advice: Box<Advice>,
+    /// What programs need besides, by name.
+    #[serde(flatten)]
+    members: Members,
+}
+
+/// What is to be done about it, as far as that is known.
+#[derive(Debug, Clone, Default, Serialize)]
+struct Advice {
+    /// Whether the same request may succeed later without anybody changing anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<bool>,
     /// What was asked of the store, if that is what failed.
@@ -37,9 +48,6 @@ pub(super) struct Failure {
     /// What people may try.
     #[serde(skip)]
     help: &'static str,
-    /// What programs need besides, by name.
-    #[serde(flatten)]
-    members: Members,
 }
 
 type Members = serde_json::Map<String, serde_json::Value>;
@@ -59,8 +67,8 @@ impl Failure {
             StatusCode::NOT_FOUND => "It may have been deleted meanwhile. The search finds what there is.",
             _ => "",
         };
-        let (retry, store, members) = (None, None, Members::new());
-        Self { kind: "about:blank", title, status, code, detail, retry, store, help, members }
+        let advice = Box::new(Advice { help, ..Advice::default() });
+        Self { kind: "about:blank", title, status, code, detail, advice, members: Members::new() }
     }
 
     /// The same with something that programs need besides.
@@ -82,13 +90,16 @@ impl Failure {
     /// The bucket has not answered yet, or no longer does.
     pub(super) fn unavailable(why: impl Into<String>) -> Self {
         let help = "The page comes once the bucket answers.";
-        let failure = Self::new(StatusCode::SERVICE_UNAVAILABLE, "bucket_unavailable", why);
-        Self { help, retry: Some(true), ..failure }
+        let mut failure = Self::new(StatusCode::SERVICE_UNAVAILABLE, "bucket_unavailable", why);
+        *failure.advice = Advice { help, retry: Some(true), store: None };
+        failure
     }
 
     /// Nothing can be changed at present; whether waiting may help.
     pub(super) fn read_only(why: impl Into<String>, retry: bool) -> Self {
-        Self { retry: Some(retry), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "read_only", why) }
+        let mut failure = Self::new(StatusCode::SERVICE_UNAVAILABLE, "read_only", why);
+        failure.advice.retry = Some(retry);
+        failure
     }
 
     pub(super) fn method_not_allowed() -> Self {
@@ -118,12 +129,12 @@ impl Failure {
 
     /// What people may try.
     fn help(&self) -> &'static str {
-        self.help
+        self.advice.help
     }
 
     /// Whether it is worth trying again, in a sentence.
     fn outlook(&self) -> &'static str {
-        match self.retry {
+        match self.advice.retry {
             Some(true) => "Trying again later may help: nothing has to be changed for it.",
             Some(false) => "Trying again does not help before that is mended.",
             None => "",
@@ -131,12 +142,12 @@ impl Failure {
     }
 
     fn store(&self) -> Option<&Call> {
-        self.store.as_ref()
+        self.advice.store.as_ref()
     }
 
     /// Whether the doctor may know more.
     fn is_of_store(&self) -> bool {
-        self.store.is_some() || self.status == StatusCode::SERVICE_UNAVAILABLE
+        self.advice.store.is_some() || self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
     /// The command that gets further, for whoever asked for this path.
@@ -162,16 +173,16 @@ impl From<ControllerError> for Failure {
         let status = StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut failure = Self::new(status, error.code(), in_full(&error));
         if let Some(error) = error.of_store() {
-            failure.store = error.call().cloned();
-            failure.retry = Some(error.is_transient());
+            failure.advice.store = error.call().cloned();
+            failure.advice.retry = Some(error.is_transient());
         }
-        match (error.kind(), &failure.store) {
+        match (error.kind(), &failure.advice.store) {
             (ErrorKind::Denied, Some(_)) => {
-                failure.help =
+                failure.advice.help =
                     "The store refuses what this controller asks of it. Its credentials need the right to do it.";
             }
             (ErrorKind::Tampered, _) => {
-                failure.help =
+                failure.advice.help =
                     "What lies in the bucket is not what was signed. Find out who wrote it before anything is tried.";
             }
             _ => {}
@@ -190,7 +201,9 @@ impl From<ControllerError> for Failure {
 impl From<Denied> for Failure {
     fn from(denied: Denied) -> Self {
         let help = "Somebody with the role admin can change what you may do, under Settings.";
-        Self { help, ..Self::new(StatusCode::FORBIDDEN, "denied", denied.to_string()) }
+        let mut failure = Self::new(StatusCode::FORBIDDEN, "denied", denied.to_string());
+        failure.advice.help = help;
+        failure
     }
 }
 
@@ -278,7 +291,7 @@ pub(super) async fn dress(request: Request, next: Next) -> Response {
             let (css, icon) = (super::assets::path("app.css"), super::assets::path("icon.svg"));
             let command = failure.command(&path);
             // What is wrong in itself is not worth sending again.
-            let is_kept = failure.retry == Some(true) || failure.status == StatusCode::UNAUTHORIZED;
+            let is_kept = failure.advice.retry == Some(true) || failure.status == StatusCode::UNAUTHORIZED;
             let typed = if is_kept { typed } else { Typed::default() };
             Page { failure: &failure, css, icon, base: &base, asked: &asked, typed, command }.render()
         }

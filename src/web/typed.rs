@@ -31,7 +31,8 @@ impl Typed {
         let length =
             request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         // Browsers say how long a form is.
-        if request.method() != Method::POST || !is_form || !length.is_some_and(|length: usize| length <= BODY_BYTES) {
+        let fits = length.is_some_and(|length: usize| length <= BODY_BYTES);
+        if request.method() != Method::POST || !is_form || !fits {
             return (Self::default(), request);
         }
         let (parts, body) = request.into_parts();
