@@ -34,6 +34,11 @@ fn quoted() -> String {
     format!("\"{}\"", NASTY.chars().map(quote).collect::<String>())
 }
 
+/// [`NASTY`] as a text whose lines can be compared.
+fn nasty_text() -> String {
+    NASTY.replace('\0', "")
+}
+
 fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
@@ -156,14 +161,16 @@ pub(crate) fn forms() -> Vec<(String, Vec<(&'static str, String)>, u64)> {
     let typed = ("reason", NASTY.to_owned());
     let stale = ("etag", "\"0\"".to_owned());
     let step = |step: &str| ("step", step.to_owned());
-    let mut forms: Vec<_> = ["redeploy", "rollback", "stop", "remove", "publish", "resume", "pause", "delete"]
-        .into_iter()
-        .map(|verb| {
-            let name = ("name", "evil-1/site".to_owned());
-            let fields = vec![old.clone(), typed.clone(), name, ("seen", NASTY.to_owned()), ("to", "v1".to_owned())];
-            (format!("/cells/evil-1/site/{verb}"), fields, 409)
-        })
-        .collect();
+    let mut forms = Vec::new();
+    // The one is paused, of the other both sides are shown.
+    for (cell, release) in [("evil-1/site", "nasty"), ("par-1/site", "r1")] {
+        for verb in ["redeploy", "rollback", "stop", "remove", "publish", "resume", "pause", "delete"] {
+            let names = [("name", cell), ("to", "r1"), ("deployment", release), ("seen", NASTY)];
+            let mut fields = vec![old.clone(), typed.clone()];
+            fields.extend(names.map(|(name, value)| (name, value.to_owned())));
+            forms.push((format!("/cells/{cell}/{verb}"), fields, 409));
+        }
+    }
     let settings = format!("vars:\n  title: {}\n", quoted());
     let new = [("manifest", "evil"), ("cell", "shop"), ("node", "mad-1")].map(|(name, value)| (name, value.to_owned()));
     forms.push(("/cells/new".to_owned(), [&new[..], &[step("preview"), ("settings", settings)]].concat(), 200));
@@ -172,11 +179,11 @@ pub(crate) fn forms() -> Vec<(String, Vec<(&'static str, String)>, u64)> {
     forms.push(("/manifests/evil/edit".to_owned(), edit(&text), 409));
     forms.push(("/manifests/mad/edit".to_owned(), edit(&text.replace("evil", "mad")), 409));
     forms.push(("/cells/mad-1/web/yaml".to_owned(), edit("cell: mad-1/web\nmanifest: evil\n"), 409));
-    forms.push(("/cells/ams-1/site/overrides/edit?path=mad.html".to_owned(), edit(NASTY), 409));
+    forms.push(("/cells/ams-1/site/overrides/edit?path=mad.html".to_owned(), edit(&nasty_text()), 409));
     let file = format!("/cells/evil-1/site/overrides/edit?path={}", encoded(NASTY_NAME));
-    forms.push((file, edit(NASTY), 409));
+    forms.push((file, edit(&nasty_text()), 409));
     let new = format!("/cells/evil-1/site/overrides/edit?path={}", encoded(&format!("new {NASTY_NAME}")));
-    forms.push((new, vec![step("preview"), typed, ("text", NASTY.to_owned())], 200));
+    forms.push((new, vec![step("preview"), typed, ("text", nasty_text())], 200));
     // What a cell that cannot be read is made of is not known.
     forms.push(("/manifests/mad/delete".to_owned(), vec![("name", "mad".to_owned())], 422));
     forms
@@ -325,7 +332,7 @@ pub(crate) async fn plant(acme: &Acme) {
 async fn write(acme: &Acme) {
     let controller = acme.controller();
     let cell: CellId = "ams-1/site".parse().unwrap();
-    let (path, bytes) = ("mad.html".parse().unwrap(), NASTY.as_bytes().to_vec());
+    let (path, bytes) = ("mad.html".parse().unwrap(), nasty_text().into_bytes());
     controller.put_override(&cell, &path, bytes.clone().into(), &Known::Absent).await.unwrap();
     let nasty = Some(NASTY.to_owned());
     let publish = async |cell: &CellId, release: &str, version: &str| {
