@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -19,8 +19,10 @@ use crate::model::sign::Verified;
 use crate::model::{CellId, DeploymentName, ManifestName, Sha256Digest, UserName, VersionName};
 use crate::store::in_full;
 
-/// How long a list is shown before it is read again.
+/// How long a list is shown before it is read again: in the background at first, and while somebody waits once it is
+/// stale. The names are one LIST for each manifest.
 const LIST_FRESH: Duration = Duration::from_secs(3);
+const LIST_STALE: Duration = Duration::from_secs(15);
 
 /// After how long a document is read again: a deleted name may have been given to other content by somebody else.
 const DOCUMENT_FRESH: Duration = Duration::from_secs(600);
@@ -122,25 +124,32 @@ pub struct ReleasePage {
 /// A version of a cell, named so that it can be no other.
 pub type KnownVersion = (CellId, VersionName, Sha256Digest);
 
-/// Remembers what it has read.
-#[derive(Debug, Default)]
+/// Remembers what it has read. Clones remember together.
+#[derive(Debug, Clone, Default)]
 pub struct ReleaseReader {
-    // Held while it is read, so that many who look at once read once.
-    list: Mutex<ReadList>,
-    made_from: Mutex<BTreeMap<KnownVersion, Option<DeploymentName>>>,
+    // Held while they are read, so that many who look at once read once.
+    documents: Arc<Mutex<ReadDocuments>>,
+    list: Arc<SyncMutex<ReadList>>,
+    made_from: Arc<Mutex<BTreeMap<KnownVersion, Option<DeploymentName>>>>,
 }
 
+/// The list as it was read last.
 #[derive(Debug, Default)]
 struct ReadList {
     /// The list, and when it was read, by the monotonic clock.
     read: Option<(Arc<Vec<Release>>, Duration)>,
-    documents: BTreeMap<ReleaseName, (ReleaseState, Duration)>,
+    /// Counts the changes that this controller made. What was read before one is not shown after it.
+    changes: u64,
 }
 
-impl ReadList {
+/// Documents, and when each was read, by the monotonic clock.
+#[derive(Debug, Default)]
+struct ReadDocuments(BTreeMap<ReleaseName, (ReleaseState, Duration)>);
+
+impl ReadDocuments {
     /// What has to be read of `names`.
     fn unknown<'a>(&self, names: impl Iterator<Item = &'a ReleaseName>, now: Duration) -> Vec<ReleaseName> {
-        let is_known = |name: &&ReleaseName| match self.documents.get(*name) {
+        let is_known = |name: &&ReleaseName| match self.0.get(*name) {
             Some((ReleaseState::Whole(_), at)) => now.saturating_sub(*at) < DOCUMENT_FRESH,
             _ => false,
         };
@@ -150,7 +159,7 @@ impl ReadList {
     /// Those of `names` that were read, in their order.
     fn releases<'a>(&self, names: impl Iterator<Item = &'a ReleaseName>) -> Vec<Release> {
         let release = |name: &ReleaseName| {
-            let (state, _) = self.documents.get(name)?;
+            let (state, _) = self.0.get(name)?;
             Some(Release { manifest: name.0.clone(), name: name.1.clone(), state: state.clone() })
         };
         names.filter_map(release).collect()
@@ -158,31 +167,71 @@ impl ReadList {
 }
 
 impl ReleaseReader {
-    /// What was read is not shown any more: something was changed.
-    pub async fn forget(&self) {
-        *self.list.lock().await = ReadList::default();
+    /// A release was made: the list is read again before it is shown.
+    pub fn renew(&self) {
+        let mut list = self.list();
+        list.read = None;
+        list.changes += 1;
+    }
+
+    /// A release was deleted, and its name may be given to other content.
+    pub async fn forget(&self, release: &ReleaseName) {
+        self.documents.lock().await.0.remove(release);
+        self.renew();
+    }
+
+    fn list(&self) -> std::sync::MutexGuard<'_, ReadList> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Controller {
-    /// Every release, by manifest and name, as it was a moment ago.
+    /// Every release, by manifest and name, as it was a moment ago. Whoever looks is shown what the last look found, and
+    /// causes the next one.
     ///
     /// # Errors
     /// Why the store did not answer.
     pub async fn releases(&self, reader: &ReleaseReader) -> Result<Arc<Vec<Release>>, ControllerError> {
-        let mut known = reader.list.lock().await;
         let now = self.clock.monotonic();
-        if let Some((list, at)) = &known.read
-            && now.saturating_sub(*at) < LIST_FRESH
-        {
-            return Ok(list.clone());
+        let shown = reader.list().read.clone();
+        let age = |at: Duration| now.saturating_sub(at);
+        if let Some((list, at)) = shown.filter(|(_, at)| age(*at) < LIST_STALE) {
+            if age(at) >= LIST_FRESH
+                && let Ok(mut documents) = reader.documents.clone().try_lock_owned()
+            {
+                let (controller, reader) = (self.acting_as(self.settings.actor.clone()), reader.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = controller.read_list(&reader, &mut documents).await {
+                        tracing::debug!("the list of releases stays as it is: {}", in_full(&error));
+                    }
+                });
+            }
+            return Ok(list);
         }
+        let mut documents = reader.documents.lock().await;
+        // Another may have read it meanwhile.
+        let read = reader.list().read.clone().filter(|(_, at)| *at >= now);
+        match read {
+            Some((list, _)) => Ok(list),
+            None => self.read_list(reader, &mut documents).await,
+        }
+    }
+
+    async fn read_list(
+        &self,
+        reader: &ReleaseReader,
+        documents: &mut ReadDocuments,
+    ) -> Result<Arc<Vec<Release>>, ControllerError> {
+        let (now, before) = (self.clock.monotonic(), reader.list().changes);
         let names = self.release_names(None).await?;
-        self.read_releases(&mut known, names.iter()).await?;
-        known.documents.retain(|name, _| names.contains(name));
-        let list = Arc::new(known.releases(names.iter()));
-        known.read = Some((list.clone(), now));
-        Ok(list)
+        self.read_releases(documents, names.iter()).await?;
+        documents.0.retain(|name, _| names.contains(name));
+        let found = Arc::new(documents.releases(names.iter()));
+        let mut list = reader.list();
+        if list.changes == before {
+            list.read = Some((found.clone(), now));
+        }
+        Ok(found)
     }
 
     /// The releases after the one called `after`, of one manifest or of all; at most `limit`, of which alone anything is
@@ -202,9 +251,9 @@ impl Controller {
         let mut page: Vec<&ReleaseName> = names.range::<ReleaseName, _>(behind).take(limit.saturating_add(1)).collect();
         let is_last = page.len() <= limit;
         page.truncate(limit);
-        let mut known = reader.list.lock().await;
+        let mut known = reader.documents.lock().await;
         self.read_releases(&mut known, page.iter().copied()).await?;
-        known.documents.retain(|name, _| names.contains(name) || manifest.is_some_and(|of| name.0 != *of));
+        known.0.retain(|name, _| names.contains(name) || manifest.is_some_and(|of| name.0 != *of));
         Ok(ReleasePage {
             releases: known.releases(page.iter().copied()),
             total: names.len(),
@@ -241,7 +290,7 @@ impl Controller {
     /// Reads what is not known yet of `names`.
     async fn read_releases<'a>(
         &self,
-        known: &mut ReadList,
+        known: &mut ReadDocuments,
         names: impl Iterator<Item = &'a ReleaseName>,
     ) -> Result<(), ControllerError> {
         let now = self.clock.monotonic();
@@ -253,7 +302,7 @@ impl Controller {
             .buffer_unordered(READS)
             .try_collect()
             .await?;
-        known.documents.extend(read);
+        known.0.extend(read);
         Ok(())
     }
 

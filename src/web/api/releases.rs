@@ -156,6 +156,6 @@ async fn delete_deployment(caller: Caller, Of(named): Of<Named>) -> Result<Json<
     caller.check_writable()?;
     let fleet = caller.whole_view()?;
     let deletion = caller.may.delete_deployment(&fleet, &named.manifest, &named.deployment).await?;
-    caller.fleet.releases.forget().await;
+    caller.fleet.releases.forget(&(named.manifest, named.deployment)).await;
     Ok(Json(deletion.into()))
 }

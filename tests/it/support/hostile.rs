@@ -155,8 +155,11 @@ pub(crate) const LISTS: [&str; 8] = [
     "/api/v1/cells",
 ];
 
-/// Forms about what [`plant`] planted: where they go, what is in them, and how they are answered.
-pub(crate) fn forms() -> Vec<(String, Vec<(&'static str, String)>, u64)> {
+/// A form: where it goes, what is in it, and how it is answered.
+pub(crate) type Sent = (String, Vec<(&'static str, String)>, u64);
+
+/// Forms about what [`plant`] planted.
+pub(crate) fn forms() -> Vec<Sent> {
     let old = ("if_generation", "0".to_owned());
     let typed = ("reason", NASTY.to_owned());
     let stale = ("etag", "\"0\"".to_owned());

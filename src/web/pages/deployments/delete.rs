@@ -79,7 +79,7 @@ pub(super) async fn act(
     }
     page.caller.check_writable()?;
     let deleted = page.may().because(&form.reason).delete_deployment(&fleet, &manifest, &name).await;
-    page.caller.fleet.releases.forget().await;
+    page.caller.fleet.releases.forget(&(manifest.clone(), name.clone())).await;
     match deleted {
         Ok(_) => Ok(page.lead_to(&format!("/deployments?manifest={manifest}"))),
         Err(error) => {

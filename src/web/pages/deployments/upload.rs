@@ -290,7 +290,7 @@ impl Upload {
     /// Waits for its end.
     async fn whole(self, caller: &Caller) -> Result<Uploaded, Failure> {
         let ended = self.task.await;
-        caller.fleet.releases.forget().await;
+        caller.fleet.releases.renew();
         Ok(ended.map_err(|error| {
             Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "upload", format!("the upload broke off: {error}"))
         })??)
