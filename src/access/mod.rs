@@ -46,7 +46,7 @@ pub use seal::{Purpose, SealKey};
 pub use session::{Session, SessionEnd, Sessions, Voucher};
 pub use state::{StateError, StateFolder};
 pub use token::TokenText;
-pub use users::{NewToken, TOKEN_GOOD_FOR, TOKEN_GOOD_FOR_AT_MOST, UserChange, ended_vouched, listed};
+pub use users::{NewToken, PlannedUser, TOKEN_GOOD_FOR, TOKEN_GOOD_FOR_AT_MOST, UserChange, ended_vouched, listed};
 
 use crate::controller::{Actor, Controller};
 use crate::model::users::Role;

@@ -1,4 +1,4 @@
-//! Texts that a browser keeps for us and cannot change: cookies.
+//! Texts that a browser keeps for us and cannot change: cookies, and what a form confirms.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -7,8 +7,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::Sha256;
 
-/// The most characters of a sealed text: browsers keep no cookie above 4 KiB.
-const MOST_CHARS: usize = 3_800;
+/// The most characters of a cookie: browsers keep none above 4 KiB.
+const COOKIE_CHARS: usize = 3_800;
+
+/// The most characters of what goes with a form.
+const FORM_CHARS: usize = 64 << 10;
 
 /// What a sealed text is for. One made for another purpose is worthless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub enum Purpose {
     OidcState,
     /// Which browser somebody signed in with before.
     Browser,
+    /// A change of users or tokens that was looked at and is to be confirmed.
+    Review,
 }
 
 impl Purpose {
@@ -27,6 +32,14 @@ impl Purpose {
             Self::Session => b"fleetman/session/2\n",
             Self::OidcState => b"fleetman/oidc-state/1\n",
             Self::Browser => b"fleetman/browser/1\n",
+            Self::Review => b"fleetman/review/1\n",
+        }
+    }
+
+    fn most_chars(self) -> usize {
+        match self {
+            Self::Session | Self::OidcState | Self::Browser => COOKIE_CHARS,
+            Self::Review => FORM_CHARS,
         }
     }
 }
@@ -45,19 +58,19 @@ impl SealKey {
         Self(bytes)
     }
 
-    /// `value` as a text that only this key opens. It is signed, not hidden. None if it is too long for a cookie.
+    /// `value` as a text that only this key opens. It is signed, not hidden. None if it is too long for its purpose.
     #[must_use]
     pub fn seal<T: Serialize>(&self, purpose: Purpose, value: &T) -> Option<String> {
         let payload = BASE64.encode(serde_json::to_vec(value).ok()?);
         let mac = self.mac(purpose, &payload)?.finalize().into_bytes();
         let sealed = format!("{payload}.{}", BASE64.encode(mac));
-        (sealed.len() <= MOST_CHARS).then_some(sealed)
+        (sealed.len() <= purpose.most_chars()).then_some(sealed)
     }
 
     /// What was sealed, if it was by this key and for this purpose. Nothing is parsed before that is known.
     #[must_use]
     pub fn open<T: DeserializeOwned>(&self, purpose: Purpose, sealed: &str) -> Option<T> {
-        if sealed.len() > MOST_CHARS {
+        if sealed.len() > purpose.most_chars() {
             return None;
         }
         let (payload, mac) = sealed.split_once('.')?;

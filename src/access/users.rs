@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::directory::Directory;
 use super::token::TokenText;
 use super::{AccessError, Authorized, Denied, Via, roster};
 use crate::clock::to_seconds;
 use crate::controller::{ControllerError, UsersChange};
-use crate::model::UserName;
 use crate::model::users::{Grant, PasswordHash, Role, Token, TokenId, User, Users, is_admin};
+use crate::model::{Sha256Digest, UserName};
 
 /// How long a token is good for unless its maker says otherwise.
 pub const TOKEN_GOOD_FOR: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -23,7 +24,7 @@ pub const TOKEN_GOOD_FOR_AT_MOST: Duration = Duration::from_secs(366 * 24 * 60 *
 const MOST_NAME_CHARS: usize = 64;
 
 /// A token that is to be made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewToken {
     /// What it is for.
     pub name: String,
@@ -36,7 +37,7 @@ pub struct NewToken {
 }
 
 /// What can be done to somebody in the list.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum UserChange {
     /// They are new.
     Add {
@@ -117,6 +118,34 @@ pub fn ended_vouched(whose: Option<&UserName>) -> UsersChange {
     UsersChange { action: "user-end-sessions", object, after }
 }
 
+/// What a change would make of somebody.
+#[derive(Debug, Clone)]
+pub struct PlannedUser {
+    /// As they are; None if they are new.
+    pub before: Option<User>,
+    /// As they would be; None if they were deleted.
+    pub after: Option<User>,
+    /// What the change has to be made to, so that it is the one that was looked at.
+    pub seen: Sha256Digest,
+}
+
+/// Names an entry of the list as it is, also that there is none.
+fn fingerprint<T: Serialize>(entry: Option<&T>) -> Sha256Digest {
+    Sha256Digest::of(&serde_json::to_vec(&entry).unwrap_or_default())
+}
+
+/// Refuses a change of what is not what its maker saw.
+fn check_seen<T: Serialize>(
+    what: impl FnOnce() -> String,
+    entry: Option<&T>,
+    seen: Option<Sha256Digest>,
+) -> Result<(), ControllerError> {
+    match seen {
+        Some(seen) if seen != fingerprint(entry) => Err(ControllerError::Changed { what: what() }),
+        _ => Ok(()),
+    }
+}
+
 /// Grants in one line.
 #[must_use]
 pub fn listed(grants: &[Grant]) -> String {
@@ -194,30 +223,87 @@ impl Authorized {
         change: &UserChange,
     ) -> Result<(), AccessError> {
         self.check_user_changes()?;
-        self.make_change(directory, name, change).await
+        self.make_change(directory, name, change, None).await
+    }
+
+    /// The same, if they are still as [`Self::plan_user`] saw them.
+    ///
+    /// # Errors
+    /// [`ControllerError::Changed`] if they are not; see [`AccessError`] for others.
+    pub async fn change_seen_user(
+        &self,
+        directory: &Directory,
+        name: &UserName,
+        change: &UserChange,
+        seen: Sha256Digest,
+    ) -> Result<(), AccessError> {
+        self.check_user_changes()?;
+        self.make_change(directory, name, change, Some(seen)).await
+    }
+
+    /// What a change would make of somebody: of oneself, or of anybody for who manages users. Nothing is written.
+    ///
+    /// # Errors
+    /// What would keep the change from being made; see [`AccessError`].
+    pub fn plan_user(
+        &self,
+        directory: &Directory,
+        name: &UserName,
+        change: &UserChange,
+    ) -> Result<PlannedUser, AccessError> {
+        if *name != self.identity().user {
+            self.check_user_changes()?;
+        }
+        Self::check_changeable(directory, name)?;
+        let list = directory.list();
+        let mut users = match &list {
+            Some(list) => (**list).clone(),
+            None => Users::empty(directory.controller().fleet(), directory.now(), name.clone()),
+        };
+        let before = users.user(name).cloned();
+        change.make(&mut users, name, Self::others_manage(directory))?;
+        Ok(PlannedUser { seen: fingerprint(before.as_ref()), before, after: users.user(name).cloned() })
     }
 
     /// Gives the user another password. Whoever asks has checked the present one.
     ///
     /// # Errors
-    /// See [`AccessError`].
-    pub async fn change_own_password(&self, directory: &Directory, hash: PasswordHash) -> Result<(), AccessError> {
+    /// As [`Self::change_seen_user`].
+    pub async fn change_own_password(
+        &self,
+        directory: &Directory,
+        hash: PasswordHash,
+        seen: Option<Sha256Digest>,
+    ) -> Result<(), AccessError> {
         self.check_in_person("passwords")?;
         let name = self.identity().user.clone();
-        self.make_change(directory, &name, &UserChange::Password(hash)).await
+        self.make_change(directory, &name, &UserChange::Password(hash), seen).await
     }
 
     /// Ends all sessions of the user.
     ///
     /// # Errors
-    /// See [`AccessError`].
-    pub async fn end_own_sessions(&self, directory: &Directory) -> Result<(), AccessError> {
+    /// As [`Self::change_seen_user`].
+    pub async fn end_own_sessions(&self, directory: &Directory, seen: Option<Sha256Digest>) -> Result<(), AccessError> {
         self.check_in_person("sessions")?;
         let name = self.identity().user.clone();
         if self.identity().via == Via::Oidc {
             return self.make_end_of_vouched(directory, Some(&name)).await;
         }
-        self.make_change(directory, &name, &UserChange::EndSessions).await
+        self.make_change(directory, &name, &UserChange::EndSessions, seen).await
+    }
+
+    fn check_changeable(directory: &Directory, name: &UserName) -> Result<(), ControllerError> {
+        if directory.of_config().iter().any(|user| user.name == *name) {
+            let by = "the config of this controller names it; change it there".to_owned();
+            return Err(ControllerError::InUse { what: format!("user {name}"), by });
+        }
+        Ok(())
+    }
+
+    /// Whether somebody outside of the list manages users.
+    fn others_manage(directory: &Directory) -> bool {
+        directory.of_config().iter().any(|user| is_admin(&user.grants))
     }
 
     /// Ends all sessions of somebody whom another service vouches for; of everybody such, if nobody is named.
@@ -242,14 +328,14 @@ impl Authorized {
         directory: &Directory,
         name: &UserName,
         change: &UserChange,
+        seen: Option<Sha256Digest>,
     ) -> Result<(), AccessError> {
-        if directory.of_config().iter().any(|user| user.name == *name) {
-            let by = "the config of this controller names it; change it there".to_owned();
-            return Err(ControllerError::InUse { what: format!("user {name}"), by }.into());
-        }
-        let others_manage = directory.of_config().iter().any(|user| is_admin(&user.grants));
-        let made = directory
-            .change_list(self.actor(), change.described(name), |users| change.make(users, name, others_manage));
+        Self::check_changeable(directory, name)?;
+        let others_manage = Self::others_manage(directory);
+        let made = directory.change_list(self.actor(), change.described(name), |users| {
+            check_seen(|| format!("user {name}"), users.user(name), seen)?;
+            change.make(users, name, others_manage)
+        });
         Ok(made.await?)
     }
 
@@ -264,11 +350,11 @@ impl Authorized {
         Ok(tokens.into_iter().filter(|token| sees_all || token.user == self.identity().user).collect())
     }
 
-    /// Makes a token in the user's own name. Its text is not kept.
+    /// Whether [`Self::add_token`] would make this token, as far as that can be told before.
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub async fn add_token(&self, directory: &Directory, new: &NewToken) -> Result<TokenText, AccessError> {
+    pub fn check_new_token(&self, directory: &Directory, new: &NewToken) -> Result<(), AccessError> {
         self.check_in_person("tokens")?;
         if new.user != self.identity().user {
             return Err(self.denied(Role::Admin, format!("tokens in the name of {}", new.user)).into());
@@ -278,6 +364,15 @@ impl Authorized {
             let (what, problem) = (format!("a token of {}", new.user), problem.to_owned());
             return Err(ControllerError::Invalid { what, problem }.into());
         }
+        new.make(directory.now()).map(drop).map_err(AccessError::from)
+    }
+
+    /// Makes a token in the user's own name. Its text is not kept.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn add_token(&self, directory: &Directory, new: &NewToken) -> Result<TokenText, AccessError> {
+        self.check_new_token(directory, new)?;
         let now = directory.now();
         let (text, entry) = new.make(now)?;
         let added = directory
@@ -286,18 +381,37 @@ impl Authorized {
         Ok(text)
     }
 
-    /// Takes a token back: one's own, or anybody's for who manages users.
+    /// A token that the user may take back, and what names it as it is.
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub async fn revoke_token(&self, directory: &Directory, id: &TokenId) -> Result<(), AccessError> {
+    pub fn token(&self, directory: &Directory, id: &TokenId) -> Result<(Token, Sha256Digest), AccessError> {
         let token = self.tokens(directory)?.into_iter().find(|token| token.id == *id);
-        if token.is_none() {
+        let Some(token) = token else {
             let help = "there is none of yours".to_owned();
             return Err(ControllerError::NotFound { what: format!("token {id}"), help }.into());
-        }
+        };
+        let seen = fingerprint(Some(&token));
+        Ok((token, seen))
+    }
+
+    /// Takes a token back: one's own, or anybody's for who manages users. With `seen` only if it is still what was
+    /// seen.
+    ///
+    /// # Errors
+    /// [`ControllerError::Changed`] if it is not; see [`AccessError`] for others.
+    pub async fn revoke_token(
+        &self,
+        directory: &Directory,
+        id: &TokenId,
+        seen: Option<Sha256Digest>,
+    ) -> Result<(), AccessError> {
+        self.token(directory, id)?;
         let what = UsersChange { action: "token-revoke", object: format!("token/{id}"), after: None };
-        let revoked = directory.change_list(self.actor(), what, |users| roster::revoke_token(users, id));
+        let revoked = directory.change_list(self.actor(), what, |users| {
+            check_seen(|| format!("token {id}"), users.token(id), seen)?;
+            roster::revoke_token(users, id)
+        });
         Ok(revoked.await?)
     }
 

@@ -99,6 +99,8 @@ pub(crate) const FORMS: &[Form] = &[
     form("/manifests/{manifest}/edit", "/manifests/site/edit", &[("step", "preview"), AS_SHOWN, ("text", MANIFEST)], 200),
     form("/manifests/{manifest}/edit", "/manifests/site/edit", &[("step", "preview"), ("text", WRONG)], 422),
     form("/manifests/{manifest}/edit", "/manifests/site/edit", &[("step", "preview"), ("etag", "\"0\""), ("text", MANIFEST)], 409),
+    form("/settings/review", "/settings/review", &[("sealed", "none"), ("reason", "typed")], 422),
+    form("/settings/vouched/end", "/settings/vouched/end", &[("name", "ada")], 200),
     form("/settings/account", "/settings/account", &[("present", "wrong"), ("password", "x"), ("again", "x")], 422),
     form("/settings/users", "/settings/users", &[("name", "ada"), ("may", "root"), ("reason", "typed")], 422),
     form("/settings/users/{user}", "/settings/users/tester", &[("change", "grants"), ("may", "viewer"), ("seen", "")], 409),

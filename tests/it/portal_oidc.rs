@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::support::cli::Workplace;
+use crate::support::form::confirmed;
 use crate::support::identity_provider::{CLIENT_ID, Key, Provider, Signs};
 use crate::support::listening::{Connection, authority, certify};
 use crate::support::serving::{Answer as Answered, Serving};
@@ -374,7 +375,10 @@ async fn a_browser_comes_in_by_the_service_and_the_audit_says_as_whom() {
     let form = [("cookie", bob.as_str()), ("content-type", "application/x-www-form-urlencoded"), OWN_SITE];
     let page = serving.send("GET", "/settings/users", &form[..1], "").await.is(200).text();
     assert!(page.contains("People from 127.0.0.1:"), "{page}");
-    let end = async |sent: &'static str| serving.send("POST", "/settings/vouched/end", &form, sent).await;
+    let end = async |sent: &'static str| {
+        let answer = serving.send("POST", "/settings/vouched/end", &form, sent).await;
+        confirmed(&serving, &bob, answer).await
+    };
     end("name=No+Name%21").await.is(400);
     end("name=carol").await.is(303);
     serving.send("GET", "/cells", &[("cookie", session)], "").await.is(200);
@@ -386,7 +390,9 @@ async fn a_browser_comes_in_by_the_service_and_the_audit_says_as_whom() {
     let own = [("cookie", session), form[1], OWN_SITE];
     let page = serving.send("GET", "/settings/account", &own[..1], "").await.is(200).text();
     assert!(page.contains("Sign out everywhere") && !page.contains("Present password"), "{page}");
-    serving.send("POST", "/settings/account/end-sessions", &own, "").await.is(303);
+    let looked = serving.send("POST", "/settings/account/end-sessions", &own, "").await.is(200);
+    serving.send("GET", "/cells", &own[..1], "").await.is(200);
+    confirmed(&serving, session, looked).await.is(303);
     serving.send("GET", "/cells", &own[..1], "").await.is(303);
     place.fleetman(&["user", "end"]).await.exits(2);
     place.fleetman(&["user", "end", "--vouched"]).await.exits(0);

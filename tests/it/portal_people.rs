@@ -9,11 +9,18 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 
 use crate::support::cli::Workplace;
+use crate::support::form::{confirmed, fields};
 use crate::support::people::{self, PASSWORD};
-use crate::support::serving::Serving;
+use crate::support::serving::{Answer, Serving};
 use crate::support::{BUCKET, wait_for};
 
 const FORM_KIND: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+
+/// Sends a form as somebody, and confirms what is only shown at first.
+async fn decide(serving: &Serving, cookie: &str, path: &str, form: &str) -> Answer {
+    let answer = serving.send_form_in(cookie, path, form).await;
+    confirmed(serving, cookie, answer).await
+}
 
 /// What lies in the bucket below `prefix`.
 async fn objects(place: &mut Workplace, prefix: &str) -> Vec<Vec<u8>> {
@@ -108,26 +115,26 @@ async fn the_first_admin_is_made_by_the_printed_link_and_manages_others() {
 
     let bob =
         "name=bob&may=viewer%0D%0Aoperator%3Aedge-*%2F*&password=a+long+password+2&again=a+long+password+2&reason=new";
-    serving.send_form_in(&ada, "/settings/users", &bob.replace("viewer", "root")).await.is(422);
-    assert_eq!(serving.send_form_in(&ada, "/settings/users", bob).await.is(303).header("location"), "/settings/users");
-    serving.send_form_in(&ada, "/settings/users", bob).await.is(409);
+    decide(&serving, &ada, "/settings/users", &bob.replace("viewer", "root")).await.is(422);
+    assert_eq!(decide(&serving, &ada, "/settings/users", bob).await.is(303).header("location"), "/settings/users");
+    decide(&serving, &ada, "/settings/users", bob).await.is(409);
     let listed = serving.get_in(&ada, "/settings/users").await.is(200).text();
     assert!(listed.contains("/settings/users/bob") && listed.contains("operator:edge-*/*"), "{listed}");
     let came = serving.send_form_in("none=1", "/sign-in", "name=bob&password=a+long+password+2").await.is(303);
     let bob = came.cookie();
     serving.get_in(&bob, "/settings/users").await.is(403);
-    serving.send_form_in(&bob, "/settings/users", "name=eve").await.is(403);
+    decide(&serving, &bob, "/settings/users", "name=eve").await.is(403);
     wait_for(async || audited(&mut place, "denied", "POST /settings/users").await, "the denial in the audit").await;
     assert!(audited(&mut place, "sign-in", "user/bob").await && audited(&mut place, "user-add", "user/bob").await);
 
     let seen = "change=grants&may=editor&seen=viewer%0D%0Aoperator%3Aedge-*%2F*";
-    serving.send_form_in(&ada, "/settings/users/bob", seen).await.is(303);
-    let lost = serving.send_form_in(&ada, "/settings/users/bob", seen).await.is(409).text();
+    decide(&serving, &ada, "/settings/users/bob", seen).await.is(303);
+    let lost = decide(&serving, &ada, "/settings/users/bob", seen).await.is(409).text();
     assert!(lost.contains("changed meanwhile"), "{lost}");
     serving.get_in(&bob, "/cells/new").await.is(200);
-    serving.send_form_in(&ada, "/settings/users/ada", "change=disable").await.is(409);
-    serving.send_form_in(&ada, "/settings/users/bob", "change=delete&name=bo").await.is(422);
-    serving.send_form_in(&ada, "/settings/users/bob", "change=delete&name=bob").await.is(303);
+    decide(&serving, &ada, "/settings/users/ada", "change=disable").await.is(409);
+    decide(&serving, &ada, "/settings/users/bob", "change=delete&name=bo").await.is(422);
+    decide(&serving, &ada, "/settings/users/bob", "change=delete&name=bob").await.is(303);
     serving.get_in(&bob, "/cells").await.is(303);
     serving.get_in(&ada, "/settings/users/bob").await.is(404);
 
@@ -138,13 +145,72 @@ async fn the_first_admin_is_made_by_the_printed_link_and_manages_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_somebody_is_shown_before_it_is_made_and_only_to_what_was_seen() {
+    let mut place = Workplace::with_bucket().await;
+    place.fleetman_fed(&["user", "add", "ada", "--may", "admin"], "a long password 1\n").await.exits(0);
+    place.fleetman_fed(&["user", "add", "bob", "--may", "viewer"], "a long password 2\n").await.exits(0);
+    let serving = Serving::start_for_nobody(&place).await;
+    let ada = serving.send_form_in("none=1", "/sign-in", "name=ada&password=a+long+password+1").await.is(303).cookie();
+    let review = async |path: &str, form: &str| serving.send_form_in(&ada, path, form).await.is(200).text();
+    let confirm = async |page: &str, who: &str| {
+        let form = format!("sealed={}&reason=because", fields(page)["sealed"]);
+        serving.send_form_in(who, "/settings/review", &form).await
+    };
+    let grants = review("/settings/users/bob", "change=grants&may=operator%3An1%2F*&seen=viewer").await;
+    assert!(grants.contains("<del>viewer:*</del>") || grants.contains("<del>viewer</del>"), "{grants}");
+    assert!(grants.contains("<ins>operator:n1/*</ins>"), "{grants}");
+    let mut others = Vec::new();
+    for form in ["change=disable", "change=delete&name=bob", "change=end"] {
+        others.push(review("/settings/users/bob", form).await);
+    }
+    let password = "change=password&password=another+long+one&again=another+long+one";
+    let password = review("/settings/users/bob", password).await;
+    assert!(password.contains("<ins>another</ins>") && !password.contains("another long one"), "{password}");
+    others.push(password);
+    let before = serving.get_in(&ada, "/settings/users/bob").await.is(200).text();
+    assert!(!before.contains("operator:n1/*") && !before.contains("Kept out"), "nothing was done yet");
+
+    let bob = serving.send_form_in("none=1", "/sign-in", "name=bob&password=a+long+password+2").await.is(303).cookie();
+    confirm(&grants, &bob).await.is(422);
+    serving.send_form_in(&ada, "/settings/review", "sealed=no.no&reason=x").await.is(422);
+    confirm(&grants, &ada).await.is(303);
+    // What was looked at before is no longer what is there.
+    for page in others {
+        let late = confirm(&page, &ada).await.is(409).text();
+        assert!(late.contains("What you saw") && late.contains("What is there now"), "{late}");
+        assert!(late.contains("operator:n1/*") && fields(&late)["reason"] == "because", "{late}");
+    }
+    let listed = serving.get_in(&ada, "/settings/users").await.is(200).text();
+    assert!(listed.contains("/settings/users/bob") && !listed.contains("Kept out"), "{listed}");
+    let late = review("/settings/users/bob", "change=disable").await;
+    confirm(&late, &ada).await.is(303);
+    let entries = objects(&mut place, "audit/").await;
+    let entries: Vec<AuditEntry> = entries.iter().map(|bytes| document::parse(bytes).unwrap()).collect();
+    let reason = |action: &str| entries.iter().find(|entry| entry.action == action).and_then(|it| it.reason.clone());
+    assert_eq!(
+        (reason("user-grant").as_deref(), reason("user-disable").as_deref()),
+        (Some("because"), Some("because"))
+    );
+
+    // A token, too, is made and revoked only after a look.
+    let made = review("/settings/tokens", "name=ci&may=viewer&days=7").await;
+    assert!(!made.contains("fm_") && made.contains("7 days"), "{made}");
+    let made = confirm(&made, &ada).await.is(200).text();
+    let start = made.find("fm_").unwrap();
+    let revoke = format!("/settings/tokens/{}/revoke", &made[start + 3..start + 13]);
+    let (first, second) = (review(&revoke, "").await, review(&revoke, "").await);
+    confirm(&first, &ada).await.is(303);
+    confirm(&second, &ada).await.is(409);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_shown_once_and_works_until_it_is_revoked() {
     let place = Workplace::with_bucket().await;
     place.fleetman_fed(&["user", "add", "ada", "--may", "admin"], "a long password 1\n").await.exits(0);
     let serving = Serving::start_for_nobody(&place).await;
     let came = serving.send_form_in("none=1", "/sign-in", "name=ada&password=a+long+password+1").await.is(303);
     let ada = came.cookie();
-    let made = serving.send_form_in(&ada, "/settings/tokens", "name=ci&may=viewer&days=7").await.is(200).text();
+    let made = decide(&serving, &ada, "/settings/tokens", "name=ci&may=viewer&days=7").await.is(200).text();
     let start = made.find("fm_").unwrap();
     let token = &made[start..start + 57];
     assert!(!serving.get_in(&ada, "/settings/tokens").await.is(200).text().contains(token));
@@ -156,9 +222,9 @@ async fn a_token_is_shown_once_and_works_until_it_is_revoked() {
     assert_eq!(by_token("GET", "/api/v1/cells").await, 200);
     assert_eq!(by_token("GET", "/settings/users").await, 403, "an admin's token may no more than it says");
     assert_eq!(by_token("POST", "/settings/tokens").await, 403);
-    serving.send_form_in(&ada, "/settings/tokens", "name=ci&may=viewer&days=0").await.is(422);
+    decide(&serving, &ada, "/settings/tokens", "name=ci&may=viewer&days=0").await.is(422);
     let id = &token[3..13];
-    serving.send_form_in(&ada, &format!("/settings/tokens/{id}/revoke"), "").await.is(303);
+    decide(&serving, &ada, &format!("/settings/tokens/{id}/revoke"), "").await.is(303);
     assert_eq!(by_token("GET", "/api/v1/cells").await, 401);
 
     let printed = place.fleetman(&["token", "add", "night", "--for", "ada", "--may", "viewer:n1/*"]).await.exits(0);
@@ -186,7 +252,7 @@ async fn everybody_changes_their_own_password_and_ends_their_own_sessions() {
     assert!(page.contains("viewer:n1/*") && !page.contains("/settings/users"), "{page}");
     let change = async |present: &str, new: &str| {
         let form = format!("present={present}&password={new}&again={new}");
-        serving.send_form_in(&ada, "/settings/account", &form).await
+        decide(&serving, &ada, "/settings/account", &form).await
     };
     assert!(change("wrong", "a+long+password+2").await.is(422).text().contains("not right"));
     assert!(change("a+long+password+1", "password1").await.is(422).text().contains("tried first"));
@@ -196,7 +262,7 @@ async fn everybody_changes_their_own_password_and_ends_their_own_sessions() {
     serving.get_in(&ada, "/cells").await.is(303);
     serving.get_in(&other, "/cells").await.is(303);
     sign_in("a+long+password+1").await.is(401);
-    serving.send_form_in(&new, "/settings/account/end-sessions", "").await.is(303);
+    decide(&serving, &new, "/settings/account/end-sessions", "").await.is(303);
     serving.get_in(&new, "/cells").await.is(303);
 }
 
@@ -231,16 +297,16 @@ async fn whoever_is_let_in_no_more_hears_no_more() {
     ends_with_a_word(stream, "signed out").await;
 
     let ada = sign_in("ada", "a+long+password+1").await;
-    let made = serving.send_form_in(&ada, "/settings/tokens", "name=ci&may=viewer&days=7").await.is(200).text();
+    let made = decide(&serving, &ada, "/settings/tokens", "name=ci&may=viewer&days=7").await.is(200).text();
     let start = made.find("fm_").unwrap();
     let (id, bearer) = (&made[start + 3..start + 13], format!("Bearer {}", &made[start..start + 57]));
     let (stream, by_token) =
         (serving.listen(&[("cookie", &ada)]).await, serving.listen(&[("authorization", &bearer)]).await);
-    serving.send_form_in(&root, "/settings/users/ada", "change=grants&may=viewer%3An1%2F*&seen=viewer").await.is(303);
+    decide(&serving, &root, "/settings/users/ada", "change=grants&may=viewer%3An1%2F*&seen=viewer").await.is(303);
     ends_with_a_word(stream, "may something else").await;
     ends_with_a_word(by_token, "its user may something else").await;
     let by_token = serving.listen(&[("authorization", &bearer)]).await;
-    serving.send_form_in(&ada, &format!("/settings/tokens/{id}/revoke"), "").await.is(303);
+    decide(&serving, &ada, &format!("/settings/tokens/{id}/revoke"), "").await.is(303);
     ends_with_a_word(by_token, "the token was revoked").await;
 
     let first = serving.listen(&[("cookie", &ada)]).await;

@@ -207,6 +207,7 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("GET", "/settings/doctor", Everywhere(Admin)),
     ("POST", "/settings/doctor", Everywhere(Admin)),
     ("GET", "/settings/keys", Everywhere(Admin)),
+    ("POST", "/settings/review", Somebody),
     ("GET", "/settings/tokens", Somebody),
     ("POST", "/settings/tokens", Somebody),
     ("POST", "/settings/tokens/{id}/revoke", Somebody),

@@ -312,7 +312,7 @@ async fn only_an_admin_of_everything_manages_users_and_the_last_one_stays() {
     let more = UserChange::Grants(grants(&["admin"]));
     let refused = by_bob.change_user(directory, &name("bob"), &more).await;
     assert!(matches!(refused, Err(AccessError::Denied(_))), "{refused:?}");
-    by_bob.change_own_password(directory, hash("bob").await).await.unwrap();
+    by_bob.change_own_password(directory, hash("bob").await, None).await.unwrap();
 
     for change in [UserChange::Disable, UserChange::Delete, UserChange::Grants(grants(&["editor"]))] {
         match authorized.change_user(directory, &name("ada"), &change).await {
@@ -344,14 +344,14 @@ async fn a_token_is_shown_once_and_acts_for_its_user_until_it_is_taken_back() {
     let by_token = Authorized::new(controller, Arc::new(identity), Source::Api, "192.0.2.1");
     let made = by_token.add_token(directory, &new(grants(&["viewer"]))).await;
     assert!(matches!(made, Err(AccessError::Denied(_))), "a token makes no token");
-    let changed = by_token.change_own_password(directory, hash("ada").await).await;
+    let changed = by_token.change_own_password(directory, hash("ada").await, None).await;
     assert!(matches!(changed, Err(AccessError::Denied(_))), "nor does it lock anybody out");
 
     let short = NewToken { good_for: std::time::Duration::from_secs(60), ..new(grants(&["viewer"])) };
     let short = authorized.add_token(directory, &short).await.unwrap();
     place.bench.clock.pass(TimeDelta::seconds(61));
     assert!(gate.by_token(short.reveal()).is_none());
-    authorized.revoke_token(directory, &token.id).await.unwrap();
+    authorized.revoke_token(directory, &token.id, None).await.unwrap();
     assert!(gate.by_token(token.reveal()).is_none());
 }
 

@@ -150,6 +150,6 @@ async fn change_password(
 
 async fn end_sessions(InPerson(caller): InPerson) -> Result<StatusCode, Failure> {
     caller.check_writable()?;
-    caller.may.end_own_sessions(caller.portal.gate.directory()).await?;
+    caller.may.end_own_sessions(caller.portal.gate.directory(), None).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -307,6 +307,6 @@ async fn add_token(caller: Caller, Sent(wanted): Sent<WantedToken>) -> Result<Re
 
 async fn revoke_token(caller: Caller, Of(Held { token }): Of<Held>) -> Result<StatusCode, Failure> {
     caller.check_writable()?;
-    caller.may.revoke_token(caller.portal.gate.directory(), &token).await?;
+    caller.may.revoke_token(caller.portal.gate.directory(), &token, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }

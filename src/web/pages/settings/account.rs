@@ -4,18 +4,18 @@ use askama::Template;
 use axum::Form;
 use axum::extract::{Extension, Query};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::users::check_alike;
+use super::review::{self, Change};
+use super::users::hash;
 use crate::access::{GOOD_CHARS, LEAST_CHARS, SignInError, SignedIn, Via, listed};
 use crate::web::caller::Caller;
 use crate::web::failure::Failure;
 use crate::web::identity::Who;
-use crate::web::listener::Arrival;
 use crate::web::page::PageContext;
-use crate::web::pages::sign_in::{sentence, set_cookies};
+use crate::web::pages::sign_in::sentence;
 use crate::web::shell::{Nav, Shell};
 
 #[derive(Template)]
@@ -51,6 +51,8 @@ pub(super) struct Sent {
     password: String,
     #[serde(default)]
     again: String,
+    #[serde(default)]
+    reason: String,
 }
 
 /// What was just done.
@@ -104,23 +106,20 @@ fn show(page: &PageContext, who: &Who, is_changed: bool, refused: Option<Failure
 pub(super) async fn change_password(
     page: PageContext,
     Extension(who): Extension<Who>,
-    Extension(arrival): Extension<Arrival>,
     Form(sent): Form<Sent>,
 ) -> Result<Response, Failure> {
     page.caller.check_writable()?;
-    match try_change(&page, &who, &arrival, &sent).await {
+    match try_change(&page, &who, &sent).await {
         Ok(response) => Ok(response),
         Err(failure) if failure.status() == StatusCode::FORBIDDEN => Err(failure),
         Err(failure) => show(&page, &who, false, Some(failure)),
     }
 }
 
-async fn try_change(page: &PageContext, who: &Who, arrival: &Arrival, sent: &Sent) -> Result<Response, Failure> {
-    check_alike(&sent.password, &sent.again)?;
-    let signed_in = change_own(&page.caller, who, &sent.present, &sent.password).await?;
-    let mut response = page.lead_to("/settings/account?done=password");
-    set_cookies(&mut response, arrival, &signed_in)?;
-    Ok(response)
+async fn try_change(page: &PageContext, who: &Who, sent: &Sent) -> Result<Response, Failure> {
+    check_present(&page.caller, who, &sent.present).await?;
+    let hash = hash(page, &page.may().identity().user, &sent.password, &sent.again).await?;
+    review::show(page, Change::OwnPassword(hash), &sent.reason)
 }
 
 /// Gives whoever asks another password, and begins a session anew: the change ends every one, also the one that it is
@@ -132,24 +131,27 @@ pub(in crate::web) async fn change_own(
     password: &str,
 ) -> Result<SignedIn, Failure> {
     let (gate, name) = (&caller.portal.gate, &caller.may.identity().user);
-    let wrong = |error: SignInError| {
-        let status = match error {
-            SignInError::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
-            _ => StatusCode::UNPROCESSABLE_ENTITY,
-        };
-        Failure::new(status, "password", sentence(&error))
-    };
+    check_present(caller, who, present).await?;
+    let hash = caller.hash_password(name, password).await?;
+    caller.may.change_own_password(gate.directory(), hash, None).await?;
+    gate.begin_again(name).map_err(|error| refusal(&error))
+}
+
+async fn check_present(caller: &Caller, who: &Who, present: &str) -> Result<(), Failure> {
     // A token is not told whether it guessed the password.
     caller.may.check_in_person("passwords")?;
     let Who::Known { session: Some(session), .. } = who else { return Err(Failure::unauthenticated()) };
-    gate.check_password(session, present).await.map_err(wrong)?;
-    let hash = caller.hash_password(name, password).await?;
-    caller.may.change_own_password(gate.directory(), hash).await?;
-    gate.begin_again(name).map_err(wrong)
+    caller.portal.gate.check_password(session, present).await.map_err(|error| refusal(&error))
+}
+
+fn refusal(error: &SignInError) -> Failure {
+    let status = match error {
+        SignInError::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    Failure::new(status, "password", sentence(error))
 }
 
 pub(super) async fn end_sessions(page: PageContext) -> Result<Response, Failure> {
-    page.caller.check_writable()?;
-    page.may().end_own_sessions(page.caller.portal.gate.directory()).await?;
-    Ok(Redirect::to("/sign-in").into_response())
+    review::show(&page, Change::EndOwnSessions, "")
 }

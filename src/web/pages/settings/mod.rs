@@ -5,6 +5,7 @@ mod account;
 mod doctor;
 mod grants;
 mod keys;
+mod review;
 mod tokens;
 mod users;
 
@@ -18,6 +19,7 @@ pub(super) fn routes() -> Routes {
         .get("/settings/keys", keys::keys)
         .get("/settings/doctor", doctor::doctor)
         .post("/settings/doctor", doctor::examine)
+        .post("/settings/review", review::confirm)
         .get("/settings/users", users::list)
         .post("/settings/users", users::add)
         .post("/settings/vouched/end", users::end_vouched)

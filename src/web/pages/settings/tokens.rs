@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::grants::{read, written};
+use super::review::{self, Change};
 use crate::access::{NewToken, TokenText, listed};
 use crate::model::users::TokenId;
 use crate::web::failure::Failure;
@@ -53,6 +54,15 @@ pub(super) struct Sent {
     may: String,
     #[serde(default)]
     days: u64,
+    #[serde(default)]
+    reason: String,
+}
+
+impl Sent {
+    /// What a form begins with.
+    fn begun(page: &PageContext) -> Self {
+        Self { may: written(&page.may().identity().grants), days: 90, name: String::new(), reason: String::new() }
+    }
 }
 
 /// The token that a path names.
@@ -62,8 +72,7 @@ pub(super) struct Named {
 }
 
 pub(super) async fn list(page: PageContext) -> Result<Response, Failure> {
-    let sent = Sent { name: String::new(), may: written(&page.may().identity().grants), days: 90 };
-    show(&page, &sent, None, None)
+    show(&page, &Sent::begun(&page), None, None)
 }
 
 fn show(
@@ -107,14 +116,14 @@ fn show(
 
 pub(super) async fn add(page: PageContext, Form(sent): Form<Sent>) -> Result<Response, Failure> {
     page.caller.check_writable()?;
-    match try_add(&page, &sent).await {
-        Ok(token) => show(&page, &sent, Some(&token), None),
+    match try_add(&page, &sent) {
+        Ok(review) => Ok(review),
         Err(failure) if failure.status() == StatusCode::FORBIDDEN => Err(failure),
         Err(failure) => show(&page, &sent, None, Some(failure)),
     }
 }
 
-async fn try_add(page: &PageContext, sent: &Sent) -> Result<TokenText, Failure> {
+fn try_add(page: &PageContext, sent: &Sent) -> Result<Response, Failure> {
     let days = u32::try_from(sent.days).unwrap_or(u32::MAX);
     let new = NewToken {
         name: sent.name.clone(),
@@ -122,11 +131,14 @@ async fn try_add(page: &PageContext, sent: &Sent) -> Result<TokenText, Failure> 
         grants: read(&sent.may)?,
         good_for: DAY.saturating_mul(days),
     };
-    Ok(page.may().add_token(page.caller.portal.gate.directory(), &new).await?)
+    review::show(page, Change::AddToken(new), &sent.reason)
+}
+
+/// The list with a token that was just made.
+pub(super) fn made(page: &PageContext, token: &TokenText) -> Result<Response, Failure> {
+    show(page, &Sent::begun(page), Some(token), None)
 }
 
 pub(super) async fn revoke(page: PageContext, Path(Named { id }): Path<Named>) -> Result<Response, Failure> {
-    page.caller.check_writable()?;
-    page.may().revoke_token(page.caller.portal.gate.directory(), &id).await?;
-    Ok(page.lead_to("/settings/tokens"))
+    review::show(&page, Change::RevokeToken(id), "")
 }

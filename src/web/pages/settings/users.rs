@@ -8,7 +8,8 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::grants::{read, written};
-use crate::access::{AccessError, GOOD_CHARS, LEAST_CHARS, UserChange, listed};
+use super::review::{self, Change};
+use crate::access::{GOOD_CHARS, LEAST_CHARS, UserChange, listed};
 use crate::model::UserName;
 use crate::model::users::{PasswordHash, User};
 use crate::web::failure::Failure;
@@ -141,18 +142,17 @@ pub(super) async fn add(page: PageContext, Form(sent): Form<NewUser>) -> Result<
     page.may().check_user_changes()?;
     page.caller.check_writable()?;
     match try_add(&page, &sent).await {
-        Ok(()) => Ok(page.lead_to("/settings/users")),
+        Ok(review) => Ok(review),
         Err(failure) => show_list(&page, &sent, Some(failure)),
     }
 }
 
-async fn try_add(page: &PageContext, sent: &NewUser) -> Result<(), Failure> {
+async fn try_add(page: &PageContext, sent: &NewUser) -> Result<Response, Failure> {
     let name = UserName::new(sent.name.trim())?;
     let grants = read(&sent.may)?;
     let password_hash = hash(page, &name, &sent.password, &sent.again).await?;
-    let may = page.may().because(&sent.reason);
     let change = UserChange::Add { password_hash, grants };
-    Ok(may.change_user(page.caller.portal.gate.directory(), &name, &change).await?)
+    review::show(page, Change::User(name, change), &sent.reason)
 }
 
 /// What the forms for people from elsewhere send.
@@ -169,19 +169,15 @@ pub(super) struct Ended {
 pub(super) async fn end_vouched(page: PageContext, Form(sent): Form<Ended>) -> Result<Response, Failure> {
     page.may().check_user_changes()?;
     page.caller.check_writable()?;
-    match try_end_vouched(&page, &sent).await {
-        Ok(()) => Ok(page.lead_to("/settings/users")),
-        Err(failure) => show_list(&page, &NewUser::default(), Some(failure)),
+    let name = if sent.everybody { Ok(None) } else { UserName::new(sent.name.trim()).map(Some) };
+    match name {
+        Ok(name) => review::show(&page, Change::EndVouched(name), ""),
+        Err(wrong) => show_list(&page, &NewUser::default(), Some(wrong.into())),
     }
 }
 
-async fn try_end_vouched(page: &PageContext, sent: &Ended) -> Result<(), Failure> {
-    let name = if sent.everybody { None } else { Some(UserName::new(sent.name.trim())?) };
-    Ok(page.may().end_vouched(page.caller.portal.gate.directory(), name.as_ref()).await?)
-}
-
 /// Refuses a password that was not typed twice alike.
-pub(super) fn check_alike(password: &str, again: &str) -> Result<(), Failure> {
+fn check_alike(password: &str, again: &str) -> Result<(), Failure> {
     if password == again {
         return Ok(());
     }
@@ -189,7 +185,12 @@ pub(super) fn check_alike(password: &str, again: &str) -> Result<(), Failure> {
 }
 
 /// The hash of a password that was typed twice.
-async fn hash(page: &PageContext, name: &UserName, password: &str, again: &str) -> Result<PasswordHash, Failure> {
+pub(super) async fn hash(
+    page: &PageContext,
+    name: &UserName,
+    password: &str,
+    again: &str,
+) -> Result<PasswordHash, Failure> {
     check_alike(password, again)?;
     page.caller.hash_password(name, password).await
 }
@@ -231,8 +232,7 @@ pub(super) async fn change(
     page.may().check_user_changes()?;
     page.caller.check_writable()?;
     match try_change(&page, &user, &sent).await {
-        Ok(()) if sent.change == "delete" => Ok(page.lead_to("/settings/users")),
-        Ok(()) => Ok(page.lead_to(&format!("/settings/users/{user}"))),
+        Ok(review) => Ok(review),
         Err(failure) if failure.status() == StatusCode::NOT_FOUND => Err(failure),
         Err(failure) => {
             let may = (sent.change == "grants").then_some(sent.may);
@@ -241,7 +241,7 @@ pub(super) async fn change(
     }
 }
 
-async fn try_change(page: &PageContext, name: &UserName, sent: &Sent) -> Result<(), Failure> {
+async fn try_change(page: &PageContext, name: &UserName, sent: &Sent) -> Result<Response, Failure> {
     let directory = page.caller.portal.gate.directory();
     let change = match sent.change.as_str() {
         "grants" => {
@@ -263,6 +263,5 @@ async fn try_change(page: &PageContext, name: &UserName, sent: &Sent) -> Result<
         }
         other => return Err(Failure::bad_request("change", format!("{other:?} is no change of a user"))),
     };
-    let changed = page.may().because(&sent.reason).change_user(directory, name, &change).await;
-    changed.map_err(|error: AccessError| error.into())
+    review::show(page, Change::User(name.clone(), change), &sent.reason)
 }
