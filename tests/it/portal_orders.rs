@@ -166,7 +166,7 @@ async fn a_cell_is_rolled_back_stopped_started_removed_and_deleted() {
     sees(both_sides(&late).1, &["(remove) by tester"]);
     let (status, page_after) = portal.send_form("/cells/ams-1/site/delete", &filled(&page, "name=ams-2/site")).await;
     assert_eq!(status, 422);
-    sees(&page_after, &["Type ams-1/site to delete it", "value=\"ams-2/site\""]);
+    sees(&page_after, &["Type ams-1/site to go on", "value=\"ams-2/site\""]);
     let (status, refused) = portal.send_form("/cells/ams-1/site/delete", &filled(&page, "name=ams-1/site")).await;
     assert_eq!(status, 409);
     sees(&refused, &["is in use", "has not removed it yet"]);
@@ -190,7 +190,7 @@ async fn a_version_that_nobody_needs_is_marked_and_what_is_needed_says_by_whom()
     sees(&page, &["It is marked first", "Mark it for deletion", "fleetman delete version ams-2/site r1"]);
     let (status, untyped) = portal.send_form(path, &filled(&page, "name=r2")).await;
     assert_eq!(status, 422);
-    sees(&untyped, &["Type r1 to delete it"]);
+    sees(&untyped, &["Type r1 to go on"]);
     let (status, late) = portal.send_form(path, "if_generation=1&name=r1&seen=long+ago").await;
     assert_eq!(status, 409);
     sees(&late, &["Somebody came first", "long ago"]);

@@ -16,6 +16,7 @@ mod search;
 mod settings;
 mod sides;
 mod sign_in;
+mod typed;
 mod used_by;
 
 pub(super) use self::buckets::count_usage;

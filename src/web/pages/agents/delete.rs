@@ -14,6 +14,7 @@ use crate::store::ErrorKind;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::pages::sides::{Facts, Side};
+use crate::web::pages::typed;
 use crate::web::shell::{Nav, Shell};
 use crate::web::words::State;
 
@@ -100,10 +101,8 @@ pub(super) async fn delete(
     page.caller.check_writable()?;
     let view = page.view()?;
     let node = view.node(&name).ok_or_else(|| absent(&name))?;
-    if sent.name.trim() != name.as_str() {
-        let detail = format!("Type {name} to delete its status; found {:?}.", sent.name);
-        return show(&page, node, &sent, Some(&Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "name_differs", detail)))
-            .await;
+    if let Err(failure) = typed::check(&sent.name, &name) {
+        return show(&page, node, &sent, Some(&failure)).await;
     }
     let known = Facts::read(&sent.seen).known();
     match page.may().because(&sent.reason).delete_heartbeat(&name, LivenessLimits::default(), &known).await {

@@ -5,7 +5,6 @@ use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Path};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Deserialize;
 
 use super::{ReleasePath, users};
 use crate::model::users::Role;
@@ -13,6 +12,7 @@ use crate::model::{CellId, DeploymentName, ManifestName};
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::pages::manifests;
+use crate::web::pages::typed::{self, Sent};
 use crate::web::shell::{Nav, Shell};
 
 #[derive(Template)]
@@ -27,29 +27,19 @@ struct DeletePage {
     barred: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct DeleteForm {
-    /// The name, typed once more.
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    reason: String,
-}
-
 /// `GET /deployments/{manifest}/{deployment}/delete`
 pub(super) async fn ask(page: PageContext, Path(path): Path<ReleasePath>) -> Result<Response, Failure> {
     let (manifest, name) = path.names()?;
     page.may().need_on_manifest(Role::Admin, &*page.caller.whole_view()?, &manifest)?;
-    delete_page(&page, manifest, name, StatusCode::OK, String::new(), None).await
+    delete_page(&page, manifest, name, String::new(), None).await
 }
 
 async fn delete_page(
     page: &PageContext,
     manifest: ManifestName,
     name: DeploymentName,
-    status: StatusCode,
     reason: String,
-    failure: Option<String>,
+    failed: Option<&Failure>,
 ) -> Result<Response, Failure> {
     let users = users(page, &*page.view()?, [manifest.clone()]).await?.unwrap_or_default();
     let users = users.get(&(manifest.clone(), name.clone())).into_iter().flatten().cloned().collect();
@@ -59,6 +49,8 @@ async fn delete_page(
         format!("fleetman delete deployment {manifest} {name}"),
     );
     let barred = manifests::barred(page, Role::Admin, &manifest)?;
+    let status = failed.map_or(StatusCode::OK, Failure::status);
+    let failure = failed.map(|failure| failure.detail().to_owned());
     page.render_with(status, &DeletePage { shell, manifest, name, users, reason, failure, barred })
 }
 
@@ -66,26 +58,20 @@ async fn delete_page(
 pub(super) async fn act(
     page: PageContext,
     Path(path): Path<ReleasePath>,
-    form: Result<Form<DeleteForm>, FormRejection>,
+    form: Result<Form<Sent>, FormRejection>,
 ) -> Result<Response, Failure> {
     let (manifest, name) = path.names()?;
     let fleet = page.caller.whole_view()?;
     page.may().need_on_manifest(Role::Admin, &fleet, &manifest)?;
     let Form(form) = form.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
-    if form.name.trim() != name.as_str() {
-        let failure = Some(format!("Type {name} to delete it."));
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        return delete_page(&page, manifest, name, status, form.reason, failure).await;
+    if let Err(failure) = typed::check(&form.name, &name) {
+        return delete_page(&page, manifest, name, form.reason, Some(&failure)).await;
     }
     page.caller.check_writable()?;
     let deleted = page.may().because(&form.reason).delete_deployment(&fleet, &manifest, &name).await;
     page.caller.fleet.releases.forget(&(manifest.clone(), name.clone())).await;
     match deleted {
         Ok(_) => Ok(page.lead_to(&format!("/deployments?manifest={manifest}"))),
-        Err(error) => {
-            let failure = Failure::from(error);
-            let (status, detail) = (failure.status(), failure.detail().to_owned());
-            delete_page(&page, manifest, name, status, form.reason, Some(detail)).await
-        }
+        Err(error) => delete_page(&page, manifest, name, form.reason, Some(&error.into())).await,
     }
 }

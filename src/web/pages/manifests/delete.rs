@@ -5,13 +5,13 @@ use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Path};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Deserialize;
 
 use super::{ManifestPath, barred};
 use crate::model::ManifestName;
 use crate::model::users::Role;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
+use crate::web::pages::typed::{self, Sent};
 use crate::web::pages::used_by::{self, User};
 use crate::web::shell::{Nav, Shell};
 
@@ -27,35 +27,25 @@ struct DeletePage {
     barred: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct DeleteForm {
-    /// The name, typed once more.
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    reason: String,
-}
-
 /// `GET /manifests/{manifest}/delete`
 pub(super) async fn ask(page: PageContext, Path(path): Path<ManifestPath>) -> Result<Response, Failure> {
     let name = path.name()?;
     page.may().need_on_manifest(Role::Admin, &*page.caller.whole_view()?, &name)?;
     page.may().get_manifest(&name).await?;
-    delete_page(&page, name, StatusCode::OK, String::new(), None).await
+    delete_page(&page, name, String::new(), None).await
 }
 
 async fn delete_page(
     page: &PageContext,
     name: ManifestName,
-    status: StatusCode,
     reason: String,
-    failure: Option<String>,
+    failed: Option<&Failure>,
 ) -> Result<Response, Failure> {
     let releases = page.may().releases(&page.caller.fleet.releases).await?;
     let shell =
         page.shell(format!("Delete manifest {name}"), Nav::Manifests, format!("fleetman delete manifest {name}"));
     page.render_with(
-        status,
+        failed.map_or(StatusCode::OK, Failure::status),
         &DeletePage {
             shell,
             users: used_by::of_manifest(&*page.view()?, &name),
@@ -63,7 +53,7 @@ async fn delete_page(
             barred: barred(page, Role::Admin, &name)?,
             name,
             reason,
-            failure,
+            failure: failed.map(|failure| failure.detail().to_owned()),
         },
     )
 }
@@ -72,23 +62,18 @@ async fn delete_page(
 pub(super) async fn act(
     page: PageContext,
     Path(path): Path<ManifestPath>,
-    form: Result<Form<DeleteForm>, FormRejection>,
+    form: Result<Form<Sent>, FormRejection>,
 ) -> Result<Response, Failure> {
     let name = path.name()?;
     let fleet = page.caller.whole_view()?;
     page.may().need_on_manifest(Role::Admin, &fleet, &name)?;
     let Form(form) = form.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
-    if form.name.trim() != name.as_str() {
-        let failure = Some(format!("Type {name} to delete it."));
-        return delete_page(&page, name, StatusCode::UNPROCESSABLE_ENTITY, form.reason, failure).await;
+    if let Err(failure) = typed::check(&form.name, &name) {
+        return delete_page(&page, name, form.reason, Some(&failure)).await;
     }
     page.caller.check_writable()?;
     match page.may().because(&form.reason).delete_manifest(&fleet, &name).await {
         Ok(_) => Ok(page.lead_to("/manifests")),
-        Err(error) => {
-            let failure = Failure::from(error);
-            let (status, detail) = (failure.status(), failure.detail().to_owned());
-            delete_page(&page, name, status, form.reason, Some(detail)).await
-        }
+        Err(error) => delete_page(&page, name, form.reason, Some(&error.into())).await,
     }
 }

@@ -1,7 +1,6 @@
 //! Deleting a cell that was removed from its node.
 
 use axum::extract::{Form, Query};
-use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::form::{Order, Sent, Stand, refused, show};
@@ -9,6 +8,7 @@ use crate::model::CellId;
 use crate::model::trigger::Action;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
+use crate::web::pages::typed;
 use crate::web::paths::CellOfPath;
 
 fn order(cell: &CellId) -> Order {
@@ -45,10 +45,8 @@ pub(super) async fn act(
     Form(sent): Form<Sent>,
 ) -> Result<Response, Failure> {
     page.caller.check_writable()?;
-    if sent.name.trim() != cell.to_string() {
+    if let Err(failure) = typed::check(&sent.name, &cell) {
         let stand = Stand::read(&page, &cell).await?;
-        let detail = format!("Type {cell} to delete it; found {:?}.", sent.name);
-        let failure = Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "name_differs", detail);
         return show(&page, &cell, &stand, &order(&cell), &sent, Some(&failure));
     }
     match page.may().because(&sent.reason).delete_cell(&cell, &sent.guard()).await {

@@ -1,7 +1,6 @@
 //! Deleting a version that nobody needs: it is marked first, and an hour later deleted.
 
 use axum::extract::Form;
-use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::SecondsFormat;
 
@@ -10,6 +9,7 @@ use crate::controller::DeletionOutlook;
 use crate::model::{CellId, VersionName};
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
+use crate::web::pages::typed;
 use crate::web::paths::VersionOfPath;
 
 /// The form, as things are.
@@ -56,9 +56,7 @@ pub(super) async fn act(
 ) -> Result<Response, Failure> {
     page.caller.check_writable()?;
     let order = order(&page, &cell, &version).await?;
-    if sent.name.trim() != version.as_str() {
-        let detail = format!("Type {version} to delete it; found {:?}.", sent.name);
-        let failure = Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "name_differs", detail);
+    if let Err(failure) = typed::check(&sent.name, &version) {
         return show(&page, &cell, &Stand::read(&page, &cell).await?, &order, &sent, Some(&failure));
     }
     if let Some(conflict) = outdated(&page, &cell, &sent, &order).await? {
