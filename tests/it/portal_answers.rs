@@ -87,6 +87,8 @@ pub(crate) const FORMS: &[Form] = &[
     form("/cells/{node}/{cell}/rollback", "/cells/ams-2/site/rollback", &[("to", "r1"), ("seen", "nothing"), OLD], 409),
     form("/cells/{node}/{cell}/rollback", "/cells/ams-2/site/rollback", &[("to", "none"), ("reason", "typed")], 404),
     form("/cells/{node}/{cell}/stop", "/cells/ams-1/api/stop", &[("seen", "nothing"), OLD], 409),
+    form("/cells/{node}/{cell}/versions/{version}/delete", "/cells/ams-2/site/versions/r1/delete", &[("name", "r"), ("reason", "typed")], 422),
+    form("/cells/{node}/{cell}/versions/{version}/delete", "/cells/ams-2/site/versions/r1/delete", &[("name", "r1"), OLD], 409),
     form("/cells/{node}/{cell}/yaml", "/cells/ams-1/api/yaml", &[("step", "preview"), AS_SHOWN, ("text", CELL)], 200),
     form("/cells/{node}/{cell}/yaml", "/cells/ams-1/api/yaml", &[("step", "save"), ("etag", "\"0\""), ("text", CELL)], 409),
     upload("/deployments/new", "/deployments/new", &[("manifest", "none"), ("name", "r9")], &[("files", "a.txt", "text")], 422),

@@ -191,9 +191,9 @@ async fn a_version_that_nobody_needs_is_marked_and_what_is_needed_says_by_whom()
     let (status, untyped) = portal.send_form(path, &filled(&page, "name=r2")).await;
     assert_eq!(status, 422);
     sees(&untyped, &["Type r1 to go on"]);
-    let (status, late) = portal.send_form(path, "if_generation=1&name=r1&seen=long+ago").await;
+    let (status, late) = portal.send_form(path, "if_generation=1&name=r1&reason=too+old").await;
     assert_eq!(status, 409);
-    sees(&late, &["Somebody came first", "long ago"]);
+    sees(&late, &["Somebody came first", "What is there now", "too old"]);
     assert_eq!(
         portal.send_and_follow(path, &filled(&page, "name=r1&reason=too+old")).await,
         "/cells/ams-2/site/versions"
