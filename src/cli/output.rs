@@ -135,6 +135,11 @@ impl Output {
         }
     }
 
+    /// The same without colours, for what is said rather than shown.
+    pub(crate) fn uncoloured(self) -> Self {
+        Self { colour: false, ..self }
+    }
+
     /// Writes bytes as they are, unless a terminal would have to show them.
     pub(crate) fn bytes(self, bytes: &[u8]) -> Result<(), Failure> {
         if !self.out_is_terminal {
@@ -225,6 +230,12 @@ impl Shown {
 
     pub(crate) fn toned(self, tone: Tone) -> Self {
         Self { tone: Some(tone), ..self }
+    }
+
+    /// A last cell that is shown in full, however long: it says what to do.
+    #[cfg(feature = "controller")]
+    pub(crate) fn whole(text: &str) -> Self {
+        Self { text: text::line(text), tone: None }
     }
 
     fn width(&self) -> usize {

@@ -31,6 +31,7 @@ mod gc;
 mod head;
 mod history;
 mod inputs;
+mod instant;
 mod lists;
 mod names;
 mod overrides;
@@ -91,6 +92,9 @@ pub use fleet::{
 pub use follow::{Followed, FollowedHow};
 pub use gc::GcReport;
 pub use history::{HistoryEntry, OutcomeEntry};
+pub use instant::{
+    Answer, CellAt, Chronicle, InstantChange, Ran, Revert, RevertOptions, RevertStep, Scope, Told, Wish, Wished,
+};
 pub use lists::{DeploymentView, ManifestView, VersionPage, VersionState, VersionView};
 pub use overrides::OverrideView;
 pub use past::{Attempts, LogFacts, Past, PastAttempt, PastTrigger};

@@ -98,6 +98,7 @@ mod supervisor_host;
 mod supervisor_profile;
 mod support;
 mod systemd_host;
+mod time_travel;
 mod users;
 mod vendored;
 mod web_api;

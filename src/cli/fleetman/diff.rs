@@ -1,34 +1,52 @@
-//! `fleetman diff`: two versions of a cell side by side, or a version and the inputs as they are.
+//! `fleetman diff`: two versions of a cell side by side, or a version and the inputs as they are; or two instants.
 
 use clap::Args;
 
-use super::changes;
 use super::context::Context;
+use super::moment::Moment;
+use super::{at, changes};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Tone};
-use crate::controller::{self, Compared, Controller, LivenessLimits, Made, Proof, Revision};
+use crate::controller::{self, Compared, Controller, LivenessLimits, Made, Proof, Revision, Scope};
 use crate::model::CellId;
 use crate::web::views::Comparison;
 
 /// Show what differs between two versions of a cell, or a version and the inputs as they are now.
 ///
+/// With --from-time: what changed between two instants, of a cell, a node or the fleet.
+///
 /// Exit code 1 where something differs.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  fleetman diff n1/web\n  fleetman diff n1/web --from 1.4.1 --to 1.4.2")]
+#[command(
+    after_help = "Examples:\n  fleetman diff n1/web\n  fleetman diff n1/web --from 1.4.1 --to 1.4.2\n  fleetman diff --from-time '1d ago' n1"
+)]
 pub(super) struct DiffArgs {
-    /// The cell, as <node>/<cell>
-    cell: CellId,
+    /// The cell, as <node>/<cell>; of two instants also <node>, or nothing for the whole fleet
+    #[arg(value_name = "CELL", required_unless_present = "from_time")]
+    scope: Option<Scope>,
     /// The version that is changed, or now [default: the one that is desired]
     #[arg(long, value_name = "VERSION")]
     from: Option<Revision>,
     /// The version that comes of it; now is what a publish would make
     #[arg(long, value_name = "VERSION", default_value = "now")]
     to: Revision,
+    /// The earlier instant: a time, or '2h ago'
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"])]
+    from_time: Option<Moment>,
+    /// The later instant [default: now]
+    #[arg(long, value_name = "TIME", requires = "from_time")]
+    to_time: Option<Moment>,
 }
 
 pub(super) async fn run(args: DiffArgs, context: &Context) -> Result<Exit, Failure> {
-    let DiffArgs { cell, from, to } = args;
+    let DiffArgs { scope, from, to, from_time, to_time } = args;
+    if let Some(from) = from_time {
+        return at::changed(from, to_time.unwrap_or(Moment::NOW), &scope.unwrap_or_default(), context).await;
+    }
+    let Some(Scope::Cell(cell)) = scope else {
+        return Err(Failure::usage("versions are of a cell: name it as <node>/<cell>"));
+    };
     let controller = context.looker().await?;
     let from = match from {
         Some(from) => from,

@@ -4,6 +4,7 @@
 
 mod applied;
 mod apply;
+mod at;
 mod attempts;
 mod audit;
 mod batch;
@@ -25,6 +26,7 @@ mod halt;
 mod history;
 mod init;
 mod keygen;
+mod moment;
 mod node;
 mod order;
 mod overrides;
@@ -35,6 +37,7 @@ mod print;
 mod publish;
 #[cfg(all(feature = "agent", feature = "embedded"))]
 mod quickstart;
+mod revert;
 mod schema;
 mod search;
 mod select;
@@ -117,6 +120,7 @@ enum Verb {
     Publish(publish::PublishArgs),
     Redeploy(publish::RedeployArgs),
     Rollback(publish::RollbackArgs),
+    Revert(revert::RevertArgs),
     Stop(halt::StopArgs),
     Remove(halt::RemoveArgs),
     Delete(delete::DeleteArgs),
@@ -127,6 +131,7 @@ enum Verb {
     Describe(describe::DescribeArgs),
     Search(search::SearchArgs),
     History(history::HistoryArgs),
+    At(at::AtArgs),
     Attempts(attempts::AttemptsArgs),
     Diff(diff::DiffArgs),
     Cat(cat::CatArgs),
@@ -144,10 +149,13 @@ enum Verb {
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["quickstart", "init", "keygen", "node", "doctor", "serve", "user", "token"]),
     ("Say what is wanted", &["apply", "validate", "override", "pause", "resume", "schema"]),
-    ("Ship", &["upload", "plan", "publish", "redeploy", "rollback", "stop", "remove", "delete", "gc"]),
+    ("Ship", &["upload", "plan", "publish", "redeploy", "rollback", "revert", "stop", "remove", "delete", "gc"]),
     (
         "Look",
-        &["status", "get", "describe", "search", "history", "attempts", "diff", "cat", "audit", "bucket", "config"],
+        &[
+            "status", "get", "describe", "search", "history", "at", "attempts", "diff", "cat", "audit", "bucket",
+            "config",
+        ],
     ),
     ("Shell", &["completion"]),
 ];
@@ -206,6 +214,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Publish(args) => publish::publish(args, context).await,
         Verb::Redeploy(args) => publish::redeploy(args, context).await,
         Verb::Rollback(args) => publish::rollback(args, context).await,
+        Verb::Revert(args) => revert::run(args, context).await,
         Verb::Stop(args) => halt::stop(args, context).await,
         Verb::Remove(args) => halt::remove(args, context).await,
         Verb::Gc(args) => gc::run(&args, context).await,
@@ -215,6 +224,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Describe(args) => describe::run(args, context).await,
         Verb::Search(args) => search::run(args, context).await,
         Verb::History(args) => history::run(args, context).await,
+        Verb::At(args) => at::at(args, context).await,
         Verb::Attempts(args) => attempts::run(args, context).await,
         Verb::Diff(args) => diff::run(args, context).await,
         Verb::Cat(args) => cat::run(args, context).await,
