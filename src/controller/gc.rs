@@ -7,6 +7,7 @@ use tracing::info;
 
 use super::claim::PublishedHow;
 use super::inputs::READS;
+use super::references::Named;
 use super::{Controller, ControllerError, Deletion};
 use crate::model::keys::Folder;
 use crate::model::{CellId, DeploymentName, ManifestName, ObjectKey, VersionName};
@@ -199,10 +200,16 @@ impl Controller {
                 }
             }
         }
-        if seen.is_garbage(self.store_now() - SWEPT_AFTER) {
-            self.sweep_keys(folder.relative(), seen.keys, dry_run, report).await?;
+        if !seen.is_garbage(self.store_now() - SWEPT_AFTER) {
+            return Ok(());
         }
-        Ok(())
+        // A manifest that was lost leaves files that a trigger or a node still names: they may be all that is left.
+        if let Owner::Version(cell, version) = owner
+            && let Some(by) = self.who_needs(cell, Named { version, manifest_sha256: None }).await?
+        {
+            return Err(ControllerError::InUse { what: format!("{cell}: version {version} without its manifest"), by });
+        }
+        self.sweep_keys(folder.relative(), seen.keys, dry_run, report).await
     }
 
     /// Probes and beats that were left behind.
