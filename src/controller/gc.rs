@@ -212,6 +212,24 @@ impl Controller {
         self.sweep_keys(folder.relative(), seen.keys, dry_run, report).await
     }
 
+    /// Sweeps what is left of a version that was never finished, if it is old and nobody needs it.
+    pub(super) async fn sweep_unfinished_version(
+        &self,
+        cell: &CellId,
+        version: &VersionName,
+    ) -> Result<(), ControllerError> {
+        self.sweep_folder(&Owner::Version(cell.clone(), version.clone()), false, &mut GcReport::default()).await
+    }
+
+    /// The same of a release.
+    pub(super) async fn sweep_unfinished_release(
+        &self,
+        manifest: &ManifestName,
+        name: &DeploymentName,
+    ) -> Result<(), ControllerError> {
+        self.sweep_folder(&Owner::Deployment(manifest.clone(), name.clone()), false, &mut GcReport::default()).await
+    }
+
     /// Probes and beats that were left behind.
     async fn sweep_loose(&self, dry_run: bool, report: &mut GcReport) -> Result<(), ControllerError> {
         let oldest = self.store_now() - SWEPT_AFTER;
@@ -229,7 +247,7 @@ impl Controller {
         Ok(())
     }
 
-    async fn sweep_keys(
+    pub(super) async fn sweep_keys(
         &self,
         what: String,
         keys: Vec<ObjectKey>,

@@ -27,6 +27,7 @@ mod error;
 mod facts;
 mod fleet;
 mod follow;
+mod fsck;
 mod gc;
 mod head;
 mod history;
@@ -90,6 +91,7 @@ pub use fleet::{
     LivenessLimits, Looked, NodeView, Severity, Sight, Subject, Sync,
 };
 pub use follow::{Followed, FollowedHow};
+pub use fsck::{Finding, FsckOptions};
 pub use gc::GcReport;
 pub use history::{HistoryEntry, OutcomeEntry};
 pub use instant::{

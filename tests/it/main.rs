@@ -23,6 +23,7 @@ mod controller_browse;
 mod controller_compare;
 mod controller_crash;
 mod controller_deletion;
+mod controller_fsck;
 mod controller_publish;
 mod controller_races;
 mod controller_tampering;

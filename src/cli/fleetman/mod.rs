@@ -20,6 +20,7 @@ mod describe;
 mod diff;
 mod doctor;
 mod first_admin;
+mod fsck;
 mod gc;
 mod get;
 mod halt;
@@ -125,6 +126,7 @@ enum Verb {
     Remove(halt::RemoveArgs),
     Delete(delete::DeleteArgs),
     Gc(gc::GcArgs),
+    Fsck(fsck::FsckArgs),
 
     Status(status::StatusArgs),
     Get(get::GetArgs),
@@ -149,7 +151,10 @@ enum Verb {
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["quickstart", "init", "keygen", "node", "doctor", "serve", "user", "token"]),
     ("Say what is wanted", &["apply", "validate", "override", "pause", "resume", "schema"]),
-    ("Ship", &["upload", "plan", "publish", "redeploy", "rollback", "revert", "stop", "remove", "delete", "gc"]),
+    (
+        "Ship",
+        &["upload", "plan", "publish", "redeploy", "rollback", "revert", "stop", "remove", "delete", "gc", "fsck"],
+    ),
     (
         "Look",
         &[
@@ -218,6 +223,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Stop(args) => halt::stop(args, context).await,
         Verb::Remove(args) => halt::remove(args, context).await,
         Verb::Gc(args) => gc::run(&args, context).await,
+        Verb::Fsck(args) => fsck::run(&args, context).await,
         Verb::Delete(args) => delete::run(args, context).await,
         Verb::Status(args) => status::run(args, context).await,
         Verb::Get(args) => get::run(args, context).await,
