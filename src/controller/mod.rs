@@ -14,6 +14,7 @@ mod attempt_log;
 mod audit;
 mod audit_log;
 mod browse;
+mod bundle;
 mod capability;
 mod checkup;
 mod claim;
@@ -76,6 +77,7 @@ pub use browse::{
     About, BrowsePage, Content, FolderRow, ObjectRow, Preview, Reference, References, TextKind, about_folder,
     about_key, rule_in_words,
 };
+pub use bundle::{BundleSelector, Loaded, Saved};
 pub use checkup::Checkup;
 pub use claim::{Published, PublishedHow, Warning};
 pub use compare::{Compared, Comparison, Made, Proof, Revision, VersionDetail};

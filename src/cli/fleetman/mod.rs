@@ -9,6 +9,7 @@ mod attempts;
 mod audit;
 mod batch;
 mod bucket;
+mod bundle;
 mod cat;
 mod change;
 mod changes;
@@ -127,6 +128,9 @@ enum Verb {
     Delete(delete::DeleteArgs),
     Gc(gc::GcArgs),
     Fsck(fsck::FsckArgs),
+    /// Carry versions to a bucket that no network reaches
+    #[command(subcommand)]
+    Bundle(bundle::BundleVerb),
 
     Status(status::StatusArgs),
     Get(get::GetArgs),
@@ -153,7 +157,10 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Say what is wanted", &["apply", "validate", "override", "pause", "resume", "schema"]),
     (
         "Ship",
-        &["upload", "plan", "publish", "redeploy", "rollback", "revert", "stop", "remove", "delete", "gc", "fsck"],
+        &[
+            "upload", "plan", "publish", "redeploy", "rollback", "revert", "stop", "remove", "delete", "gc", "fsck",
+            "bundle",
+        ],
     ),
     (
         "Look",
@@ -224,6 +231,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Remove(args) => halt::remove(args, context).await,
         Verb::Gc(args) => gc::run(&args, context).await,
         Verb::Fsck(args) => fsck::run(&args, context).await,
+        Verb::Bundle(verb) => bundle::run(verb, context).await,
         Verb::Delete(args) => delete::run(args, context).await,
         Verb::Status(args) => status::run(args, context).await,
         Verb::Get(args) => get::run(args, context).await,
