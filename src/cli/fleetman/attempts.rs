@@ -15,7 +15,7 @@ use crate::model::outcome::Ending;
 use crate::model::{CellId, Floor, ObjectKey};
 use crate::web::views::Attempt;
 
-/// Show what a node tried for a cell, newest first; with --log what it wrote while it did.
+/// Show what a node tried for a cell, and with --log what it wrote
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  fleetman attempts n1/web\n  fleetman attempts n1/web --log\n  fleetman attempts n1/web --at 1-42 --attempt 2 --log"

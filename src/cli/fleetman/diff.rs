@@ -12,7 +12,7 @@ use crate::controller::{self, Compared, Controller, LivenessLimits, Made, Proof,
 use crate::model::CellId;
 use crate::web::views::Comparison;
 
-/// Show what differs between two versions of a cell, or a version and the inputs as they are now.
+/// Show what differs between two versions of a cell, its inputs now, or two instants
 ///
 /// With --from-time: what changed between two instants, of a cell, a node or the fleet.
 ///

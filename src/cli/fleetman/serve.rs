@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::web;
 use crate::web::listener::{Limits, Listener, Settings};
 
-/// Serve the read API over HTTP, until Ctrl-C or SIGTERM.
+/// Serve the portal and its API, until Ctrl-C or SIGTERM.
 ///
 /// /healthz, /readyz and /api/v1/{nodes,cells,manifests,deployments}. Nothing needs it to run: every verb speaks to the
 /// bucket itself.
