@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{AccessError, Authorized};
 use crate::controller::{
-    Deletion, Delivery, DeploymentView, FleetView, KnownVersion, Progress, Release, ReleaseName, ReleasePage,
-    ReleaseReader, UploadOptions, Uploaded,
+    Deletion, Delivery, DeploymentView, FleetView, Known, KnownVersion, ObjectFacts, Progress, Release, ReleaseName,
+    ReleasePage, ReleaseReader, UploadOptions, Uploaded,
 };
 use crate::model::deployment::Deployment;
 use crate::model::sign::Verified;
@@ -123,8 +123,22 @@ impl Authorized {
         fleet: &FleetView,
         manifest: &ManifestName,
         name: &DeploymentName,
+        known: &Known,
     ) -> Result<Deletion, AccessError> {
         self.need_on_manifest(Role::Admin, fleet, manifest)?;
-        Ok(self.acting().delete_deployment(manifest, name).await?)
+        Ok(self.acting().delete_deployment(manifest, name, known).await?)
+    }
+
+    /// What the list of a release is, without what it says.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn deployment_facts(
+        &self,
+        manifest: &ManifestName,
+        name: &DeploymentName,
+    ) -> Result<Option<ObjectFacts>, AccessError> {
+        self.need_anywhere(Role::Viewer, "deployments")?;
+        Ok(self.reading().deployment_facts(manifest, name).await?)
     }
 }

@@ -1,7 +1,7 @@
 //! Recipes. Everybody reads them; who changes one changes what all of its cells will get.
 
 use super::{AccessError, Authorized, Denied};
-use crate::controller::{Applied, Deletion, FleetView, Known, ManifestView, Text};
+use crate::controller::{Applied, Deletion, FleetView, Known, ManifestView, ObjectFacts, Text};
 use crate::model::ManifestName;
 use crate::model::users::Role;
 
@@ -44,9 +44,23 @@ impl Authorized {
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub async fn delete_manifest(&self, fleet: &FleetView, name: &ManifestName) -> Result<Deletion, AccessError> {
+    pub async fn delete_manifest(
+        &self,
+        fleet: &FleetView,
+        name: &ManifestName,
+        known: &Known,
+    ) -> Result<Deletion, AccessError> {
         self.need_on_manifest(Role::Admin, fleet, name)?;
-        Ok(self.acting().delete_manifest(name).await?)
+        Ok(self.acting().delete_manifest(name, known).await?)
+    }
+
+    /// What a manifest is, without what it says.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn manifest_facts(&self, name: &ManifestName) -> Result<Option<ObjectFacts>, AccessError> {
+        self.need_anywhere(Role::Viewer, "manifests")?;
+        Ok(self.reading().manifest_facts(name).await?)
     }
 
     /// Whether the user may play `role` on `manifest`: on every cell that uses it. Which those are is a hint in the

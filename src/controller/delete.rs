@@ -10,6 +10,7 @@ use super::publish::Guard;
 use super::references::{Named, of_copies};
 use super::version::DELETION_RESTS;
 use super::{Controller, ControllerError, Known, Liveness, LivenessLimits, ObjectFacts};
+use crate::model::deployment::Deployment;
 use crate::model::document::Document as _;
 use crate::model::fleet::Deleting;
 use crate::model::heartbeat::{Heartbeat, Phase};
@@ -17,6 +18,7 @@ use crate::model::keys::Folder;
 use crate::model::trigger::Action;
 use crate::model::{CellId, DeploymentName, ManifestName, NodeName, ObjectKey, Sha256Digest, VersionName, document};
 use crate::store::{Depth, StoreError};
+use crate::yaml;
 
 /// What came of a deletion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,14 +164,28 @@ impl Controller {
         Ok(keys)
     }
 
-    /// Deletes a release. Versions made from it hold their own copies of its files.
+    /// What the signed list of a release is, without what it says; None where the upload never ended.
     ///
     /// # Errors
-    /// [`ControllerError::NotFound`] when there is none.
+    /// Why the store did not answer.
+    pub async fn deployment_facts(
+        &self,
+        manifest: &ManifestName,
+        name: &DeploymentName,
+    ) -> Result<Option<ObjectFacts>, ControllerError> {
+        self.facts(&ObjectKey::Deployment(manifest.clone(), name.clone()), Deployment::MAX_BYTES).await
+    }
+
+    /// Deletes a release, if its list is still the one that the caller knows: a name may have been given to other
+    /// files. Versions made from it hold their own copies of its files.
+    ///
+    /// # Errors
+    /// [`ControllerError::NotFound`] when there is none, [`ControllerError::Changed`] when it is another.
     pub async fn delete_deployment(
         &self,
         manifest: &ManifestName,
         name: &DeploymentName,
+        known: &Known,
     ) -> Result<Deletion, ControllerError> {
         let keys = self.list_folder(&Folder::Deployment(manifest.clone(), name.clone())).await?;
         if keys.is_empty() {
@@ -177,18 +193,29 @@ impl Controller {
             return Err(ControllerError::not_found(what, "there is none"));
         }
         let objects = keys.len();
-        let act = self.intend("delete", format!("deployment/{manifest}/{name}"), None, None, None).await?;
         let list = ObjectKey::Deployment(manifest.clone(), name.clone());
+        known.check(&list, self.store().head(&list).await?.map(|meta| meta.etag).as_ref())?;
+        let act = self.intend("delete", format!("deployment/{manifest}/{name}"), None, None, None).await?;
         let deleted = self.delete_in_order(&list, keys, None).await;
         self.conclude(act, deleted).await.map(|()| Deletion::Done { objects })
     }
 
-    /// Deletes a manifest that no cell is bound to and that has no releases.
+    /// What a manifest is, without what it says.
     ///
     /// # Errors
-    /// [`ControllerError::InUse`] when it is needed.
-    pub async fn delete_manifest(&self, name: &ManifestName) -> Result<Deletion, ControllerError> {
-        self.get_manifest(name).await?;
+    /// Why the store did not answer.
+    pub async fn manifest_facts(&self, name: &ManifestName) -> Result<Option<ObjectFacts>, ControllerError> {
+        self.facts(&ObjectKey::ManifestYaml(name.clone()), yaml::MAX_BYTES as u64).await
+    }
+
+    /// Deletes a manifest that no cell is bound to and that has no releases, if it is still the one that the caller
+    /// knows.
+    ///
+    /// # Errors
+    /// [`ControllerError::InUse`] when it is needed, [`ControllerError::Changed`] when it is another.
+    pub async fn delete_manifest(&self, name: &ManifestName, known: &Known) -> Result<Deletion, ControllerError> {
+        let key = ObjectKey::ManifestYaml(name.clone());
+        known.check(&key, Some(&self.get_manifest(name).await?.etag))?;
         let what = || format!("manifest {name}");
         let cells = self.cell_ids().await?;
         let mut bindings =
@@ -209,7 +236,7 @@ impl Controller {
             return Err(ControllerError::InUse { what: what(), by });
         }
         let act = self.intend("delete", format!("manifest/{name}"), None, None, None).await?;
-        let deleted = self.writer().await?.delete(&ObjectKey::ManifestYaml(name.clone())).await;
+        let deleted = self.writer().await?.delete(&key).await;
         self.conclude(act, deleted.map_err(Into::into)).await.map(|()| Deletion::Done { objects: 1 })
     }
 

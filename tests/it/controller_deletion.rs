@@ -149,17 +149,23 @@ async fn a_cell_goes_after_its_node_removed_it_and_its_generations_never_start_a
 async fn a_manifest_goes_after_its_cells_and_its_releases() {
     let bench = Bench::start().await;
     let controller = bench.controller().await;
-    let error = controller.delete_manifest(&site()).await.unwrap_err();
+    let error = controller.delete_manifest(&site(), &Known::Anything).await.unwrap_err();
     assert!(error.to_string().contains("cell n1/web"), "{error}");
     controller.delete_cell(&cell(), &Guard::default()).await.unwrap();
-    let error = controller.delete_manifest(&site()).await.unwrap_err();
+    let error = controller.delete_manifest(&site(), &Known::Anything).await.unwrap_err();
     assert!(error.to_string().contains("r1"), "{error}");
-    controller.delete_deployment(&site(), &"r1".parse().unwrap()).await.unwrap();
+    controller.delete_deployment(&site(), &"r1".parse().unwrap(), &Known::Anything).await.unwrap();
     assert!(bench.keys("deployments/").await.is_empty());
-    assert_eq!(code(controller.delete_deployment(&site(), &"r1".parse().unwrap()).await), "not_found");
-    controller.delete_manifest(&site()).await.unwrap();
-    assert_eq!(code(controller.delete_manifest(&site()).await), "not_found");
-    assert_eq!(code(controller.delete_manifest(&ManifestName::new("other").unwrap()).await), "not_found");
+    assert_eq!(
+        code(controller.delete_deployment(&site(), &"r1".parse().unwrap(), &Known::Anything).await),
+        "not_found"
+    );
+    controller.delete_manifest(&site(), &Known::Anything).await.unwrap();
+    assert_eq!(code(controller.delete_manifest(&site(), &Known::Anything).await), "not_found");
+    assert_eq!(
+        code(controller.delete_manifest(&ManifestName::new("other").unwrap(), &Known::Anything).await),
+        "not_found"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -85,7 +85,11 @@ async fn a_program_ships_changes_and_cleans_up_a_cell() {
     api.send("POST", "/cells/n1/web/resume", &[], "").await.is(200);
     assert_eq!(api.post("/cells/n1/web/stop", &json!({})).await.is(200).json()["action"], "stop");
     assert_eq!(api.post("/cells/n1/web/remove", &json!({"purge_data": true})).await.is(200).json()["action"], "remove");
-    assert_eq!(code(&api.delete("/manifests/site").await.is(409)), "in_use");
+    assert_eq!(code(&api.delete("/manifests/site").await.is(428)), "precondition_required");
+    let tag = api.get("/manifests/site").await.is(200).header("etag").to_owned();
+    let delete = async |tag: &str| api.send("DELETE", "/manifests/site", &[("if-match", tag)], "").await;
+    assert_eq!(code(&delete("\"other\"").await.is(412)), "changed");
+    assert_eq!(code(&delete(&tag).await.is(409)), "in_use");
     let marked = api.delete("/cells/n1/web/versions/two").await.is(200).json();
     assert_eq!((&marked["done"], marked["ready_at"].is_string()), (&json!(false), true), "it is marked first");
     assert_eq!(api.delete("/deployments/site/r1").await.is(200).json()["done"], true);

@@ -159,6 +159,11 @@ async fn texts_come_back_byte_for_byte() {
     assert_eq!(kept, "name: dos\r\nprofile: {deploy: {}}\r\n# end\r\n", "each line ends as it did");
 }
 
+/// What the form at `path` says that it is about.
+async fn seen(serving: &Serving, path: &str) -> String {
+    fields(&serving.get(path).await.is(200).text())["seen"].clone()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_that_is_used_is_not_deleted_and_one_that_is_not_only_by_its_name() {
     let (place, serving) = portal("").await;
@@ -168,11 +173,21 @@ async fn a_manifest_that_is_used_is_not_deleted_and_one_that_is_not_only_by_its_
         "the cell to be seen as a user",
     )
     .await;
-    let used = post(&serving, "/manifests/site/delete", &[("name", "site"), ("reason", "old")]).await.is(409).text();
+    let seen = seen(&serving, "/manifests/site/delete").await;
+    let form = [("name", "site"), ("reason", "old"), ("seen", &*seen)];
+    let used = post(&serving, "/manifests/site/delete", &form).await.is(409).text();
     assert!(used.contains("cell n1/web is made from it") && fields(&used)["reason"] == "old", "{used}");
     apply(&place, "name: spare\nprofile: {deploy: {}}\n").await;
     post(&serving, "/manifests/spare/delete", &[("name", "site")]).await.is(422);
-    let gone = post(&serving, "/manifests/spare/delete", &[("name", "spare")]).await;
+    let path = "/manifests/spare/delete";
+    let before = self::seen(&serving, path).await;
+    apply(&place, "name: spare\nprofile: {deploy: {}}\ndescription: Needed after all\n").await;
+    let late = post(&serving, path, &[("name", "spare"), ("seen", &before), ("reason", "unused")]).await.is(409).text();
+    assert!(late.contains("What you saw") && late.contains("What is there now"), "{late}");
+    let now = fields(&late);
+    assert!(now["seen"] != before && now["reason"] == "unused", "{late}");
+    post(&serving, path, &[("name", "spare")]).await.is(409);
+    let gone = post(&serving, path, &[("name", "spare"), ("seen", &now["seen"])]).await;
     assert_eq!(gone.is(303).header("location"), "/manifests");
     serving.get("/manifests/spare").await.is(404);
     serving.get("/manifests/Not-A-Name").await.is(400);
@@ -240,8 +255,9 @@ async fn a_folder_from_a_browser_becomes_a_signed_release_with_the_digests_that_
     let answer = send_files(&serving, "/deployments/new", FORM, &upload("", &other)).await.is(303);
     let path = answer.header("location").split('?').next().unwrap().to_owned();
     assert!(serving.get("/deployments").await.text().contains(&path));
-    post(&serving, "/deployments/site/r1/delete", &[("name", "r2")]).await.is(422);
-    post(&serving, "/deployments/site/r1/delete", &[("name", "r1")]).await.is(303);
+    let before = seen(&serving, "/deployments/site/r1/delete").await;
+    post(&serving, "/deployments/site/r1/delete", &[("name", "r2"), ("seen", &before)]).await.is(422);
+    post(&serving, "/deployments/site/r1/delete", &[("name", "r1"), ("seen", &before)]).await.is(303);
     serving.get("/deployments/site/r1").await.is(404);
     assert!(!serving.get("/deployments").await.text().contains("/deployments/site/r1\""));
 }

@@ -88,8 +88,10 @@ pub(super) async fn run(args: DeleteArgs, context: &Context) -> Result<Exit, Fai
     let controller = context.controller().await?;
     let deletion = match &args.what {
         What::Version { cell, version } => controller.delete_version(cell, version).await?,
-        What::Deployment { manifest, deployment } => controller.delete_deployment(manifest, deployment).await?,
-        What::Manifest { manifest } => controller.delete_manifest(manifest).await?,
+        What::Deployment { manifest, deployment } => {
+            controller.delete_deployment(manifest, deployment, &Known::Anything).await?
+        }
+        What::Manifest { manifest } => controller.delete_manifest(manifest, &Known::Anything).await?,
         What::Cell { cell } => controller.delete_cell(cell, &Guard::default()).await?,
         What::Heartbeat { node } => {
             controller.delete_heartbeat(node, LivenessLimits::default(), &Known::Anything).await?

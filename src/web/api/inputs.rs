@@ -58,6 +58,7 @@ pub(super) fn operations() -> Operations {
             "/api/v1/manifests/{manifest}",
             delete_manifest,
             Operation::new("deleteManifest", "admin", "Deletes a manifest that nothing uses.")
+                .condition(Condition::Match)
                 .gives::<Deleted>()
                 .cli("fleetman delete manifest {manifest}"),
         )
@@ -238,10 +239,24 @@ async fn put_manifest(
     Ok(written(&applied, now.map(|now| now.etag)))
 }
 
-async fn delete_manifest(caller: Caller, Of(name): Of<ManifestName>) -> Result<Json<Deleted>, Failure> {
+async fn delete_manifest(
+    caller: Caller,
+    Of(name): Of<ManifestName>,
+    Precondition(known): Precondition,
+) -> Result<Json<Deleted>, Failure> {
     caller.check_writable()?;
+    check_is_there(&known)?;
     let fleet = caller.whole_view()?;
-    Ok(Json(caller.may.delete_manifest(&fleet, &name).await?.into()))
+    Ok(Json(caller.may.delete_manifest(&fleet, &name, &known).await.map_err(unless_it_held)?.into()))
+}
+
+fn check_is_there(known: &Known) -> Result<(), Failure> {
+    match known {
+        Known::Absent => {
+            Err(Failure::bad_request("invalid_precondition", "what is absent cannot be deleted; send If-Match"))
+        }
+        Known::Anything | Known::Tag(_) => Ok(()),
+    }
 }
 
 async fn check_manifest(caller: Caller, Of(name): Of<ManifestName>, Yaml(text): Yaml) -> Result<Json<Draft>, Failure> {
@@ -336,9 +351,7 @@ async fn delete_override(
     Precondition(known): Precondition,
 ) -> Result<StatusCode, Failure> {
     caller.check_writable()?;
-    if known == Known::Absent {
-        return Err(Failure::bad_request("invalid_precondition", "what is absent cannot be deleted; send If-Match"));
-    }
+    check_is_there(&known)?;
     caller.may.remove_override(&cell, &below.path()?, &known).await.map_err(unless_it_held)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -16,7 +16,7 @@ use super::answer::{Has, List, Page};
 use super::fleet::Deleted;
 use super::operation::{Content, Operation, Operations};
 use super::request::{Asked, Of, parse};
-use crate::controller::{self, ReleaseName};
+use crate::controller::{self, Known, ReleaseName};
 use crate::model::users::Role;
 use crate::model::{DeploymentName, ManifestName, Sha256Digest};
 
@@ -155,7 +155,7 @@ async fn upload(
 async fn delete_deployment(caller: Caller, Of(named): Of<Named>) -> Result<Json<Deleted>, Failure> {
     caller.check_writable()?;
     let fleet = caller.whole_view()?;
-    let deletion = caller.may.delete_deployment(&fleet, &named.manifest, &named.deployment).await?;
+    let deletion = caller.may.delete_deployment(&fleet, &named.manifest, &named.deployment, &Known::Anything).await?;
     caller.fleet.releases.forget(&(named.manifest, named.deployment)).await;
     Ok(Json(deletion.into()))
 }

@@ -9,6 +9,7 @@ use crate::store::{ETag, Object};
 use crate::web::changes::size;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
+use crate::web::pages::typed;
 
 /// What a form remembers of the object that it is about: its guard, and what its maker saw.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +85,20 @@ impl Facts {
 /// What was seen of the object at `key`, and what is there now.
 pub(super) async fn both(page: &PageContext, key: &ObjectKey, seen: Facts, now: Facts) -> Result<[Side; 2], Failure> {
     Ok([Side::of(page, key, seen, false).await?, Side::of(page, key, now, true).await?])
+}
+
+/// Both sides of a form that was made on something else than what is there now; None if nobody saw anything else.
+pub(super) async fn unless_same(
+    page: &PageContext,
+    key: &ObjectKey,
+    sent: &typed::Sent,
+    now: &Facts,
+) -> Result<Option<[Side; 2]>, Failure> {
+    let seen = Facts::read(&sent.seen);
+    match sent.seen.is_empty() || seen == *now {
+        true => Ok(None),
+        false => both(page, key, seen, now.clone()).await.map(Some),
+    }
 }
 
 impl Side {

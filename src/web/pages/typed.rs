@@ -15,6 +15,9 @@ pub(super) struct Sent {
     pub(super) name: String,
     #[serde(default)]
     pub(super) reason: String,
+    /// What the form was about, as [`Facts`](super::sides::Facts) write themselves.
+    #[serde(default)]
+    pub(super) seen: String,
 }
 
 /// Refuses to delete `name` if something else was typed.

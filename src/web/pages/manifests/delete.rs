@@ -7,10 +7,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::{ManifestPath, barred};
-use crate::model::ManifestName;
 use crate::model::users::Role;
+use crate::model::{ManifestName, ObjectKey};
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
+use crate::web::pages::sides::{self, Facts, Side};
 use crate::web::pages::typed::{self, Sent};
 use crate::web::pages::used_by::{self, User};
 use crate::web::shell::{Nav, Shell};
@@ -22,6 +23,9 @@ struct DeletePage {
     name: ManifestName,
     users: Vec<User>,
     releases: usize,
+    facts: Facts,
+    /// What was seen and what is there, where those are not the same.
+    sides: Option<[Side; 2]>,
     reason: String,
     failure: Option<String>,
     barred: Option<String>,
@@ -32,16 +36,18 @@ pub(super) async fn ask(page: PageContext, Path(path): Path<ManifestPath>) -> Re
     let name = path.name()?;
     page.may().need_on_manifest(Role::Admin, &*page.caller.whole_view()?, &name)?;
     page.may().get_manifest(&name).await?;
-    delete_page(&page, name, String::new(), None).await
+    delete_page(&page, name, &Sent::default(), None).await
 }
 
 async fn delete_page(
     page: &PageContext,
     name: ManifestName,
-    reason: String,
+    sent: &Sent,
     failed: Option<&Failure>,
 ) -> Result<Response, Failure> {
     let releases = page.may().releases(&page.caller.fleet.releases).await?;
+    let facts = Facts::of(page.may().manifest_facts(&name).await?.as_ref());
+    let sides = sides::unless_same(page, &ObjectKey::ManifestYaml(name.clone()), sent, &facts).await?;
     let shell =
         page.shell(format!("Delete manifest {name}"), Nav::Manifests, format!("fleetman delete manifest {name}"));
     page.render_with(
@@ -52,7 +58,9 @@ async fn delete_page(
             releases: releases.iter().filter(|release| release.manifest == name).count(),
             barred: barred(page, Role::Admin, &name)?,
             name,
-            reason,
+            facts,
+            sides,
+            reason: sent.reason.clone(),
             failure: failed.map(|failure| failure.detail().to_owned()),
         },
     )
@@ -69,11 +77,12 @@ pub(super) async fn act(
     page.may().need_on_manifest(Role::Admin, &fleet, &name)?;
     let Form(form) = form.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
     if let Err(failure) = typed::check(&form.name, &name) {
-        return delete_page(&page, name, form.reason, Some(&failure)).await;
+        return delete_page(&page, name, &form, Some(&failure)).await;
     }
     page.caller.check_writable()?;
-    match page.may().because(&form.reason).delete_manifest(&fleet, &name).await {
+    let known = Facts::read(&form.seen).known();
+    match page.may().because(&form.reason).delete_manifest(&fleet, &name, &known).await {
         Ok(_) => Ok(page.lead_to("/manifests")),
-        Err(error) => delete_page(&page, name, form.reason, Some(&error.into())).await,
+        Err(error) => delete_page(&page, name, &form, Some(&error.into())).await,
     }
 }
