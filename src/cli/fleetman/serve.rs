@@ -21,10 +21,10 @@ use crate::web::listener::{Limits, Listener, Settings};
 
 /// Serve the portal and its API, until Ctrl-C or SIGTERM.
 ///
-/// /healthz, /readyz and /api/v1/{nodes,cells,manifests,deployments}. Nothing needs it to run: every verb speaks to the
-/// bucket itself.
+/// Beside the pages and /api/v1 there are /healthz, /readyz and /metrics. Nothing needs it to run: every verb speaks to
+/// the bucket itself.
 #[derive(Debug, Default, Args)]
-#[command(after_help = "Example:\n  fleetman serve --listen 127.0.0.1:8080\n  curl http://127.0.0.1:8080/api/v1/cells")]
+#[command(after_help = "Example:\n  fleetman serve --listen 127.0.0.1:8080\n  curl http://127.0.0.1:8080/readyz")]
 pub(super) struct ServeArgs {
     /// Where to listen [default: `listen` of the config]
     #[arg(long, value_name = "ADDRESS")]
