@@ -128,7 +128,8 @@ impl Crowd {
     }
 }
 
-async fn put(acme: &Acme, objects: impl Iterator<Item = (ObjectKey, Vec<u8>)>) {
+/// Writes objects as they are.
+pub(crate) async fn put(acme: &Acme, objects: impl Iterator<Item = (ObjectKey, Vec<u8>)>) {
     stream::iter(objects)
         .map(async |(key, bytes)| acme.put(&key.relative(), bytes).await)
         .buffer_unordered(WRITES)

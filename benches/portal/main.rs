@@ -12,11 +12,12 @@ mod crowd;
 #[allow(dead_code, reason = "shared with a bench that needs all of it")]
 #[path = "../supervisor/figures.rs"]
 mod figures;
+mod past;
+mod plain;
 #[allow(unused_imports, reason = "shared with the tests, which need all of it")]
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -25,13 +26,15 @@ use fleetman::controller::{FleetReader, FleetView, LivenessLimits};
 
 use self::crowd::Crowd;
 use self::figures::{Memory, Times};
+use self::past::Past;
+use self::plain::Plain;
 use self::support::acme::Acme;
 use self::support::cli::Workplace;
 use self::support::holds_in_time;
 use self::support::serving::Serving;
 
 /// The lists, as people ask for them.
-const LISTS: [&str; 14] = [
+const LISTS: [&str; 26] = [
     "/",
     "/agents",
     "/agents?page=100",
@@ -46,19 +49,40 @@ const LISTS: [&str; 14] = [
     "/agents/node-00042",
     "/search?q=node-000",
     "/api/v1/nodes/node-00042",
+    "/manifests",
+    "/manifests?q=app&sort=-changed&page=20",
+    "/manifests/app-00042",
+    "/deployments",
+    "/deployments?sort=-uploaded&page=200",
+    "/audit",
+    "/audit?actor=alice",
+    "/buckets/browse?prefix=manifests/",
+    "/buckets/browse?prefix=audit/",
+    "/cells/node-00042/past/overrides",
+    "/cells/node-00042/past/history",
+    "/cells/node-00042/past/versions",
 ];
 
 #[tokio::main]
 async fn main() {
     let quick = std::env::args().any(|arg| arg == "--quick");
     // More than a page of a list has.
-    let crowd = if quick { Crowd { nodes: 1_001, cells: 1 } } else { Crowd { nodes: 10_000, cells: 5 } };
+    let (crowd, past) = if quick {
+        (Crowd { nodes: 1_001, cells: 1 }, Past { manifests: 12, releases: 3, versions: 30, overrides: 30, audit: 400 })
+    } else {
+        (
+            Crowd { nodes: 10_000, cells: 5 },
+            Past { manifests: 2_000, releases: 20, versions: 200, overrides: 300, audit: 100_000 },
+        )
+    };
     let clock = SystemClock::shared();
     let acme = Acme::empty().await;
     let (took, ()) = timed(&clock, crowd.write(&acme)).await;
     let Crowd { nodes, cells } = crowd;
     println!("{nodes} agents and {} cells, written in {} s", nodes * cells, took.as_secs());
     looks(crowd, &acme, &clock).await;
+    let (took, ()) = timed(&clock, past.write(&acme)).await;
+    println!("{past:?}, written in {} s", took.as_secs());
     if !quick {
         pages(crowd, &acme, &clock).await;
     }
@@ -114,15 +138,17 @@ async fn pages(crowd: Crowd, acme: &Acme, clock: &SharedClock) {
     println!("the server has read the fleet after {} ms", (clock.monotonic() - began).as_millis());
     println!("its memory then, in KiB: {}", Memory::of(pid));
 
-    let files = files(&serving).await;
+    let plain = Plain::start().await;
     let measured = AtomicU64::new(0);
     let measuring = async {
         for path in LISTS {
-            let (times, bytes) = measure(&serving, path, clock).await;
-            let (file, size) = files.iter().min_by_key(|(_, size)| size.abs_diff(bytes)).unwrap();
-            let (beside, _) = measure(&serving, file, clock).await;
+            let (first, _) = timed(clock, serving.get(path)).await;
+            let (times, bytes) = measure(clock, async || serving.get(path).await.is(200).body.len()).await;
+            let (beside, as_long) = measure(clock, async || plain.get(bytes).await).await;
+            assert_eq!(as_long, bytes);
             println!(
-                "{path:44} {bytes:7} bytes {}    a file of {size:6} bytes {}",
+                "{path:44} {bytes:7} bytes, first {:5} ms, {}    as many plain bytes {}",
+                first.as_millis(),
                 percentiles(&times),
                 percentiles(&beside),
             );
@@ -143,23 +169,12 @@ async fn pages(crowd: Crowd, acme: &Acme, clock: &SharedClock) {
     println!("its memory after all that, in KiB: {}", Memory::of(pid));
 }
 
-/// The files that pages name, and their sizes.
-async fn files(serving: &Serving) -> BTreeMap<String, usize> {
-    let page = serving.get("/").await.is(200).text();
-    let named = page.split('"').filter(|text| text.starts_with("/static/"));
-    let mut files = BTreeMap::new();
-    for path in named {
-        files.insert(path.to_owned(), serving.get(path).await.is(200).body.len());
-    }
-    files
-}
-
 /// How long two hundred answers took each, one after the other, and how long the last one was.
-async fn measure(serving: &Serving, path: &str, clock: &SharedClock) -> (Times, usize) {
+async fn measure(clock: &SharedClock, ask: impl AsyncFn() -> usize) -> (Times, usize) {
     let (mut times, mut bytes) = (Vec::new(), 0);
     for _ in 0..200 {
-        let (took, answer) = timed(clock, serving.get(path)).await;
-        bytes = answer.is(200).body.len();
+        let (took, length) = timed(clock, ask()).await;
+        bytes = length;
         times.push(took);
     }
     (Times(times), bytes)
