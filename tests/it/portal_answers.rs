@@ -74,7 +74,7 @@ pub(crate) const FORMS: &[Form] = &[
     form("/cells/{node}/{cell}/overrides/delete", "/cells/ams-1/site/overrides/delete?path=banner.html", &[("etag", "\"0\"")], 409),
     form("/cells/{node}/{cell}/overrides/edit", "/cells/ams-1/site/overrides/edit?path=new.html", &[("step", "preview"), ("text", "<p>New\n")], 200),
     form("/cells/{node}/{cell}/overrides/edit", "/cells/ams-1/site/overrides/edit?path=banner.html", &[("step", "save"), ("etag", "\"0\""), ("text", "<p>New\n")], 409),
-    upload("/cells/{node}/{cell}/overrides/upload", "/cells/ams-1/site/overrides/upload?path=banner.html", &[("etag", "\"0\""), ("reason", "typed")], &[("file", "banner.html", "<p>New\n")], 409),
+    upload("/cells/{node}/{cell}/overrides/upload", "/cells/ams-1/site/overrides/upload?path=banner.html", &[("seen", "nothing"), ("reason", "typed")], &[("file", "banner.html", "<p>New\n")], 409),
     upload("/cells/{node}/{cell}/overrides/upload", "/cells/ams-1/site/overrides/upload?path=banner.html", &[("reason", "typed")], &[("other", "a", "")], 422),
     form("/cells/{node}/{cell}/pause", "/cells/ams-1/api/pause", &[], 422),
     form("/cells/{node}/{cell}/pause", "/cells/ams-1/api/pause", &[("reason", "typed"), OLD], 409),

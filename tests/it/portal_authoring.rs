@@ -413,15 +413,16 @@ async fn overrides_are_written_uploaded_downloaded_and_deleted_as_they_were_seen
 
     let upload = "/cells/n1/web/overrides/upload?path=logo.png";
     let picture: &[u8] = b"\x89PNG\r\n\x1a\n\0\xff";
-    let send = async |etag: &str, bytes: &[u8]| {
+    let send = async |seen: &str, bytes: &[u8]| {
         let parts: [Part<'_>; 3] =
-            [("etag", None, etag.as_bytes()), ("reason", None, b"new"), ("file", Some("../any name"), bytes)];
+            [("seen", None, seen.as_bytes()), ("reason", None, b"new"), ("file", Some("../any name"), bytes)];
         send_files(&serving, upload, FORM, &parts).await
     };
     send("", picture).await.is(303);
     let page = send("", b"other").await.is(409).text();
     assert!(page.contains("Somebody else changed it") && fields(&page)["reason"] == "new", "{page}");
-    send(&fields(&page)["etag"], picture).await.is(303);
+    assert!(page.contains("There was none.") && page.contains("What is there now"), "{page}");
+    send(&fields(&page)["seen"], picture).await.is(303);
     let none: [Part<'_>; 1] = [("file", Some(""), b"")];
     assert!(send_files(&serving, upload, FORM, &none).await.is(422).text().contains("no file was chosen"));
     let large = vec![0_u8; (8 << 20) + 1];

@@ -133,7 +133,7 @@ pub(super) async fn edit(
     let file = File { path: query.path()?, cell };
     let found = if_there(page.may().get_override(&file.cell, &file.path).await)?;
     if found.as_ref().is_some_and(|found| text_of(found).is_none()) {
-        return super::upload::form(&page, &file.cell, &file.path, StatusCode::OK, String::new(), None).await;
+        return super::upload::form(&page, &file.cell, &file.path, &super::upload::Sent::default(), None).await;
     }
     editor::open(&page, &subject(&page, &file, found.is_some()), &file).await
 }

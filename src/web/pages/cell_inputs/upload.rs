@@ -9,16 +9,15 @@ use bytes::Bytes;
 
 use super::barred;
 use super::overrides::{PathQuery, about, above_override, saved, text_of};
-use crate::controller::Known;
 use crate::model::users::Role;
-use crate::model::{CellId, FilePath};
+use crate::model::{CellId, FilePath, ObjectKey};
 use crate::recipe::render;
-use crate::store::ETag;
 use crate::web::changes::size;
 use crate::web::command::quoted;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::pages::editor::{if_there, unless_changed};
+use crate::web::pages::sides::{self, Facts, Side};
 use crate::web::paths::CellOfPath;
 use crate::web::shell::{Nav, Shell};
 
@@ -29,9 +28,10 @@ struct UploadPage {
     above: Vec<(String, String)>,
     /// Whether it can be edited, or written anew.
     is_text: bool,
-    /// The size of what is there, if something is.
-    there: Option<String>,
-    etag: String,
+    /// What is there; of nothing, that it is not.
+    facts: Facts,
+    /// What was seen and what is there now, where that is what is wrong.
+    sides: Option<[Side; 2]>,
     most: String,
     action: String,
     edit: String,
@@ -50,18 +50,25 @@ pub(super) async fn ask(
 ) -> Result<Response, Failure> {
     page.may().need_on_cell(Role::Editor, &cell)?;
     page.may().get_cell(&cell).await?;
-    form(&page, &cell, &query.path()?, StatusCode::OK, String::new(), None).await
+    form(&page, &cell, &query.path()?, &Sent::default(), None).await
 }
 
 pub(super) async fn form(
     page: &PageContext,
     cell: &CellId,
     path: &FilePath,
-    status: StatusCode,
-    reason: String,
-    failure: Option<String>,
+    sent: &Sent,
+    failed: Option<&Failure>,
 ) -> Result<Response, Failure> {
     let there = if_there(page.may().get_override(cell, path).await)?;
+    let facts = there.as_ref().map(Facts::from).unwrap_or_default();
+    let sides = match failed {
+        Some(failed) if failed.status() == StatusCode::CONFLICT => {
+            let key = ObjectKey::Override(cell.clone(), path.clone());
+            Some(sides::both(page, &key, Facts::read(&sent.seen), facts.clone()).await?)
+        }
+        _ => None,
+    };
     let above = above_override(page, cell);
     let shell = page.shell(
         format!("Override {path}"),
@@ -70,20 +77,20 @@ pub(super) async fn form(
     );
     let own = |verb| about(page, cell, verb, path.as_str());
     page.render_with(
-        status,
+        failed.map_or(StatusCode::OK, Failure::status),
         &UploadPage {
             shell,
             above,
             is_text: there.as_ref().is_none_or(|there| text_of(there).is_some()),
-            etag: there.as_ref().map(|there| there.etag.to_string()).unwrap_or_default(),
-            there: there.map(|there| size(there.bytes.len() as u64)),
+            facts,
+            sides,
             most: size(render::MAX_BYTES as u64),
             action: own("upload"),
             edit: own("edit"),
             raw: own("raw"),
             delete: own("delete"),
-            reason,
-            failure,
+            reason: sent.reason.clone(),
+            failure: failed.map(|failure| failure.detail().to_owned()),
             barred: barred(page, cell),
         },
     )
@@ -91,21 +98,21 @@ pub(super) async fn form(
 
 /// What was sent.
 #[derive(Debug, Default)]
-struct Sent {
-    etag: String,
+pub(super) struct Sent {
+    /// What the form was about.
+    seen: String,
     reason: String,
     bytes: Option<Bytes>,
 }
 
-async fn read(parts: Result<Multipart, MultipartRejection>) -> Result<Sent, Failure> {
+async fn read(parts: Result<Multipart, MultipartRejection>, sent: &mut Sent) -> Result<(), Failure> {
     let mut parts = parts.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
     let broken = |error: axum::extract::multipart::MultipartError| {
         Failure::new(error.status(), "invalid_form", format!("the file did not arrive whole: {}", error.body_text()))
     };
-    let mut sent = Sent::default();
     while let Some(part) = parts.next_field().await.map_err(broken)? {
         match part.name().unwrap_or_default() {
-            "etag" => sent.etag = part.text().await.map_err(broken)?,
+            "seen" => sent.seen = part.text().await.map_err(broken)?,
             "reason" => sent.reason = part.text().await.map_err(broken)?,
             // Without a name nothing was chosen.
             "file" if part.file_name().is_some_and(|name| !name.is_empty()) => {
@@ -114,7 +121,7 @@ async fn read(parts: Result<Multipart, MultipartRejection>) -> Result<Sent, Fail
             _ => {}
         }
     }
-    Ok(sent)
+    Ok(())
 }
 
 /// `POST /cells/{node}/{cell}/overrides/upload?path=`
@@ -126,17 +133,16 @@ pub(super) async fn take(
 ) -> Result<Response, Failure> {
     page.may().need_on_cell(Role::Editor, &cell)?;
     let path = query.path()?;
-    let mut reason = String::new();
-    match put(&page, &cell, &path, parts, &mut reason).await {
+    // What was read until it failed is not lost.
+    let mut sent = Sent::default();
+    match put(&page, &cell, &path, parts, &mut sent).await {
         Ok(true) => Ok(page.lead_to(&saved(&cell, &path))),
         Ok(false) => {
             let changed = "Somebody else changed it meanwhile. Look at what is there now, and choose the file again.";
-            form(&page, &cell, &path, StatusCode::CONFLICT, reason, Some(changed.to_owned())).await
+            let failure = Failure::new(StatusCode::CONFLICT, "changed", changed);
+            form(&page, &cell, &path, &sent, Some(&failure)).await
         }
-        Err(failure) => {
-            let detail = failure.detail().to_owned();
-            form(&page, &cell, &path, failure.status(), reason, Some(detail)).await
-        }
+        Err(failure) => form(&page, &cell, &path, &sent, Some(&failure)).await,
     }
 }
 
@@ -146,14 +152,13 @@ async fn put(
     cell: &CellId,
     path: &FilePath,
     parts: Result<Multipart, MultipartRejection>,
-    reason: &mut String,
+    sent: &mut Sent,
 ) -> Result<bool, Failure> {
-    let sent = read(parts).await?;
-    reason.clone_from(&sent.reason);
+    read(parts, sent).await?;
     let no_file = || Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_form", "no file was chosen");
-    let bytes = sent.bytes.ok_or_else(no_file)?;
-    let known = if sent.etag.is_empty() { Known::Absent } else { Known::Tag(ETag::from(sent.etag)) };
+    let bytes = sent.bytes.take().ok_or_else(no_file)?;
     page.caller.check_writable()?;
-    let written = page.may().because(reason).put_override(cell, path, bytes, &known).await;
+    let known = Facts::read(&sent.seen).known();
+    let written = page.may().because(&sent.reason).put_override(cell, path, bytes, &known).await;
     Ok(unless_changed(written)?.is_some())
 }
