@@ -215,7 +215,10 @@ impl Controller {
     /// [`ControllerError::InUse`] when it is needed, [`ControllerError::Changed`] when it is another.
     pub async fn delete_manifest(&self, name: &ManifestName, known: &Known) -> Result<Deletion, ControllerError> {
         let key = ObjectKey::ManifestYaml(name.clone());
-        known.check(&key, Some(&self.get_manifest(name).await?.etag))?;
+        let Some(meta) = self.store().head(&key).await? else {
+            return Err(ControllerError::not_found(format!("manifest {name}"), "there is none"));
+        };
+        known.check(&key, Some(&meta.etag))?;
         let what = || format!("manifest {name}");
         let cells = self.cell_ids().await?;
         let mut bindings =

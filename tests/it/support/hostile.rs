@@ -188,7 +188,7 @@ pub(crate) fn forms() -> Vec<Sent> {
     let new = format!("/cells/evil-1/site/overrides/edit?path={}", encoded(&format!("new {NASTY_NAME}")));
     forms.push((new, vec![step("preview"), typed, ("text", nasty_text())], 200));
     // What a cell that cannot be read is made of is not known.
-    forms.push(("/manifests/mad/delete".to_owned(), vec![("name", "mad".to_owned())], 422));
+    forms.push(("/manifests/mad/delete".to_owned(), vec![("name", "mad".to_owned()), ("seen", NASTY.to_owned())], 409));
     forms
 }
 
