@@ -28,6 +28,7 @@ mod controller_deletion;
 mod controller_fsck;
 mod controller_publish;
 mod controller_races;
+mod controller_releases;
 mod controller_tampering;
 mod controller_views;
 mod dependencies;

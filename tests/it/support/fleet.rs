@@ -36,19 +36,25 @@ pub(crate) const FLEET: Uuid = Uuid::from_u128(7);
 pub(crate) struct TestClock {
     system: SharedClock,
     ahead: Mutex<TimeDelta>,
+    elapsed: Mutex<Duration>,
     hurry: Mutex<u32>,
 }
 
 impl TestClock {
     /// A clock that is right.
     pub(crate) fn shared() -> Arc<Self> {
-        let (ahead, hurry) = (Mutex::new(TimeDelta::zero()), Mutex::new(20));
-        Arc::new(Self { system: SystemClock::shared(), ahead, hurry })
+        let (ahead, elapsed, hurry) = (Mutex::default(), Mutex::default(), Mutex::new(20));
+        Arc::new(Self { system: SystemClock::shared(), ahead, elapsed, hurry })
     }
 
     /// From now on it is later.
     pub(crate) fn pass(&self, time: TimeDelta) {
         *self.ahead.lock().unwrap() += time;
+    }
+
+    /// So much more has passed since the process began, whatever time it is.
+    pub(crate) fn elapse(&self, time: Duration) {
+        *self.elapsed.lock().unwrap() += time;
     }
 
     /// From now on it is so much before the system's time.
@@ -68,7 +74,7 @@ impl Clock for TestClock {
     }
 
     fn monotonic(&self) -> Duration {
-        self.system.monotonic()
+        self.system.monotonic() + *self.elapsed.lock().unwrap()
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
