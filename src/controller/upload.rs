@@ -14,8 +14,7 @@ use crate::model::content::content_sha256;
 use crate::model::deployment::{Deployment, DeploymentFile};
 use crate::model::keys::Folder;
 use crate::model::sign::{SignError, Verified, sign};
-use crate::model::{DeploymentName, ManifestName, ObjectKey, Sha256Digest};
-use crate::recipe::resolve::glob;
+use crate::model::{DeploymentName, ManifestName, ObjectKey, PathPattern, Sha256Digest};
 use crate::store::{Expect, StoreError};
 
 /// How many files are read or sent at once. A small file is held in memory while it is sent.
@@ -127,15 +126,15 @@ impl Controller {
         let mut problems = spool.problems();
         let mut globs = Vec::new();
         for pattern in *executables {
-            match glob(pattern) {
+            match pattern.parse::<PathPattern>() {
                 Ok(glob) => globs.push(glob),
-                Err(problem) => problems.push(problem),
+                Err(error) => problems.push(error.to_string()),
             }
         }
         if !problems.is_empty() {
             return Err(ControllerError::Files { problems });
         }
-        let files = spool.files(|path| globs.iter().any(|glob| glob.is_match(path.as_str())));
+        let files = spool.files(|path| globs.iter().any(|glob| glob.matches(path.as_str())));
         self.upload_files(manifest, name, &files, note.clone(), progress).await
     }
 

@@ -40,6 +40,7 @@ pub mod manifest;
 pub mod name;
 pub mod outcome;
 pub mod path;
+pub mod pattern;
 pub mod process;
 pub mod rights;
 pub mod run_spec;
@@ -58,3 +59,4 @@ pub use name::{
     CellName, CredentialName, DeploymentName, ManifestName, NodeName, ProcessName, UnitName, UserName, VersionName,
 };
 pub use path::{FilePath, ObjectPath};
+pub use pattern::PathPattern;

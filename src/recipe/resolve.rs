@@ -7,7 +7,6 @@ mod unit;
 
 use std::collections::BTreeMap;
 
-pub(crate) use self::files::glob;
 use super::render::Context;
 use super::value::VarValue;
 use super::written::{Binding, Recipe};

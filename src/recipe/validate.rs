@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::either::EnvValue;
 use super::render;
-use super::resolve::glob;
 use super::written::{Binding, FileRule, Health, Limits, Profile, Recipe};
-use crate::model::{FilePath, run_spec};
+use crate::model::{FilePath, PathPattern, run_spec};
 use crate::yaml::{Document, Field, YamlError};
 
 /// Each file of a release, of which there are thousands, is compared with every pattern.
@@ -206,8 +205,8 @@ impl Checker<'_> {
                     let excluded = rule.exclude.iter().enumerate();
                     let excluded = excluded.map(|(position, pattern)| (field.key("exclude").index(position), pattern));
                     for (field, pattern) in [(field.key("glob"), pattern)].into_iter().chain(excluded) {
-                        if let Err(message) = glob(pattern) {
-                            self.value(&field, message, None);
+                        if let Err(error) = pattern.parse::<PathPattern>() {
+                            self.value(&field, error.to_string(), None);
                         }
                     }
                 }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::pattern::changed_files;
 use super::*;
 
 fn sample() -> Value {
@@ -160,4 +161,24 @@ proptest! {
         });
         prop_assert_eq!(shuffled.content_sha256, read(&sample()).content_sha256);
     }
+}
+
+#[test]
+fn a_file_changes_by_its_bytes_its_mode_and_by_coming_and_going() {
+    let old = read(&sample());
+    let names = |old: Option<&Manifest>, new: &Manifest| -> Vec<String> {
+        changed_files(old, new).into_iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(names(None, &old), ["a", "b", "c"]);
+    assert!(names(Some(&old), &old).is_empty());
+    let new = changed(|m| {
+        m["files"][0]["mode"] = json!("0600");
+        m["files"][1]["sha256"] = json!(Sha256Digest::of(b"other").to_string());
+        // Where the bytes lie and which input they came from changes nothing on the node.
+        m["files"][2]["from"] = json!("override");
+        m["files"][2]["object"] = json!("elsewhere");
+    });
+    assert_eq!(names(Some(&old), &new), ["a", "b"]);
+    let new = changed(|m| m["files"][1]["path"] = json!("d"));
+    assert_eq!(names(Some(&old), &new), ["b", "d"]);
 }

@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use globset::{GlobBuilder, GlobMatcher};
-
 use super::{ResolvedFile, Source};
-use crate::model::FilePath;
 use crate::model::deployment::DeploymentFile;
 use crate::model::manifest::Mode;
 use crate::model::path::check_together;
+use crate::model::{FilePath, PathPattern};
 use crate::recipe::Written;
 use crate::recipe::written::{FileRule, Recipe};
 use crate::yaml::{self, Field, YamlError};
@@ -16,14 +14,14 @@ use crate::yaml::{self, Field, YamlError};
 /// A rule of the manifest, ready to be asked.
 struct Matcher<'r> {
     rule: &'r FileRule,
-    glob: Option<GlobMatcher>,
-    excluded: Vec<GlobMatcher>,
+    glob: Option<PathPattern>,
+    excluded: Vec<PathPattern>,
 }
 
 impl<'r> Matcher<'r> {
     fn new(rule: &'r FileRule) -> Self {
         // What is no glob was refused when the manifest was read.
-        let glob_of = |pattern: &String| glob(pattern).ok();
+        let glob_of = |pattern: &String| pattern.parse().ok();
         let excluded = rule.exclude.iter().filter_map(glob_of).collect();
         Self { rule, glob: rule.glob.as_ref().and_then(glob_of), excluded }
     }
@@ -31,25 +29,10 @@ impl<'r> Matcher<'r> {
     fn matches(&self, path: &FilePath) -> bool {
         let path = path.as_str();
         match &self.glob {
-            Some(glob) => glob.is_match(path) && !self.excluded.iter().any(|excluded| excluded.is_match(path)),
+            Some(glob) => glob.matches(path) && !self.excluded.iter().any(|excluded| excluded.matches(path)),
             None => self.rule.path.as_deref() == Some(path),
         }
     }
-}
-
-/// Compiles a pattern in which `*` stays within a folder.
-pub(crate) fn glob(pattern: &str) -> Result<GlobMatcher, String> {
-    if pattern.len() > FilePath::MAX_BYTES {
-        return Err(format!("the pattern is longer than {} bytes", FilePath::MAX_BYTES));
-    }
-    if pattern.is_empty() {
-        return Err("the pattern is empty".to_owned());
-    }
-    if pattern.starts_with('/') || pattern.split('/').any(|segment| segment == "." || segment == "..") {
-        return Err(format!("`{pattern}` matches nothing: paths are relative to the release, without `.` and `..`"));
-    }
-    let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(false).build();
-    glob.map(|glob| glob.compile_matcher()).map_err(|error| format!("`{pattern}` is not a pattern: {}", error.kind()))
 }
 
 pub(super) fn files(
@@ -119,9 +102,9 @@ fn unmatched(recipe: &Written<Recipe>, at: usize, rule: &FileRule, paths: &BTree
 pub(super) fn near_misses<'p>(wanted: &str, paths: &BTreeSet<&'p FilePath>) -> Vec<&'p FilePath> {
     const MOST: usize = 3;
     let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_lowercase();
-    let elsewhere = glob(&format!("**/{wanted}"));
+    let elsewhere = format!("**/{wanted}").parse::<PathPattern>();
     let same_name = paths.iter().copied().filter(|path| {
-        name(path.as_str()) == name(wanted) || elsewhere.as_ref().is_ok_and(|glob| glob.is_match(path.as_str()))
+        name(path.as_str()) == name(wanted) || elsewhere.as_ref().is_ok_and(|glob| glob.matches(path.as_str()))
     });
     let mut near: Vec<&FilePath> = same_name.take(MOST).collect();
     if near.is_empty() {
