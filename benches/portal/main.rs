@@ -3,6 +3,7 @@
 //!
 //! ```sh
 //! cargo bench --bench portal             # 10,000 agents, 50,000 cells
+//! cargo bench --bench portal -- --only versions   # of the lists only those whose path has this in it
 //! cargo test --bench portal -- --quick   # fewer, and no figures, only whether the requests are as many as they should be
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement that cannot go on fails")]
@@ -84,7 +85,8 @@ async fn main() {
     let (took, ()) = timed(&clock, past.write(&acme)).await;
     println!("{past:?}, written in {} s", took.as_secs());
     if !quick {
-        pages(crowd, &acme, &clock).await;
+        let only = std::env::args().skip_while(|arg| arg != "--only").nth(1).unwrap_or_default();
+        pages(crowd, &acme, &clock, &only).await;
     }
 }
 
@@ -125,7 +127,7 @@ async fn looks(crowd: Crowd, acme: &Acme, clock: &SharedClock) {
 }
 
 /// How long each list takes, while as many agents report as do when each does so once a minute.
-async fn pages(crowd: Crowd, acme: &Acme, clock: &SharedClock) {
+async fn pages(crowd: Crowd, acme: &Acme, clock: &SharedClock, only: &str) {
     let place = Workplace::empty();
     acme.configure(place.path());
     let serving = Serving::start(&place).await;
@@ -141,7 +143,7 @@ async fn pages(crowd: Crowd, acme: &Acme, clock: &SharedClock) {
     let plain = Plain::start().await;
     let measured = AtomicU64::new(0);
     let measuring = async {
-        for path in LISTS {
+        for path in LISTS.into_iter().filter(|path| path.contains(only)) {
             let (first, _) = timed(clock, serving.get(path)).await;
             let (times, bytes) = measure(clock, async || serving.get(path).await.is(200).body.len()).await;
             let (beside, as_long) = measure(clock, async || plain.get(bytes).await).await;

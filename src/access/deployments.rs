@@ -1,6 +1,6 @@
 //! Releases. They belong to their manifest: whoever may change that may add one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,6 +51,15 @@ impl Authorized {
     pub async fn releases(&self, reader: &ReleaseReader) -> Result<Arc<Vec<Release>>, AccessError> {
         self.need_anywhere(Role::Viewer, "deployments")?;
         Ok(self.reading().releases(reader).await?)
+    }
+
+    /// What the releases are called, as it was a moment ago.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn release_names(&self, reader: &ReleaseReader) -> Result<Arc<BTreeSet<ReleaseName>>, AccessError> {
+        self.need_anywhere(Role::Viewer, "deployments")?;
+        Ok(self.reading().release_names_lately(reader).await?)
     }
 
     /// A release with all of its files.

@@ -129,17 +129,92 @@ pub type KnownVersion = (CellId, VersionName, Sha256Digest);
 pub struct ReleaseReader {
     // Held while they are read, so that many who look at once read once.
     documents: Arc<Mutex<ReadDocuments>>,
-    list: Arc<SyncMutex<ReadList>>,
+    list: Arc<Lately<Vec<Release>>>,
+    names: Arc<Lately<BTreeSet<ReleaseName>>>,
     made_from: Arc<Mutex<BTreeMap<KnownVersion, Option<DeploymentName>>>>,
 }
 
-/// The list as it was read last.
-#[derive(Debug, Default)]
-struct ReadList {
-    /// The list, and when it was read, by the monotonic clock.
-    read: Option<(Arc<Vec<Release>>, Duration)>,
+/// What was read a moment ago, and is shown until it is too old.
+#[derive(Debug)]
+struct Lately<T> {
+    state: SyncMutex<LatelyState<T>>,
+    /// Held by who reads it, so that many who look at once read once.
+    turn: Arc<Mutex<()>>,
+}
+
+#[derive(Debug)]
+struct LatelyState<T> {
+    /// What was read, and when, by the monotonic clock.
+    read: Option<(Arc<T>, Duration)>,
     /// Counts the changes that this controller made. What was read before one is not shown after it.
     changes: u64,
+}
+
+impl<T> Default for Lately<T> {
+    fn default() -> Self {
+        Self { state: SyncMutex::new(LatelyState { read: None, changes: 0 }), turn: Arc::default() }
+    }
+}
+
+impl<T> Lately<T> {
+    fn state(&self) -> std::sync::MutexGuard<'_, LatelyState<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was asked for at `oldest` or since.
+    fn since(&self, oldest: Duration) -> Option<Arc<T>> {
+        self.state().read.as_ref().filter(|(_, at)| *at >= oldest).map(|(read, _)| read.clone())
+    }
+
+    fn forget(&self) {
+        let mut state = self.state();
+        state.read = None;
+        state.changes += 1;
+    }
+
+    /// Keeps what was asked for at `at`, when `changes` had been made.
+    fn keep(&self, found: Arc<T>, at: Duration, changes: u64) {
+        let mut state = self.state();
+        if state.changes == changes {
+            state.read = Some((found, at));
+        }
+    }
+}
+
+/// What is read that way, and how.
+trait Read: Sized + Send + Sync + 'static {
+    /// Where it is kept.
+    fn place(reader: &ReleaseReader) -> &Arc<Lately<Self>>;
+
+    /// Reads it.
+    fn read(
+        controller: &Controller,
+        reader: &ReleaseReader,
+    ) -> impl Future<Output = Result<Arc<Self>, ControllerError>> + Send;
+}
+
+impl Read for BTreeSet<ReleaseName> {
+    fn place(reader: &ReleaseReader) -> &Arc<Lately<Self>> {
+        &reader.names
+    }
+
+    async fn read(controller: &Controller, _: &ReleaseReader) -> Result<Arc<Self>, ControllerError> {
+        Ok(Arc::new(controller.release_names(None).await?))
+    }
+}
+
+impl Read for Vec<Release> {
+    fn place(reader: &ReleaseReader) -> &Arc<Lately<Self>> {
+        &reader.list
+    }
+
+    async fn read(controller: &Controller, reader: &ReleaseReader) -> Result<Arc<Self>, ControllerError> {
+        let names = controller.read_lately::<BTreeSet<ReleaseName>>(reader).await?;
+        let mut documents = reader.documents.lock().await;
+        controller.read_releases(&mut documents, names.iter()).await?;
+        documents.0.retain(|name, _| names.contains(name));
+        Ok(Arc::new(documents.releases(names.iter())))
+    }
 }
 
 /// Documents, and when each was read, by the monotonic clock.
@@ -169,19 +244,14 @@ impl ReadDocuments {
 impl ReleaseReader {
     /// A release was made: the list is read again before it is shown.
     pub fn renew(&self) {
-        let mut list = self.list();
-        list.read = None;
-        list.changes += 1;
+        self.names.forget();
+        self.list.forget();
     }
 
     /// A release was deleted, and its name may be given to other content.
     pub async fn forget(&self, release: &ReleaseName) {
         self.documents.lock().await.0.remove(release);
         self.renew();
-    }
-
-    fn list(&self) -> std::sync::MutexGuard<'_, ReadList> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -192,45 +262,57 @@ impl Controller {
     /// # Errors
     /// Why the store did not answer.
     pub async fn releases(&self, reader: &ReleaseReader) -> Result<Arc<Vec<Release>>, ControllerError> {
-        let now = self.clock.monotonic();
-        let shown = reader.list().read.clone();
-        let age = |at: Duration| now.saturating_sub(at);
-        if let Some((list, at)) = shown.filter(|(_, at)| age(*at) < LIST_STALE) {
-            if age(at) >= LIST_FRESH
-                && let Ok(mut documents) = reader.documents.clone().try_lock_owned()
+        self.lately(reader).await
+    }
+
+    /// What all releases are called, as it was a moment ago: for who looks for a name, and needs no document.
+    ///
+    /// # Errors
+    /// Why the store did not answer.
+    pub async fn release_names_lately(
+        &self,
+        reader: &ReleaseReader,
+    ) -> Result<Arc<BTreeSet<ReleaseName>>, ControllerError> {
+        self.lately(reader).await
+    }
+
+    /// What was read last, if that is not stale, and then reads it again in the background.
+    async fn lately<T: Read>(&self, reader: &ReleaseReader) -> Result<Arc<T>, ControllerError> {
+        let (now, place) = (self.clock.monotonic(), T::place(reader));
+        let shown = place.state().read.clone().map(|(read, at)| (read, now.saturating_sub(at)));
+        if let Some((shown, age)) = shown.filter(|(_, age)| *age < LIST_STALE) {
+            if age >= LIST_FRESH
+                && let Ok(turn) = place.turn.clone().try_lock_owned()
             {
                 let (controller, reader) = (self.acting_as(self.settings.actor.clone()), reader.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = controller.read_list(&reader, &mut documents).await {
+                    if let Err(error) = controller.read_now::<T>(&reader).await {
                         tracing::debug!("the list of releases stays as it is: {}", in_full(&error));
                     }
+                    drop(turn);
                 });
             }
-            return Ok(list);
+            return Ok(shown);
         }
-        let mut documents = reader.documents.lock().await;
-        // Another may have read it meanwhile.
-        let read = reader.list().read.clone().filter(|(_, at)| *at >= now);
-        match read {
-            Some((list, _)) => Ok(list),
-            None => self.read_list(reader, &mut documents).await,
+        self.read_lately(reader).await
+    }
+
+    /// Reads it, unless another that was asked for since does.
+    async fn read_lately<T: Read>(&self, reader: &ReleaseReader) -> Result<Arc<T>, ControllerError> {
+        let asked_at = self.clock.monotonic();
+        let place = T::place(reader);
+        let _turn = place.turn.lock().await;
+        match place.since(asked_at) {
+            Some(read) => Ok(read),
+            None => self.read_now(reader).await,
         }
     }
 
-    async fn read_list(
-        &self,
-        reader: &ReleaseReader,
-        documents: &mut ReadDocuments,
-    ) -> Result<Arc<Vec<Release>>, ControllerError> {
-        let (now, before) = (self.clock.monotonic(), reader.list().changes);
-        let names = self.release_names(None).await?;
-        self.read_releases(documents, names.iter()).await?;
-        documents.0.retain(|name, _| names.contains(name));
-        let found = Arc::new(documents.releases(names.iter()));
-        let mut list = reader.list();
-        if list.changes == before {
-            list.read = Some((found.clone(), now));
-        }
+    async fn read_now<T: Read>(&self, reader: &ReleaseReader) -> Result<Arc<T>, ControllerError> {
+        let place = T::place(reader);
+        let (now, changes) = (self.clock.monotonic(), place.state().changes);
+        let found = T::read(self, reader).await?;
+        place.keep(found.clone(), now, changes);
         Ok(found)
     }
 

@@ -63,3 +63,21 @@ async fn what_this_controller_changed_is_in_the_next_list() {
     assert_eq!(after.name, before.name);
     assert_ne!(after.state, before.state, "the name was given to other files");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_wants_names_reads_no_document_and_asks_once() {
+    let bench = Bench::start().await;
+    let (controller, reader) = (bench.controller().await, ReleaseReader::default());
+    bench.proxy.clear_log();
+    let known = async || {
+        let names = controller.release_names_lately(&reader).await.unwrap();
+        names.iter().map(|(_, name)| name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!((known().await, known().await), (vec!["r1".to_owned()], vec!["r1".to_owned()]));
+    assert_eq!(bench.proxy.log().len(), 2, "a LIST of the manifests, and one of the releases of one");
+
+    bench.upload("r2", &[("index.html", "two\n")]).await;
+    reader.renew();
+    assert_eq!(known().await, ["r1", "r2"], "what this controller changed is in the next answer");
+    assert_eq!(names(&controller, &reader).await, ["r1", "r2"]);
+}

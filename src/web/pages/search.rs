@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 use askama::Template;
 use axum::response::Response;
 
 use crate::access::AccessError;
-use crate::controller::{FleetView, Found, Release};
-use crate::model::{DeploymentName, ManifestName};
+use crate::controller::{FleetView, Found, ReleaseName};
+use crate::model::ManifestName;
 use crate::web::caller::Caller;
 use crate::web::command::quoted;
 use crate::web::failure::Failure;
@@ -49,7 +50,7 @@ struct Group {
 #[derive(Debug, Default)]
 pub(in crate::web) struct Recipes {
     pub(in crate::web) manifests: BTreeSet<ManifestName>,
-    pub(in crate::web) releases: Vec<(ManifestName, DeploymentName)>,
+    pub(in crate::web) releases: Arc<BTreeSet<ReleaseName>>,
 }
 
 /// What manifests and releases there are, and why not all of them are known, if so.
@@ -57,22 +58,19 @@ pub(in crate::web) async fn recipes(caller: &Caller, view: &FleetView) -> (Recip
     let used = view.cells().filter_map(|cell| cell.about()).map(|about| &about.manifest);
     // Of fifty thousand names a few differ, and only those are copied.
     let used: HashSet<&ManifestName> = used.collect();
-    let mut recipes = Recipes { manifests: used.into_iter().cloned().collect(), releases: Vec::new() };
+    let mut recipes = Recipes { manifests: used.into_iter().cloned().collect(), releases: Arc::default() };
     // Nobody waits for a bucket that is known to be away.
     if let Some(problem) = caller.fleet.snapshot.age().problem {
         return (recipes, Some(problem));
     }
-    let (manifests, releases) = tokio::join!(caller.may.manifests(), caller.may.releases(&caller.fleet.releases));
+    let (manifests, releases) = tokio::join!(caller.may.manifests(), caller.may.release_names(&caller.fleet.releases));
     let mut problem = None;
     match manifests {
         Ok(manifests) => recipes.manifests.extend(manifests.into_iter().map(|manifest| manifest.name)),
         Err(error) => problem = Some(told(&error)),
     }
     match releases {
-        Ok(releases) => {
-            let name = |release: &Release| (release.manifest.clone(), release.name.clone());
-            recipes.releases = releases.iter().map(name).collect();
-        }
+        Ok(releases) => recipes.releases = releases,
         Err(error) => problem = Some(told(&error)),
     }
     (recipes, problem)
@@ -163,8 +161,8 @@ mod tests {
         });
         let manifests = ["web-site", "n07"].map(|name| ManifestName::new(name).unwrap());
         let releases = [("web-site", "R1"), ("n01", "web")]
-            .map(|(manifest, name)| (manifest.parse().unwrap(), name.parse().unwrap()))
-            .to_vec();
+            .map(|(manifest, name)| (manifest.parse().unwrap(), name.parse().unwrap()));
+        let releases = Arc::new(releases.into());
         (fleet(nodes.collect()), Recipes { manifests: manifests.into(), releases })
     }
 
