@@ -1,17 +1,18 @@
 //! What is in the bucket, for people: manifests, deployments, versions.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::head::{Head, floor};
 use super::inputs::{READS, no_deployment};
 use super::timeline::by_numbers;
+use super::version_facts::{FoundFacts, VersionFacts};
 use super::{Controller, ControllerError};
 use crate::model::deployment::Deployment;
 use crate::model::heartbeat::{Heartbeat, VersionReport};
 use crate::model::keys::Folder;
-use crate::model::manifest::Manifest;
 use crate::model::sign::Verified;
 use crate::model::{CellId, DeploymentName, Floor, ManifestName, NodeName, ObjectKey, Sha256Digest, VersionName};
 use crate::store::{Depth, ETag};
@@ -59,7 +60,7 @@ pub struct VersionView {
     /// How it stands.
     pub state: VersionState,
     /// What it is, if that can be read. It is no proof of what was published: only the history is.
-    pub manifest: Option<Manifest>,
+    pub facts: Option<Arc<VersionFacts>>,
     /// The digest of its manifest.
     pub manifest_sha256: Option<Sha256Digest>,
     /// Who needs it, in words.
@@ -193,13 +194,30 @@ impl Controller {
         })?;
         let needs = Needs::new(cell, &head, beat.as_ref());
         stream::iter(names)
-            .map(async |name| {
-                let (found, marked) = tokio::try_join!(self.find_manifest(cell, &name), self.is_marked(cell, &name))?;
-                Ok(view(name, Ok(found.map(Bytes::from)), marked, &needs))
-            })
+            .map(async |name| self.look_at_row(cell, name, &needs).await)
             .buffered(READS)
             .try_collect()
             .await
+    }
+
+    /// One version, as lists show it.
+    pub(super) async fn look_at_row(
+        &self,
+        cell: &CellId,
+        name: VersionName,
+        needs: &Needs<'_>,
+    ) -> Result<VersionView, ControllerError> {
+        let (found, marked) = tokio::try_join!(self.look_at_facts(cell, &name), self.is_marked(cell, &name))?;
+        let state = match (marked, &found) {
+            (Some(since), _) => VersionState::Deleting { since },
+            (None, Some(FoundFacts { facts: Err(why), .. })) => VersionState::Unreadable { why: why.clone() },
+            (None, Some(_)) => VersionState::Whole,
+            (None, None) => VersionState::Unfinished,
+        };
+        let manifest_sha256 = found.as_ref().and_then(|found| found.digest);
+        let needed = needs.of(manifest_sha256);
+        let facts = found.and_then(|found| found.facts.ok());
+        Ok(VersionView { name, state, facts, manifest_sha256, needed })
     }
 }
 
@@ -244,26 +262,4 @@ impl<'a> Needs<'a> {
         let uses = uses.into_iter().filter(|(is_so, _)| *is_so).map(|(_, use_of)| format!("{use_of} on {}", self.node));
         desired.map(|(at, _)| format!("desired by generation {at}")).into_iter().chain(uses).collect()
     }
-}
-
-/// A version as it was found; the error says why its manifest was not even read.
-pub(super) fn view(
-    name: VersionName,
-    found: Result<Option<Bytes>, String>,
-    marked: Option<DateTime<Utc>>,
-    needs: &Needs<'_>,
-) -> VersionView {
-    let manifest_sha256 = found.as_ref().ok().and_then(Option::as_deref).map(Sha256Digest::of);
-    let manifest = found.and_then(|found| {
-        let parsed = found.as_deref().map(Manifest::parse).transpose();
-        parsed.map_err(|error| error.to_string())
-    });
-    let state = match (marked, &manifest) {
-        (Some(since), _) => VersionState::Deleting { since },
-        (None, Err(why)) => VersionState::Unreadable { why: why.clone() },
-        (None, Ok(Some(_))) => VersionState::Whole,
-        (None, Ok(None)) => VersionState::Unfinished,
-    };
-    let needed = needs.of(manifest_sha256);
-    VersionView { name, state, manifest: manifest.ok().flatten(), manifest_sha256, needed }
 }

@@ -59,6 +59,7 @@ mod upload;
 mod usage;
 mod users;
 mod version;
+mod version_facts;
 mod walk;
 
 use std::sync::Arc;
@@ -116,9 +117,11 @@ pub use timeline::{Timeline, TimelineVersion};
 pub use upload::{Delivery, Progress, UploadOptions, Uploaded};
 pub use usage::{Amount, FolderUsage, Usage, UsageBoard, UsageState};
 pub use users::{UsersChange, UsersFound, UsersObject, UsersSeen, users_floor};
+pub use version_facts::VersionFacts;
 
 use self::seen::Seen;
 use self::turns::Presence;
+use self::version_facts::SaidFacts;
 use crate::clock::SharedClock;
 use crate::entropy;
 use crate::model::fleet::Fleet;
@@ -174,13 +177,22 @@ pub struct Controller {
     presence: Arc<Presence>,
     /// What was read for views.
     seen: Arc<Seen>,
+    /// What manifests of versions said that were read for lists.
+    said: Arc<SaidFacts>,
 }
 
 impl Controller {
     /// A controller. Nothing is asked of the bucket yet.
     #[must_use]
     pub fn new(settings: ControllerSettings, clock: SharedClock) -> Self {
-        Self { settings, clock, writer: Arc::default(), presence: Arc::default(), seen: Arc::default() }
+        Self {
+            settings,
+            clock,
+            writer: Arc::default(),
+            presence: Arc::default(),
+            seen: Arc::default(),
+            said: Arc::default(),
+        }
     }
 
     /// The bucket, for what only reads.
@@ -210,6 +222,7 @@ impl Controller {
             writer: self.writer.clone(),
             presence: self.presence.clone(),
             seen: self.seen.clone(),
+            said: self.said.clone(),
         }
     }
 

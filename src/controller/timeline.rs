@@ -7,11 +7,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::compare::Proof;
 use super::head::floor;
 use super::inputs::READS;
-use super::lists::{Needs, VersionView, view};
+use super::lists::{Needs, VersionView};
 use super::{Controller, ControllerError};
 use crate::model::document::Document as _;
 use crate::model::heartbeat::Heartbeat;
-use crate::model::manifest::Manifest;
 use crate::model::{CellId, Floor, ObjectKey, VersionName, document};
 use crate::store::StoreError;
 
@@ -62,17 +61,7 @@ impl Controller {
         let needs = Needs::new(cell, &head, beat.as_ref());
         let mut versions: Vec<TimelineVersion> = stream::iter(names.into_iter().skip(from).take(limit))
             .map(async |name| {
-                let key = ObjectKey::VersionManifest(cell.clone(), name.clone());
-                let (found, marked) = tokio::try_join!(
-                    async {
-                        match self.look(&key, Manifest::MAX_BYTES).await {
-                            Err(error @ StoreError::TooLarge { .. }) => Ok(Err(error.to_string())),
-                            found => Ok(Ok(found?)),
-                        }
-                    },
-                    self.is_marked(cell, &name),
-                )?;
-                let version = view(name, found.map(|found| found.map(|object| object.bytes)), marked, &needs);
+                let version = self.look_at_row(cell, name, &needs).await?;
                 let desires = |digest| {
                     let named = triggers.iter().filter(move |trigger| {
                         trigger.action.target().is_some_and(|target| target.manifest_sha256 == digest)
@@ -94,8 +83,8 @@ impl Controller {
             .await?;
         if versions.len() == total {
             // What was never finished is being made, or was: it stands before all others.
-            versions.sort_by_key(|line| match &line.version.manifest {
-                Some(manifest) => (true, Reverse(Some(manifest.created_at))),
+            versions.sort_by_key(|line| match &line.version.facts {
+                Some(facts) => (true, Reverse(Some(facts.created_at))),
                 None => (false, Reverse(None)),
             });
         }

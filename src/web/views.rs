@@ -19,7 +19,6 @@ use crate::model::deployment::DeploymentFile;
 use crate::model::heartbeat::{
     CellReport, Condition, Fault, Heartbeat, HostFacts, Phase, ProcessReport, SigningMode, VersionReport, Waiting,
 };
-use crate::model::manifest::Manifest;
 use crate::model::{
     CellId, DeploymentName, Floor, ManifestName, NodeName, ProcessName, Sha256Digest, UserName, VersionName,
 };
@@ -379,20 +378,20 @@ impl From<VersionView> for Version {
             VersionState::Unreadable { why } => ("unreadable", Some(why), None),
             VersionState::Deleting { since } => ("deleting", None, Some(since)),
         };
-        let manifest = view.manifest.as_ref();
+        let facts = view.facts.as_ref();
         Self {
             name: view.name,
             state,
             problem,
             deleting_since,
             manifest_sha256: view.manifest_sha256,
-            content_sha256: manifest.map(|manifest| manifest.content_sha256),
-            deployment: manifest.and_then(|manifest| manifest.deployment.clone()),
-            created_at: manifest.map(|manifest| manifest.created_at),
-            created_by: manifest.map(|manifest| manifest.created_by.clone()),
-            note: manifest.and_then(|manifest| manifest.note.clone()),
-            files: manifest.map_or(0, |manifest| manifest.files.len()),
-            bytes: manifest.map_or(0, Manifest::total_bytes),
+            content_sha256: facts.map(|facts| facts.content_sha256),
+            deployment: facts.and_then(|facts| facts.deployment.clone()),
+            created_at: facts.map(|facts| facts.created_at),
+            created_by: facts.map(|facts| facts.created_by.clone()),
+            note: facts.and_then(|facts| facts.note.clone()),
+            files: facts.map_or(0, |facts| facts.files),
+            bytes: facts.map_or(0, |facts| facts.bytes),
             needed: view.needed,
         }
     }

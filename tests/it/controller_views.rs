@@ -178,6 +178,34 @@ async fn a_publish_is_followed_until_its_node_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn versions_that_are_looked_at_again_do_not_travel_again() {
+    let bench = Bench::start().await;
+    let controller = bench.controller().await;
+    for version in ["v1", "v2", "v3"] {
+        bench.publish(version, version).await;
+    }
+    let look = async || {
+        bench.proxy.clear_log();
+        let shown = controller.timeline(&cell(), 0, 50).await.unwrap().versions;
+        (bench.proxy.log().len(), bench.proxy.count(On::get("*/manifest.json")), shown)
+    };
+    let (first, manifests, shown) = look().await;
+    let facts = shown[0].version.facts.as_ref().unwrap();
+    assert_eq!((manifests, shown.len(), facts.files, facts.created_by.as_str()), (3, 3, 2, "alice"));
+    let (second, asked_again, again) = look().await;
+    assert_eq!((asked_again, second <= first), (3, true), "each is asked for, to know that it is the same");
+    let same = shown.iter().zip(&again).all(|(before, now)| {
+        let facts = (&before.version.facts, &now.version.facts);
+        matches!(facts, (Some(before), Some(now)) if std::sync::Arc::ptr_eq(before, now))
+    });
+    assert!(same, "and none is taken apart again");
+
+    bench.overwrite("cells/n1/web/versions/v3/manifest.json", "{").await;
+    let (.., tampered) = look().await;
+    assert!(tampered.iter().any(|line| matches!(line.version.state, VersionState::Unreadable { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lists_show_what_is_whole_what_is_not_and_who_needs_it() {
     let bench = Bench::start().await;
     let controller = bench.controller().await;

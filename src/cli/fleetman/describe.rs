@@ -84,7 +84,10 @@ pub(super) async fn run(args: DescribeArgs, context: &Context) -> Result<Exit, F
             let found = controller.versions(&cell).await?.into_iter().find(|view| view.name == version);
             let view =
                 found.ok_or_else(|| absent(format!("version {version} of {cell}"), &format!("versions {cell}")))?;
-            let manifest = view.manifest.clone();
+            let manifest = match view.facts {
+                Some(_) => Some(controller.version(&cell, &version).await?.manifest),
+                None => None,
+            };
             show(output, &VersionDetail { version: view.into(), manifest })
         }
     }

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use super::frame::{Frame, Tab};
 use super::words;
 use crate::controller::{Proof, TimelineVersion, VersionState};
-use crate::model::manifest::Manifest;
 use crate::model::users::Role;
 use crate::web::changes::size;
 use crate::web::failure::Failure;
@@ -58,7 +57,7 @@ impl Row {
         Self {
             state: words::version(&line.version.state),
             proof: line.proof.as_ref().map(words::proof),
-            size: line.version.manifest.as_ref().map(|manifest| size(manifest.total_bytes())).unwrap_or_default(),
+            size: line.version.facts.as_ref().map(|facts| size(facts.bytes)).unwrap_or_default(),
             desired_by: places.join(", "),
             is_from: false,
             is_to: false,
@@ -66,8 +65,8 @@ impl Row {
         }
     }
 
-    fn manifest(&self) -> Option<&Manifest> {
-        self.line.version.manifest.as_ref()
+    fn is_readable(&self) -> bool {
+        self.line.version.facts.is_some()
     }
 
     /// Whether nobody is known to need it.
@@ -93,7 +92,7 @@ pub(super) async fn versions(
     let timeline = page.may().timeline(&cell, (number - 1).saturating_mul(PER_PAGE), PER_PAGE).await?;
     let mut rows: Vec<Row> = timeline.versions.into_iter().map(Row::new).collect();
     // What one most likely wants to see: what the newest change of mind changed.
-    let mut whole = rows.iter_mut().filter(|row| row.manifest().is_some());
+    let mut whole = rows.iter_mut().filter(|row| row.is_readable());
     if let Some(to) = whole.next() {
         to.is_to = true;
         whole.next().unwrap_or(to).is_from = true;
