@@ -130,6 +130,7 @@ mod cgroup;
 mod conditions;
 mod definition;
 pub mod detached;
+mod errand;
 mod error;
 mod home;
 mod identity;
@@ -151,6 +152,7 @@ pub use definition::{
     EnvFile, EnvValue, InvalidDefinition, Kind, Limits, ProcessDef, Restart, RestartPolicy, Run, ServiceDef,
     SignalName, Stop,
 };
+pub use errand::{Errand, ErrandEnd, run_errand};
 pub use error::SupervisorError;
 pub use home::run_folder;
 pub use identity::Identity;

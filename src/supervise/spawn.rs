@@ -54,7 +54,10 @@ pub(super) struct Record {
 impl Record {
     /// The record at `path`, in the boot of this name.
     pub(super) fn open(path: &Path, boot: &str) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        Self::of(File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?, boot)
+    }
+
+    fn of(file: File, boot: &str) -> io::Result<Self> {
         let mut boot = boot.as_bytes().to_vec();
         boot.resize(RECORD_BYTES - BOOT_AT, b' ');
         let record = Self { file, boot };
@@ -64,6 +67,12 @@ impl Record {
             record.file.set_len(RECORD_BYTES as u64)?;
         }
         Ok(record)
+    }
+
+    /// One that nobody else is to read, and that is gone with whoever made it.
+    pub(super) fn in_memory(boot: &str) -> io::Result<Self> {
+        let file = rustix::fs::memfd_create(c"record", rustix::fs::MemfdFlags::CLOEXEC)?;
+        Self::of(File::from(file), boot)
     }
 
     /// The process of this boot that was started last; None if there was none. It may have ended, even before it
