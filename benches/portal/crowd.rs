@@ -199,6 +199,7 @@ fn report(node: usize, cell: usize, target: &Target, now: DateTime<Utc>) -> Cell
             _ => RunningState::Running { pid: Some(812), since, restarts: 0 },
         },
         processes: BTreeMap::from([("main".parse().unwrap(), Box::new(process))]),
+        health: None,
         attempt: 1,
         last_error: (!is_well).then_some(Fault { code: Code::Unhealthy, message, at: now }),
         failed_content: Vec::new(),

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::decide::{Action, Cell, OnHost, Seen, View};
 use super::disk::apart;
+use super::health::{Probe, Prober};
 use super::home::CellHome;
 use super::narrate::narrate;
 use super::perform::{Performer, under_way};
@@ -18,7 +19,7 @@ use super::place::Plot;
 use super::profile::{Profile, Work};
 use super::report::report;
 use super::stage::{Staged, Staging};
-use super::state::{AttemptKey, CellState, StateError};
+use super::state::{AttemptKey, CellState, Placed, StateError};
 use super::survey::view;
 use super::trouble::{Cure, Trouble};
 use crate::model::heartbeat::{CellReport, RunningState};
@@ -93,6 +94,7 @@ impl Handle {
             stagings: JoinSet::new(),
             cancels: HashMap::new(),
             resuming,
+            probing: None,
             settled: Vec::new(),
             stop,
         };
@@ -123,6 +125,30 @@ fn resume(context: &Context, name: &CellName, cell: &Cell) -> Option<Work<'stati
     Some(Box::pin(async move { profile.resume(&name).await }))
 }
 
+/// What is asked about what runs.
+struct Probing {
+    placed: Placed,
+    round: u64,
+    /// None where there is nothing to ask.
+    prober: Option<Prober>,
+}
+
+impl Probing {
+    async fn end(self) {
+        if let Some(prober) = self.prober {
+            prober.end().await;
+        }
+    }
+}
+
+/// The next answer of a check; never without any.
+async fn answer(probing: &mut Option<Probing>) -> Probe {
+    match probing.as_mut().and_then(|probing| probing.prober.as_mut()) {
+        Some(prober) => prober.next().await,
+        None => pending().await,
+    }
+}
+
 /// Completes when `work` does; never without any.
 async fn done(work: &mut Option<Work<'static, ()>>) {
     match work {
@@ -147,6 +173,7 @@ struct Task {
     /// What should run is being brought up from what the node itself knows. Until then nothing else is done, but
     /// everything is taken in: nobody who tells this cell something waits for it.
     resuming: Option<Work<'static, ()>>,
+    probing: Option<Probing>,
     /// Who waits for the cell to have nothing left to do.
     settled: Vec<oneshot::Sender<()>>,
     stop: CancellationToken,
@@ -159,6 +186,9 @@ impl Task {
             cancel.cancel();
         }
         while self.stagings.join_next().await.is_some() {}
+        if let Some(probing) = self.probing.take() {
+            probing.end().await;
+        }
     }
 
     /// Takes in, writes down, acts or waits. None once a test has stopped the agent or nobody is left to speak to.
@@ -169,6 +199,7 @@ impl Task {
         if let Err(trouble) = self.save().await {
             return self.wait_for_disk(trouble).await;
         }
+        self.tend().await;
         self.publish().await;
         match self.cell.next(self.context.clock.monotonic()).filter(|_| self.resuming.is_none()) {
             Some(action) => self.act(action).await,
@@ -176,8 +207,40 @@ impl Task {
         }
     }
 
+    /// Has what is up asked whether it is well, and nothing else.
+    async fn tend(&mut self) {
+        let up = self.cell.up().filter(|_| self.resuming.is_none());
+        let asked = self.probing.as_ref().map(|probing| (&probing.placed, probing.round));
+        if up == asked {
+            return;
+        }
+        let up = up.map(|(placed, round)| (placed.clone(), round));
+        if let Some(probing) = self.probing.take() {
+            probing.end().await;
+        }
+        let Some((placed, round)) = up else { return };
+        let prober = match self.performer.probe(&placed, round).await {
+            Ok((prober, watching)) => {
+                self.observe(watching);
+                prober
+            }
+            // A version that is being watched fails for the same reason.
+            Err(Trouble { code, message, .. }) => {
+                tracing::warn!(cell = %self.name, %code, "what its checks are is not known: {message}");
+                None
+            }
+        };
+        self.probing = Some(Probing { placed, round, prober });
+    }
+
     fn observe(&mut self, seen: Seen) {
         let now = self.context.now();
+        if let Seen::Probed(probe) = &seen
+            && let Some(attempt) = self.cell.watched()
+            && let Some(news) = self.cell.mind.vitals.news(probe, now)
+        {
+            self.performer.tell(attempt.key, &news);
+        }
         narrate(&self.name, &self.cell, &seen, now);
         self.cell.observe(seen, now, self.context.patience);
     }
@@ -265,6 +328,7 @@ impl Task {
                 Some(placed) => vec![Seen::OthersCleared(self.performer.clear_others(&placed.profile).await)],
                 None => vec![Seen::OthersCleared(Ok(()))],
             },
+            Action::Restart => vec![Seen::Restarted(self.performer.restart(&self.cell.state).await)],
             Action::Do(deed, key) => match self.cell.attempt(key) {
                 Some(attempt) => vec![self.performer.perform(&self.cell, attempt, deed).await],
                 None => Vec::new(),
@@ -365,6 +429,7 @@ impl Task {
                 self.resuming = None;
                 None
             }
+            probe = answer(&mut self.probing) => Some(Seen::Probed(probe)),
             () = changed => Some(Seen::Changed),
             () = clock.sleep(wakes.unwrap_or_default()), if wakes.is_some() => None,
             () = self.stop.cancelled() => None,

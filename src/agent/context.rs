@@ -7,6 +7,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::belief::Identity;
 use super::decide::{Now, Patience};
 use super::figures::Attempts;
+use super::health::Means;
 use super::home::Home;
 use super::onlooker::Onlooker;
 use super::place::Owner;
@@ -34,6 +35,8 @@ pub(super) struct Context {
     pub(super) parallel_downloads: usize,
     /// One permit an object that is being fetched.
     pub(super) downloads: Semaphore,
+    /// What the checks of all cells share.
+    pub(super) probing: Arc<Means>,
     /// Told whenever a cell's report changes, or something is to be sent.
     pub(super) changed: Notify,
     /// The attempts of all cells that have ended.

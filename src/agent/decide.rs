@@ -15,6 +15,7 @@ use std::time::Duration;
 
 pub(super) use events::{Action, Deed, Now, OnHost, Place, Seen, View};
 
+use super::health::Vitals;
 use super::profile::Activation;
 use super::state::{
     Aftermath, Attempt, AttemptKey, CellState, Effort, Failed, Heard, Placed, Standing, Step, Verdict, Wish, floor_of,
@@ -53,6 +54,8 @@ pub(super) struct Mind {
     pub(super) waits: BTreeMap<AttemptKey, Wait>,
     /// The version whose health is being watched.
     pub(super) watch: Option<Watch>,
+    /// What the checks of what runs say.
+    pub(super) vitals: Vitals,
     /// What is wrong with what was read last from each place in the bucket.
     pub(super) refused: BTreeMap<Place, Fault>,
     /// What else stays wrong.
@@ -107,6 +110,7 @@ impl Cell {
         match seen {
             Seen::Started { current, up } => {
                 self.started(current.as_deref(), now);
+                self.mind.vitals.begin(now);
                 self.found_up(up, now);
             }
             Seen::Trigger { wish, place } => self.take_trigger(wish, place, now),
@@ -167,6 +171,14 @@ impl Cell {
                     watch.look_at = now.monotonic;
                 }
             }
+            Seen::Watching { round, health } => self.mind.vitals.watch(round, *health, now),
+            Seen::Probed(probe) => {
+                self.mind.vitals.note(probe, now);
+                if let Some(watch) = &mut self.mind.watch {
+                    watch.look_at = now.monotonic;
+                }
+            }
+            Seen::Restarted(result) => self.restarted(result, now),
             Seen::Restored { key, placed } => self.restored(key, placed, now),
             Seen::Stopped { key } => self.obeyed(key, Standing::Stopped, now),
             Seen::Removed { key } => {
@@ -212,6 +224,9 @@ impl Cell {
         if self.mind.clear_others {
             return Some(Action::ClearOthers);
         }
+        if self.restarts_at().is_some_and(|at| at <= now) {
+            return Some(Action::Restart);
+        }
         self.mind.look.then_some(Action::Look)
     }
 
@@ -219,7 +234,26 @@ impl Cell {
     pub(super) fn wakes_at(&self) -> Option<Duration> {
         let waits = self.mind.waits.iter().filter(|(key, _)| !self.mind.staging.contains(key));
         let watch = self.mind.watch.filter(|watch| !self.mind.waits.contains_key(&watch.key));
-        waits.map(|(_, wait)| wait.retry_at).chain(watch.map(|watch| watch.look_at)).min()
+        let times = waits.map(|(_, wait)| wait.retry_at).chain(watch.map(|watch| watch.look_at));
+        times.chain(self.restarts_at()).min()
+    }
+
+    /// When what runs is to be restarted because of what its checks say. Until a version is good, that is for its
+    /// deadline to decide.
+    fn restarts_at(&self) -> Option<Duration> {
+        let is_settled = self.should_run().is_some() && self.open().next().is_none();
+        self.mind.vitals.restart().filter(|_| is_settled).map(|(at, _)| at)
+    }
+
+    /// What is up, and whose checks are to be asked; and which bringing up of it that is.
+    pub(super) fn up(&self) -> Option<(&Placed, u64)> {
+        let is_moving = self.open().any(|attempt| !matches!(attempt.step, Step::Fetching | Step::Checking));
+        self.should_run().filter(|_| !is_moving).map(|placed| (placed, self.mind.vitals.round()))
+    }
+
+    /// The attempt whose version is being watched.
+    pub(super) fn watched(&self) -> Option<&Attempt> {
+        self.state.journal.iter().find(|attempt| attempt.step == Step::Checking)
     }
 
     fn watch(&self, key: AttemptKey) -> Option<Watch> {

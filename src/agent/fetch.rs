@@ -163,8 +163,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::model::health::Health;
     use crate::model::manifest::{Mode, Origin};
-    use crate::model::run_spec::{DeploySpec, Health, Limits, Profile};
+    use crate::model::run_spec::{DeploySpec, Limits, Profile};
     use crate::model::{CellName, FilePath, ManifestName, NodeName, ObjectPath, UserName, VersionName};
 
     /// Path, size, and the object and offset where the bytes lie, unless it is the usual place.

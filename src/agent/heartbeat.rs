@@ -185,12 +185,15 @@ fn shed_words(report: &mut CellReport) {
     let conditions = report.conditions.iter_mut().map(|condition| &mut condition.message);
     faults.chain(waiting).chain(conditions).for_each(String::clear);
     report.processes.values_mut().for_each(|process| process.reason = None);
+    let checks = report.health.iter_mut().flat_map(|health| health.checks.values_mut());
+    checks.for_each(|check| check.message.clear());
 }
 
 /// Leaves the version that runs.
 fn shed_versions(report: &mut CellReport) {
     (report.desired, report.known_good) = (None, None);
     report.processes.clear();
+    report.health.iter_mut().for_each(|health| health.checks.clear());
 }
 
 #[cfg(test)]
@@ -227,6 +230,7 @@ mod tests {
             known_good: Some(version),
             state: RunningState::NotApplicable,
             processes: boxed(processes.clone()),
+            health: None,
             attempt: 1,
             last_error: Some(fault.clone()),
             failed_content: vec![digest; 64],

@@ -8,6 +8,7 @@
 //! decide   a cell's state + what was seen -> its next state, and what to do next
 //! survey   what of a cell is on the host with our marker; of a cell that nothing is known of, `orphans` tells
 //! stage    manifest and files -> a whole release beside the others
+//! health   asks what runs whether it is well, as its manifest says
 //! perform  switch, bring up, watch, put back, stop, remove; and the outcome, which `outbox` sends
 //! reset    takes cells off the host by hand, while no agent runs
 //! ```
@@ -21,6 +22,7 @@
 //! agent.json                        node, fleet and instance id
 //! status.json                       the last heartbeat, for `fleetagent status`
 //! cells/<cell>/state.json           what is owed, what runs, what failed; and the journal of attempts
+//! cells/<cell>/log-marks.json       where the lines of what is up begin, if a check waits for one
 //! cells/<cell>/manifests/           manifests of the releases on the node
 //! cells/<cell>/outbox/              logs and outcomes that are not in the bucket yet
 //! data/<cell>/                      `$FLEETMAN_DATA_DIR`: the cell's own, kept until `remove` with purge_data
@@ -37,6 +39,7 @@ mod disk;
 mod error;
 mod fetch;
 mod figures;
+mod health;
 mod heartbeat;
 mod home;
 mod host;
@@ -68,7 +71,7 @@ pub use figures::Figures;
 pub use node::{Agent, Status, read_status};
 pub use onlooker::{Onlooker, Rest};
 pub use profile::{
-    Activation, Gate, Mark, NotAnActivation, Observed, Placement, Profile, ProfileError, Profiles, Start, Work,
+    Activation, Gate, Log, Mark, NotAnActivation, Observed, Placement, Profile, ProfileError, Profiles, Start, Work,
 };
 pub use reset::{Reset, ResetError, ResetOptions, ResetReport, ResetSettings};
 pub use settings::AgentSettings;

@@ -32,6 +32,25 @@ pub(super) fn narrate(name: &CellName, cell: &Cell, seen: &Seen, now: Now) {
             }
         }
         Seen::Restored { key, .. } => told(key, "rolled_back", "the last known good release is back"),
+        Seen::Probed(probe) => {
+            if let Some(news) = cell.mind.vitals.news(probe, now) {
+                let version = cell.state.placed.as_ref().map(|placed| placed.target.version.to_string());
+                let version = version.unwrap_or_default();
+                match probe.result {
+                    Ok(_) => tracing::info!(event = "check_passes", cell = %name, %version, "{news}"),
+                    Err(_) => tracing::warn!(event = "check_fails", cell = %name, %version, "{news}"),
+                }
+            }
+        }
+        Seen::Restarted(result) => {
+            let why = cell.mind.vitals.restart().map(|(_, why)| why).unwrap_or_default();
+            match result {
+                Ok(()) => tracing::warn!(event = "cell_restarted", cell = %name, "it was restarted, because {why}"),
+                Err(Trouble { code, message, .. }) => {
+                    tracing::error!(event = "cell_not_restarted", cell = %name, %code, "{message}; it was to be, because {why}");
+                }
+            }
+        }
         Seen::Stopped { key } => told(key, "cell_stopped", "the cell is stopped"),
         Seen::Removed { key } => told(key, "cell_removed", "the cell is removed"),
         Seen::StagingFailed { key, trouble } | Seen::StepFailed { key, trouble } => warned(key, trouble),

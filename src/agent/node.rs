@@ -139,6 +139,7 @@ impl Agent {
             reserve_bytes: settings.reserve_bytes,
             parallel_downloads: settings.parallel_downloads.max(1),
             downloads: Semaphore::new(settings.parallel_downloads.max(1)),
+            probing: Arc::default(),
             changed: Notify::new(),
             attempts: Mutex::new(Attempts::default()),
         });

@@ -9,6 +9,7 @@ use super::attempt_log::AttemptLog;
 use super::context::Context;
 use super::decide::{Cell, Deed, Place, Seen};
 use super::disk::{DiskError, apart};
+use super::health::{self, Prober, Subject};
 use super::home::CellHome;
 use super::outbox::{log_name, outcome_name};
 use super::place::Plot;
@@ -20,11 +21,12 @@ use super::survey::{Holding, holdings};
 use super::trouble::{Cure, Trouble};
 use super::users;
 use crate::model::document::{self, Document as _};
+use crate::model::health::Check;
 use crate::model::heartbeat::VersionReport;
 use crate::model::manifest::Manifest;
 use crate::model::outcome::Outcome;
 use crate::model::trigger::{Target, Trigger};
-use crate::model::{CellName, Code, ObjectKey};
+use crate::model::{CellName, Code, Epoch, Floor, Generation, ObjectKey};
 
 /// Carries out what was decided for one cell.
 #[derive(Debug)]
@@ -95,7 +97,7 @@ impl Performer {
     pub(super) async fn perform(&mut self, cell: &Cell, attempt: &Attempt, deed: Deed) -> Seen {
         let key = attempt.key;
         let result = match self.log(attempt).await {
-            Ok(log) => self.step(&cell.state, attempt, deed, &log).await,
+            Ok(log) => self.step(cell, attempt, deed, &log).await,
             Err(trouble) => Err(trouble),
         };
         result.unwrap_or_else(|trouble| {
@@ -104,14 +106,8 @@ impl Performer {
         })
     }
 
-    async fn step(
-        &mut self,
-        state: &CellState,
-        attempt: &Attempt,
-        deed: Deed,
-        log: &AttemptLog,
-    ) -> Result<Seen, Trouble> {
-        let key = attempt.key;
+    async fn step(&mut self, cell: &Cell, attempt: &Attempt, deed: Deed, log: &AttemptLog) -> Result<Seen, Trouble> {
+        let (key, state) = (attempt.key, &cell.state);
         match deed {
             Deed::Switch => {
                 let (target, manifest) = self.manifest_of(attempt).await?;
@@ -127,7 +123,7 @@ impl Performer {
                 log.line(format!("version {} is up under the {} profile", target.version, manifest.profile.name()));
                 Ok(Seen::Activated { key })
             }
-            Deed::Check => self.check(attempt, log).await,
+            Deed::Check => self.check(cell, attempt, log).await,
             Deed::Restore => {
                 let placed = self.restore(state, key.activation().restoring()).await?;
                 log.line(format!("back to version {}, the last known good one", placed.target.version));
@@ -238,6 +234,10 @@ impl Performer {
         let profile = self.profile(manifest.profile.name())?;
         let (release, data) = (self.release_path(&profile, target), self.data_path());
         self.give_data(manifest).await?;
+        if manifest.health.checks.values().any(|check| matches!(check, Check::Log(_))) {
+            let (folder, log, now) = (self.home.folder.clone(), profile.log(&self.cell), self.context.clock.now());
+            apart(move || health::mark(&folder, &log, &activation.to_string(), now)).await?;
+        }
         let start = Start { cell: &self.cell, manifest, release: &release, data: &data, force, activation };
         Ok(profile.activate(start).await?)
     }
@@ -264,29 +264,69 @@ impl Performer {
     }
 
     /// Asks the profile whether what the attempt brought up is good.
-    async fn check(&mut self, attempt: &Attempt, log: &AttemptLog) -> Result<Seen, Trouble> {
+    async fn check(&mut self, cell: &Cell, attempt: &Attempt, log: &AttemptLog) -> Result<Seen, Trouble> {
         let (key, force) = (attempt.key, attempt.wish.options.force);
         let (target, manifest) = self.manifest_of(attempt).await?;
         let profile = self.profile(manifest.profile.name())?;
         let (release, data) = (self.release_path(&profile, &target), self.data_path());
         let activation = key.activation();
         let start = Start { cell: &self.cell, manifest: &manifest, release: &release, data: &data, force, activation };
-        match profile.check(start).await {
-            Gate::Passed => {
+        let pending = |missing| {
+            let deadline = Duration::from_millis(manifest.health.deadline_ms);
+            Ok(Seen::Pending { key, missing, deadline })
+        };
+        let unchecked = cell.mind.vitals.missing(&manifest.health);
+        match (profile.check(start).await, unchecked) {
+            (Gate::Passed, Some(missing)) => pending(missing),
+            (Gate::Passed, None) => {
                 self.clear_others(profile.name()).await?;
                 log.line("it is good, and what to go back to from now on");
                 Ok(Seen::Passed { key })
             }
-            Gate::Pending(missing) => {
-                let deadline = Duration::from_millis(manifest.health.deadline_ms);
-                Ok(Seen::Pending { key, missing, deadline })
-            }
-            Gate::Failed(why) => Err(Trouble::new(Code::Unhealthy, why, Cure::OtherContent)),
-            Gate::NotStarted => {
+            // A check that fails tells more than that the time is not over.
+            (Gate::Pending(missing), _) => pending(cell.mind.vitals.failing().unwrap_or(missing)),
+            (Gate::Failed(why), _) => Err(Trouble::new(Code::Unhealthy, why, Cure::OtherContent)),
+            (Gate::NotStarted, _) => {
                 log.line("it is not this that runs; it is brought up once more");
                 Ok(Seen::NotStarted { key })
             }
         }
+    }
+
+    /// Begins to ask what there is to ask of a release that is up, and says what that is. Nobody is asked if it has no
+    /// checks.
+    pub(super) async fn probe(&self, placed: &Placed, round: u64) -> Result<(Option<Prober>, Seen), Trouble> {
+        let (profile, manifest) = (self.profile(&placed.profile)?, self.kept_manifest(&placed.target).await?);
+        let (release, data) = (self.release_path(&profile, &placed.target), self.data_path());
+        let (user, group) = manifest.profile.owner();
+        // Which bringing up it was is not for programs to know.
+        let activation = Activation::new(Floor::new(Epoch::FIRST, Generation::FIRST), 0);
+        let start =
+            Start { cell: &self.cell, manifest: &manifest, release: &release, data: &data, force: false, activation };
+        let subject = Subject {
+            variables: start.variables(),
+            owner: (user.map(str::to_owned), group.map(str::to_owned)),
+            log: profile.log(&self.cell),
+            home: self.home.folder.clone(),
+            release: release.clone(),
+            data: data.clone(),
+        };
+        let context = &self.context;
+        let prober = Prober::start(subject, &manifest.health, round, &context.probing, &context.clock);
+        Ok((prober, Seen::Watching { round, health: Box::new(manifest.health.clone()) }))
+    }
+
+    /// Tells the attempt's log something, if it is still written.
+    pub(super) fn tell(&self, key: AttemptKey, text: &str) {
+        if let Some(log) = self.logs.get(&key) {
+            log.line(text);
+        }
+    }
+
+    /// Restarts what runs, because its checks go on failing.
+    pub(super) async fn restart(&self, state: &CellState) -> Result<(), Trouble> {
+        let Some(placed) = &state.placed else { return Ok(()) };
+        Ok(self.profile(&placed.profile)?.restart(&self.cell).await?)
     }
 
     /// Puts the last known good release back, after verifying that it is still what it was (I3).

@@ -78,6 +78,20 @@ pub trait Profile: fmt::Debug + Send + Sync {
         Box::pin(pending())
     }
 
+    /// Restarts what runs of a cell that is up, because its checks go on failing. What it is stays the same.
+    ///
+    /// # Errors
+    /// It may not run as it should.
+    fn restart<'a>(&'a self, _cell: &'a CellName) -> Work<'a, Result<(), ProfileError>> {
+        let message = format!("the {} profile runs nothing that could be restarted", self.name());
+        Box::pin(ready(Err(ProfileError::Version(message))))
+    }
+
+    /// Where what the cell's programs say can be read.
+    fn log(&self, _cell: &CellName) -> Log {
+        Log::Nowhere
+    }
+
     /// Ends what lives only as long as the agent's process, and completes once it is gone, within a bounded time.
     /// Nothing is asked of the profile afterwards.
     fn close(&self) -> Work<'_, ()> {
@@ -100,6 +114,22 @@ pub trait Profile: fmt::Debug + Send + Sync {
     fn mark(&self, _cell: &CellName) -> std::io::Result<Option<Mark>> {
         Ok(None)
     }
+}
+
+/// Where what a cell's programs say can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Log {
+    /// There is no such place.
+    Nowhere,
+    /// In the files of this folder.
+    Folder(PathBuf),
+    /// In the journal.
+    Journal {
+        /// The unit.
+        unit: String,
+        /// Whether the unit is of a user's own manager.
+        is_users: bool,
+    },
 }
 
 /// What the marker on the host says that was brought up last, as far as it says so.
@@ -256,6 +286,21 @@ pub struct Start<'a> {
     pub force: bool,
     /// Which bringing up this is.
     pub activation: Activation,
+}
+
+impl Start<'_> {
+    /// The variables that every program of the cell is given, whatever its manifest says.
+    #[must_use]
+    pub fn variables(&self) -> [(&'static str, String); 5] {
+        let Manifest { node, cell, version, .. } = self.manifest;
+        [
+            ("FLEETMAN_NODE", node.to_string()),
+            ("FLEETMAN_CELL", cell.to_string()),
+            ("FLEETMAN_VERSION", version.to_string()),
+            ("FLEETMAN_RELEASE_DIR", self.release.display().to_string()),
+            ("FLEETMAN_DATA_DIR", self.data.display().to_string()),
+        ]
+    }
 }
 
 /// Why a profile did not do what it was asked.

@@ -35,6 +35,11 @@ pub(super) fn report(cell: &Cell, observed: Observed) -> CellReport {
     let reset = kept.verdict.as_ref().filter(|verdict| verdict.fault.code == Code::Reset);
     conditions
         .extend(reset.map(|Verdict { fault, .. }| Condition { code: fault.code, message: fault.message.clone() }));
+    let is_back = kept.verdict.as_ref().is_some_and(|verdict| verdict.aftermath == Aftermath::RolledBack);
+    conditions.extend(unwell(cell, &state).filter(|_| is_back).map(|why| Condition {
+        code: Code::NeedsOperator,
+        message: plain(&format!("the version that was gone back to is not well either: {why}")),
+    }));
     let unsupported = kept.wish.as_ref().and_then(|wish| wish.unsupported());
     conditions.extend(unsupported.map(|feature| Condition {
         code: Code::Unsupported,
@@ -52,10 +57,20 @@ pub(super) fn report(cell: &Cell, observed: Observed) -> CellReport {
         known_good: placed(&kept.known_good),
         state,
         processes: boxed(processes),
+        health: cell.up().and_then(|_| cell.mind.vitals.report(cell.watched().is_some())).map(Box::new),
         attempt: kept.attempts,
         last_error: kept.last_error.clone(),
         failed_content: kept.failed.iter().map(|failed| failed.content_sha256).collect(),
         conditions,
+    }
+}
+
+/// What is wrong with what was brought up long enough ago.
+fn unwell(cell: &Cell, state: &RunningState) -> Option<String> {
+    cell.up()?;
+    match state {
+        RunningState::Failed { reason } => Some(reason.clone()),
+        _ => cell.mind.vitals.failing().filter(|_| cell.mind.vitals.is_overdue()),
     }
 }
 

@@ -360,6 +360,7 @@ pub(super) fn bare_report(phase: Phase, fault: &Fault) -> CellReport {
         known_good: None,
         state: RunningState::Unknown,
         processes: BTreeMap::new(),
+        health: None,
         attempt: 0,
         last_error: Some(fault.clone()),
         failed_content: Vec::new(),

@@ -157,7 +157,7 @@ fn settings(manifest: &Manifest) -> BTreeMap<String, Value> {
         ("deployment", serde_json::to_value(&manifest.deployment)),
         ("requires", serde_json::to_value(&manifest.requires)),
         ("profile", serde_json::to_value(&manifest.profile)),
-        ("health", serde_json::to_value(manifest.health)),
+        ("health", serde_json::to_value(&manifest.health)),
         ("limits", serde_json::to_value(&manifest.limits)),
     ] {
         // Every one of them is written to the manifest as it is here.

@@ -11,7 +11,7 @@ use super::code::Code;
 use super::digest::Sha256Digest;
 use super::document::Document;
 use super::generation::Floor;
-use super::name::{CellName, NodeName, ProcessName, VersionName};
+use super::name::{CellName, CheckName, NodeName, ProcessName, VersionName};
 use super::trigger::Target;
 
 /// The state of a node and of every cell on it.
@@ -162,6 +162,9 @@ pub struct CellReport {
     /// Its processes, where the profile tells them apart.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub processes: BTreeMap<ProcessName, Box<ProcessReport>>,
+    /// What its checks say, where its version has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Box<HealthReport>>,
     /// Counts the attempts at the highest trigger.
     #[serde(default)]
     pub attempt: u32,
@@ -368,6 +371,80 @@ impl ProcessState {
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// What the checks of a cell say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
+pub struct HealthReport {
+    /// All of them together.
+    pub state: HealthState,
+    /// Since when, by the node's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<DateTime<Utc>>,
+    /// While the version is being watched and every check passes: until when they have to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub need_until: Option<DateTime<Utc>>,
+    /// While the version is being watched: when it has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<DateTime<Utc>>,
+    /// How often the cell was restarted because a check went on failing, since the agent started or the version was
+    /// activated.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restarts: u32,
+    /// When that was done last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted_at: Option<DateTime<Utc>>,
+    /// Each of them.
+    #[serde(default)]
+    pub checks: BTreeMap<CheckName, CheckReport>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// What checks say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    /// All is well.
+    Passing,
+    /// Something is wrong.
+    Failing,
+    /// The version was brought up, and is being watched until it is good.
+    Starting,
+    /// Nothing was heard yet, or a newer agent told something else.
+    #[serde(other)]
+    Unknown,
+}
+
+impl HealthState {
+    /// The state as documents write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passing => "passing",
+            Self::Failing => "failing",
+            Self::Starting => "starting",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What one check says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
+pub struct CheckReport {
+    /// Whether it passes.
+    pub state: HealthState,
+    /// What it found when that began, or not long ago.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Since when it is so, by the node's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<DateTime<Utc>>,
 }
 
 /// Reads the entries one by one and leaves out what cannot be read: heartbeats are hostile text.

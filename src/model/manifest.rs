@@ -10,10 +10,11 @@ use super::cell_id::CellId;
 use super::content::content_sha256;
 use super::digest::Sha256Digest;
 use super::document::{self, Document, DocumentError};
+use super::health::{Health, HealthError};
 use super::name::{CellName, DeploymentName, ManifestName, NodeName, UserName, VersionName};
 use super::path::{FilePath, ObjectPath, check_together};
 use super::process::ProcessError;
-use super::run_spec::{EnvValue, Health, Limits, Profile};
+use super::run_spec::{EnvValue, Limits, Profile};
 use super::systemd::SystemdError;
 
 /// A version of a cell, whole: what is on the node when it runs, and how it is run.
@@ -187,6 +188,9 @@ pub enum ManifestError {
     /// What no unit can be.
     #[error(transparent)]
     Systemd(#[from] SystemdError),
+    /// Health that cannot be asked for.
+    #[error(transparent)]
+    Health(#[from] HealthError),
     /// One file is larger than a version may hold.
     #[error("{path} has {size} bytes, more than the {} that a file may have", ManifestFile::MAX_BYTES)]
     FileTooLarge {
@@ -218,7 +222,7 @@ impl Manifest {
     pub const MAX_FILES: usize = 20_000;
 
     /// Features that `requires` may name.
-    pub const FEATURES: [&'static str; 4] = ["processes", "health", "systemd", "credentials"];
+    pub const FEATURES: [&'static str; 5] = ["processes", "health", "systemd", "credentials", "checks"];
 
     /// The features that it uses, for `requires`: an agent that would read past one of them must not deploy it.
     #[must_use]
@@ -236,6 +240,7 @@ impl Manifest {
             ("health", !is_default(&self.health)),
             ("systemd", systemd),
             ("credentials", credentials),
+            ("checks", !self.health.checks.is_empty()),
         ];
         used.into_iter().filter(|(_, used)| *used).map(|(feature, _)| feature.to_owned()).collect()
     }
@@ -276,6 +281,7 @@ impl Manifest {
             Profile::Systemd(spec) => spec.check()?,
             Profile::Deploy(_) => {}
         }
+        self.health.check(&self.profile)?;
         let computed = content_sha256(self);
         if computed == self.content_sha256 {
             Ok(())

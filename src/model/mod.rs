@@ -33,6 +33,7 @@ pub mod digest;
 pub mod document;
 pub mod fleet;
 pub mod generation;
+pub mod health;
 pub mod heartbeat;
 pub mod index;
 pub mod keys;
@@ -56,7 +57,8 @@ pub use digest::{Content16, Sha256Digest};
 pub use generation::{Epoch, Floor, Generation};
 pub use keys::{ObjectKey, Prefix};
 pub use name::{
-    CellName, CredentialName, DeploymentName, ManifestName, NodeName, ProcessName, UnitName, UserName, VersionName,
+    CellName, CheckName, CredentialName, DeploymentName, ManifestName, NodeName, ProcessName, UnitName, UserName,
+    VersionName,
 };
 pub use path::{FilePath, ObjectPath};
 pub use pattern::PathPattern;

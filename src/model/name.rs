@@ -146,6 +146,10 @@ name!(
     ProcessName, "process name", check_label
 );
 name!(
+    /// One of the checks of a version's health.
+    CheckName, "check name", check_label
+);
+name!(
     /// A recipe that people edit.
     ManifestName, "manifest name", check_label
 );

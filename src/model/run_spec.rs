@@ -267,19 +267,3 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub core_bytes: Option<u64>,
 }
-
-/// When a version that was brought up counts as good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Health {
-    /// So long every service must run, and none may be restarted.
-    pub min_healthy_ms: u64,
-    /// What is not good after so long has failed.
-    pub deadline_ms: u64,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self { min_healthy_ms: 10_000, deadline_ms: 120_000 }
-    }
-}

@@ -56,20 +56,8 @@ fn command(command: &[String], release: &Path) -> Vec<String> {
     words
 }
 
-/// The variables that every program is given, whatever its manifest says.
-pub(super) fn own_variables(start: &Start<'_>) -> [(&'static str, String); 5] {
-    let Manifest { node, cell, version, .. } = start.manifest;
-    [
-        ("FLEETMAN_NODE", node.to_string()),
-        ("FLEETMAN_CELL", cell.to_string()),
-        ("FLEETMAN_VERSION", version.to_string()),
-        ("FLEETMAN_RELEASE_DIR", start.release.display().to_string()),
-        ("FLEETMAN_DATA_DIR", start.data.display().to_string()),
-    ]
-}
-
 fn env(env: &BTreeMap<String, run_spec::EnvValue>, start: &Start<'_>) -> BTreeMap<String, EnvValue> {
-    let own = own_variables(start).into_iter().map(|(name, value)| (name.to_owned(), EnvValue::Text(value)));
+    let own = start.variables().into_iter().map(|(name, value)| (name.to_owned(), EnvValue::Text(value)));
     let given = env.iter().filter_map(|(name, value)| {
         let value = match value {
             run_spec::EnvValue::Text(text) => EnvValue::Text(text.clone()),

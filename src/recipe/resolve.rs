@@ -1,6 +1,7 @@
 //! From a manifest, a cell and the files of a release to what a version is.
 
 mod files;
+mod health;
 mod profile;
 mod run;
 mod unit;
@@ -12,6 +13,7 @@ use super::value::VarValue;
 use super::written::{Binding, Recipe};
 use super::{RecipeError, Written};
 use crate::model::deployment::DeploymentFile;
+use crate::model::health::Health;
 use crate::model::manifest::{Mode, Origin};
 use crate::model::{FilePath, run_spec};
 use crate::yaml::{self, Field, YamlError};
@@ -24,7 +26,7 @@ pub struct Resolved {
     /// How it is run, with templates rendered.
     pub profile: run_spec::Profile,
     /// When it counts as good.
-    pub health: run_spec::Health,
+    pub health: Health,
     /// The most that it may use.
     pub limits: run_spec::Limits,
     /// The cell's labels: those of the manifest, and over them its own.
@@ -88,8 +90,9 @@ pub fn resolve(
         // A program that uses what is missing would only be refused for the same once more.
         return Err(RecipeError { errors });
     }
-    let profile = profile::Runs { recipe, binding, context: &context, files: &files, errors: &mut errors }.profile();
-    let health = recipe.health.map(run_spec::Health::from).unwrap_or_default();
+    let mut runs = profile::Runs { recipe, binding, context: &context, files: &files, errors: &mut errors };
+    let health = runs.health();
+    let profile = runs.profile();
     let limits = run::limits(&recipe.limits, &binding.overrides.limits);
     match profile {
         Some(profile) => {

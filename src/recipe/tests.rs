@@ -1,3 +1,4 @@
+mod health;
 mod supervisor;
 mod systemd;
 
@@ -320,7 +321,12 @@ fn health_must_be_attainable_and_something_must_run() {
     assert!(manifest(&format!("name: web\n{process}health: {{deadline: 11s}}\n"), "m.yaml").is_ok());
     assert!(manifest(&format!("name: web\n{process}health: {{}}\n"), "m.yaml").is_ok());
     let errors = manifest_errors("profile: {deploy: {}}\nhealth: {}\n");
-    assert_eq!(errors, ["3:1: health: the profile `deploy` runs nothing whose health could be seen (remove it)"]);
+    assert_eq!(
+        errors,
+        [
+            "3:1: health: the profile `deploy` runs nothing whose health could be seen without `checks` (add `checks`, or remove it)"
+        ]
+    );
 }
 
 #[test]

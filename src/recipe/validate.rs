@@ -1,6 +1,7 @@
 //! Whether a manifest or a cell makes sense by itself. What needs both, or the files of a release, is for
 //! [`resolve`](super::resolve) to say.
 
+mod health;
 mod processes;
 pub(super) mod units;
 
@@ -8,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::either::EnvValue;
 use super::render;
-use super::written::{Binding, FileRule, Health, Limits, Profile, Recipe};
-use crate::model::{FilePath, PathPattern, run_spec};
+use super::written::{Binding, FileRule, Limits, Profile, Recipe};
+use crate::model::{FilePath, PathPattern};
 use crate::yaml::{Document, Field, YamlError};
 
 /// Each file of a release, of which there are thousands, is compared with every pattern.
@@ -171,16 +172,6 @@ impl Checker<'_> {
         self.positive(&field.key("tasks"), limits.tasks);
     }
 
-    fn health(&mut self, health: Health) {
-        let run_spec::Health { min_healthy_ms, deadline_ms } = health.into();
-        if deadline_ms <= min_healthy_ms {
-            let field = Field::root().key("health");
-            let field = field.key(if health.deadline.is_some() { "deadline" } else { "min_healthy_time" });
-            let message = "the deadline, `2m` if left out, is not longer than `min_healthy_time`, `10s` if left out";
-            self.value(&field, message, Some("no version could be good in time; raise `deadline`"));
-        }
-    }
-
     fn files(&mut self, rules: &[FileRule]) {
         let patterns: usize = rules.iter().map(|rule| 1 + rule.exclude.len()).sum();
         if patterns > MAX_PATTERNS {
@@ -251,13 +242,7 @@ impl Check for Recipe {
             Profile::Supervisor(spec) => checker.processes(&field, "supervisor", spec, &vars),
         }
         if let Some(health) = health {
-            match profile {
-                Profile::Deploy(_) => {
-                    let message = "the profile `deploy` runs nothing whose health could be seen";
-                    checker.key(&root.key("health"), message, Some("remove it"));
-                }
-                _ => checker.health(*health),
-            }
+            checker.health(health, profile, &vars);
         }
         let field = root.key("limits");
         checker.limits(&field, limits);

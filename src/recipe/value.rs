@@ -13,6 +13,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 pub use self::calendar::Calendar;
 pub use self::capability::Capability;
+use crate::model::health::StatusRange;
 use crate::model::manifest::Mode;
 use crate::model::run_spec::StopSignal;
 use crate::yaml::quantity::quantities;
@@ -132,6 +133,20 @@ impl Share {
 written_as_text!(Share, "a share such as 20%", Share::parse, |number| Err(format!(
     "the share {number} has no unit\nwrite {number}%"
 )));
+
+/// Statuses of HTTP: `204`, `200-399`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statuses(pub StatusRange);
+
+impl Statuses {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error| format!("{error}\nwrite one as 204, several as 200-399"))
+    }
+}
+
+written_as_text!(Statuses, "a status such as 204, or 200-399", Statuses::parse, |number| Statuses::parse(
+    &number.to_string()
+));
 
 /// How many times as long each wait is as the one before: `2`, `1.5`. In percent, so that it stays exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -346,6 +361,13 @@ inline_schema!(Factor, "Factor", {
     "minimum": 1,
     "maximum": 100,
     "examples": [2],
+});
+inline_schema!(Statuses, "Statuses", {
+    "type": ["string", "integer"],
+    "pattern": "^[1-9][0-9]{2}(-[1-9][0-9]{2})?$",
+    "minimum": 100,
+    "maximum": 999,
+    "examples": [204, "200-399"],
 });
 inline_schema!(Signal, "Signal", {
     "type": "string",

@@ -1,6 +1,7 @@
 //! `manifest.yaml` and `cell.yaml` as people write them. What these types hold is well formed; whether it makes sense
 //! is checked apart.
 
+mod health;
 mod process;
 mod settings;
 mod systemd;
@@ -11,6 +12,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use self::health::{Check, ExecCheck, FileCheck, Health, HttpCheck, LogCheck, TcpCheck};
 pub use self::process::{Process, ProcessKind, ProcessOverrides, ProcessRestart, Processes};
 pub(super) use self::settings::{Settings, unknown_to};
 pub use self::systemd::{Hardening, Unit};
@@ -137,26 +139,6 @@ impl From<RestartPolicy> for run_spec::RestartPolicy {
             RestartPolicy::Never => Self::Never,
             RestartPolicy::OnFailure => Self::OnFailure,
             RestartPolicy::Always => Self::Always,
-        }
-    }
-}
-
-/// When a version that was brought up counts as good.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Health {
-    /// How long everything must run without a restart; `10s` if left out.
-    pub min_healthy_time: Option<HumanDuration>,
-    /// After how long it has failed if it is not good by then; `2m` if left out.
-    pub deadline: Option<HumanDuration>,
-}
-
-impl From<Health> for run_spec::Health {
-    fn from(health: Health) -> Self {
-        let Self { min_healthy_ms, deadline_ms } = Self::default();
-        Self {
-            min_healthy_ms: health.min_healthy_time.map_or(min_healthy_ms, HumanDuration::as_millis),
-            deadline_ms: health.deadline.map_or(deadline_ms, HumanDuration::as_millis),
         }
     }
 }

@@ -17,7 +17,8 @@ use crate::controller::{
 };
 use crate::model::deployment::DeploymentFile;
 use crate::model::heartbeat::{
-    CellReport, Condition, Fault, Heartbeat, HostFacts, Phase, ProcessReport, SigningMode, VersionReport, Waiting,
+    CellReport, Condition, Fault, HealthReport, Heartbeat, HostFacts, Phase, ProcessReport, SigningMode, VersionReport,
+    Waiting,
 };
 use crate::model::{
     CellId, DeploymentName, Floor, ManifestName, NodeName, ProcessName, Sha256Digest, UserName, VersionName,
@@ -91,6 +92,8 @@ pub struct Cell {
     pub known_good: Option<VersionReport>,
     /// Its processes, where its agent tells them apart.
     pub processes: BTreeMap<ProcessName, Box<ProcessReport>>,
+    /// What its checks say, where its version has some.
+    pub checks: Option<Box<HealthReport>>,
     /// What its agent waits for.
     pub waiting: Option<Waiting>,
     /// What went wrong last.
@@ -281,6 +284,7 @@ impl From<&CellView> for Cell {
             running: report.and_then(|report| report.running.clone()),
             known_good: report.and_then(|report| report.known_good.clone()),
             processes: report.map(|report| report.processes.clone()).unwrap_or_default(),
+            checks: report.and_then(|report| report.health.clone()),
             waiting: report.and_then(|report| report.waiting.clone()),
             last_error: report.and_then(|report| report.last_error.clone()),
             problem: view.problem().map(ToOwned::to_owned),

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fleetman::agent::{Gate, Observed};
+use fleetman::model::health::Health;
 use fleetman::model::heartbeat::{Phase, ProcessReport, ProcessState, RunningState};
 use fleetman::model::outcome::Ending;
 use fleetman::model::process::{Process, ProcessSpec};
-use fleetman::model::run_spec::{self, Health, RunSpec};
+use fleetman::model::run_spec::{self, RunSpec};
 use fleetman::model::trigger::Action;
 use fleetman::model::{Code, ProcessName};
 
@@ -84,7 +85,10 @@ async fn a_version_that_is_not_healthy_in_time_is_rolled_back_with_what_it_lacke
     node.publish("1").await;
     node.once().await;
     node.profile.gate("2", pending());
-    node.publish_with("2", |manifest| manifest.health = Health { min_healthy_ms: 1, deadline_ms: 700 }).await;
+    node.publish_with("2", |manifest| {
+        manifest.health = Health { min_healthy_ms: 1, deadline_ms: 700, ..Health::default() }
+    })
+    .await;
     let agent = running(&node).await;
     wait_for_phase(&node.bench, "app", Phase::RolledBack).await;
     agent.end().await;

@@ -5,6 +5,7 @@
 mod agent_crash;
 mod agent_deploy;
 mod agent_gate;
+mod agent_health;
 mod agent_init;
 mod agent_memory;
 mod agent_moves;
@@ -44,6 +45,7 @@ mod fleet_hosts;
 mod fleet_moves;
 mod foreign_clients;
 mod format;
+mod health_host;
 mod layering;
 mod metrics;
 mod node_add;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use fleetman::agent::AgentSettings;
 use fleetman::model::content::content_sha256;
+use fleetman::model::health::Health;
 use fleetman::model::heartbeat::{CellReport, Phase, ProcessState, RunningState};
 use fleetman::model::outcome::Ending;
 use fleetman::model::process::ProcessSpec;
-use fleetman::model::run_spec::{EnvValue, FromFile, Health, Limits, Profile, Restart, RestartPolicy, RunSpec, Stop};
+use fleetman::model::run_spec::{EnvValue, FromFile, Limits, Profile, Restart, RestartPolicy, RunSpec, Stop};
 use fleetman::model::trigger::{Action, Target};
 use fleetman::model::{CellName, Code, ProcessName};
 use fleetman::supervise::detached::Client;
@@ -42,7 +43,7 @@ async fn upload(bench: &Bench, version: &str, spec: ProcessSpec, limits: Limits)
     let files: &[(&str, &[u8])] = &[("version", version.as_bytes())];
     let mut manifest = bench.manifest("web", version, files);
     manifest.profile = Profile::Process(spec);
-    manifest.health = Health { min_healthy_ms: 100, deadline_ms: 20_000 };
+    manifest.health = Health { min_healthy_ms: 100, deadline_ms: 20_000, ..Health::default() };
     manifest.limits = limits;
     manifest.requires = manifest.features();
     manifest.content_sha256 = content_sha256(&manifest);

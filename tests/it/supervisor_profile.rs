@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use fleetman::clock::SystemClock;
 use fleetman::model::content::content_sha256;
+use fleetman::model::health::Health;
 use fleetman::model::heartbeat::{CellReport, Phase, ProcessState, RunningState};
 use fleetman::model::process::{Process, ProcessKind, ProcessSpec};
-use fleetman::model::run_spec::{EnvValue, FromFile, Health, Profile, RestartPolicy, RunSpec, Stop, StopSignal};
+use fleetman::model::run_spec::{EnvValue, FromFile, Profile, RestartPolicy, RunSpec, Stop, StopSignal};
 use fleetman::model::trigger::{Action, Target, TriggerOptions};
 use fleetman::model::{CellName, Code, ProcessName};
 use fleetman::profiles::ProfileSettings;
@@ -48,7 +49,7 @@ impl Place {
         let files: &[(&str, &[u8])] = &[("version", version.as_bytes())];
         let mut manifest = self.bench.manifest("web", version, files);
         manifest.profile = Profile::Supervisor(spec);
-        manifest.health = Health { min_healthy_ms: 100, deadline_ms: 20_000 };
+        manifest.health = Health { min_healthy_ms: 100, deadline_ms: 20_000, ..Health::default() };
         manifest.requires = manifest.features();
         manifest.content_sha256 = content_sha256(&manifest);
         self.bench.upload(&manifest, files).await

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::super::health::Probe;
 use super::super::profile::Activation;
 use super::super::state::{AttemptKey, Effort, Placed, Wish};
 use super::super::trouble::Trouble;
 use crate::model::Floor;
+use crate::model::health::Health;
 
 /// Where in the bucket a trigger stood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,6 +92,15 @@ pub(in super::super) enum Seen {
     },
     /// What runs may have changed.
     Changed,
+    /// What is up in this round is asked this from now on.
+    Watching {
+        round: u64,
+        health: Box<Health>,
+    },
+    /// A check has answered.
+    Probed(Probe),
+    /// Whether what runs was restarted, as its checks made necessary.
+    Restarted(Result<(), Trouble>),
     Restored {
         key: AttemptKey,
         placed: Placed,
@@ -143,6 +154,8 @@ pub(in super::super) enum Action {
     Look,
     /// Stop and clear what other profiles have of the cell than the one that it is placed under.
     ClearOthers,
+    /// Restart what runs: its checks go on failing.
+    Restart,
     /// Do this, and nothing else meanwhile.
     Do(Deed, AttemptKey),
 }

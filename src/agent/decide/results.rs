@@ -25,6 +25,7 @@ impl Cell {
         self.forget(key);
         if let Some(attempt) = self.attempt_mut(key).filter(|attempt| attempt.step == Step::Activating) {
             attempt.step = Step::Checking;
+            self.mind.vitals.begin(now);
             self.mind.watch = Some(Watch { key, since: now.monotonic, look_at: now.monotonic });
         }
     }
@@ -87,6 +88,7 @@ impl Cell {
 
     pub(super) fn restored(&mut self, key: AttemptKey, placed: Placed, now: Now) {
         self.state.placed = Some(placed);
+        self.mind.vitals.begin(now);
         self.mind.conditions.remove(&Code::Inconsistent);
         let Some(Attempt { step: Step::RollingBack { fault }, repairs, .. }) = self.attempt(key) else { return };
         let (fault, is_repair) = (fault.clone(), repairs.is_some());
@@ -94,6 +96,19 @@ impl Cell {
             self.judge(key, fault.clone(), Aftermath::RolledBack);
         }
         self.end(key, Ending::RolledBack, Some(fault), now);
+    }
+
+    /// Whatever came of it counts as a restart: what cannot be restarted must not be tried without end either.
+    pub(super) fn restarted(&mut self, result: Result<(), Trouble>, now: Now) {
+        let why = self.mind.vitals.restart().map(|(_, why)| why).unwrap_or_default();
+        let trouble = match result {
+            Ok(()) => Trouble::new(Code::Unhealthy, format!("it was restarted, because {why}"), Cure::Time),
+            Err(Trouble { code, message, cure }) => {
+                Trouble::new(code, format!("it was to be restarted, because {why}: {message}"), cure)
+            }
+        };
+        self.state.last_error = Some(trouble.fault(now.wall));
+        self.mind.vitals.restarted(now);
     }
 
     pub(super) fn obeyed(&mut self, key: AttemptKey, standing: Standing, now: Now) {

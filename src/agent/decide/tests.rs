@@ -1,4 +1,5 @@
 mod gate;
+mod health;
 mod standing;
 
 use std::sync::{Arc, Mutex};
@@ -150,6 +151,9 @@ impl Walk {
                 }
             }
             Action::Do(Deed::Restore | Deed::Activate | Deed::Check, _) => assert!(supported && asked.is_some()),
+            Action::Restart => {
+                assert!(self.cell.up().is_some() && self.cell.watched().is_none(), "I6: the deadline decides")
+            }
             Action::ClearOthers => {
                 assert!(supported && self.cell.owed().is_none(), "what may be wanted is cleared");
                 assert!(!self.cell.mind.unsure && self.cell.state.placed.is_some());
@@ -170,6 +174,7 @@ impl Walk {
             (Action::Stage(key), _) => Seen::StagingBegan { key },
             (Action::Cancel(key), _) => Seen::StagingGivenUp { key },
             (Action::Look, _) => Seen::Looked,
+            (Action::Restart, trouble) => Seen::Restarted(trouble.map_or(Ok(()), Err)),
             (Action::ClearOthers, trouble) => Seen::OthersCleared(trouble.map_or(Ok(()), Err)),
             (Action::Do(Deed::Write, key), _) => {
                 *self.written.entry(key).or_default() += 1;

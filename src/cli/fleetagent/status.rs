@@ -8,8 +8,10 @@ use super::context::Context;
 use crate::agent::{self, AgentError, Status};
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Rows, Shown, Tone};
-use crate::model::heartbeat::{CellReport, Heartbeat, Phase, ProcessReport, ProcessState, RunningState, SigningMode};
-use crate::model::{CellName, ProcessName};
+use crate::model::heartbeat::{
+    CellReport, CheckReport, HealthState, Heartbeat, Phase, ProcessReport, ProcessState, RunningState, SigningMode,
+};
+use crate::model::{CellName, CheckName, ProcessName};
 
 /// How `status` ends, as the Linux Standard Base wants it of services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +92,9 @@ pub(super) fn table(heartbeat: &Heartbeat, output: Output) -> String {
         for (name, process) in cell.processes.iter().filter(|_| cell.processes.len() > 1) {
             rows.row(process_row(name, process));
         }
+        for (name, check) in cell.health.iter().flat_map(|health| &health.checks) {
+            rows.row(check_row(name, check));
+        }
     }
     more(rows.render());
     text
@@ -104,6 +109,24 @@ fn process_row(name: &ProcessName, process: &ProcessReport) -> [Shown; 6] {
     let state = Shown::from(process.state.as_str()).toned(tone);
     let reason = process.reason.as_deref().unwrap_or_default();
     [format!("  {name}").into(), "".into(), "".into(), "".into(), state, reason.into()]
+}
+
+fn check_row(name: &CheckName, check: &CheckReport) -> [Shown; 6] {
+    let tone = match check.state {
+        HealthState::Passing => Tone::Good,
+        HealthState::Failing => Tone::Bad,
+        HealthState::Starting | HealthState::Unknown => Tone::Warn,
+    };
+    let state = Shown::from(check.state.as_str()).toned(tone);
+    let since = check.since.map(|since| format!(" (since {})", since.to_rfc3339())).unwrap_or_default();
+    [
+        format!("  check {name}").into(),
+        "".into(),
+        "".into(),
+        "".into(),
+        state,
+        format!("{}{since}", check.message).into(),
+    ]
 }
 
 fn row(name: &CellName, cell: &CellReport) -> [Shown; 6] {

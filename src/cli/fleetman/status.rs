@@ -12,6 +12,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Rows, Shown, Tone};
 use crate::controller::{self, AttentionLimits, Counts, FleetView, Liveness, Severity, Subject, Sync};
 use crate::model::CellId;
+use crate::model::heartbeat::HealthState;
 use crate::web::views::Cell;
 
 /// Show how the fleet is, and what needs attention.
@@ -85,7 +86,7 @@ pub(super) async fn run(args: StatusArgs, context: &Context) -> Result<Exit, Fai
             return Err(failure.help("`fleetman get cells` shows which there are"));
         }
         let cells: Vec<Cell> = fleet.cells().filter(|cell| args.cells.contains(&cell.cell)).map(Cell::from).collect();
-        context.output.show(&cells, |output| get::cells(&cells, output))?;
+        context.output.show(&cells, |output| format!("{}{}", get::cells(&cells, output), checks(&cells, output)))?;
         return Ok(exit);
     }
     let status = Status {
@@ -98,6 +99,29 @@ pub(super) async fn run(args: StatusArgs, context: &Context) -> Result<Exit, Fai
     };
     context.output.show(&status, |output| for_people(&status, output))?;
     Ok(exit)
+}
+
+/// What the checks of cells say, where there are some.
+fn checks(cells: &[Cell], output: Output) -> String {
+    let mut rows = Rows::new(output, &["check", "state", "since", "what it found"]);
+    let mut are_there = false;
+    for cell in cells {
+        for (name, check) in cell.checks.iter().flat_map(|health| &health.checks) {
+            are_there = true;
+            let tone = match check.state {
+                HealthState::Passing => Tone::Good,
+                HealthState::Failing => Tone::Bad,
+                HealthState::Starting | HealthState::Unknown => Tone::Warn,
+            };
+            rows.row([
+                format!("{} {name}", cell.name).into(),
+                Shown::from(check.state.as_str()).toned(tone),
+                check.since.map(|since| since.to_rfc3339()).unwrap_or_default().into(),
+                check.message.as_str().into(),
+            ]);
+        }
+    }
+    if are_there { format!("\n\n{}", rows.render()) } else { String::new() }
 }
 
 fn count_nodes(counts: Counts) -> NodeCounts {

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::judge::{Health, Liveness, Sync};
 use super::view::{CellView, FleetView, NodeView};
-use crate::model::heartbeat::{CellReport, Condition, Phase, RunningState, SigningMode};
+use crate::model::heartbeat::{CellReport, Condition, HealthState, Phase, RunningState, SigningMode};
 use crate::model::text::short;
 use crate::model::{CellId, Code, NodeName};
 
@@ -102,7 +102,7 @@ pub enum Concern {
     RolledBack(String),
     /// A cell does not run, and should.
     Down(String),
-    /// A cell runs only in part, or falls again and again.
+    /// A cell runs only in part, falls again and again, or fails a check.
     Degraded(String),
     /// What is on the host is not what the agent's state says.
     Inconsistent(String),
@@ -159,7 +159,7 @@ impl fmt::Display for Concern {
             Self::Failed(why) => ("the deployment failed", why.as_str()),
             Self::RolledBack(why) => ("the deployment failed and was rolled back", why.as_str()),
             Self::Down(why) => ("it does not run, and should", why.as_str()),
-            Self::Degraded(why) => ("it runs only in part, or falls again and again", why.as_str()),
+            Self::Degraded(why) => ("it runs, but not well", why.as_str()),
             Self::Inconsistent(why) => ("what is on the host is not what its agent knows of", why.as_str()),
             Self::Held(why) => ("its agent is held back", why.as_str()),
             Self::OutOfSync(why) => ("not yet what it is to be", why.as_str()),
@@ -279,14 +279,20 @@ fn of_health(health: Health, report: &CellReport) -> Option<Finding> {
     if matches!(report.phase, Phase::Activating | Phase::Checking) {
         return None;
     }
+    let mut checks = report.health.iter().flat_map(|health| &health.checks);
+    let failing = checks.find(|(_, check)| check.state == HealthState::Failing);
+    let since = failing.and_then(|(_, check)| check.since);
     let why = match &report.state {
         RunningState::Failed { reason } => brief(reason),
+        RunningState::Running { .. } | RunningState::NotApplicable if failing.is_some() => {
+            failing.map(|(name, check)| brief(&format!("check {name} fails: {}", check.message))).unwrap_or_default()
+        }
         RunningState::Running { restarts, .. } if *restarts > 0 => format!("restarted {restarts} times"),
         _ => String::new(),
     };
     match health {
         Health::Failed => Some((Severity::Critical, Concern::Down(why), None)),
-        Health::Degraded => Some((Severity::Warning, Concern::Degraded(why), None)),
+        Health::Degraded => Some((Severity::Warning, Concern::Degraded(why), since)),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::view::Desired;
-use crate::model::heartbeat::{CellReport, Phase, ProcessState, RunningState};
+use crate::model::heartbeat::{CellReport, HealthState, Phase, ProcessState, RunningState};
 
 /// What is assumed of a node whose heartbeat does not tell how often it comes.
 const USUAL_INTERVAL_SECS: u64 = 60;
@@ -120,7 +120,8 @@ pub enum Health {
     /// It is on its way up.
     Starting,
     /// It runs, but not whole or not steadily: some of its processes run while others failed, or one was restarted
-    /// three times or more and was up for less than ten minutes when its node reported, or waits to be restarted again.
+    /// three times or more and was up for less than ten minutes when its node reported, or waits to be restarted again;
+    /// or one of its checks fails.
     Degraded,
     /// It does not run, and should not.
     Stopped,
@@ -182,6 +183,20 @@ pub(super) fn health(report: Option<&CellReport>, reported_at: DateTime<Utc>, li
         return Health::Unknown;
     }
     let Some(report) = report else { return Health::Unknown };
+    let by_checks = report.health.as_ref().map(|health| match health.state {
+        HealthState::Passing => Health::Healthy,
+        HealthState::Failing => Health::Degraded,
+        HealthState::Starting => Health::Starting,
+        HealthState::Unknown => Health::Unknown,
+    });
+    match by_processes(report, reported_at) {
+        // What does not run well is told before what is asked of it.
+        judged @ (Health::Healthy | Health::NotApplicable) => by_checks.unwrap_or(judged),
+        judged => judged,
+    }
+}
+
+fn by_processes(report: &CellReport, reported_at: DateTime<Utc>) -> Health {
     match &report.state {
         RunningState::NotApplicable => Health::NotApplicable,
         RunningState::Running { .. } | RunningState::Starting if is_flapping(report, reported_at) => Health::Degraded,
@@ -291,6 +306,25 @@ mod tests {
         assert_eq!(judged(failed, json!({})), Health::Failed);
         // One that is started by hand only fails alone.
         assert_eq!(judged(json!({"state": "running"}), json!({"web": up, "task": down})), Health::Healthy);
+    }
+
+    #[test]
+    fn a_cell_that_runs_is_what_its_checks_say() {
+        let judged = |state: &str, checks: &str| {
+            let report =
+                json!({"phase": "up_to_date", "state": {"state": state, "reason": ""}, "health": {"state": checks}});
+            let report: CellReport = serde_json::from_value(report).unwrap();
+            health(Some(&report), DateTime::UNIX_EPOCH, Liveness::Active)
+        };
+        for state in ["running", "n/a"] {
+            assert_eq!(judged(state, "passing"), Health::Healthy);
+            assert_eq!(judged(state, "failing"), Health::Degraded);
+            assert_eq!(judged(state, "starting"), Health::Starting);
+            assert_eq!(judged(state, "sublime"), Health::Unknown);
+        }
+        assert_eq!(judged("failed", "passing"), Health::Failed, "somebody else answers");
+        assert_eq!(judged("starting", "failing"), Health::Starting);
+        assert_eq!(judged("stopped", "failing"), Health::Stopped);
     }
 
     #[test]

@@ -32,7 +32,7 @@ use self::limits::CellLimits;
 pub use self::program::{Program, SUPERVISE, supervise};
 use super::cells_in;
 use super::definition::{self, check_secrets, stops_within};
-use crate::agent::{Gate, Mark, Observed, Placement, Profile, ProfileError, Start, Work};
+use crate::agent::{Gate, Log, Mark, Observed, Placement, Profile, ProfileError, Start, Work};
 use crate::clock::SharedClock;
 use crate::model::run_spec;
 use crate::model::{CellName, Code};
@@ -41,6 +41,8 @@ use crate::supervise::detached::{DetachedError, Orders, Wanted};
 
 const LINK: &str = "current";
 const RELEASES: &str = "releases";
+/// Where a cell's supervisor keeps what its processes say.
+const LOGS: &str = "logs";
 
 /// How long an agent that starts waits for word of a cell before it goes on without.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -152,6 +154,14 @@ impl Process {
         self.within(patience, client.stop()).await
     }
 
+    async fn start_over(&self, cell: &CellName) -> Result<(), ProfileError> {
+        let cell = self.cell(cell);
+        let orders = cell.orders().map_err(|error| waiting(Code::Io, format!("reading orders: {error}")))?;
+        let patience = orders.map_or(Duration::ZERO, |orders| stops_within(&orders.service)) + SLACK;
+        let mut client = cell.connect().await.map_err(|why| waiting(Code::Io, why))?;
+        self.within(patience, client.restart_service()).await
+    }
+
     /// Ends the cells that are not to outlive the agent.
     async fn end(&self) {
         let cells = std::mem::take(&mut *self.cells.lock().unwrap_or_else(PoisonError::into_inner));
@@ -188,7 +198,7 @@ impl Process {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner).remove(cell);
         let folder = self.launcher.folder(cell);
         let failed = |error: io::Error| waiting(Code::Io, format!("removing from {}: {error}", folder.display()));
-        for name in ["run", "logs"] {
+        for name in ["run", LOGS] {
             match fs::remove_dir_all(folder.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
                 _ => {}
@@ -258,6 +268,14 @@ impl Profile for Process {
             // Without them, what is only started by hand is not told from the rest.
             cell.look().observed(|| cell.orders().ok().flatten().map(|orders| orders.service).unwrap_or_default())
         })
+    }
+
+    fn restart<'a>(&'a self, cell: &'a CellName) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(self.start_over(cell))
+    }
+
+    fn log(&self, cell: &CellName) -> Log {
+        Log::Folder(self.launcher.folder(cell).join(LOGS))
     }
 
     fn changed<'a>(&'a self, cell: &'a CellName) -> Work<'a, ()> {

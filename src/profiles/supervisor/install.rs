@@ -203,6 +203,33 @@ impl Supervisor {
         }
     }
 
+    /// Stops all processes of a cell's group and starts again what starts with it. If the agent dies in between, what is stopped goes
+    /// on failing its checks and is started by the next one.
+    pub(super) async fn start_over(&self, cell: &CellName) -> Result<(), ProfileError> {
+        let (group, patience) = (stanza::group(cell), self.patience(cell));
+        let give_up_at = self.clock.monotonic() + patience;
+        loop {
+            self.supervisord.stop(&group).await.map_err(unavailable)?;
+            let running = self.supervisord.processes().await.map_err(unavailable)?;
+            if !running.iter().any(|process| process.group == group && process.pid != 0) {
+                break;
+            }
+            if self.clock.monotonic() >= give_up_at {
+                let message = format!("supervisord is still stopping {group}, after {} s", patience.as_secs());
+                return Err(waiting(Code::Io, message));
+            }
+            self.clock.sleep(LOOK_AGAIN).await;
+        }
+        let processes = self.watch.definition(cell).processes;
+        for (name, _) in processes.iter().filter(|(_, process)| process.autostart) {
+            // As the cell's file names them.
+            let name = if processes.len() == 1 { &group } else { name };
+            self.supervisord.start(&group, name).await.map_err(unavailable)?;
+        }
+        self.watch.refresh(cell).await;
+        Ok(())
+    }
+
     pub(super) async fn take_down(&self, cell: &CellName) -> Result<(), ProfileError> {
         let path = self.places.conf(cell);
         let shown = path.display();

@@ -39,7 +39,7 @@ use self::stanza::Found;
 use self::watch::{Known, Watch};
 use super::definition;
 use super::{Program, cells_in};
-use crate::agent::{Gate, Mark, Observed, Placement, Profile, ProfileError, Start, Work};
+use crate::agent::{Gate, Log, Mark, Observed, Placement, Profile, ProfileError, Start, Work};
 use crate::clock::SharedClock;
 use crate::model::heartbeat::Condition;
 use crate::model::{CellName, Code, VersionName, run_spec};
@@ -205,6 +205,14 @@ impl Profile for Supervisor {
             let observed = seen.observed(|| self.watch.definition(cell));
             Observed { conditions: edited.into_iter().collect(), ..observed }
         })
+    }
+
+    fn restart<'a>(&'a self, cell: &'a CellName) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(self.start_over(cell))
+    }
+
+    fn log(&self, cell: &CellName) -> Log {
+        Log::Folder(self.places.logs(cell))
     }
 
     fn changed<'a>(&'a self, cell: &'a CellName) -> Work<'a, ()> {

@@ -22,6 +22,7 @@ const MOST_ANSWER: usize = 8 << 20;
 
 /// The faults of supervisord that are told apart, by their numbers in its `xmlrpc.py`.
 const BAD_NAME: i64 = 10;
+const ALREADY_STARTED: i64 = 60;
 const ALREADY_ADDED: i64 = 90;
 const STILL_RUNNING: i64 = 91;
 const CANT_REREAD: i64 = 92;
@@ -142,6 +143,13 @@ impl Supervisord {
     pub(super) async fn stop(&self, group: &str) -> Result<(), RpcError> {
         let params = [Param::Text(group), Param::Bool(false)];
         self.ask("supervisor.stopProcessGroup", &params, &[BAD_NAME]).await.map(|_| ())
+    }
+
+    /// Starts a process of a group, and does not wait until it is up. One that runs goes on.
+    pub(super) async fn start(&self, group: &str, process: &str) -> Result<(), RpcError> {
+        let name = format!("{group}:{process}");
+        let params = [Param::Text(&name), Param::Bool(false)];
+        self.ask("supervisor.startProcess", &params, &[ALREADY_STARTED]).await.map(|_| ())
     }
 
     /// Forgets a group; false while something of it runs.

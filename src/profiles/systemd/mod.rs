@@ -31,7 +31,7 @@ use self::owned::InPlace;
 pub use self::secrets::{SecretsError, WRITE_ENV, write_env};
 use self::watch::{Cell, Seen, Site};
 use super::{Program, cells_in};
-use crate::agent::{Gate, Mark, Observed, Placement, Profile, ProfileError, Start, Work};
+use crate::agent::{Gate, Log, Mark, Observed, Placement, Profile, ProfileError, Start, Work};
 use crate::clock::SharedClock;
 use crate::model::heartbeat::{Condition, RunningState};
 use crate::model::{CellName, Code};
@@ -193,6 +193,23 @@ impl Systemd {
         Ok(())
     }
 
+    async fn start_over(&self, name: &CellName) -> Result<(), ProfileError> {
+        let cell = self.cell(name);
+        let look = cell.look().await?;
+        let unit = &cell.site.names.service;
+        if !self.may_touch(&look) {
+            return Err(waiting(Code::UnitNotOwned, format!("{unit} is not ours to restart")));
+        }
+        // A unit that failed too often would not be started otherwise.
+        self.bus.reset_failed(unit).await?;
+        match self.bus.restart(unit, look.service.stops_within + SLACK).await? {
+            JobEnd::Result(result) if result != "done" => {
+                Err(waiting(Code::Io, format!("restarting {unit} ended as {result}")))
+            }
+            JobEnd::Result(_) | JobEnd::Going => Ok(()),
+        }
+    }
+
     /// Whether what runs under the cell's name is ours (I7).
     fn may_touch(&self, look: &Look) -> bool {
         match look.file {
@@ -307,6 +324,15 @@ impl Profile for Systemd {
                 }
             }
         })
+    }
+
+    fn restart<'a>(&'a self, cell: &'a CellName) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(self.start_over(cell))
+    }
+
+    fn log(&self, cell: &CellName) -> Log {
+        let unit = self.cell(cell).site.names.service.clone();
+        Log::Journal { unit, is_users: self.settings.scope == Scope::User }
     }
 
     fn changed<'a>(&'a self, cell: &'a CellName) -> Work<'a, ()> {

@@ -11,7 +11,6 @@ use super::{Scope, UNITS};
 use crate::agent::Start;
 use crate::model::run_spec::{EnvValue, Limits, Restart, RestartPolicy, Stop, StopSignal};
 use crate::model::systemd::{Capability, Hardening, ProtectHome, ProtectSystem, Schedule, ServiceType, UnitSpec};
-use crate::profiles::definition::own_variables;
 use crate::supervise::EnvFile;
 
 /// What is said only once whatever the unit is.
@@ -214,7 +213,7 @@ pub(super) fn files_of(env: &BTreeMap<String, EnvValue>) -> BTreeMap<&str, EnvFi
 }
 
 fn environment(spec: &UnitSpec, start: &Start<'_>, lines: &mut Lines) -> Result<(), Unwritable> {
-    let own = own_variables(start);
+    let own = start.variables();
     let mut credentials = Vec::new();
     for (name, value) in &spec.run.env {
         let refuse = |problem| Unwritable::new(format!("env.{name}"), problem);

@@ -135,7 +135,7 @@ impl<'a> Runs<'a> {
         self.errors.push(place.document.error(&place.field, message, Some(help)));
     }
 
-    fn command(&mut self, place: &Place<'_>, command: &[String]) -> Vec<String> {
+    pub(super) fn command(&mut self, place: &Place<'_>, command: &[String]) -> Vec<String> {
         let arguments = command.iter().enumerate();
         let rendered: Vec<String> = arguments.map(|(at, argument)| self.text(&place.index(at), argument)).collect();
         if let Some(program) = rendered.first().filter(|program| !program.starts_with('/')) {
@@ -199,7 +199,7 @@ impl<'a> Runs<'a> {
         }
     }
 
-    fn text(&mut self, place: &Place<'_>, text: &str) -> String {
+    pub(super) fn text(&mut self, place: &Place<'_>, text: &str) -> String {
         let rendered = match render::value(text, self.context) {
             Ok(rendered) => rendered,
             Err(error) => {

@@ -396,8 +396,11 @@ fn what_a_cell_cannot_have_different_is_refused_at_its_place() {
 fn health_is_the_manifests_or_the_usual() {
     let health =
         |rest: &str| try_resolve(&format!("profile: {{process: {{shell: x}}}}\n{rest}"), "", &[], &[]).unwrap().health;
-    assert_eq!(health(""), run_spec::Health { min_healthy_ms: 10_000, deadline_ms: 120_000 });
-    assert_eq!(health("health: {deadline: 1h}\n"), run_spec::Health { min_healthy_ms: 10_000, deadline_ms: 3_600_000 });
+    assert_eq!(health(""), Health { min_healthy_ms: 10_000, deadline_ms: 120_000, ..Health::default() });
+    assert_eq!(
+        health("health: {deadline: 1h}\n"),
+        Health { min_healthy_ms: 10_000, deadline_ms: 3_600_000, ..Health::default() }
+    );
     assert_eq!(health("health: {min_healthy_time: 0s}\n").min_healthy_ms, 0);
 }
 
@@ -471,4 +474,30 @@ fn the_order_of_inputs_changes_nothing() {
     let first = try_resolve(RUN, "", &files, &["a", "c"]).unwrap();
     files.reverse();
     assert_eq!(try_resolve(RUN, "", &files, &["c", "a"]).unwrap(), first);
+}
+
+#[test]
+fn checks_are_asked_with_templates_rendered() {
+    use crate::model::health::{Check, Line};
+
+    let resolve = |checks: &str, cell: &str| {
+        let manifest =
+            format!("vars: {{port: 80}}\nprofile: {{process: {{shell: x}}}}\nhealth: {{checks: {{it: {checks}}}}}\n");
+        try_resolve(&manifest, cell, &release(&[("bin/check", 0o755)]), &[])
+    };
+    let check = |checks: &str| resolve(checks, "").unwrap().health.checks.into_values().next().unwrap();
+    let Check::Http(http) = check("{http: {url: \"http://{{ node }}:{{ vars.port }}/\"}}") else { panic!() };
+    assert_eq!((http.url.port(), http.status.to_string().as_str()), (80, "200-299"));
+    let Check::Exec(exec) = check("{exec: {command: [bin/check, \"{{ vars.port }}\"]}}") else { panic!() };
+    assert_eq!(exec.command, ["bin/check", "80"]);
+    let Check::Log(log) = check("{log: {contains: \"on {{ vars.port }}\"}}") else { panic!() };
+    assert_eq!(log.line, Line::Contains("on 80".to_owned()));
+    for (checks, cell, place) in [
+        ("{tcp: {address: \"h:{{ vars.port }}\"}}", "vars: {port: none}\n", "health.checks.it.tcp.address: "),
+        ("{exec: {command: [bin/other]}}", "", "health.checks.it.exec.command[0]: "),
+        ("{log: {contains: \"{{ vars.port }}\"}}", "vars: {port: \"\"}\n", "health.checks.it.log.contains: "),
+    ] {
+        let errors = resolve(checks, cell).unwrap_err();
+        assert!(errors.contains(place), "{errors:?}");
+    }
 }

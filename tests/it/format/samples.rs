@@ -1,17 +1,19 @@
 //! The values that the golden documents say.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use chrono::DateTime;
 use fleetman::model::content::content_sha256;
+use fleetman::model::health::{Check, ExecCheck, FileCheck, Health, HttpCheck, Line, LogCheck, TcpCheck};
 use fleetman::model::heartbeat::{
-    CellReport, Condition, Fault, Heartbeat, HostFacts, Phase, ProcessReport, ProcessState, RunningState, SigningMode,
-    VersionReport, Waiting,
+    CellReport, CheckReport, Condition, Fault, HealthReport, HealthState, Heartbeat, HostFacts, Phase, ProcessReport,
+    ProcessState, RunningState, SigningMode, VersionReport, Waiting,
 };
 use fleetman::model::manifest::{Manifest, ManifestFile, Mode, Origin};
 use fleetman::model::process::{Process, ProcessKind, ProcessSpec};
 use fleetman::model::run_spec::{
-    EnvValue, FromCredential, FromFile, Health, Limits, Profile, Restart, RestartPolicy, RunSpec, Stop, StopSignal,
+    EnvValue, FromCredential, FromFile, Limits, Profile, Restart, RestartPolicy, RunSpec, Stop, StopSignal,
 };
 use fleetman::model::sign::{PinnedKey, PrivateKey, Trust};
 use fleetman::model::systemd::{
@@ -136,7 +138,38 @@ pub(super) fn manifest_with_processes() -> Manifest {
     let processes = [("migrate".parse().unwrap(), migrate), ("web".parse().unwrap(), web)].into();
     let mut manifest = manifest();
     manifest.profile = Profile::Process(ProcessSpec { user: Some("shop".to_owned()), group: None, processes });
-    manifest.health = Health { min_healthy_ms: 5_000, deadline_ms: 60_000 };
+    manifest.health = Health { min_healthy_ms: 5_000, deadline_ms: 60_000, ..Health::default() };
+    manifest.requires = manifest.features();
+    manifest.content_sha256 = content_sha256(&manifest);
+    manifest
+}
+
+/// A version with a check of every kind.
+pub(super) fn manifest_with_checks() -> Manifest {
+    let checks = [
+        (
+            "answers",
+            Check::Http(HttpCheck {
+                url: "https://127.0.0.1:8443/health".parse().unwrap(),
+                status: "200-204".parse().unwrap(),
+                contains: Some("\"ok\"".to_owned()),
+                insecure: true,
+            }),
+        ),
+        ("cache", Check::Tcp(TcpCheck { address: "127.0.0.1:6379".parse().unwrap() })),
+        ("queue", Check::Exec(ExecCheck { command: vec!["bin/shop".to_owned(), "--queue".to_owned()] })),
+        ("ready", Check::Log(LogCheck { line: Line::Matches("^listening on .*:[0-9]+$".parse().unwrap()) })),
+        ("works", Check::File(FileCheck { path: "heartbeat".to_owned(), newer_than_ms: Some(30_000) })),
+    ];
+    let mut manifest = manifest();
+    manifest.health = Health {
+        min_healthy_ms: 15_000,
+        deadline_ms: 180_000,
+        checks: checks.map(|(name, check)| (name.parse().unwrap(), check)).into(),
+        interval_ms: 10_000,
+        timeout_ms: 3_000,
+        restart_after: NonZeroU32::new(6),
+    };
     manifest.requires = manifest.features();
     manifest.content_sha256 = content_sha256(&manifest);
     manifest
@@ -267,6 +300,7 @@ pub(super) fn heartbeat() -> Heartbeat {
         known_good: Some(version),
         state: RunningState::Running { pid: Some(4321), since: Some(time(2)), restarts: 1 },
         processes: BTreeMap::new(),
+        health: None,
         attempt: 2,
         last_error: Some(Fault { code: Code::FileMissing, message: "bin/shop".to_owned(), at: time(3) }),
         failed_content: vec![Sha256Digest::of(b"bad")],
@@ -345,7 +379,28 @@ pub(super) fn heartbeat_with_processes() -> Heartbeat {
     let site = heartbeat.cells.remove(&"site".parse().unwrap()).unwrap();
     let state = RunningState::Failed { reason: "web: exit code 1".to_owned() };
     let processes = processes.into_iter().map(|(name, process)| (name.parse().unwrap(), Box::new(process))).collect();
-    let shop = CellReport { profile: Some("process".to_owned()), phase: Phase::Checking, state, processes, ..*site };
+    let check = |state, message: &str| CheckReport { state, message: message.to_owned(), since: Some(time(6)) };
+    let checks = [
+        ("answers", check(HealthState::Failing, "HTTP 503 Service Unavailable, expected 200-299")),
+        ("ready", check(HealthState::Passing, "listening on [::]:8080")),
+    ];
+    let health = HealthReport {
+        state: HealthState::Starting,
+        since: Some(time(5)),
+        need_until: None,
+        deadline: Some(time(125)),
+        restarts: 0,
+        restarted_at: None,
+        checks: checks.map(|(name, check)| (name.parse().unwrap(), check)).into(),
+    };
+    let shop = CellReport {
+        profile: Some("process".to_owned()),
+        phase: Phase::Checking,
+        state,
+        processes,
+        health: Some(Box::new(health)),
+        ..*site
+    };
     Heartbeat {
         cells: [("shop".parse().unwrap(), Box::new(shop))].into(),
         conditions: vec![],

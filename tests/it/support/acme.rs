@@ -441,6 +441,7 @@ fn running(wish: &Published, target: &Target, of: &str, now: DateTime<Utc>) -> C
         } else {
             BTreeMap::new()
         },
+        health: None,
         attempt: 1,
         last_error: None,
         failed_content: Vec::new(),

@@ -12,12 +12,13 @@ use fleetman::agent::{Agent, AgentSettings, Profiles};
 use fleetman::clock::SystemClock;
 use fleetman::model::content::content_sha256;
 use fleetman::model::document::{self, Document};
+use fleetman::model::health::Health;
 use fleetman::model::heartbeat::{CellReport, Heartbeat};
 use fleetman::model::index::{Index, IndexEntry};
 use fleetman::model::keys::AttemptId;
 use fleetman::model::manifest::{Manifest, ManifestFile, Mode, Origin};
 use fleetman::model::outcome::Outcome;
-use fleetman::model::run_spec::{DeploySpec, Health, Limits, Profile};
+use fleetman::model::run_spec::{DeploySpec, Limits, Profile};
 use fleetman::model::sign::{self, PinnedKey, PrivateKey, Signer, Trust, Verified};
 use fleetman::model::trigger::{Action, Target, Trigger, TriggerOptions};
 use fleetman::model::{

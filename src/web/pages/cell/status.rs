@@ -7,7 +7,7 @@ use super::frame::{Frame, Tab};
 use super::words;
 use crate::access::{AccessError, Authorized};
 use crate::controller::{ControllerError, LogPlace};
-use crate::model::heartbeat::{CellReport, Phase, ProcessReport, RunningState};
+use crate::model::heartbeat::{CellReport, CheckReport, Phase, ProcessReport, RunningState};
 use crate::model::keys::AttemptId;
 use crate::model::{CellId, Code, ObjectKey};
 use crate::web::failure::Failure;
@@ -90,6 +90,10 @@ impl Page {
 
     fn process(&self, process: &ProcessReport) -> State {
         words::process(process.state)
+    }
+
+    fn check(&self, check: &CheckReport) -> State {
+        words::check(check.state)
     }
 
     /// How a process ended last, in words.

@@ -1,7 +1,7 @@
 //! Words for what nodes, versions and attempts are.
 
 use crate::controller::{PastAttempt, Proof, VersionState};
-use crate::model::heartbeat::{CellReport, Phase, ProcessState, RunningState};
+use crate::model::heartbeat::{CellReport, HealthState, Phase, ProcessState, RunningState};
 use crate::model::outcome::{Ending, Outcome};
 use crate::web::words::State;
 
@@ -36,6 +36,16 @@ pub(super) fn process(state: ProcessState) -> State {
         ProcessState::Failed => State::new("bad", "Failed"),
         ProcessState::Completed => State::new("good", "Completed"),
         ProcessState::Unknown => State::new("unknown", "Unknown to this version"),
+    }
+}
+
+/// What a check says.
+pub(super) fn check(state: HealthState) -> State {
+    match state {
+        HealthState::Passing => State::new("good", "Healthy"),
+        HealthState::Failing => State::new("bad", "Failed"),
+        HealthState::Starting => State::new("busy", "Starting"),
+        HealthState::Unknown => State::new("unknown", "Unknown"),
     }
 }
 
