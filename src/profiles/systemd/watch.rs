@@ -114,6 +114,7 @@ impl Cell {
             bus: Arc::clone(bus),
             clock: clock.clone(),
             seen,
+            asking: tokio::sync::Mutex::default(),
             last_exit: Mutex::default(),
         };
         Self { site, watched: Arc::new(watched), looked: Mutex::new(looked), task: Mutex::default() }
@@ -149,6 +150,8 @@ struct Watched {
     bus: Arc<Bus>,
     clock: SharedClock,
     seen: watch::Sender<Seen>,
+    /// Held while systemd is asked: otherwise an answer that came late would take the place of a newer one.
+    asking: tokio::sync::Mutex<()>,
     /// How the main process ended last.
     last_exit: Mutex<Option<Exit>>,
 }
@@ -206,6 +209,7 @@ impl Watched {
     }
 
     async fn look(&self) -> Result<Look, BusError> {
+        let _turn = self.asking.lock().await;
         let looked = self.ask().await;
         match &looked {
             Ok(look) => self.see(Seen::Look(Box::new(look.clone()))),
