@@ -78,7 +78,12 @@ pub fn documents(text: &str, origin: &str) -> Result<Vec<Document>, YamlError> {
         return Err(source.error(tree::Place::START, "", "the document is empty", None));
     }
     let (text, origin): (Arc<str>, Arc<str>) = (text.into(), origin.into());
-    let document = |(range, root)| Document { text: text.clone(), origin: origin.clone(), range, root };
+    // What stands alone is kept byte for byte, with a marker and comments above it.
+    let is_alone = found.len() == 1;
+    let document = |(range, root)| {
+        let range = if is_alone { 0..text.len() } else { range };
+        Document { text: text.clone(), origin: origin.clone(), range, root }
+    };
     Ok(found.into_iter().map(document).collect())
 }
 
@@ -93,7 +98,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// The document's own text, byte for byte, without the `---` line above it.
+    /// The document's own text, byte for byte; where it is one of several, without the `---` line above it.
     #[must_use]
     pub fn text(&self) -> &str {
         self.text.get(self.range.clone()).unwrap_or_default()

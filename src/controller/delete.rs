@@ -243,8 +243,11 @@ impl Controller {
         self.conclude(act, deleted.map_err(Into::into)).await.map(|()| Deletion::Done { objects: 1 })
     }
 
-    /// Every cell that has a folder in the bucket.
-    pub(super) async fn cell_ids(&self) -> Result<Vec<CellId>, ControllerError> {
+    /// Every cell that has a folder in the bucket, also what is left of one that was deleted.
+    ///
+    /// # Errors
+    /// Why the store did not answer.
+    pub async fn cell_ids(&self) -> Result<Vec<CellId>, ControllerError> {
         let mut cells = Vec::new();
         for node in self.folders(&Folder::Cells).await? {
             let Ok(node) = NodeName::new(node) else { continue };
@@ -304,7 +307,7 @@ impl Controller {
     }
 
     /// Why a cell cannot be deleted, if it cannot.
-    async fn keeps_cell(&self, cell: &CellId, head: &Head) -> Result<Option<String>, ControllerError> {
+    pub(super) async fn keeps_cell(&self, cell: &CellId, head: &Head) -> Result<Option<String>, ControllerError> {
         let Some(newest) = &head.newest else {
             // It was never published, so nothing of it can be anywhere.
             return Ok(None);

@@ -1,6 +1,6 @@
 //! The texts that people write: manifests and cells, kept byte for byte.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use super::{Actor, Controller, ControllerError};
 use crate::model::index::About;
 use crate::model::{CellId, ManifestName, ObjectKey, Sha256Digest};
 use crate::recipe::written::{Binding, Paused, Recipe};
-use crate::recipe::{self, Parsed, Written};
+use crate::recipe::{self, Written};
 use crate::store::{ETag, StoreError};
 use crate::yaml;
 
@@ -75,50 +75,6 @@ impl Applied {
 }
 
 impl Controller {
-    /// Writes manifests and cells. Everything is checked before the first is written; manifests come before the cells
-    /// that need them. The same documents again change nothing.
-    ///
-    /// # Errors
-    /// When a document is there twice, or a cell names a manifest that is nowhere.
-    pub async fn apply(&self, documents: Vec<Parsed>) -> Result<Vec<Applied>, ControllerError> {
-        let (mut manifests, mut cells) = (BTreeMap::new(), BTreeMap::new());
-        for document in documents {
-            let (what, there) = match document {
-                Parsed::Manifest(recipe) => {
-                    (format!("manifest {}", recipe.name), manifests.insert(recipe.name.clone(), recipe).is_some())
-                }
-                Parsed::Cell(binding) => {
-                    (format!("cell {}", binding.cell), cells.insert(binding.cell.clone(), binding).is_some())
-                }
-            };
-            if there {
-                return Err(ControllerError::invalid(what, "it is there twice; leave one of the two out"));
-            }
-        }
-        let needed: BTreeSet<&ManifestName> = cells.values().map(|binding| &binding.manifest).collect();
-        let mut labels = BTreeMap::new();
-        for name in needed {
-            let of_manifest = match manifests.get(name) {
-                Some(recipe) => recipe.labels.clone(),
-                None => self.read_recipe(name).await?.0.labels.clone(),
-            };
-            labels.insert(name.clone(), of_manifest);
-        }
-        for binding in cells.values_mut() {
-            self.keep_pause(binding).await?;
-        }
-        let mut applied = Vec::new();
-        for (name, recipe) in &manifests {
-            let key = ObjectKey::ManifestYaml(name.clone());
-            applied.push(self.put_text(&key, recipe.text(), &Known::Anything, "apply").await?);
-        }
-        for binding in cells.values() {
-            let of_manifest = labels.get(&binding.manifest).cloned().unwrap_or_default();
-            applied.push(self.write_cell(binding, &of_manifest, &Known::Anything, "apply").await?);
-        }
-        Ok(applied)
-    }
-
     /// A manifest as it was written.
     ///
     /// # Errors
@@ -167,8 +123,8 @@ impl Controller {
         if binding.cell != *cell {
             return Err(ControllerError::invalid(&key, format!("it says that it is cell {}", binding.cell)));
         }
-        let labels = self.read_recipe(&binding.manifest).await?.0.labels.clone();
-        self.write_cell(&binding, &labels, known, "cell-put").await
+        let labels = self.cell_labels(&binding).await?;
+        self.write_cell(&binding, labels, known, "cell-put").await
     }
 
     /// Keeps new versions away from a cell, if its document is still what the caller knows. What runs goes on, and it
@@ -193,7 +149,7 @@ impl Controller {
     }
 
     /// Only [`Self::resume`] ends a pause: a file that was written before it knows nothing of it.
-    async fn keep_pause(&self, binding: &mut Written<Binding>) -> Result<(), ControllerError> {
+    pub(super) async fn keep_pause(&self, binding: &mut Written<Binding>) -> Result<(), ControllerError> {
         if binding.paused.is_some() {
             return Ok(());
         }
@@ -227,23 +183,28 @@ impl Controller {
             (Some(now), Some(wanted)) => same_reason(now, wanted),
             _ => false,
         };
-        let labels = self.read_recipe(&binding.manifest).await?.0.labels.clone();
+        let labels = self.cell_labels(&binding).await?;
         let edited = if is_so { binding.text().to_owned() } else { binding.with_paused(paused.as_ref())? };
         let binding = recipe::cell(&edited, &ObjectKey::CellYaml(cell.clone()).relative())?;
-        self.write_cell(&binding, &labels, &Known::Tag(etag), verb).await
+        self.write_cell(&binding, labels, &Known::Tag(etag), verb).await
     }
 
-    async fn write_cell(
+    async fn cell_labels(&self, binding: &Binding) -> Result<BTreeMap<String, String>, ControllerError> {
+        let mut labels = self.read_recipe(&binding.manifest).await?.0.labels.clone();
+        labels.extend(binding.labels.clone());
+        Ok(labels)
+    }
+
+    /// `labels` are those of the manifest with the cell's own over them.
+    pub(super) async fn write_cell(
         &self,
         binding: &Written<Binding>,
-        manifest_labels: &BTreeMap<String, String>,
+        labels: BTreeMap<String, String>,
         known: &Known,
         verb: &'static str,
     ) -> Result<Applied, ControllerError> {
         let cell = &binding.cell;
         let applied = self.put_text(&ObjectKey::CellYaml(cell.clone()), binding.text(), known, verb).await?;
-        let mut labels = manifest_labels.clone();
-        labels.extend(binding.labels.clone());
         let paused = binding.paused.as_ref().map(|paused| paused.reason.clone());
         let about = About { manifest: binding.manifest.clone(), labels, paused };
         if self.about(cell).await?.as_ref() == Some(&about) {
@@ -261,7 +222,7 @@ impl Controller {
         merged.map(|()| applied)
     }
 
-    async fn put_text(
+    pub(super) async fn put_text(
         &self,
         key: &ObjectKey,
         text: &str,

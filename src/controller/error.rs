@@ -124,6 +124,20 @@ pub enum ControllerError {
         /// Who needs it.
         by: String,
     },
+    /// More would be pruned than the caller allows.
+    #[error(
+        "{going} of {all} objects would be pruned, more than the {most} or {most_percent} % that are allowed; nothing was written"
+    )]
+    TooMuchPruned {
+        /// How many would go.
+        going: usize,
+        /// Of how many.
+        all: usize,
+        /// How many may.
+        most: usize,
+        /// Which part may, in percent.
+        most_percent: u8,
+    },
     /// The version's deletion is under way.
     #[error("{cell}: version {version} is being deleted; its name is free after {free_after}", free_after = free_after.to_rfc3339())]
     Deleting {
@@ -323,6 +337,7 @@ impl ControllerError {
             Self::InputsMoving { .. } => ("inputs_moving", ErrorKind::Conflict),
             Self::Exists { .. } => ("exists", ErrorKind::Conflict),
             Self::InUse { .. } => ("in_use", ErrorKind::Conflict),
+            Self::TooMuchPruned { .. } => ("too_much_pruned", ErrorKind::Conflict),
             Self::Deleting { .. } => ("deleting", ErrorKind::Conflict),
             Self::Paused { .. } => ("paused", ErrorKind::Conflict),
             Self::Busy { .. } => ("busy", ErrorKind::TimedOut),

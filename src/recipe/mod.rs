@@ -16,6 +16,7 @@ mod pause;
 pub mod render;
 pub mod resolve;
 pub mod schema;
+mod set;
 mod validate;
 pub mod value;
 pub mod written;
@@ -26,6 +27,7 @@ use std::ops::Deref;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::set::Set;
 use self::validate::Check;
 use self::written::{Binding, Recipe};
 use crate::yaml::{self, Document, YamlError};

@@ -108,9 +108,9 @@ async fn apply_is_checked_as_a_whole_and_repeats_do_nothing() {
     let place = Workplace::with_bucket().await;
     place.write("a/site.yaml", SITE);
     let applied = place.fleetman(&["-o", "json", "apply", "-f", "a"]).await.exits(0).json();
-    assert_eq!(applied[0]["how"], "created");
+    assert_eq!(applied["objects"][0]["how"], "created");
     let applied = place.fleetman(&["-o", "json", "apply", "-f", "a"]).await.exits(0).json();
-    assert!(applied.as_array().unwrap().iter().all(|entry| entry["how"] == "unchanged"), "{applied}");
+    assert!(applied["objects"].as_array().unwrap().iter().all(|entry| entry["how"] == "unchanged"), "{applied}");
     place.write("a/worse.yaml", "name: other\nprofile: {deploy: {}}\n---\ncell: n1/web2\nmanifst: site\n");
     place.fleetman(&["apply", "-f", "a"]).await.exits(2);
     place.fleetman(&["bucket", "cat", "manifests/other/manifest.yaml"]).await.exits(4);

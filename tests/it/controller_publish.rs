@@ -238,9 +238,9 @@ async fn documents_are_checked_together_before_the_first_is_written() {
     let bench = Bench::empty().await;
     let controller = bench.controller().await;
     let read = |text: &str| fleetman::recipe::read(text, "test").unwrap();
-    assert_eq!(code(controller.apply(read(CELL)).await), "not_found", "its manifest is nowhere");
+    assert_eq!(code(controller.apply(read(CELL)).await), "invalid_yaml", "its manifest is nowhere");
     let twice = format!("{MANIFEST}---\n{CELL}---\n{CELL}");
-    assert_eq!(code(controller.apply(read(&twice)).await), "invalid");
+    assert_eq!(code(controller.apply(read(&twice)).await), "invalid_yaml");
     assert_eq!(bench.proxy.writes(), 0);
     let applied = controller.apply(read(&format!("{CELL}---\n{MANIFEST}"))).await.unwrap();
     assert!(applied.iter().all(|applied| applied.how == AppliedHow::Created));

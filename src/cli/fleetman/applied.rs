@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Rows, Shown, Tone};
-use crate::controller::{Applied, AppliedHow};
+use crate::controller::Applied;
 
 /// An object that was written, or was there already.
 #[derive(Debug, Serialize)]
@@ -18,12 +18,7 @@ pub(super) struct Written {
 
 impl From<Applied> for Written {
     fn from(applied: Applied) -> Self {
-        let how = match applied.how {
-            AppliedHow::Created => "created",
-            AppliedHow::Changed => "changed",
-            AppliedHow::Unchanged => "unchanged",
-        };
-        Self { object: applied.what, how }
+        Self { object: applied.what, how: applied.how.as_str() }
     }
 }
 

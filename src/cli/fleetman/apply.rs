@@ -1,27 +1,65 @@
-//! `fleetman apply` and `validate`: manifests and cells from files.
-
-use std::fs;
-use std::path::{Path, PathBuf};
+//! `fleetman apply` and `validate`: manifests, cells and their files as one change.
 
 use clap::Args;
 use serde::Serialize;
 
-use super::applied::{self, Written};
 use super::context::Context;
+use super::select::Label;
+use super::source::FileArgs;
 use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
-use crate::cli::input;
-use crate::recipe::{self, Parsed};
-use crate::yaml;
+use crate::cli::failure::{ErrorBody, Failure};
+use crate::cli::output::{Output, Rows, Shown, Tone};
+use crate::cli::{ask, interrupt};
+use crate::controller::{Actor, ApplyPlan, ApplyStep, Collision, Controller, Prune, StepHow, Stepped};
+use crate::model::Sha256Digest;
 
-/// Put manifests and cells into the bucket, byte for byte.
+/// Put manifests, cells and their files into the bucket, byte for byte.
 ///
-/// Everything is checked before the first is written. Nothing is deployed: `fleetman publish` does that.
+/// All of it is read and checked before the first write. Each write is bound to what was read; what was changed
+/// meanwhile is left as it is, and the same command again does the rest. Nothing is deployed: `fleetman publish` does
+/// that.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  fleetman apply -f site.yaml -f cells/\n  cat site.yaml | fleetman apply -f -")]
+#[command(after_help = "Examples:
+  fleetman apply -f site.yaml -f cells/
+  fleetman apply -f fleet/ --dry-run
+  fleetman apply -f shop/ --prune -l team=shop --yes
+  cat site.yaml | fleetman apply -f -")]
 pub(super) struct ApplyArgs {
     #[command(flatten)]
     files: FileArgs,
+    /// Only say what would be done; exit code 1 if something would
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    #[command(flatten)]
+    prune: PruneArgs,
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Do not ask before something is deleted
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// What goes that is not in the files.
+#[derive(Debug, Args)]
+struct PruneArgs {
+    /// Delete manifests and cells that carry the labels and are not in the files, and overrides that are not beside
+    /// their cell
+    #[arg(long, requires = "label")]
+    prune: bool,
+    /// The labels that say what belongs to the files; each document must carry them
+    #[arg(short = 'l', long, value_name = "KEY=VALUE", value_delimiter = ',', requires = "prune")]
+    label: Vec<Label>,
+    /// How many objects may go at most
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "prune")]
+    prune_max: usize,
+    /// Which part of what carries the labels may go at most, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, requires = "prune",
+        value_parser = clap::value_parser!(u8).range(0..=100))]
+    prune_max_share: u8,
+    /// Also remove cells from their nodes that were published; the same command deletes them when that is done
+    #[arg(long, requires = "prune")]
+    remove_running: bool,
 }
 
 /// Check manifests and cells without a bucket.
@@ -32,13 +70,6 @@ pub(super) struct ValidateArgs {
     files: FileArgs,
 }
 
-#[derive(Debug, Args)]
-struct FileArgs {
-    /// A file, a folder of *.yaml and *.yml files, or - for standard input; may be repeated
-    #[arg(short, long = "file", value_name = "PATH", required = true)]
-    file: Vec<PathBuf>,
-}
-
 /// A document that can be applied.
 #[derive(Debug, Serialize)]
 struct Valid {
@@ -46,65 +77,226 @@ struct Valid {
     name: String,
 }
 
-pub(super) async fn apply(args: ApplyArgs, context: &Context) -> Result<Exit, Failure> {
-    let documents = args.files.read()?;
-    let applied = context.controller().await?.apply(documents).await?;
-    let written: Vec<Written> = applied.into_iter().map(Written::from).collect();
-    applied::show(&written, context.output)?;
-    Ok(Exit::Ok)
+/// What came of an apply, or would.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    dry_run: bool,
+    summary: Summary,
+    objects: Vec<Line>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorBody<'a>>,
 }
 
-pub(super) fn validate(args: &ValidateArgs, context: &Context) -> Result<Exit, Failure> {
-    let valid: Vec<Valid> = args.files.read()?.iter().map(Valid::from).collect();
+/// How many objects, by what came of them.
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    created: usize,
+    changed: usize,
+    unchanged: usize,
+    pruned: usize,
+    removing: usize,
+    refused: usize,
+    left: usize,
+}
+
+/// What came of one object.
+#[derive(Debug, Serialize)]
+struct Line {
+    object: String,
+    /// One of the names in [`Summary`].
+    how: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Sha256Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<Sha256Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+impl PruneArgs {
+    fn read(&self) -> Option<Prune> {
+        self.prune.then(|| Prune {
+            labels: self.label.iter().map(Label::pair).collect(),
+            most: self.prune_max,
+            most_percent: self.prune_max_share,
+            remove_running: self.remove_running,
+        })
+    }
+}
+
+pub(super) async fn apply(args: ApplyArgs, context: &Context) -> Result<Exit, Failure> {
+    let mut request = args.files.read().await?;
+    request.prune = args.prune.read();
+    let controller = if args.dry_run { context.looker().await? } else { context.controller().await? };
+    let actor = Actor { reason: args.reason, ..controller.actor().clone() };
+    let controller = controller.acting_as(actor);
+    let plan = controller.plan_apply(request).await?;
+    if args.dry_run {
+        let lines = plan.steps().iter().map(|step| Line::of(step, planned(&step.how)));
+        let report = Report::of(lines.collect(), true, None);
+        context.output.show(&report, |output| report.table(output))?;
+        let is_change = plan.steps().iter().any(|step| step.how.is_change());
+        return Ok(if is_change { Exit::Negative } else { report.ends(Exit::Ok) });
+    }
+    let going: Vec<&ApplyStep> = plan.steps().iter().filter(|step| step.how.is_prune()).collect();
+    if !going.is_empty() {
+        for step in &going {
+            let verb = if step.how == StepHow::Remove { "remove from its node" } else { "delete" };
+            context.output.say(&format!("{verb} {}", step.target));
+        }
+        ask::confirm(&format!("Prune {} of {} objects?", going.len(), plan.steps().len()), args.yes)?;
+    }
+    carry_out(&plan, &controller, context).await
+}
+
+/// Does the steps in their order, up to the first that is refused: what comes later may need it.
+async fn carry_out(plan: &ApplyPlan, controller: &Controller, context: &Context) -> Result<Exit, Failure> {
+    let interrupted = interrupt::watch()?;
+    let (mut lines, mut failure) = (Vec::new(), None);
+    for step in plan.steps() {
+        if failure.is_some() || interrupted.is_cancelled() {
+            lines.push(Line::of(step, "left"));
+            continue;
+        }
+        let mut line = match controller.apply_step(plan, step).await {
+            Ok(stepped) => Line::of(step, done(stepped)),
+            Err(error) => {
+                let sides =
+                    if error.is_overtaken() { Some(sides(step, controller.collision(step).await)) } else { None };
+                let found = failure.insert(Failure::from(error));
+                Line { why: sides.or(Some(found.message().to_owned())), ..Line::of(step, "refused") }
+            }
+        };
+        if let StepHow::Refused { by } = &step.how {
+            line.why = Some(by.clone());
+        }
+        lines.push(line);
+    }
+    let report = Report::of(lines, false, failure.as_ref());
+    context.output.show(&report, |output| report.table(output))?;
+    if report.summary.left > 0 || failure.is_some() {
+        let done = report.summary.done();
+        context.output.say(&format!("{done} of {} done; the same command again does the rest", report.objects.len()));
+    }
+    match failure {
+        Some(failure) => Err(failure),
+        None if report.summary.left > 0 => Ok(Exit::Interrupted),
+        None => Ok(report.ends(Exit::Failed)),
+    }
+}
+
+fn planned(how: &StepHow) -> &'static str {
+    match how {
+        StepHow::Create => "created",
+        StepHow::Change => "changed",
+        StepHow::Unchanged => "unchanged",
+        StepHow::Delete => "pruned",
+        StepHow::Remove => "removing",
+        StepHow::Refused { .. } => "refused",
+    }
+}
+
+fn done(stepped: Stepped) -> &'static str {
+    match stepped {
+        Stepped::Written(how) => how.as_str(),
+        Stepped::Deleted => "pruned",
+        Stepped::Removing => "removing",
+        Stepped::Refused => "refused",
+    }
+}
+
+/// What was read, what is there now and whose it is, and what was to be there.
+fn sides(step: &ApplyStep, found: Result<Collision, crate::controller::ControllerError>) -> String {
+    let digest = |digest: Option<Sha256Digest>| digest.map_or_else(|| "nothing".to_owned(), |it| it.to_string());
+    let now = match &found {
+        Ok(Collision { now: Some(facts), .. }) => digest(facts.sha256),
+        Ok(Collision { now: None, .. }) => "nothing".to_owned(),
+        Err(error) => format!("unknown ({error})"),
+    };
+    let by = found.ok().and_then(|found| found.by).and_then(|row| Some((row.at, row.act.ok()?)));
+    let by = by.map(|(at, act)| format!(" by {} ({}) at {}", act.actor, act.source, at.to_rfc3339()));
+    let (before, after) = (digest(step.before), digest(step.after));
+    format!("changed meanwhile: it was {before}, is {now}{}, and was to be {after}", by.unwrap_or_default())
+}
+
+impl Line {
+    fn of(step: &ApplyStep, how: &'static str) -> Self {
+        let why = match &step.how {
+            StepHow::Refused { by } => Some(by.clone()),
+            _ => None,
+        };
+        Self { object: step.target.to_string(), how, before: step.before, after: step.after, why }
+    }
+}
+
+impl Summary {
+    fn count(&mut self, how: &str) {
+        let of = match how {
+            "created" => &mut self.created,
+            "changed" => &mut self.changed,
+            "unchanged" => &mut self.unchanged,
+            "pruned" => &mut self.pruned,
+            "removing" => &mut self.removing,
+            "refused" => &mut self.refused,
+            _ => &mut self.left,
+        };
+        *of += 1;
+    }
+
+    fn done(&self) -> usize {
+        self.created + self.changed + self.unchanged + self.pruned + self.removing
+    }
+}
+
+impl<'a> Report<'a> {
+    fn of(objects: Vec<Line>, dry_run: bool, failure: Option<&'a Failure>) -> Self {
+        let mut summary = Summary::default();
+        objects.iter().for_each(|line| summary.count(line.how));
+        Self { dry_run, summary, objects, error: failure.map(Failure::body) }
+    }
+
+    /// How the command ends that met nothing worse than what it was to leave.
+    fn ends(&self, refused: Exit) -> Exit {
+        if self.summary.refused == 0 { Exit::Ok } else { refused.max(Exit::Failed) }
+    }
+
+    fn table(&self, output: Output) -> String {
+        let mut rows = Rows::new(output, &["object", "", "why"]);
+        for line in &self.objects {
+            let tone = match line.how {
+                "unchanged" => Tone::Faint,
+                "pruned" | "removing" | "left" => Tone::Warn,
+                "refused" => Tone::Bad,
+                _ => Tone::Good,
+            };
+            let why = Shown::whole(line.why.as_deref().unwrap_or_default());
+            rows.row([(&line.object).into(), Shown::from(line.how).toned(tone), why]);
+        }
+        let Summary { created, changed, unchanged, pruned, removing, refused, left } = &self.summary;
+        let counts = [
+            (created, "created"),
+            (changed, "changed"),
+            (unchanged, "unchanged"),
+            (pruned, "pruned"),
+            (removing, "being removed"),
+            (refused, "refused"),
+            (left, "left"),
+        ];
+        let counts = counts.iter().filter(|(count, _)| **count > 0).map(|(count, word)| format!("{count} {word}"));
+        let dry = if self.dry_run { " (nothing was written)" } else { "" };
+        format!("{}\n{}{dry}", rows.render(), counts.collect::<Vec<_>>().join(", "))
+    }
+}
+
+pub(super) async fn validate(args: &ValidateArgs, context: &Context) -> Result<Exit, Failure> {
+    let set = args.files.read().await?.set;
+    let manifests = set.manifests.keys().map(|name| Valid { kind: "manifest", name: name.to_string() });
+    let cells = set.cells.keys().map(|cell| Valid { kind: "cell", name: cell.to_string() });
+    let valid: Vec<Valid> = manifests.chain(cells).collect();
     context.output.show(&valid, |_| {
         let lines: Vec<String> =
             valid.iter().map(|document| format!("{} {} is valid", document.kind, document.name)).collect();
         lines.join("\n")
     })?;
     Ok(Exit::Ok)
-}
-
-impl From<&Parsed> for Valid {
-    fn from(parsed: &Parsed) -> Self {
-        match parsed {
-            Parsed::Manifest(recipe) => Self { kind: "manifest", name: recipe.name.to_string() },
-            Parsed::Cell(binding) => Self { kind: "cell", name: binding.cell.to_string() },
-        }
-    }
-}
-
-impl FileArgs {
-    /// Every document, or everything that is wrong with any of them.
-    fn read(&self) -> Result<Vec<Parsed>, Failure> {
-        let (mut documents, mut errors) = (Vec::new(), Vec::new());
-        for named in &self.file {
-            for path in files(named)? {
-                match recipe::read(&input::read_text(&path, yaml::MAX_BYTES)?, &path.display().to_string()) {
-                    Ok(read) => documents.extend(read),
-                    Err(error) => errors.push(error),
-                }
-            }
-        }
-        if errors.is_empty() { Ok(documents) } else { Err(Failure::recipes(&errors)) }
-    }
-}
-
-/// The files that `named` stands for, by name.
-fn files(named: &Path) -> Result<Vec<PathBuf>, Failure> {
-    if named == Path::new("-") || !named.is_dir() {
-        return Ok(vec![named.to_owned()]);
-    }
-    let unreadable = |error| Failure::local(format!("listing {}", named.display()), &error);
-    let mut found = Vec::new();
-    for entry in fs::read_dir(named).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.is_file() && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
-            found.push(path);
-        }
-    }
-    if found.is_empty() {
-        return Err(Failure::usage(format!("there is no *.yaml and no *.yml in {}", named.display())));
-    }
-    found.sort();
-    Ok(found)
 }

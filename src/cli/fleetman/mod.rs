@@ -20,6 +20,7 @@ mod delete;
 mod describe;
 mod diff;
 mod doctor;
+mod export;
 mod first_admin;
 mod fsck;
 mod gc;
@@ -44,6 +45,7 @@ mod schema;
 mod search;
 mod select;
 mod serve;
+mod source;
 mod status;
 mod token;
 mod upload;
@@ -110,6 +112,7 @@ enum Verb {
 
     Apply(apply::ApplyArgs),
     Validate(apply::ValidateArgs),
+    Export(export::ExportArgs),
     /// A cell's own files, laid over those of the release
     #[command(subcommand)]
     Override(overrides::OverrideVerb),
@@ -154,7 +157,7 @@ enum Verb {
 /// The verbs as `--help` shows them, by what they are for.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["quickstart", "init", "keygen", "node", "doctor", "serve", "user", "token"]),
-    ("Say what is wanted", &["apply", "validate", "override", "pause", "resume", "schema"]),
+    ("Say what is wanted", &["apply", "validate", "export", "override", "pause", "resume", "schema"]),
     (
         "Ship",
         &[
@@ -216,7 +219,8 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::User(verb) => user::run(verb, context).await,
         Verb::Token(verb) => token::run(verb, context).await,
         Verb::Apply(args) => apply::apply(args, context).await,
-        Verb::Validate(args) => apply::validate(&args, context),
+        Verb::Validate(args) => apply::validate(&args, context).await,
+        Verb::Export(args) => export::run(args, context).await,
         Verb::Override(verb) => overrides::run(verb, context).await,
         Verb::Pause(args) => pause::pause(args, context).await,
         Verb::Resume(args) => pause::resume(args, context).await,

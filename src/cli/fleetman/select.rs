@@ -49,6 +49,13 @@ pub(super) struct Label {
     value: String,
 }
 
+impl Label {
+    /// Its key and its value.
+    pub(super) fn pair(&self) -> (String, String) {
+        (self.key.clone(), self.value.clone())
+    }
+}
+
 impl FromStr for Label {
     type Err = &'static str;
 

@@ -193,12 +193,7 @@ impl From<Vec<Diagnostic>> for Draft {
 
 impl From<&Applied> for Written {
     fn from(applied: &Applied) -> Self {
-        let how = match applied.how {
-            AppliedHow::Created => "created",
-            AppliedHow::Changed => "changed",
-            AppliedHow::Unchanged => "unchanged",
-        };
-        Self { object: applied.what.clone(), how }
+        Self { object: applied.what.clone(), how: applied.how.as_str() }
     }
 }
 
