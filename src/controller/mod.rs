@@ -10,6 +10,7 @@
 //! Every change of a cell goes the same way: read its head (`head.rs`), make and check the version (`snapshot.rs`,
 //! `version.rs`), claim the next generation (`claim.rs`), copy it to where agents look (`copies.rs`).
 
+mod aftermath;
 mod apply;
 mod attempt_log;
 mod audit;
@@ -70,6 +71,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+pub use aftermath::LastLines;
 pub use apply::{ApplyPlan, ApplyRequest, ApplyStep, ApplyTarget, Collision, LocalFile, Prune, StepHow, Stepped};
 pub use attempt_log::{LogPiece, LogPlace};
 pub use audit_log::{

@@ -21,6 +21,7 @@ mod cli_local;
 mod cli_past;
 mod cli_ship;
 mod cli_travel;
+mod cli_wait;
 mod conformance;
 mod controller_apply;
 mod controller_audit;
