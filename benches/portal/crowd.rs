@@ -122,6 +122,7 @@ impl Crowd {
                 .into(),
             clock_skew_ms: Some(if node % 900 == 5 { 95_000 } else { 12 }),
             store_error: None,
+            hold: None,
             conditions: Vec::new(),
             cells,
         })
@@ -187,6 +188,7 @@ fn report(node: usize, cell: usize, target: &Target, now: DateTime<Utc>) -> Cell
     CellReport {
         profile: Some("process".to_owned()),
         phase,
+        hold: None,
         waiting: None,
         seen: Some(at),
         applied: is_well.then_some(at),

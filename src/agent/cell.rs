@@ -9,7 +9,7 @@ use tokio::task::{self, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
-use super::decide::{Action, Cell, OnHost, Seen, View};
+use super::decide::{Action, Cell, Mind, OnHost, Seen, View};
 use super::disk::apart;
 use super::health::{Probe, Prober};
 use super::home::CellHome;
@@ -22,7 +22,7 @@ use super::stage::{Staged, Staging};
 use super::state::{AttemptKey, CellState, Placed, StateError};
 use super::survey::view;
 use super::trouble::{Cure, Trouble};
-use crate::model::heartbeat::{CellReport, RunningState};
+use crate::model::heartbeat::{CellReport, HoldReport, RunningState};
 use crate::model::{CellName, Code};
 
 /// Messages that wait for a cell; whoever sends more waits as well.
@@ -58,6 +58,7 @@ impl Handle {
     pub(super) async fn open(
         context: &Arc<Context>,
         name: &CellName,
+        hold: Option<HoldReport>,
         stop: CancellationToken,
     ) -> Result<Self, StateError> {
         let (shared, cell) = (Arc::clone(context), name.clone());
@@ -69,7 +70,8 @@ impl Handle {
             Ok::<_, StateError>((home, state, view))
         })
         .await?;
-        let mut cell = Cell { state, ..Cell::default() };
+        // From the very beginning: what is owed may be to stop it.
+        let mut cell = Cell { state, mind: Mind { hold, ..Mind::default() } };
         let saved = cell.state.render();
         let current = match view.linked {
             OnHost::Release(release) => Some(release),

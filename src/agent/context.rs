@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, Semaphore};
 
 use super::belief::Identity;
@@ -46,6 +47,11 @@ pub(super) struct Context {
 impl Context {
     pub(super) fn now(&self) -> Now {
         Now { wall: self.clock.now(), monotonic: self.clock.monotonic() }
+    }
+
+    /// Now by the store's clock, as well as it is known.
+    pub(super) fn store_now(&self) -> DateTime<Utc> {
+        self.clock.now() + self.store.clock_skew().unwrap_or_default()
     }
 
     /// An attempt has ended.

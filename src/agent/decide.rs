@@ -21,7 +21,7 @@ use super::state::{
     Aftermath, Attempt, AttemptKey, CellState, Effort, Failed, Heard, Placed, Standing, Step, Verdict, Wish, floor_of,
 };
 use super::trouble::{Cure, Trouble};
-use crate::model::heartbeat::Fault;
+use crate::model::heartbeat::{Fault, HoldReport};
 use crate::model::outcome::Ending;
 use crate::model::trigger::Action as Asked;
 use crate::model::{Code, Floor};
@@ -68,6 +68,8 @@ pub(super) struct Mind {
     pub(super) clear_others: bool,
     /// Why new deployments are not begun.
     pub(super) held: Option<String>,
+    /// Who keeps what runs from being changed, and until when. What is being brought up already comes to its end.
+    pub(super) hold: Option<HoldReport>,
     /// The index lags behind: the trigger itself is to be read.
     pub(super) look: bool,
 }
@@ -126,6 +128,7 @@ impl Cell {
             }
             Seen::Heard(floor) => self.hear(floor, now),
             Seen::Held(why) => self.mind.held = why,
+            Seen::Hold(hold) => self.take_hold(hold, now),
             Seen::Sure(sure) => {
                 self.mind.unsure = !sure;
                 self.mind.clear_others &= sure;
@@ -205,6 +208,9 @@ impl Cell {
             if self.mind.waits.get(&key).is_some_and(|wait| wait.retry_at > now) {
                 continue;
             }
+            if self.is_held() && attempt.is_held_up() {
+                continue;
+            }
             let action = match attempt.step {
                 Step::Fetching if !self.mind.staging.contains(&key) => Action::Stage(key),
                 Step::Fetching => continue,
@@ -221,13 +227,37 @@ impl Cell {
                 return Some(action);
             }
         }
-        if self.mind.clear_others {
+        if self.mind.clear_others && !self.is_held() {
             return Some(Action::ClearOthers);
         }
         if self.restarts_at().is_some_and(|at| at <= now) {
             return Some(Action::Restart);
         }
         self.mind.look.then_some(Action::Look)
+    }
+
+    fn take_hold(&mut self, hold: Option<HoldReport>, now: Now) {
+        self.mind.hold = hold;
+        // What was staged meanwhile, and waited for this, comes before what is older.
+        let staged = self.open().filter(|attempt| attempt.step == Step::Switching).map(|attempt| attempt.key.at).max();
+        if let Some(at) = staged.filter(|_| !self.is_held()) {
+            self.supersede(|attempt| attempt.key.at < at, now);
+        }
+    }
+
+    /// The attempts that come to their end although something newer waits: while the cell is held nothing can take
+    /// their place, and a version that is up would stay without anybody to look after it.
+    fn sheltered(&self) -> BTreeSet<AttemptKey> {
+        let is_up = |attempt: &&Attempt| match attempt.step {
+            Step::Activating | Step::Checking | Step::RollingBack { .. } => !attempt.is_held_up(),
+            _ => false,
+        };
+        self.open().filter(|attempt| self.is_held() && is_up(attempt)).map(|attempt| attempt.key).collect()
+    }
+
+    /// Whether nothing that runs may be changed.
+    pub(super) fn is_held(&self) -> bool {
+        self.mind.hold.is_some()
     }
 
     /// When [`Cell::next`] may have something to do although nothing was seen.
@@ -241,13 +271,15 @@ impl Cell {
     /// When what runs is to be restarted because of what its checks say. Until a version is good, that is for its
     /// deadline to decide.
     fn restarts_at(&self) -> Option<Duration> {
-        let is_settled = self.should_run().is_some() && self.open().next().is_none();
+        let is_settled = self.should_run().is_some() && self.open().next().is_none() && !self.is_held();
         self.mind.vitals.restart().filter(|_| is_settled).map(|(at, _)| at)
     }
 
     /// What is up, and whose checks are to be asked; and which bringing up of it that is.
     pub(super) fn up(&self) -> Option<(&Placed, u64)> {
-        let is_moving = self.open().any(|attempt| !matches!(attempt.step, Step::Fetching | Step::Checking));
+        let waits = |attempt: &Attempt| self.is_held() && attempt.is_held_up();
+        let is_moving =
+            self.open().any(|attempt| !matches!(attempt.step, Step::Fetching | Step::Checking) && !waits(attempt));
         self.should_run().filter(|_| !is_moving).map(|placed| (placed, self.mind.vitals.round()))
     }
 
@@ -378,7 +410,8 @@ impl Cell {
 
     /// A stop or a remove pre-empts whatever is under way.
     fn obey(&mut self, wish: &Wish, floor: Floor, step: Step, now: Now) {
-        self.supersede(|attempt| attempt.key.at != floor, now);
+        let sheltered = self.sheltered();
+        self.supersede(|attempt| attempt.key.at != floor && !sheltered.contains(&attempt.key), now);
         if self.owed().is_some() && !self.is_open(floor) {
             self.begin(wish, floor, step, None, now);
         }

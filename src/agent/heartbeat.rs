@@ -12,7 +12,7 @@ use super::report::boxed;
 use super::trouble::Trouble;
 use crate::clock::to_seconds;
 use crate::model::document::{self, Document as _};
-use crate::model::heartbeat::{CellReport, Condition, Fault, Heartbeat, SigningMode};
+use crate::model::heartbeat::{CellReport, Condition, Fault, Heartbeat, HoldReport, SigningMode};
 use crate::model::sign::Trust;
 use crate::model::{CellName, Code, ObjectKey};
 use crate::store::StoreError;
@@ -48,6 +48,8 @@ pub(super) struct Pulse {
     pub(super) cells: BTreeMap<CellName, CellReport>,
     pub(super) conditions: Vec<Condition>,
     pub(super) store_error: Option<Fault>,
+    /// Of the node as a whole.
+    pub(super) hold: Option<HoldReport>,
 }
 
 impl Heart {
@@ -89,6 +91,7 @@ impl Heart {
             clock_skew_ms: context.store.clock_skew().map(|skew| skew.num_milliseconds()),
             store_error: pulse.store_error,
             conditions: pulse.conditions,
+            hold: pulse.hold,
             cells: boxed(pulse.cells),
         }
     }
@@ -222,6 +225,7 @@ mod tests {
             profile: Some("deploy".to_owned()),
             phase: Phase::Failed,
             waiting: None,
+            hold: None,
             seen: Some(floor),
             applied: Some(floor),
             action: Some("deploy".to_owned()),
@@ -255,6 +259,7 @@ mod tests {
             clock_skew_ms: None,
             store_error: None,
             conditions: Vec::new(),
+            hold: None,
             cells: boxed((0..cells).map(|at| (name(format!("cell-{at}")), report.clone())).chain(strangers).collect()),
         }
     }

@@ -6,6 +6,7 @@
 //! observe  reads index, triggers and history, and verifies them
 //! cell     one task a cell: takes in, writes down, acts
 //! decide   a cell's state + what was seen -> its next state, and what to do next
+//! orders   verifies orders and keeps them: holds
 //! survey   what of a cell is on the host with our marker; of a cell that nothing is known of, `orphans` tells
 //! stage    manifest and files -> a whole release beside the others
 //! health   asks what runs whether it is well, as its manifest says
@@ -21,6 +22,7 @@
 //! agent.lock                        held while an agent runs; holds its pid
 //! agent.json                        node, fleet and instance id
 //! status.json                       the last heartbeat, for `fleetagent status`
+//! orders.json                       the orders that count: what is held until when
 //! cells/<cell>/state.json           what is owed, what runs, what failed; and the journal of attempts
 //! cells/<cell>/log-marks.json       where the lines of what is up begin, if a check waits for one
 //! cells/<cell>/manifests/           manifests of the releases on the node
@@ -47,6 +49,7 @@ mod narrate;
 mod node;
 mod observe;
 mod onlooker;
+mod orders;
 mod orphans;
 mod outbox;
 mod perform;

@@ -2,7 +2,7 @@
 
 use super::decide::{Cell, Now, Seen};
 use super::state::{AttemptKey, Step};
-use super::trouble::Trouble;
+use super::trouble::{Trouble, plain};
 use crate::model::{CellName, Code};
 
 /// Tells what `seen` means for the cell, which has not taken it in yet.
@@ -60,6 +60,10 @@ pub(super) fn narrate(name: &CellName, cell: &Cell, seen: &Seen, now: Now) {
         Seen::Held(Some(why)) => {
             tracing::warn!(event = "deployments_held", cell = %name, "deployments are held: {why}")
         }
+        Seen::Hold(Some(hold)) => {
+            tracing::info!(event = "cell_held", cell = %name, by = %hold.by, until = %hold.until, "what runs is not changed: {}", plain(&hold.reason))
+        }
+        Seen::Hold(None) => tracing::info!(event = "cell_released", cell = %name, "it is held no longer"),
         Seen::Started { up: Some(up), .. } if cell.state.floor.as_ref().is_none_or(|floor| floor.at < up.at()) => {
             tracing::warn!(cell = %name, code = %Code::FloorRebuilt, generation = %up.at(), "the host runs what the state knows nothing of; nothing older is accepted");
         }

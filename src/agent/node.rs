@@ -19,6 +19,7 @@ use super::figures::{Attempts, Figures, Tally};
 use super::heartbeat::Heart;
 use super::home::{self, Home, Resident, STATUS};
 use super::onlooker::Rest;
+use super::orders::{Kept, Orders};
 use super::outbox::Sent;
 use super::profile::Profiles;
 use super::settings::AgentSettings;
@@ -57,6 +58,7 @@ pub struct Agent {
     pub(super) orphans: BTreeMap<CellName, CellReport>,
     pub(super) heart: Heart,
     pub(super) sent: Sent,
+    pub(super) orders: Orders,
     /// The index that the cells were told of.
     pub(super) index: Option<ETag>,
     /// What is wrong with the index as a whole.
@@ -89,6 +91,7 @@ pub(super) enum Chore {
     Register,
     WriteStatus,
     FindOrphans,
+    KeepOrders,
 }
 
 /// Whether the agent knows its floors.
@@ -113,12 +116,13 @@ impl Agent {
     pub async fn open(settings: AgentSettings, clock: SharedClock) -> Result<Self, AgentError> {
         let AgentSettings { node, fleet, trust, store, state_folder, profiles, labels, onlooker, steps, .. } = settings;
         let (wanted, asked) = (node.clone(), steps.clone());
-        let (home, resident, last) = apart(move || {
+        let (home, resident, last, kept) = apart(move || {
             let home = Home::take(&state_folder, &asked)?;
             let resident = home.resident(&wanted, fleet)?;
             // What the status cannot tell is no loss: it is only where counting goes on.
             let last = home.root().read(STATUS, Heartbeat::MAX_BYTES).ok().flatten();
-            Ok::<_, AgentError>((home, resident, last))
+            let kept = Kept::load(home.root())?;
+            Ok::<_, AgentError>((home, resident, last, kept))
         })
         .await?;
         let names = home.cells()?;
@@ -157,6 +161,7 @@ impl Agent {
             orphans: BTreeMap::new(),
             heart,
             sent: Sent::default(),
+            orders: Orders::new(kept),
             index: None,
             index_conditions: Vec::new(),
             memory: if resident.settled_in { Memory::Unsure } else { Memory::Lost },
@@ -178,7 +183,8 @@ impl Agent {
 
     /// Starts the task of a cell. One whose state cannot be read is reported, and not touched; nor are the others.
     pub(super) async fn open_cell(&mut self, name: &CellName) {
-        let trouble = match Handle::open(&self.context, name, self.stop.child_token()).await {
+        let hold = self.orders.kept.hold(Some(name), self.context.store_now());
+        let trouble = match Handle::open(&self.context, name, hold.clone(), self.stop.child_token()).await {
             Ok(handle) => {
                 self.strangers.remove(name);
                 self.orphans.remove(name);
@@ -186,6 +192,7 @@ impl Agent {
                 if let Some(why) = self.held() {
                     handle.tell(Message::held(Some(why))).await;
                 }
+                self.orders.told.insert(name.clone(), hold);
                 self.cells.insert(name.clone(), handle);
                 return;
             }
@@ -256,10 +263,11 @@ impl Agent {
                 let next = if sent { self.timing.heartbeat } else { backoff(self.timing.poll, beats_failed) };
                 beat_at = began + next.max(BETWEEN_BEATS);
             }
+            self.tell_holds().await;
             let next_look = poll_at.saturating_sub(clock.monotonic());
             context.onlooker.rest(&self.rest(next_look));
             self.publish_figures();
-            let next = next_look.min(beat_at.saturating_sub(clock.monotonic()));
+            let next = next_look.min(beat_at.saturating_sub(clock.monotonic())).min(self.next_release());
             tokio::select! {
                 () = clock.sleep(next.min(context.onlooker.patience())) => {}
                 () = context.changed.notified() => {
@@ -290,6 +298,7 @@ impl Agent {
     /// [`AgentError::Store`] when the bucket could not be read; what was owed is carried out all the same.
     pub async fn poll_once(&mut self) -> Result<Heartbeat, AgentError> {
         let refused = self.read_bucket(true).await?;
+        self.tell_holds().await;
         for handle in self.cells.values() {
             handle.tell(Message::Compare { sure: self.is_sure() }).await;
         }

@@ -8,6 +8,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::context::Context;
 use super::decide::{Place, Seen};
+use super::orders::{self, Brought};
 use super::state::floor_of;
 use super::trouble::{Cure, Trouble, plain};
 use crate::model::document::{self, Document as _};
@@ -46,8 +47,8 @@ pub(super) struct Reading {
 #[derive(Debug)]
 pub(super) enum IndexReading {
     Unchanged,
-    /// With what is wrong with the index as a whole.
-    Read(BTreeMap<CellName, Vec<Seen>>, Option<ETag>, Vec<Condition>),
+    /// With what is wrong with the index as a whole, and the orders in it.
+    Read(BTreeMap<CellName, Vec<Seen>>, Option<ETag>, Vec<Condition>, Vec<Brought>),
 }
 
 /// Reads the index, unless it is the one that `known` names.
@@ -55,17 +56,18 @@ pub(super) async fn index(context: &Context, known: Option<&ETag>) -> Result<Ind
     let key = ObjectKey::Index(context.identity.node.clone());
     let object = match context.store.get_if_changed(&key, known, Index::MAX_BYTES).await {
         Ok(Fetched::Unchanged) => return Ok(IndexReading::Unchanged),
-        Ok(Fetched::Absent) => return Ok(IndexReading::Read(BTreeMap::new(), None, Vec::new())),
+        Ok(Fetched::Absent) => return Ok(IndexReading::Read(BTreeMap::new(), None, Vec::new(), Vec::new())),
         Ok(Fetched::Changed(object)) => object,
         Err(error @ StoreError::TooLarge { .. }) => {
-            return Ok(IndexReading::Read(BTreeMap::new(), None, vec![invalid(&in_full(&error))]));
+            return Ok(IndexReading::Read(BTreeMap::new(), None, vec![invalid(&in_full(&error))], Vec::new()));
         }
         Err(error) => return Err(error),
     };
-    let (mut seen, mut conditions) = (BTreeMap::new(), Vec::new());
+    let (mut seen, mut conditions, mut brought) = (BTreeMap::new(), Vec::new(), Vec::new());
     match document::parse::<Index>(&object.bytes) {
         Ok(index) if index.node == context.identity.node => {
             read_entries(context, &index, &mut seen, &mut conditions);
+            brought = orders::in_index(context, &index);
         }
         Ok(index) => {
             let message = format!("the index is of node {}", index.node);
@@ -73,7 +75,7 @@ pub(super) async fn index(context: &Context, known: Option<&ETag>) -> Result<Ind
         }
         Err(error) => conditions.push(invalid(&format!("{key}: {}", in_full(&error)))),
     }
-    Ok(IndexReading::Read(seen, Some(object.etag), conditions))
+    Ok(IndexReading::Read(seen, Some(object.etag), conditions, brought))
 }
 
 fn invalid(message: &str) -> Condition {

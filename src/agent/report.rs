@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use chrono::SecondsFormat;
+
 use super::decide::Cell;
 use super::profile::Observed;
 use super::state::{Aftermath, Attempt, Placed, Standing, Step, Verdict};
 use super::trouble::plain;
 use crate::model::Code;
-use crate::model::heartbeat::{CellReport, Condition, Fault, Phase, RunningState, VersionReport, Waiting};
+use crate::model::heartbeat::{CellReport, Condition, Fault, HoldReport, Phase, RunningState, VersionReport, Waiting};
 use crate::model::process::ProcessSpec;
 
 /// More than a profile has kinds of.
@@ -49,6 +51,7 @@ pub(super) fn report(cell: &Cell, observed: Observed) -> CellReport {
         profile: profile(cell),
         phase,
         waiting,
+        hold: cell.mind.hold.clone(),
         seen: kept.floor.as_ref().map(|floor| floor.at),
         applied: kept.applied,
         action: kept.wish.as_ref().map(|wish| wish.action.name().to_owned()),
@@ -133,6 +136,9 @@ fn of_attempt(cell: &Cell, attempt: &Attempt) -> (Phase, Option<Waiting>) {
     if cell.mind.held.is_some() && matches!(attempt.step, Step::Fetching | Step::Switching) {
         return (Phase::Held, None);
     }
+    if let Some(hold) = cell.mind.hold.as_ref().filter(|_| attempt.is_held_up()) {
+        return (Phase::Waiting, Some(held_by(hold)));
+    }
     let is_staging = cell.mind.staging.contains(&attempt.key);
     if let Some(wait) = cell.mind.waits.get(&attempt.key).filter(|_| !is_staging) {
         return (Phase::Waiting, Some(waits_for(&wait.fault)));
@@ -142,6 +148,14 @@ fn of_attempt(cell: &Cell, attempt: &Attempt) -> (Phase, Option<Waiting>) {
         Step::Checking => (Phase::Checking, None),
         _ => (Phase::Activating, None),
     }
+}
+
+/// A wait for a hold to end.
+fn held_by(hold: &HoldReport) -> Waiting {
+    let what = if hold.whole_node { "the node" } else { "it" };
+    let until = hold.until.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let message = plain(&format!("{} holds {what} until {until}: {}", hold.by, hold.reason));
+    Waiting { reason: Code::Hold, message, since: hold.since }
 }
 
 /// A wait for what `fault` names to go away.

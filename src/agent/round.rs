@@ -11,6 +11,7 @@ use super::heartbeat::{self, Heart, Pulse};
 use super::home::{Resident, STATUS};
 use super::node::{Agent, Chore, Memory};
 use super::observe::{self, IndexReading, Reading};
+use super::orders;
 use super::report::waits_for;
 use super::trouble::{Trouble, plain, store_code};
 use crate::model::heartbeat::{CellReport, Condition, Fault, Heartbeat, Phase, RunningState};
@@ -57,7 +58,14 @@ impl Agent {
         }
         let reading = observe::index(&context, self.index.as_ref()).await?;
         let full = full || self.memory == Memory::Lost;
-        let scanned = if full { observe::scan(&context, &self.floors()).await } else { Reading::default() };
+        let mut scanned = if full { observe::scan(&context, &self.floors()).await } else { Reading::default() };
+        let mut brought = Vec::new();
+        if full {
+            match orders::scan(&context, &self.orders.kept).await {
+                Ok(orders) => brought = orders,
+                Err(error) => scanned.error = scanned.error.or(Some(error)),
+            }
+        }
         if self.memory == Memory::Lost {
             // To obey anything before all floors are known might be to go back (I5).
             if let Some(error) = scanned.error {
@@ -72,7 +80,16 @@ impl Agent {
                 return Ok(None);
             }
         }
-        if let IndexReading::Read(mut seen, etag, conditions) = reading {
+        // Orders come first: what is held must not be begun.
+        let scanned_orders = full.then_some(brought);
+        let indexed_orders = match &reading {
+            IndexReading::Read(_, _, _, orders) => Some(orders.as_slice()),
+            IndexReading::Unchanged => None,
+        };
+        if !self.take_orders(indexed_orders, scanned_orders.as_deref()).await? {
+            return Ok(scanned.error);
+        }
+        if let IndexReading::Read(mut seen, etag, conditions, _) = reading {
             for cell in self.cells.keys() {
                 seen.entry(cell.clone()).or_insert_with(|| vec![Seen::NothingAt(Place::Index)]);
             }
@@ -291,6 +308,7 @@ impl Agent {
         let mut conditions = self.index_conditions.clone();
         let disk = self.disk_faults.values();
         conditions.extend(disk.map(|fault| Condition { code: fault.code, message: fault.message.clone() }));
+        conditions.extend(self.orders.refused());
         conditions.extend(self.held().map(|message| Condition { code: Code::DuplicateNode, message }));
         if let Memory::Rebuilt { implausible } = &self.memory {
             let message =
@@ -305,7 +323,8 @@ impl Agent {
             }
         }
         let store_error = [&self.poll_error, &self.scan_error, &self.beat_error].into_iter().flatten().next().cloned();
-        Pulse { cells, conditions, store_error }
+        let hold = self.orders.kept.hold(None, self.context.store_now());
+        Pulse { cells, conditions, store_error, hold }
     }
 
     fn store_fault(&self, error: &StoreError, known: Option<&Fault>) -> Fault {
@@ -352,6 +371,7 @@ pub(super) fn bare_report(phase: Phase, fault: &Fault) -> CellReport {
         profile: None,
         phase,
         waiting: None,
+        hold: None,
         seen: None,
         applied: None,
         action: None,

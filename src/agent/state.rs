@@ -235,6 +235,19 @@ impl<W> CellState<W> {
     }
 }
 
+impl<W> Attempt<W> {
+    /// Whether a hold keeps it where it is. Fetching touches nothing that runs; and what the attempt has begun to bring
+    /// up itself is not left half done.
+    pub(super) fn is_held_up(&self) -> bool {
+        match self.step {
+            Step::Switching => self.resumed == 0,
+            Step::Stopping | Step::Removing => true,
+            Step::RollingBack { .. } => self.repairs.is_some(),
+            Step::Fetching | Step::Activating | Step::Checking | Step::Ended { .. } => false,
+        }
+    }
+}
+
 /// The name of the file in the cell's own folder.
 const FILE: &str = "state.json";
 

@@ -13,7 +13,7 @@ use crate::model::document::{self, Document as _};
 use crate::model::index::{Index, IndexEntry};
 use crate::model::sign::Verified;
 use crate::model::trigger::Trigger;
-use crate::model::{CellId, ObjectKey};
+use crate::model::{CellId, NodeName, ObjectKey};
 use crate::store::{ETag, StoreError};
 
 /// How often a copy is tried again when other writers were there first. Every conflict is somebody's success.
@@ -71,11 +71,10 @@ impl Controller {
         change: impl Fn(&mut IndexEntry) -> bool,
     ) -> Result<(), ControllerError> {
         let key = ObjectKey::Index(cell.node.clone());
-        for tries in 1..=TRIES {
-            let (mut index, etag) = self.index_to_change(&key, cell).await?;
+        self.rewrite_index(&cell.node, |index| {
             let mut entry = index.entry(&cell.cell).unwrap_or_default();
             if !change(&mut entry) {
-                return Ok(());
+                return Ok(false);
             }
             if entry.trigger.is_none() && entry.about.is_none() {
                 index.remove(&cell.cell);
@@ -84,6 +83,24 @@ impl Controller {
                 index
                     .put(&cell.cell, &entry)
                     .map_err(|error| ControllerError::Unreadable { key: key.to_string(), source: unreadable(error) })?;
+            }
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Changes a node's index; `change` says whether there was anything to change, and may be asked again when other
+    /// writers were there first.
+    pub(super) async fn rewrite_index(
+        &self,
+        node: &NodeName,
+        change: impl Fn(&mut Index) -> Result<bool, ControllerError>,
+    ) -> Result<(), ControllerError> {
+        let key = ObjectKey::Index(node.clone());
+        for tries in 1..=TRIES {
+            let (mut index, etag) = self.index_to_change(&key, node).await?;
+            if !change(&mut index)? {
+                return Ok(());
             }
             index.written_at = self.now();
             let bytes = document::render(&index);
@@ -102,12 +119,16 @@ impl Controller {
 
     /// The index as it is. One that cannot be read is begun anew: agents lose nothing by it, because a missing entry
     /// means nothing and they read the triggers themselves.
-    async fn index_to_change(&self, key: &ObjectKey, cell: &CellId) -> Result<(Index, Option<ETag>), ControllerError> {
-        let empty = || Index::empty(cell.node.clone(), self.now());
+    pub(super) async fn index_to_change(
+        &self,
+        key: &ObjectKey,
+        node: &NodeName,
+    ) -> Result<(Index, Option<ETag>), ControllerError> {
+        let empty = || Index::empty(node.clone(), self.now());
         match self.store().find(key, Index::MAX_BYTES).await {
             Ok(None) => Ok((empty(), None)),
             Ok(Some(object)) => match document::parse::<Index>(&object.bytes) {
-                Ok(index) if index.node == cell.node => Ok((index, Some(object.etag))),
+                Ok(index) if index.node == *node => Ok((index, Some(object.etag))),
                 Ok(index) => {
                     warn!(%key, found = %index.node, "an index of another node is begun anew");
                     Ok((empty(), Some(object.etag)))

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use ulid::Ulid;
 use uuid::Uuid;
 
 use super::spool::SpoolError;
 use crate::model::document::DocumentError;
+use crate::model::order::Addressee;
 use crate::model::sign::{SignError, Verified};
 use crate::model::trigger::Trigger;
 use crate::model::{CellId, Epoch, Floor, Sha256Digest, UserName, VersionName};
@@ -287,6 +289,16 @@ pub enum ControllerError {
         /// What the node said last.
         last: String,
     },
+    /// The node has not said that it took an order. It takes it when it looks again.
+    #[error("{to}: the node has not taken order {order} after {waited:?}; it does when it looks again")]
+    Unconfirmed {
+        /// Whom the order is about.
+        to: Addressee,
+        /// The order.
+        order: Ulid,
+        /// How long was waited.
+        waited: Duration,
+    },
     /// The bucket did not do what it was asked.
     #[error(transparent)]
     Store(Box<StoreError>),
@@ -359,7 +371,7 @@ impl ControllerError {
             Self::Unreadable { .. } => ("unreadable", ErrorKind::Tampered),
             Self::Outranked { .. } => ("outranked", ErrorKind::Denied),
             Self::Exhausted { .. } => ("exhausted", ErrorKind::Denied),
-            Self::TimedOut { .. } => ("timed_out", ErrorKind::TimedOut),
+            Self::TimedOut { .. } | Self::Unconfirmed { .. } => ("timed_out", ErrorKind::TimedOut),
             Self::Store(error) => (error.code(), error.error_kind()),
             Self::Local { .. } => ("local", ErrorKind::Invalid),
             Self::Sign { .. } => ("sign", ErrorKind::Internal),

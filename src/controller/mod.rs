@@ -38,6 +38,7 @@ mod inputs;
 mod instant;
 mod lists;
 mod names;
+mod orders;
 mod overrides;
 mod past;
 mod plan;
@@ -105,6 +106,7 @@ pub use instant::{
     Answer, CellAt, Chronicle, InstantChange, Ran, Revert, RevertOptions, RevertStep, Scope, Told, Wish, Wished,
 };
 pub use lists::{DeploymentView, ManifestView, VersionPage, VersionState, VersionView};
+pub use orders::Ordered;
 pub use overrides::OverrideView;
 pub use past::{Attempts, LogFacts, Past, PastAttempt, PastTrigger};
 pub use plan::{Plan, PlannedVersion};

@@ -113,10 +113,14 @@ fn place(key: &ObjectKey) -> (Folder, Option<Folder>) {
         | ObjectKey::VersionDeleting(id, _)
         | ObjectKey::History(id, _)
         | ObjectKey::Trigger(id) => cell(id),
+        ObjectKey::Request(node, _) => (Folder::Cells, Some(Folder::Requests(node.clone()))),
         ObjectKey::Index(_) => (Folder::Indexes, None),
         ObjectKey::Heartbeat(_) => (Folder::Agents, None),
         ObjectKey::AttemptLog(id) | ObjectKey::Outcome(id) => {
             (Folder::Logs, Some(Folder::NodeLogs(id.cell.node.clone())))
+        }
+        ObjectKey::Answer(node, _) | ObjectKey::AnswerChunk(node, ..) => {
+            (Folder::Logs, Some(Folder::NodeLogs(node.clone())))
         }
         ObjectKey::Audit(..) => (Folder::Audit(None), None),
         ObjectKey::Users => (Folder::Auth, None),

@@ -35,7 +35,7 @@ macro_rules! codes {
 }
 
 codes! {
-    SigInvalid = "sig_invalid", "a trigger carries no valid signature by a pinned key";
+    SigInvalid = "sig_invalid", "a trigger or an order carries no valid signature by a pinned key";
     WrongTarget = "wrong_target", "a validly signed document is for another fleet, node or cell";
     DocumentInvalid = "document_invalid", "a document is not what its schema says";
     Unsupported = "unsupported", "a document needs a feature that this agent does not have";
@@ -77,6 +77,9 @@ codes! {
     SupervisorUnavailable = "supervisor_unavailable", "supervisord does not run on the host, or does not answer";
     SupervisorConfBroken = "supervisor_conf_broken", "supervisord cannot read its configuration, because of a file that is not ours";
     Inconsistent = "inconsistent", "what is on the host is not what the state says";
+    Hold = "hold", "somebody holds the cell or its node: nothing that runs is changed until then";
+    OrderExpired = "order_expired", "an order came too late; it is not carried out";
+    OrderRefused = "order_refused", "an order asks for what this agent cannot do, or will not";
     NeedsOperator = "needs_operator", "the agent has done what it may do; a person must look";
 }
 

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+use ulid::Ulid;
 use uuid::Uuid;
 
 use super::code::Code;
 use super::digest::Sha256Digest;
 use super::document::Document;
 use super::generation::Floor;
-use super::name::{CellName, CheckName, NodeName, ProcessName, VersionName};
+use super::name::{CellName, CheckName, NodeName, ProcessName, UserName, VersionName};
 use super::trigger::Target;
 
 /// The state of a node and of every cell on it.
@@ -54,6 +55,9 @@ pub struct Heartbeat {
     /// What is wrong with the node as a whole.
     #[serde(default)]
     pub conditions: Vec<Condition>,
+    /// The hold of the node as a whole, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldReport>,
     /// An entry a cell; one that cannot be read spoils only itself. Boxed, because a controller keeps tens of thousands,
     /// and the room that maps keep free would be as much again.
     #[serde(default, deserialize_with = "readable_cells")]
@@ -139,6 +143,9 @@ pub struct CellReport {
     /// Why it waits, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
+    /// Why nothing that runs is changed, if somebody holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldReport>,
     /// The highest trigger that was verified; kept for removed cells too.
     #[serde(default)]
     pub seen: Option<Floor>,
@@ -177,6 +184,26 @@ pub struct CellReport {
     /// What stays wrong until somebody acts.
     #[serde(default)]
     pub conditions: Vec<Condition>,
+}
+
+/// A hold, as the node keeps it: nothing that runs is changed until it ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
+pub struct HoldReport {
+    /// The order.
+    #[cfg_attr(feature = "controller", schemars(with = "String"))]
+    pub order: Ulid,
+    /// Who gave it.
+    pub by: UserName,
+    /// Why.
+    pub reason: String,
+    /// When it was given.
+    pub since: DateTime<Utc>,
+    /// When it ends by itself, by the store's clock.
+    pub until: DateTime<Utc>,
+    /// Whether it is of the node as a whole.
+    #[serde(default)]
+    pub whole_node: bool,
 }
 
 /// A version, by name and digests.

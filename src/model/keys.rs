@@ -149,6 +149,10 @@ pub enum Folder {
     NodeLogs(NodeName),
     /// The logs and outcomes of one cell.
     CellLogs(CellId),
+    /// What a node answered to orders.
+    Answers(NodeName),
+    /// What a node answered to one order.
+    Answer(NodeName, Ulid),
     /// `audit/`, or one day of it.
     Audit(Option<NaiveDate>),
     /// `auth/`: who may sign in.
@@ -182,6 +186,8 @@ impl Folder {
             Self::Logs => "logs/".to_owned(),
             Self::NodeLogs(node) => format!("logs/{node}/"),
             Self::CellLogs(id) => format!("logs/{id}/"),
+            Self::Answers(node) => format!("logs/{node}/_requests/"),
+            Self::Answer(node, order) => format!("logs/{node}/_requests/{order}/"),
             Self::Audit(None) => "audit/".to_owned(),
             Self::Audit(Some(day)) => format!("audit/{day}/"),
             Self::Auth => "auth/".to_owned(),
@@ -234,6 +240,8 @@ pub enum ObjectKey {
     History(CellId, Floor),
     /// `cells/<node>/<cell>/trigger.json`
     Trigger(CellId),
+    /// `cells/<node>/_requests/<ulid>.json`
+    Request(NodeName, Ulid),
     /// `index/<node>.json`
     Index(NodeName),
     /// `agents/<node>.json`
@@ -242,6 +250,10 @@ pub enum ObjectKey {
     AttemptLog(AttemptId),
     /// `logs/<node>/<cell>/<epoch>-<generation>-<attempt>.json`
     Outcome(AttemptId),
+    /// `logs/<node>/_requests/<ulid>/answer.json`
+    Answer(NodeName, Ulid),
+    /// `logs/<node>/_requests/<ulid>/<chunk>.log`: the chunks of an answer, counted from 1.
+    AnswerChunk(NodeName, Ulid, u32),
     /// `audit/<yyyy-mm-dd>/<ulid>.json`
     Audit(NaiveDate, Ulid),
     /// `auth/users.json`
@@ -294,10 +306,15 @@ impl ObjectKey {
             }
             Self::History(id, floor) => below(Folder::History(id.clone()), format_args!("{}.json", padded(floor))),
             Self::Trigger(id) => below(Folder::Cell(id.clone()), format_args!("trigger.json")),
+            Self::Request(node, order) => below(Folder::Requests(node.clone()), format_args!("{order}.json")),
             Self::Index(node) => below(Folder::Indexes, format_args!("{node}.json")),
             Self::Heartbeat(node) => below(Folder::Agents, format_args!("{node}.json")),
             Self::AttemptLog(id) => attempt(id, "log"),
             Self::Outcome(id) => attempt(id, "json"),
+            Self::Answer(node, order) => below(Folder::Answer(node.clone(), *order), format_args!("answer.json")),
+            Self::AnswerChunk(node, order, chunk) => {
+                below(Folder::Answer(node.clone(), *order), format_args!("{chunk:04}.log"))
+            }
             Self::Audit(day, id) => below(Folder::Audit(Some(*day)), format_args!("{id}.json")),
             Self::Users => below(Folder::Auth, format_args!("users.json")),
             Self::Probe(run, path) => below(Folder::Probes(Some(*run)), format_args!("{path}")),
@@ -327,6 +344,7 @@ impl ObjectKey {
             | Self::VersionManifest(..)
             | Self::VersionDeleting(..)
             | Self::History(..)
+            | Self::Request(..)
             | Self::Audit(..) => WriteRule::CreateOnce,
             Self::ManifestYaml(_)
             | Self::CellYaml(_)
@@ -334,7 +352,12 @@ impl ObjectKey {
             | Self::Trigger(_)
             | Self::Index(_)
             | Self::Users => WriteRule::ReplaceIfUnchanged,
-            Self::Controller(_) | Self::Heartbeat(_) | Self::AttemptLog(_) | Self::Outcome(_) => WriteRule::PutOwn,
+            Self::Controller(_)
+            | Self::Heartbeat(_)
+            | Self::AttemptLog(_)
+            | Self::Outcome(_)
+            | Self::Answer(..)
+            | Self::AnswerChunk(..) => WriteRule::PutOwn,
             Self::DeploymentFile(..) | Self::VersionFile(..) | Self::VersionPack(..) | Self::Probe(..) => {
                 WriteRule::Harmless
             }
@@ -354,13 +377,15 @@ impl ObjectKey {
             | Self::VersionDeleting(..)
             | Self::History(..)
             | Self::Trigger(_)
+            | Self::Request(..)
             | Self::Index(_)
             | Self::Heartbeat(_)
             | Self::Outcome(_)
+            | Self::Answer(..)
             | Self::Audit(..)
             | Self::Users => "application/json",
             Self::ManifestYaml(_) | Self::CellYaml(_) => "application/yaml",
-            Self::AttemptLog(_) => "text/plain; charset=utf-8",
+            Self::AttemptLog(_) | Self::AnswerChunk(..) => "text/plain; charset=utf-8",
             Self::DeploymentFile(..)
             | Self::Override(..)
             | Self::VersionFile(..)
@@ -444,9 +469,20 @@ fn parse(key: &str) -> Option<ObjectKey> {
             content.parse().ok()?,
             FilePath::new(path.join("/")).ok()?,
         )),
+        ["cells", node, "_requests", file] => {
+            Some(ObjectKey::Request(NodeName::new(*node).ok()?, parse_ulid(file.strip_suffix(".json")?)?))
+        }
         ["cells", node, cell, rest @ ..] => parse_cell(cell_id(node, cell)?, rest),
         ["index", file] => Some(ObjectKey::Index(NodeName::new(file.strip_suffix(".json")?).ok()?)),
         ["agents", file] => Some(ObjectKey::Heartbeat(NodeName::new(file.strip_suffix(".json")?).ok()?)),
+        ["logs", node, "_requests", order, file] => {
+            let (node, order) = (NodeName::new(*node).ok()?, parse_ulid(order)?);
+            if *file == "answer.json" {
+                return Some(ObjectKey::Answer(node, order));
+            }
+            let chunk: u32 = digits(file.strip_suffix(".log")?, 4)?;
+            (chunk > 0).then_some(ObjectKey::AnswerChunk(node, order, chunk))
+        }
         ["logs", node, cell, file] => match file.rsplit_once('.')? {
             (stem, "log") => Some(ObjectKey::AttemptLog(parse_attempt(node, cell, stem)?)),
             (stem, "json") => Some(ObjectKey::Outcome(parse_attempt(node, cell, stem)?)),

@@ -22,6 +22,7 @@ macro_rules! stands_as_text {
     };
 }
 
+pub mod answer;
 pub mod audit;
 pub mod cell_id;
 pub mod code;
@@ -39,6 +40,7 @@ pub mod index;
 pub mod keys;
 pub mod manifest;
 pub mod name;
+pub mod order;
 pub mod outcome;
 pub mod path;
 pub mod pattern;

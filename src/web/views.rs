@@ -17,8 +17,8 @@ use crate::controller::{
 };
 use crate::model::deployment::DeploymentFile;
 use crate::model::heartbeat::{
-    CellReport, Condition, Fault, HealthReport, Heartbeat, HostFacts, Phase, ProcessReport, SigningMode, VersionReport,
-    Waiting,
+    CellReport, Condition, Fault, HealthReport, Heartbeat, HoldReport, HostFacts, Phase, ProcessReport, SigningMode,
+    VersionReport, Waiting,
 };
 use crate::model::{
     CellId, DeploymentName, Floor, ManifestName, NodeName, ProcessName, Sha256Digest, UserName, VersionName,
@@ -45,6 +45,8 @@ pub struct Node {
     pub cells: usize,
     /// How many of them are what they are to be.
     pub cells_synced: usize,
+    /// Who holds the node as a whole, if somebody does.
+    pub hold: Option<HoldReport>,
     /// What stays wrong until somebody acts.
     pub conditions: Vec<Condition>,
     /// What is wrong between the agent and the store.
@@ -94,6 +96,8 @@ pub struct Cell {
     pub processes: BTreeMap<ProcessName, Box<ProcessReport>>,
     /// What its checks say, where its version has some.
     pub checks: Option<Box<HealthReport>>,
+    /// Who holds it, if somebody does.
+    pub hold: Option<HoldReport>,
     /// What its agent waits for.
     pub waiting: Option<Waiting>,
     /// What went wrong last.
@@ -247,6 +251,7 @@ impl From<&NodeView> for Node {
             host: beat.map(|beat| beat.host.clone()),
             cells: node.cells.len(),
             cells_synced: node.synced(),
+            hold: beat.and_then(|beat| beat.hold.clone()),
             conditions: beat.map(|beat| beat.conditions.clone()).unwrap_or_default(),
             store_error: beat.and_then(|beat| beat.store_error.clone()),
             problems: node.problems.clone(),
@@ -285,6 +290,7 @@ impl From<&CellView> for Cell {
             known_good: report.and_then(|report| report.known_good.clone()),
             processes: report.map(|report| report.processes.clone()).unwrap_or_default(),
             checks: report.and_then(|report| report.health.clone()),
+            hold: report.and_then(|report| report.hold.clone()),
             waiting: report.and_then(|report| report.waiting.clone()),
             last_error: report.and_then(|report| report.last_error.clone()),
             problem: view.problem().map(ToOwned::to_owned),

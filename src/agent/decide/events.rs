@@ -10,6 +10,7 @@ use super::super::state::{AttemptKey, Effort, Placed, Wish};
 use super::super::trouble::Trouble;
 use crate::model::Floor;
 use crate::model::health::Health;
+use crate::model::heartbeat::HoldReport;
 
 /// Where in the bucket a trigger stood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +46,8 @@ pub(in super::super) enum Seen {
     Heard(Floor),
     /// The node must not begin deployments, or may again.
     Held(Option<String>),
+    /// Nothing that runs may be changed for a while, or it may again.
+    Hold(Option<HoldReport>),
     /// Whether the state here is known to be the newest that there was.
     Sure(bool),
     /// What the host has in the cell's place.

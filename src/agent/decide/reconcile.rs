@@ -155,7 +155,7 @@ impl Cell {
     }
 
     fn repair(&mut self, fault: Fault, now: Now) {
-        if self.mind.unsure {
+        if self.mind.unsure || self.is_held() {
             return;
         }
         let (Some(wish), Some(heard)) = (self.state.wish.clone(), self.state.floor.clone()) else { return };

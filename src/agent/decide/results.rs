@@ -18,7 +18,8 @@ impl Cell {
         attempt.step = Step::Switching;
         attempt.profile = Some(profile);
         attempt.effort = effort;
-        self.supersede(|other| other.key.at < key.at, now);
+        let sheltered = self.sheltered();
+        self.supersede(|other| other.key.at < key.at && !sheltered.contains(&other.key), now);
     }
 
     pub(super) fn activated(&mut self, key: AttemptKey, now: Now) {

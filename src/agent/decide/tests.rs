@@ -1,5 +1,6 @@
 mod gate;
 mod health;
+mod hold;
 mod standing;
 
 use std::sync::{Arc, Mutex};
@@ -131,6 +132,12 @@ impl Walk {
         let action = self.cell.next(self.now().monotonic)?;
         let wish = self.cell.state.wish.as_ref();
         let asked = wish.map(|wish| &wish.action);
+        if let Action::Do(Deed::Switch | Deed::Stop | Deed::Remove, key) | Action::Do(Deed::Restore, key) = action {
+            let attempt = self.cell.attempt(key).unwrap();
+            assert!(!self.cell.is_held() || !attempt.is_held_up(), "what is held is changed");
+        }
+        let by_itself = matches!(action, Action::ClearOthers | Action::Restart);
+        assert!(!(by_itself && self.cell.is_held()), "what is held is changed");
         let supported = wish.is_some_and(|wish| wish.unsupported().is_none());
         match action {
             Action::Do(Deed::Stop, key) => {
@@ -259,6 +266,7 @@ enum Event {
     Missing,
     Heard(u64),
     Held(bool),
+    Hold(bool),
     Host(u8),
     Others(bool),
     Sure(bool),
@@ -287,6 +295,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Missing),
         1 => (1..8_u64).prop_map(Event::Heard),
         1 => any::<bool>().prop_map(Event::Held),
+        1 => any::<bool>().prop_map(Event::Hold),
         1 => (0..5_u8).prop_map(Event::Host),
         1 => any::<bool>().prop_map(Event::Others),
         1 => any::<bool>().prop_map(Event::Sure),
@@ -307,6 +316,7 @@ fn happen(walk: &mut Walk, event: Event) {
             walk.see(Seen::Heard(Floor::new(Epoch::FIRST, Generation::new(generation).unwrap())));
         }
         Event::Held(held) => walk.see(Seen::Held(held.then(|| "held".to_owned()))),
+        Event::Hold(held) => walk.see(Seen::Hold(held.then(hold::of_alice))),
         Event::Host(number) => {
             let placed = walk.cell.state.placed.as_ref().map(Placed::release);
             walk.see(Seen::Host(match (number, placed) {
@@ -366,6 +376,7 @@ proptest! {
             walk.next();
         }
         walk.see(Seen::Held(None));
+        walk.see(Seen::Hold(None));
         walk.run();
         let state = &walk.cell.state;
         let holds = state.wish.as_ref().is_none_or(|wish| wish.unsupported().is_some());

@@ -9,6 +9,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Rows, Shown, Tone};
 use crate::controller::{FleetReader, FleetView, Health, Liveness, LivenessLimits, Sync};
+use crate::model::heartbeat::HoldReport;
 use crate::model::{CellId, ManifestName};
 use crate::web::views::{Cell, ManifestEntry, Node, Release, Version};
 
@@ -121,7 +122,8 @@ fn remarks(node: &Node) -> Vec<String> {
     let unsigned = unsigned.then(|| "its agent checks no signatures".to_owned());
     let store = node.store_error.as_ref().map(|fault| format!("bucket: {}: {}", fault.code, fault.message));
     let conditions = node.conditions.iter().map(|condition| format!("{}: {}", condition.code, condition.message));
-    unsigned.into_iter().chain(store).chain(conditions).chain(node.problems.iter().cloned()).collect()
+    let held = node.hold.as_ref().map(held_by);
+    unsigned.into_iter().chain(held).chain(store).chain(conditions).chain(node.problems.iter().cloned()).collect()
 }
 
 pub(super) fn cells(cells: &[Cell], output: Output) -> String {
@@ -156,7 +158,15 @@ fn remark(cell: &Cell) -> Option<String> {
     let waiting = cell.waiting.as_ref().map(|waiting| format!("{}: {}", waiting.reason, waiting.message));
     let fault = cell.last_error.as_ref().filter(|_| cell.sync != Sync::Synced);
     let fault = fault.map(|fault| format!("{}: {}", fault.code, fault.message));
-    cell.problem.clone().or(waiting).or(fault).or(paused)
+    let held = cell.hold.as_ref().map(held_by);
+    cell.problem.clone().or(waiting).or(fault).or(held).or(paused)
+}
+
+/// Who holds a cell or a node, until when and why.
+fn held_by(hold: &HoldReport) -> String {
+    let what = if hold.whole_node { "the node is held" } else { "held" };
+    let until = hold.until.to_rfc3339_opts(SecondsFormat::Secs, true);
+    format!("{what} by {} until {until}: {}", hold.by, hold.reason)
 }
 
 fn releases(releases: &[Release], output: Output) -> String {

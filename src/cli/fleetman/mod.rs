@@ -27,6 +27,7 @@ mod gc;
 mod get;
 mod halt;
 mod history;
+mod hold;
 mod init;
 mod keygen;
 mod moment;
@@ -118,6 +119,8 @@ enum Verb {
     Override(overrides::OverrideVerb),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
+    Hold(hold::HoldArgs),
+    Unhold(hold::UnholdArgs),
     Schema(schema::SchemaArgs),
 
     Upload(upload::UploadArgs),
@@ -157,7 +160,7 @@ enum Verb {
 /// The verbs as `--help` shows them, by what they are for.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["quickstart", "init", "keygen", "node", "doctor", "serve", "user", "token"]),
-    ("Say what is wanted", &["apply", "validate", "export", "override", "pause", "resume", "schema"]),
+    ("Say what is wanted", &["apply", "validate", "export", "override", "pause", "resume", "hold", "unhold", "schema"]),
     (
         "Ship",
         &[
@@ -224,6 +227,8 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Override(verb) => overrides::run(verb, context).await,
         Verb::Pause(args) => pause::pause(args, context).await,
         Verb::Resume(args) => pause::resume(args, context).await,
+        Verb::Hold(args) => hold::hold(args, context).await,
+        Verb::Unhold(args) => hold::unhold(args, context).await,
         Verb::Schema(args) => schema::run(&args, context),
         Verb::Upload(args) => upload::run(args, context).await,
         Verb::Plan(args) => plan::run(args, context).await,

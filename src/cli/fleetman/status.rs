@@ -1,6 +1,6 @@
 //! `fleetman status`: how the fleet is, on one screen.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Rows, Shown, Tone};
 use crate::controller::{self, AttentionLimits, Counts, FleetView, Liveness, Severity, Subject, Sync};
 use crate::model::CellId;
-use crate::model::heartbeat::HealthState;
+use crate::model::heartbeat::{HealthState, HoldReport};
 use crate::web::views::Cell;
 
 /// Show how the fleet is, and what needs attention.
@@ -37,6 +37,16 @@ struct Status {
     nodes: Counted<NodeCounts>,
     cells: Counted<CellCounts>,
     attention: Vec<Attention>,
+    held: Vec<Held>,
+}
+
+/// A node or a cell on which nothing that runs is changed for a while.
+#[derive(Debug, Serialize)]
+struct Held {
+    /// The node, or `<node>/<cell>`.
+    name: String,
+    #[serde(flatten)]
+    hold: HoldReport,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,6 +106,7 @@ pub(super) async fn run(args: StatusArgs, context: &Context) -> Result<Exit, Fai
         nodes: Counted { total: fleet.counts.nodes(), by: count_nodes(fleet.counts) },
         cells: Counted { total: fleet.counts.cells(), by: count_cells(fleet.counts) },
         attention,
+        held: held(&fleet),
     };
     context.output.show(&status, |output| for_people(&status, output))?;
     Ok(exit)
@@ -122,6 +133,19 @@ fn checks(cells: &[Cell], output: Output) -> String {
         }
     }
     if are_there { format!("\n\n{}", rows.render()) } else { String::new() }
+}
+
+/// Who holds what: nodes as a whole, and cells by themselves.
+fn held(fleet: &FleetView) -> Vec<Held> {
+    let nodes = fleet.nodes.iter().filter_map(|node| {
+        let hold = node.heartbeat.as_ref()?.hold.clone()?;
+        Some(Held { name: node.node.to_string(), hold })
+    });
+    let cells = fleet.cells().filter_map(|cell| {
+        let hold = cell.report()?.hold.clone().filter(|hold| !hold.whole_node)?;
+        Some(Held { name: cell.cell.to_string(), hold })
+    });
+    nodes.chain(cells).collect()
 }
 
 fn count_nodes(counts: Counts) -> NodeCounts {
@@ -188,6 +212,15 @@ fn for_people(status: &Status, output: Output) -> String {
         let mut rows = Rows::new(output, &["needs attention", "", ""]);
         for Attention { kind, name, state, why } in &status.attention {
             rows.row([format!("{kind} {name}").into(), Shown::from(state).toned(Tone::Warn), why.into()]);
+        }
+        text.push_str("\n\n");
+        text.push_str(&rows.render());
+    }
+    if !status.held.is_empty() {
+        let mut rows = Rows::new(output, &["held", "by", "until", "why"]);
+        for Held { name, hold } in &status.held {
+            let until = hold.until.to_rfc3339_opts(SecondsFormat::Secs, true);
+            rows.row([name.into(), (&hold.by).into(), until.into(), (&hold.reason).into()]);
         }
         text.push_str("\n\n");
         text.push_str(&rows.render());

@@ -70,6 +70,9 @@ pub fn about_folder(folder: &Folder) -> About {
         ),
         Folder::Requests(_) => ("signed orders to the node's agent", CONTROLLERS, None),
         Folder::Logs => ("what agents logged of each attempt, and what came of it", AGENT, Some(WriteRule::PutOwn)),
+        Folder::Answers(_) | Folder::Answer(..) => {
+            ("what the node's agent answered to orders; it is deleted after a day", AGENT, Some(WriteRule::PutOwn))
+        }
         Folder::NodeLogs(_) | Folder::CellLogs(_) => ("logs and outcomes of attempts", AGENT, Some(WriteRule::PutOwn)),
         Folder::Audit(_) => {
             ("who did what: an intent before, an outcome after", CONTROLLERS, Some(WriteRule::CreateOnce))
@@ -104,10 +107,13 @@ pub fn about_key(key: &ObjectKey) -> About {
         ObjectKey::VersionDeleting(..) => ("the mark of a version whose deletion is under way", CONTROLLERS),
         ObjectKey::History(..) => ("one trigger as it was issued, signed", CONTROLLERS),
         ObjectKey::Trigger(_) => ("what is wanted of the cell now: a copy of its newest trigger, signed", CONTROLLERS),
+        ObjectKey::Request(..) => ("what the node is asked to do at once, signed", CONTROLLERS),
         ObjectKey::Index(_) => ("a copy of every current trigger of the node, which its agent polls", CONTROLLERS),
         ObjectKey::Heartbeat(_) => ("what the node says of itself and its cells; a claim, unsigned", AGENT),
         ObjectKey::AttemptLog(_) => ("the agent's log of one attempt", AGENT),
         ObjectKey::Outcome(_) => ("what came of one attempt, as the agent says", AGENT),
+        ObjectKey::Answer(..) => ("how far the node's answer to an order has come", AGENT),
+        ObjectKey::AnswerChunk(..) => ("lines of a cell's output, as an order asked for", AGENT),
         ObjectKey::Audit(..) => ("who did what: one half of an act, the intent or its outcome", CONTROLLERS),
         ObjectKey::Users => ("who may sign in to the portal, and with which tokens; signed", CONTROLLERS),
         ObjectKey::Probe(..) => ("a test object; it is removed again", DOCTOR),

@@ -115,6 +115,13 @@ impl Controller {
                     found.names_version(&id.cell, &version.version, "the version that was tried");
                 }
             }
+            ObjectKey::Request(node, order) => {
+                found
+                    .names(ObjectKey::Answer(node.clone(), *order), "what the node answered, if it was asked for logs");
+            }
+            ObjectKey::Answer(node, order) | ObjectKey::AnswerChunk(node, order, _) => {
+                found.names(ObjectKey::Request(node.clone(), *order), "the order that it answers");
+            }
             ObjectKey::Audit(..) => {
                 let entry = readable(self.find_document::<AuditEntry>(key).await)?.flatten();
                 if let Some(AuditEntry { stage: AuditStage::Outcome { intent, .. }, .. }) = entry {

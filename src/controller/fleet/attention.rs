@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::judge::{Health, Liveness, Sync};
 use super::view::{CellView, FleetView, NodeView};
-use crate::model::heartbeat::{CellReport, Condition, HealthState, Phase, RunningState, SigningMode};
+use crate::model::heartbeat::{CellReport, Condition, HealthState, HoldReport, Phase, RunningState, SigningMode};
 use crate::model::text::short;
 use crate::model::{CellId, Code, NodeName};
 
@@ -108,6 +108,8 @@ pub enum Concern {
     Inconsistent(String),
     /// The agent is held back from what a cell is to be.
     Held(String),
+    /// Somebody holds it, and until when.
+    OnHold(String),
     /// A cell is not what it is to be, and should be by now.
     OutOfSync(String),
 }
@@ -132,6 +134,7 @@ impl Concern {
             Self::Degraded(_) => "degraded",
             Self::Inconsistent(_) => "inconsistent",
             Self::Held(_) => "held",
+            Self::OnHold(_) => "on_hold",
             Self::OutOfSync(_) => "out_of_sync",
         }
     }
@@ -162,6 +165,7 @@ impl fmt::Display for Concern {
             Self::Degraded(why) => ("it runs, but not well", why.as_str()),
             Self::Inconsistent(why) => ("what is on the host is not what its agent knows of", why.as_str()),
             Self::Held(why) => ("its agent is held back", why.as_str()),
+            Self::OnHold(why) => ("somebody holds it, and nothing that runs is changed", why.as_str()),
             Self::OutOfSync(why) => ("not yet what it is to be", why.as_str()),
         };
         if why.is_empty() { f.write_str(what) } else { write!(f, "{what}: {why}") }
@@ -226,8 +230,22 @@ fn of_node(node: &NodeView, limits: AttentionLimits) -> Vec<Finding> {
     if let Some(skew) = skew.filter(|skew| skew.abs() > limits.skew) {
         found.push((Severity::Warning, Concern::ClockSkew(skew), None));
     }
+    found.extend(beat.hold.as_ref().map(|hold| (Severity::Notice, on_hold(hold), Some(hold.since))));
     found.extend(beat.conditions.iter().take(MOST_CONDITIONS).map(of_condition));
     found
+}
+
+/// A hold of the cell, or one of its node that something waits for.
+fn of_hold(report: &CellReport) -> Option<Finding> {
+    let hold = report.hold.as_ref()?;
+    let waits = report.waiting.as_ref().is_some_and(|waiting| waiting.reason == Code::Hold);
+    let severity = if waits { Severity::Warning } else { Severity::Notice };
+    (waits || !hold.whole_node).then(|| (severity, on_hold(hold), Some(hold.since)))
+}
+
+fn on_hold(hold: &HoldReport) -> Concern {
+    let until = hold.until.to_rfc3339_opts(SecondsFormat::Secs, true);
+    Concern::OnHold(brief(&format!("{} until {until}: {}", hold.by, hold.reason)))
 }
 
 fn of_condition(condition: &Condition) -> Finding {
@@ -252,6 +270,7 @@ fn of_cell(cell: &CellView, limits: AttentionLimits, now: DateTime<Utc>) -> Opti
         .and_then(of_report)
         .or_else(|| of_health(cell.health, report?))
         .or_else(|| report?.conditions.iter().take(MOST_CONDITIONS).map(of_condition).min_by_key(|found| found.0))
+        .or_else(|| of_hold(report?))
         .or_else(|| of_sync(cell, limits, now))
 }
 

@@ -39,6 +39,8 @@ impl Folder {
             ["cells", node, cell, "history"] => Self::History(cell_id(node, cell)?),
             ["logs"] => Self::Logs,
             ["logs", node] => Self::NodeLogs(NodeName::new(*node).ok()?),
+            ["logs", node, "_requests"] => Self::Answers(NodeName::new(*node).ok()?),
+            ["logs", node, "_requests", order] => Self::Answer(NodeName::new(*node).ok()?, parse_ulid(order)?),
             ["logs", node, cell] => Self::CellLogs(cell_id(node, cell)?),
             ["audit"] => Self::Audit(None),
             ["audit", day] => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fleetman::model::answer::{Answer, AnswerState};
 use fleetman::model::audit::{AuditEntry, AuditStage};
 use fleetman::model::content::content_sha256;
 use fleetman::model::deployment::{Deployment, DeploymentFile};
@@ -9,6 +10,7 @@ use fleetman::model::document::{self, Document};
 use fleetman::model::fleet::{Conditions, ControllerBeat, Deleting, Finding, Fleet, StoreReport, Verdict, Writing};
 use fleetman::model::index::{About, Index, IndexEntry};
 use fleetman::model::manifest::{Manifest, Mode};
+use fleetman::model::order::{LogQuery, Order, OrderAction};
 use fleetman::model::outcome::{Ending, Outcome};
 use fleetman::model::sign::{Signer, sign, verify};
 use fleetman::model::trigger::{Action, Trigger, TriggerOptions};
@@ -17,7 +19,8 @@ use fleetman::model::{Code, Epoch, FilePath, Sha256Digest};
 
 use super::samples::{
     alice, fleet, floor, heartbeat, heartbeat_with_processes, key, manifest, manifest_with_checks, manifest_with_group,
-    manifest_with_processes, manifest_with_unit, manifest_with_unit_file, target, time, trigger, trust, ulid, users,
+    manifest_with_processes, manifest_with_unit, manifest_with_unit_file, order, target, time, trigger, trust, ulid,
+    users,
 };
 use super::{root, updating};
 
@@ -117,6 +120,25 @@ fn unsigned_documents_stay_readable() {
             bytes_fetched: 22,
         },
     );
+    golden_document(
+        "answer.json",
+        &Answer {
+            fleet: fleet(),
+            node: "n1".parse().unwrap(),
+            cell: "web".parse().unwrap(),
+            order: ulid(),
+            state: AnswerState::Failed,
+            started_at: time(2),
+            written_at: time(5),
+            chunks: 2,
+            lines: 311,
+            bytes: 40_712,
+            lost_bytes: 512,
+            code: Some(Code::Io),
+            message: Some("reading the log of web: permission denied".to_owned()),
+            notes: vec!["lines of this profile carry no time".to_owned()],
+        },
+    );
     golden_document("heartbeat.json", &heartbeat());
     golden_document("heartbeat-processes.json", &heartbeat_with_processes());
 }
@@ -155,6 +177,24 @@ fn signed_documents_stay_readable_and_verifiable() {
     let signed = sign(&deployment, &signer).unwrap();
     golden("deployment.json", signed.document());
     assert_eq!(*verify::<Deployment>(signed.document(), &trust()).unwrap(), deployment);
+
+    let logs = LogQuery {
+        process: Some("web".parse().unwrap()),
+        lines: 100,
+        since: Some(time(0)),
+        grep: Some("ERR|WARN".to_owned()),
+        regex: true,
+        follow_secs: Some(600),
+    };
+    for (name, order) in [
+        ("order-hold.json", order(OrderAction::Hold)),
+        ("order-release.json", Order { cell: None, reason: None, ..order(OrderAction::Release) }),
+        ("order-logs.json", order(OrderAction::Logs(logs))),
+    ] {
+        let signed = sign(&order, &signer).unwrap();
+        golden(name, signed.document());
+        assert_eq!(*verify::<Order>(signed.document(), &trust()).unwrap(), order, "{name}");
+    }
 
     let users = users();
     let signed = sign(&users, &signer).unwrap();

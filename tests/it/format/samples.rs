@@ -7,10 +7,11 @@ use chrono::DateTime;
 use fleetman::model::content::content_sha256;
 use fleetman::model::health::{Check, ExecCheck, FileCheck, Health, HttpCheck, Line, LogCheck, TcpCheck};
 use fleetman::model::heartbeat::{
-    CellReport, CheckReport, Condition, Fault, HealthReport, HealthState, Heartbeat, HostFacts, Phase, ProcessReport,
-    ProcessState, RunningState, SigningMode, VersionReport, Waiting,
+    CellReport, CheckReport, Condition, Fault, HealthReport, HealthState, Heartbeat, HoldReport, HostFacts, Phase,
+    ProcessReport, ProcessState, RunningState, SigningMode, VersionReport, Waiting,
 };
 use fleetman::model::manifest::{Manifest, ManifestFile, Mode, Origin};
+use fleetman::model::order::{Order, OrderAction};
 use fleetman::model::process::{Process, ProcessKind, ProcessSpec};
 use fleetman::model::run_spec::{
     EnvValue, FromCredential, FromFile, Limits, Profile, Restart, RestartPolicy, RunSpec, Stop, StopSignal,
@@ -292,6 +293,7 @@ pub(super) fn heartbeat() -> Heartbeat {
         profile: Some("process".to_owned()),
         phase: Phase::Waiting,
         waiting: Some(Waiting { reason: Code::FileMissing, message: "bin/shop".to_owned(), since: time(3) }),
+        hold: Some(hold()),
         seen: Some(floor()),
         applied: Some(floor()),
         action: Some("deploy".to_owned()),
@@ -310,6 +312,7 @@ pub(super) fn heartbeat() -> Heartbeat {
         profile: Some("deploy".to_owned()),
         phase: Phase::UpToDate,
         waiting: None,
+        hold: None,
         state: RunningState::NotApplicable,
         last_error: None,
         failed_content: vec![],
@@ -344,7 +347,34 @@ pub(super) fn heartbeat() -> Heartbeat {
         clock_skew_ms: Some(-120),
         store_error: Some(Fault { code: Code::Unreachable, message: "connection refused".to_owned(), at: time(50) }),
         conditions: vec![Condition { code: Code::DuplicateNode, message: "another agent is n1".to_owned() }],
+        hold: Some(HoldReport { whole_node: true, ..hold() }),
         cells: BTreeMap::from([("site".parse().unwrap(), Box::new(site)), ("web".parse().unwrap(), Box::new(web))]),
+    }
+}
+
+fn hold() -> HoldReport {
+    HoldReport {
+        order: ulid(),
+        by: alice(),
+        reason: "looking at a leak".to_owned(),
+        since: time(1),
+        until: time(7_201),
+        whole_node: false,
+    }
+}
+
+pub(super) fn order(action: OrderAction) -> Order {
+    Order {
+        requires: vec![],
+        fleet: fleet(),
+        node: "n1".parse().unwrap(),
+        cell: Some("web".parse().unwrap()),
+        id: ulid(),
+        action,
+        issued_at: time(1),
+        expires_at: time(601),
+        issued_by: alice(),
+        reason: Some("looking at a leak".to_owned()),
     }
 }
 
@@ -405,6 +435,7 @@ pub(super) fn heartbeat_with_processes() -> Heartbeat {
         cells: [("shop".parse().unwrap(), Box::new(shop))].into(),
         conditions: vec![],
         store_error: None,
+        hold: None,
         ..heartbeat
     }
 }

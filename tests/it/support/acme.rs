@@ -392,6 +392,7 @@ impl Acme {
             labels: BTreeMap::from([("region".to_owned(), region.to_owned())]),
             clock_skew_ms: Some(if node == "ber-2" { 93_000 } else { 12 }),
             store_error: None,
+            hold: None,
             conditions: if node == "par-1" { vec![disk()] } else { Vec::new() },
             cells,
         };
@@ -425,6 +426,7 @@ fn running(wish: &Published, target: &Target, of: &str, now: DateTime<Utc>) -> C
     CellReport {
         profile: Some(if is_process { "process" } else { "deploy" }.to_owned()),
         phase: Phase::UpToDate,
+        hold: None,
         waiting: None,
         seen: Some(wish.at),
         applied: Some(wish.at),

@@ -130,6 +130,22 @@ fn what_cannot_be_restarted_is_not_tried_without_end() {
 }
 
 #[test]
+fn what_is_held_is_asked_on_and_not_restarted_until_it_is_released() {
+    let mut walk = failing();
+    walk.see(Seen::Hold(Some(super::hold::of_alice())));
+    walk.trigger(&wish(1, 9, Ask::Deploy(2)), Place::Index);
+    walk.run();
+    assert!(walk.cell.up().is_some(), "what runs is asked on");
+    assert_eq!(walk.cell.open().count(), 1, "the newer version waits");
+    let mut walk = failing();
+    walk.see(Seen::Hold(Some(super::hold::of_alice())));
+    walk.seconds += 3_600;
+    assert_eq!(walk.next(), None);
+    walk.see(Seen::Hold(None));
+    assert!(matches!(walk.next(), Some(Action::Restart)));
+}
+
+#[test]
 fn a_newer_trigger_comes_before_a_restart() {
     let mut walk = failing();
     walk.trigger(&wish(1, 2, Ask::Stop), Place::Index);

@@ -6,6 +6,7 @@ mod signed;
 
 use super::{Controller, no_object};
 use crate::controller::ControllerError;
+use crate::model::answer::Answer;
 use crate::model::audit::AuditEntry;
 use crate::model::document::{self, Document};
 use crate::model::fleet::{ControllerBeat, Deleting, Finding, Fleet, StoreReport, Verdict};
@@ -74,6 +75,11 @@ impl Controller {
             ObjectKey::Trigger(cell) | ObjectKey::History(cell, _) => {
                 self.verify_trigger(key, cell, &mut found).await?;
             }
+            ObjectKey::Request(node, order) => self.verify_order(node, *order, &mut found).await?,
+            ObjectKey::Answer(node, order) => {
+                let is_ours = |it: &Answer| (&it.node, it.order, it.fleet) == (node, *order, self.fleet());
+                self.verify_document(key, &mut found, is_ours).await?;
+            }
             ObjectKey::Index(node) => self.verify_index(key, node, &mut found).await?,
             ObjectKey::ManifestYaml(name) => {
                 if let Some(text) = self.text_for_verify(key, &mut found).await? {
@@ -108,7 +114,7 @@ impl Controller {
             ObjectKey::Audit(_, id) => {
                 self.verify_document::<AuditEntry>(key, &mut found, |entry| entry.id == *id).await?;
             }
-            ObjectKey::Override(..) | ObjectKey::AttemptLog(_) | ObjectKey::Probe(..) => {
+            ObjectKey::Override(..) | ObjectKey::AttemptLog(_) | ObjectKey::AnswerChunk(..) | ObjectKey::Probe(..) => {
                 self.object(key).await?;
             }
         }

@@ -8,6 +8,7 @@ use crate::model::deployment::Deployment;
 use crate::model::document::{self, Document as _};
 use crate::model::index::Index;
 use crate::model::manifest::Manifest;
+use crate::model::order::Order;
 use crate::model::sign::Verified;
 use crate::model::trigger::Trigger;
 use crate::model::{CellId, DeploymentName, ManifestName, NodeName, ObjectKey, Sha256Digest, VersionName};
@@ -123,6 +124,27 @@ impl Controller {
         let Some(trigger) = found.signature(self.believe(key, cell, &bytes), "") else { return Ok(()) };
         if matches!(key, ObjectKey::Trigger(_)) {
             self.verify_copy(cell, &trigger, "", found).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether an order to a node is signed, and for this node.
+    pub(super) async fn verify_order(
+        &self,
+        node: &NodeName,
+        id: ulid::Ulid,
+        found: &mut Findings,
+    ) -> Result<(), ControllerError> {
+        let key = &ObjectKey::Request(node.clone(), id);
+        let Some(bytes) = self.read_for_verify(key, 2 * Order::MAX_BYTES, found).await? else { return Ok(()) };
+        match self.believe_order(node, &bytes) {
+            Ok(order) => {
+                found.ok("signature", format!("{}: {} by {}", signer(&order), order.action.name(), order.issued_by));
+                found.expect("place", order.id == id, "it is about what its key says", || {
+                    format!("it is order {}", order.id)
+                });
+            }
+            Err(error) => found.fail("signature", in_full(&error)),
         }
         Ok(())
     }

@@ -1,0 +1,363 @@
+//! Orders to nodes, which change no version: holding, releasing, asking for logs.
+//!
+//! The object in the node's `_requests/` is what counts; the node's index has a copy, so that an idle poll stays one
+//! request. Whoever writes an order takes out of the index what is over or was overtaken.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::value::RawValue;
+use tracing::info;
+use ulid::Ulid;
+
+use super::{Controller, ControllerError};
+use crate::clock::to_millis;
+use crate::entropy;
+use crate::model::answer::{Answer, LogLine};
+use crate::model::document::{self, Document as _, DocumentError};
+use crate::model::heartbeat::Heartbeat;
+use crate::model::index::Index;
+use crate::model::order::{Addressee, LogQuery, Order, OrderAction};
+use crate::model::sign::{self, Verified};
+use crate::model::{CellId, CellName, NodeName, ObjectKey};
+use crate::store::{ETag, Fetched};
+
+/// Room for the signatures and for white space.
+const ORDER_BYTES: u64 = 2 * Order::MAX_BYTES;
+
+/// A release counts at least so long, and longer than every hold that it ends: a node that comes back and finds both
+/// is not to be held again.
+const RELEASE_COUNTS: TimeDelta = TimeDelta::hours(1);
+
+/// So long a node may take to find that it is asked for logs.
+const LOGS_COUNT: TimeDelta = TimeDelta::minutes(10);
+
+/// Between two looks at the heartbeat; an unchanged one costs one request without a body.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// An order that was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ordered {
+    /// Names it.
+    pub id: Ulid,
+    /// Whom it is about.
+    pub to: Addressee,
+    /// When it was issued, by the store's clock.
+    pub issued_at: DateTime<Utc>,
+    /// Until then it counts.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Controller {
+    /// Keeps a node's agent from changing anything about a cell, or about all of them, for `lasts`. What runs goes on.
+    /// A hold that is there already is replaced.
+    ///
+    /// # Errors
+    /// [`ControllerError::Invalid`] when that is too long; [`ControllerError::NotFound`] when there is no such cell or
+    /// node.
+    pub async fn hold(&self, to: &Addressee, lasts: TimeDelta, reason: &str) -> Result<Ordered, ControllerError> {
+        if reason.trim().is_empty() {
+            return Err(ControllerError::invalid(to, "a hold needs a reason: whoever finds it wants to know why"));
+        }
+        if lasts < TimeDelta::seconds(1) || lasts > Order::LONGEST_HOLD {
+            let days = Order::LONGEST_HOLD.num_days();
+            let problem = format!("a hold lasts a second to {days} days; hold again when it ends");
+            return Err(ControllerError::invalid(to, problem));
+        }
+        self.order(to, OrderAction::Hold, lasts, Some(reason.trim().to_owned())).await
+    }
+
+    /// Ends the hold of a cell, or the one of a node as a whole. The one does not end the other.
+    ///
+    /// # Errors
+    /// See [`Self::hold`].
+    pub async fn release(&self, to: &Addressee, reason: Option<&str>) -> Result<Ordered, ControllerError> {
+        self.order(to, OrderAction::Release, RELEASE_COUNTS, reason.map(str::to_owned)).await
+    }
+
+    /// Asks a node for what the processes of a cell write. The answer is read with [`Self::answer`].
+    ///
+    /// # Errors
+    /// [`ControllerError::Invalid`] when that is too much; [`ControllerError::NotFound`] when there is no such cell.
+    pub async fn ask_for_logs(&self, cell: &CellId, query: &LogQuery) -> Result<Ordered, ControllerError> {
+        query.check().map_err(|problem| ControllerError::invalid(cell, problem))?;
+        self.order(&cell.clone().into(), OrderAction::Logs(query.clone()), LOGS_COUNT, None).await
+    }
+
+    async fn order(
+        &self,
+        to: &Addressee,
+        action: OrderAction,
+        lasts: TimeDelta,
+        reason: Option<String>,
+    ) -> Result<Ordered, ControllerError> {
+        let reason = reason.or_else(|| self.actor().reason.clone());
+        // Who writes a node's index takes turns with all who do, whatever the cell.
+        let turn = match to.cell_id() {
+            Some(cell) => self.take_turn(&cell).await?,
+            None => self.take_turn(&CellId::new(to.node.clone(), whole_node(to)?)).await?,
+        };
+        let ordered = self.issue(to, action, lasts, reason).await;
+        turn.end().await;
+        ordered
+    }
+
+    async fn issue(
+        &self,
+        to: &Addressee,
+        action: OrderAction,
+        lasts: TimeDelta,
+        reason: Option<String>,
+    ) -> Result<Ordered, ControllerError> {
+        let (index, etag) = self.index_to_change(&ObjectKey::Index(to.node.clone()), &to.node).await?;
+        self.check_addressee(to, etag.as_ref().map(|_| &index)).await?;
+        let standing = self.believed_orders(&index);
+        let overtaken: Vec<&Verified<Order>> =
+            standing.iter().filter(|order| is_overtaken(order, to, &action)).collect();
+        let id = self.order_id(overtaken.iter().map(|order| order.id).max())?;
+        let issued_at = at(id);
+        let mut expires_at = issued_at + lasts;
+        if action == OrderAction::Release {
+            let holds = overtaken.iter().map(|order| order.expires_at + RELEASE_COUNTS).max();
+            expires_at = expires_at.max(holds.unwrap_or(expires_at)).min(issued_at + Order::LONGEST_HOLD);
+        }
+        let verb = match &action {
+            OrderAction::Release => "unhold".to_owned(),
+            action => action.name().to_owned(),
+        };
+        let told = match &action {
+            OrderAction::Logs(_) | OrderAction::Unknown(_) => format!("order {id}"),
+            OrderAction::Hold | OrderAction::Release => {
+                format!("order {id} until {}", expires_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+            }
+        };
+        let order = Order {
+            requires: Vec::new(),
+            fleet: self.fleet(),
+            node: to.node.clone(),
+            cell: to.cell.clone(),
+            id,
+            action,
+            issued_at,
+            expires_at,
+            issued_by: self.actor().user.clone(),
+            reason: reason.clone(),
+        };
+        let signed = sign::sign(&order, &self.settings.signer)
+            .map_err(|source| ControllerError::Sign { what: format!("an order to {to}"), source })?;
+        let before = overtaken.iter().map(|order| format!("order {} ({})", order.id, order.action.name())).next_back();
+        let object = match &to.cell {
+            Some(_) => format!("cell/{to}"),
+            None => format!("node/{to}"),
+        };
+        let act = self.intend(&verb, object, before, Some(told), reason).await?;
+        let given = self.give(&signed).await;
+        self.conclude(act, given).await?;
+        let gone: Vec<ObjectKey> =
+            overtaken.iter().map(|order| ObjectKey::Request(to.node.clone(), order.id)).collect();
+        // What was overtaken counts no more; that it is still there does no harm.
+        if let Err(error) = self.delete_all(&gone).await {
+            tracing::warn!(%to, %error, "an order that was overtaken could not be deleted");
+        }
+        info!(%to, action = order.action.name(), %id, by = %order.issued_by, "ordered");
+        Ok(Ordered { id, to: to.clone(), issued_at, expires_at })
+    }
+
+    /// Writes an order, and its copy into the index.
+    async fn give(&self, order: &Verified<Order>) -> Result<(), ControllerError> {
+        let key = ObjectKey::Request(order.node.clone(), order.id);
+        self.writer().await?.create(&key, order.document().to_vec().into()).await?;
+        let copy = serde_json::from_slice::<Box<RawValue>>(order.document()).map_err(|source| {
+            ControllerError::Unreadable {
+                key: key.to_string(),
+                source: DocumentError::Invalid { schema: Order::SCHEMA, source },
+            }
+        })?;
+        let to = order.addressee();
+        self.rewrite_index(&order.node, |index| {
+            let now = self.store_now();
+            let requests = std::mem::take(&mut index.requests);
+            index.requests = requests
+                .into_iter()
+                .filter(|raw| {
+                    self.believe_order(&order.node, raw.get().as_bytes()).is_ok_and(|known| {
+                        known.expires_at > now && known.id != order.id && !is_overtaken(&known, &to, &order.action)
+                    })
+                })
+                .collect();
+            if index.requests.len() >= Order::MOST_OF_NODE {
+                let problem = format!("{} orders to it are still to be carried out", index.requests.len());
+                return Err(ControllerError::invalid(&order.node, problem));
+            }
+            index.requests.push(copy.clone());
+            Ok(true)
+        })
+        .await
+    }
+
+    /// What is ordered must be about something that there is.
+    async fn check_addressee(&self, to: &Addressee, index: Option<&Index>) -> Result<(), ControllerError> {
+        let absent = |what: &str, verb: &str| {
+            Err(ControllerError::not_found(to, format!("there is no such {what}; `fleetman get {verb}` shows them")))
+        };
+        match &to.cell {
+            Some(cell) if index.is_none_or(|index| index.entry(cell).is_none()) => absent("cell", "cells"),
+            None if index.is_none() => match self.store().head(&ObjectKey::Heartbeat(to.node.clone())).await? {
+                Some(_) => Ok(()),
+                None => absent("node", "nodes"),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// An id above `above`: where clocks differ the order that is given later must still count.
+    fn order_id(&self, above: Option<Ulid>) -> Result<Ulid, ControllerError> {
+        let now = to_millis(self.store_now());
+        let at = above.map_or(now, |above| now.max(at(above) + TimeDelta::milliseconds(1)));
+        entropy::ulid(at).map_err(ControllerError::Entropy)
+    }
+
+    /// The orders in an index that are believed, by id.
+    pub(super) fn believed_orders(&self, index: &Index) -> Vec<Verified<Order>> {
+        let orders = index.requests.iter().take(Order::MOST_OF_NODE);
+        let mut orders: Vec<_> =
+            orders.filter_map(|raw| self.believe_order(&index.node, raw.get().as_bytes()).ok()).collect();
+        orders.sort_by_key(|order| order.id);
+        orders
+    }
+
+    /// Verifies an order, and that it is for this node.
+    pub(super) fn believe_order(&self, node: &NodeName, bytes: &[u8]) -> Result<Verified<Order>, ControllerError> {
+        let untrusted = |problem: String, source| ControllerError::Untrusted {
+            key: format!("an order to {node}"),
+            problem,
+            source,
+        };
+        let order = sign::verify::<Order>(bytes, &self.settings.trust)
+            .map_err(|error| untrusted(String::new(), Some(Box::new(error))))?;
+        if (&order.node, order.fleet) != (node, self.fleet()) {
+            return Err(untrusted(format!(": it is for node {} of fleet {}", order.node, order.fleet), None));
+        }
+        Ok(order)
+    }
+
+    /// Waits until the node says that a hold is in force, or that a release is.
+    ///
+    /// # Errors
+    /// [`ControllerError::Unconfirmed`] after `patience`.
+    pub async fn confirm_hold(
+        &self,
+        ordered: &Ordered,
+        is_hold: bool,
+        patience: Duration,
+    ) -> Result<(), ControllerError> {
+        let (began, key) = (self.clock.monotonic(), ObjectKey::Heartbeat(ordered.to.node.clone()));
+        let mut known: Option<ETag> = None;
+        loop {
+            match self.store().get_if_changed(&key, known.as_ref(), Heartbeat::MAX_BYTES).await? {
+                Fetched::Changed(object) => {
+                    // One that cannot be read says nothing; the next one may.
+                    if document::parse(&object.bytes).is_ok_and(|beat| says_so(&beat, ordered, is_hold)) {
+                        return Ok(());
+                    }
+                    known = Some(object.etag);
+                }
+                Fetched::Unchanged => {}
+                Fetched::Absent => known = None,
+            }
+            let waited = self.clock.monotonic().saturating_sub(began);
+            if waited >= patience {
+                return Err(ControllerError::Unconfirmed { to: ordered.to.clone(), order: ordered.id, waited });
+            }
+            self.clock.sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// An order as it was given; None if it is no longer there.
+    ///
+    /// # Errors
+    /// [`ControllerError::Untrusted`] when it is not believed.
+    pub async fn find_order(&self, node: &NodeName, id: Ulid) -> Result<Option<Verified<Order>>, ControllerError> {
+        let key = ObjectKey::Request(node.clone(), id);
+        let Some(object) = self.store().find(&key, ORDER_BYTES).await? else { return Ok(None) };
+        let order = self.believe_order(node, &object.bytes)?;
+        if order.id != id {
+            let problem = format!(": it is order {}", order.id);
+            return Err(ControllerError::Untrusted { key: key.to_string(), problem, source: None });
+        }
+        Ok(Some(order))
+    }
+
+    /// How far a node's answer to an order has come; None before it has begun.
+    ///
+    /// # Errors
+    /// [`ControllerError::Unreadable`] when it makes no sense.
+    pub async fn answer(&self, node: &NodeName, id: Ulid) -> Result<Option<Answer>, ControllerError> {
+        self.find_document(&ObjectKey::Answer(node.clone(), id)).await
+    }
+
+    /// The lines of one chunk of an answer, counted from 1. What the node says, and hostile text.
+    ///
+    /// # Errors
+    /// [`ControllerError::NotFound`] when there is no such chunk.
+    pub async fn answer_chunk(&self, node: &NodeName, id: Ulid, chunk: u32) -> Result<Vec<LogLine>, ControllerError> {
+        let key = ObjectKey::AnswerChunk(node.clone(), id, chunk);
+        let Some(object) = self.store().find(&key, Answer::CHUNK_BYTES).await? else {
+            return Err(ControllerError::not_found(&key, "there is no such part of the answer any more"));
+        };
+        Ok(LogLine::parse_all(&String::from_utf8_lossy(&object.bytes)))
+    }
+
+    /// Takes back an order for logs: the node stops answering, and what it has answered is deleted.
+    ///
+    /// # Errors
+    /// Why the store did not do it.
+    pub async fn take_back(&self, node: &NodeName, id: Ulid) -> Result<(), ControllerError> {
+        self.rewrite_index(node, |index| {
+            let before = index.requests.len();
+            index
+                .requests
+                .retain(|raw| self.believe_order(node, raw.get().as_bytes()).map_or(true, |order| order.id != id));
+            Ok(index.requests.len() < before)
+        })
+        .await?;
+        let mut keys = self.list_folder(&crate::model::keys::Folder::Answer(node.clone(), id)).await?;
+        keys.push(ObjectKey::Request(node.clone(), id));
+        self.delete_all(&keys).await
+    }
+}
+
+/// Whether a node says that the order is carried out.
+fn says_so(beat: &Heartbeat, ordered: &Ordered, is_hold: bool) -> bool {
+    let hold = match &ordered.to.cell {
+        Some(cell) => match beat.cells.get(cell) {
+            Some(report) => report.hold.as_ref(),
+            // A cell that the node knows nothing of cannot be told of.
+            None => return !is_hold,
+        },
+        None => beat.hold.as_ref(),
+    };
+    match hold {
+        // Of two holds the one that lasts longer is told of.
+        Some(hold) if is_hold => hold.order == ordered.id || hold.until >= ordered.expires_at,
+        Some(hold) => hold.order > ordered.id || (hold.whole_node && ordered.to.cell.is_some()),
+        // However late the node reads what came before, the release counts.
+        None => !is_hold,
+    }
+}
+
+/// When an order was issued, as its id says.
+fn at(id: Ulid) -> DateTime<Utc> {
+    let millis = i64::try_from(id.timestamp_ms()).unwrap_or(i64::MAX);
+    DateTime::from_timestamp_millis(millis).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// Whether an order counts no more once `action` is ordered.
+fn is_overtaken(order: &Order, to: &Addressee, action: &OrderAction) -> bool {
+    order.addressee() == *to && order.action.is_about_holding() && action.is_about_holding()
+}
+
+/// What stands in the place of a cell's name where the whole node is written to.
+fn whole_node(to: &Addressee) -> Result<CellName, ControllerError> {
+    CellName::new("all").map_err(|error| ControllerError::invalid(to, error))
+}
