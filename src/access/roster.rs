@@ -116,10 +116,20 @@ pub fn remove(users: &mut Users, name: &UserName) -> Result<(), ControllerError>
 /// Adds a token, and forgets those that ran out long ago.
 ///
 /// # Errors
-/// When its user has too many, or there is no room.
+/// When it was made already, its user has too many, or there is no room.
 pub fn add_token(users: &mut Users, token: Token, now: DateTime<Utc>) -> Result<(), ControllerError> {
     check_grants(&format!("token {}", token.id), &token.grants)?;
     users.tokens.retain(|token| now < token.expires_at);
+    match users.token(&token.id) {
+        // An earlier try whose answer was lost.
+        Some(there) if *there == token => return Ok(()),
+        Some(_) => {
+            let problem =
+                "it was made when this was confirmed first, and its text is not kept; begin again for another";
+            return Err(invalid(format!("token {}", token.id), problem));
+        }
+        None => {}
+    }
     if users.tokens.iter().filter(|other| other.user == token.user).count() >= MOST_TOKENS {
         return Err(invalid(&token.user, &format!("it has {MOST_TOKENS} tokens already; revoke some")));
     }

@@ -29,7 +29,22 @@ impl TokenText {
     /// # Errors
     /// Where the operating system has no randomness.
     pub fn generate() -> std::io::Result<Self> {
-        let id: TokenId = letters(TokenId::LENGTH)?.parse().map_err(std::io::Error::other)?;
+        Self::generate_as(Self::new_id()?)
+    }
+
+    /// A public half that nobody has.
+    ///
+    /// # Errors
+    /// Where the operating system has no randomness.
+    pub fn new_id() -> std::io::Result<TokenId> {
+        letters(TokenId::LENGTH)?.parse().map_err(std::io::Error::other)
+    }
+
+    /// A new one with this public half.
+    ///
+    /// # Errors
+    /// Where the operating system has no randomness.
+    pub fn generate_as(id: TokenId) -> std::io::Result<Self> {
         let text = format!("{PREFIX}_{id}_{}", letters(SECRET_CHARS)?);
         Ok(Self { id, text })
     }

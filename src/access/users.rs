@@ -26,6 +26,8 @@ const MOST_NAME_CHARS: usize = 64;
 /// A token that is to be made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewToken {
+    /// Its public half, where it was looked at before: a second confirmation makes no second token.
+    pub id: Option<TokenId>,
     /// What it is for.
     pub name: String,
     /// In whose name it acts.
@@ -171,7 +173,11 @@ impl NewToken {
         if self.grants.is_empty() {
             return invalid("it may do nothing; give at least one role");
         }
-        let text = TokenText::generate().map_err(ControllerError::Entropy)?;
+        let text = match &self.id {
+            Some(id) => TokenText::generate_as(id.clone()),
+            None => TokenText::generate(),
+        };
+        let text = text.map_err(ControllerError::Entropy)?;
         let created_at = to_seconds(now);
         let entry = Token {
             id: text.id.clone(),

@@ -195,7 +195,12 @@ async fn a_change_of_somebody_is_shown_before_it_is_made_and_only_to_what_was_se
     // A token, too, is made and revoked only after a look.
     let made = review("/settings/tokens", "name=ci&may=viewer&days=7").await;
     assert!(!made.contains("fm_") && made.contains("7 days"), "{made}");
-    let made = confirm(&made, &ada).await.is(200).text();
+    let looked_at = made;
+    let made = confirm(&looked_at, &ada).await.is(200).text();
+    let again = confirm(&looked_at, &ada).await.is(422).text();
+    assert!(again.contains("it was made when this was confirmed first") && !again.contains("fm_"), "{again}");
+    let listed = serving.get_in(&ada, "/settings/tokens").await.is(200).text();
+    assert!(listed.contains("1 token<"), "{listed}");
     let start = made.find("fm_").unwrap();
     let revoke = format!("/settings/tokens/{}/revoke", &made[start + 3..start + 13]);
     let (first, second) = (review(&revoke, "").await, review(&revoke, "").await);

@@ -249,7 +249,7 @@ async fn whom_another_service_vouches_for_never_acts_as_a_user_of_the_same_name(
     assert!(gate.sign_in_vouched(&vouched, HOME).await.is_err());
     // Not even by a request that was let in a moment before.
     let (name, grants) = ("t".to_owned(), grants(&["admin:*"]));
-    let new = NewToken { name, user: UserName::new("bob").unwrap(), grants, good_for: TOKEN_GOOD_FOR };
+    let new = NewToken { id: None, name, user: UserName::new("bob").unwrap(), grants, good_for: TOKEN_GOOD_FOR };
     let refused = before.add_token(gate.directory(), &new).await.unwrap_err();
     assert!(matches!(&refused, AccessError::Controller(error) if error.code() == "invalid"), "{refused}");
 }
@@ -330,7 +330,8 @@ async fn a_token_is_shown_once_and_acts_for_its_user_until_it_is_taken_back() {
     let (gate, ada) = place.with_ada().await;
     let authorized = place.authorized(&gate, &ada).await;
     let directory = gate.directory();
-    let new = |grants| NewToken { name: "ci".to_owned(), user: name("ada"), grants, good_for: TOKEN_GOOD_FOR };
+    let new =
+        |grants| NewToken { id: None, name: "ci".to_owned(), user: name("ada"), grants, good_for: TOKEN_GOOD_FOR };
     let token = authorized.add_token(directory, &new(grants(&["editor:n1/*"]))).await.unwrap();
     let document = String::from_utf8(place.bench.read(USERS).await.unwrap()).unwrap();
     assert!(!document.contains(token.reveal()), "only its digest is kept");

@@ -76,7 +76,7 @@ async fn add(args: AddArgs, context: &Context) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::NotFound, "not_found", format!("there is no user {user}"))
             .help("`fleetman user ls` lists them, `fleetman user add` adds one"));
     }
-    let new = NewToken { name, user, grants: may, good_for: expires.0 };
+    let new = NewToken { id: None, name, user, grants: may, good_for: expires.0 };
     let now = directory.now();
     let (text, entry) = new.make(now)?;
     let actor = controller.actor().clone();

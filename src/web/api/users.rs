@@ -297,7 +297,7 @@ async fn tokens(caller: Caller, has: Has, Asked(page): Asked<Page>) -> Result<Re
 async fn add_token(caller: Caller, Sent(wanted): Sent<WantedToken>) -> Result<Response, Failure> {
     let user = caller.may.identity().user.clone();
     let good_for = wanted.days.map_or(TOKEN_GOOD_FOR, |days| DAY.saturating_mul(days));
-    let new = NewToken { name: wanted.name, user, grants: wanted.grants, good_for };
+    let new = NewToken { id: None, name: wanted.name, user, grants: wanted.grants, good_for };
     caller.check_writable()?;
     let made = caller.may.add_token(caller.portal.gate.directory(), &new).await?;
     let mut response = (StatusCode::CREATED, Json(MadeToken { token: made.reveal().to_owned() })).into_response();

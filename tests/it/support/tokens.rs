@@ -64,7 +64,7 @@ impl Tokens {
     pub(crate) async fn make(&self, grants: &[&str]) -> String {
         let grants = grants.iter().map(|grant| grant.parse().unwrap()).collect();
         let user = UserName::new(USER).unwrap();
-        let new = NewToken { name: "test".to_owned(), user, grants, good_for: TOKEN_GOOD_FOR };
+        let new = NewToken { id: None, name: "test".to_owned(), user, grants, good_for: TOKEN_GOOD_FOR };
         self.by.add_token(self.gate.directory(), &new).await.unwrap().reveal().to_owned()
     }
 }

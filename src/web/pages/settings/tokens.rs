@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::grants::{read, written};
 use super::review::{self, Change};
 use crate::access::{NewToken, TokenText, listed};
+use crate::controller::ControllerError;
 use crate::model::users::TokenId;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
@@ -126,6 +127,7 @@ pub(super) async fn add(page: PageContext, Form(sent): Form<Sent>) -> Result<Res
 fn try_add(page: &PageContext, sent: &Sent) -> Result<Response, Failure> {
     let days = u32::try_from(sent.days).unwrap_or(u32::MAX);
     let new = NewToken {
+        id: Some(TokenText::new_id().map_err(ControllerError::Entropy)?),
         name: sent.name.clone(),
         user: page.may().identity().user.clone(),
         grants: read(&sent.may)?,
