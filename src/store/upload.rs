@@ -69,6 +69,25 @@ impl Source<'_> {
     }
 }
 
+/// An upload in parts that was begun. When one of several uploads fails nobody waits for the others any more, and they
+/// have to be given back all the same.
+struct Begun<'a> {
+    store: &'a Store,
+    full_key: &'a str,
+    id: String,
+    is_open: bool,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if self.is_open {
+            let (store, full_key, id) = (self.store.clone(), self.full_key.to_owned(), std::mem::take(&mut self.id));
+            runtime.spawn(async move { store.abort(&full_key, &id).await });
+        }
+    }
+}
+
 impl Store {
     /// Sends the file at `path`, which should be `expect`, to `key`. `progress` is told how many bytes the store has
     /// taken so far. Nothing appears at `key` unless the file was what it should be.
@@ -120,13 +139,14 @@ impl Store {
             })
             .await
             .map_err(|failure| self.explain(doing.clone(), failure))?;
-        let id = begun.upload_id.unwrap_or_default();
-        let done = match self.send_parts(full_key, &id, source, progress).await {
-            Ok(parts) => self.complete(full_key, &id, parts, source).await,
+        let mut begun = Begun { store: self, full_key, id: begun.upload_id.unwrap_or_default(), is_open: true };
+        let done = match self.send_parts(full_key, &begun.id, source, progress).await {
+            Ok(parts) => self.complete(full_key, &begun.id, parts, source).await,
             Err(error) => Err(error),
         };
+        begun.is_open = false;
         if done.is_err() {
-            self.abort(full_key, &id).await;
+            self.abort(full_key, &begun.id).await;
         }
         done
     }

@@ -21,7 +21,7 @@ use crate::support::bucket::{connect, heartbeat, probe, settings};
 use crate::support::garage::Garage;
 use crate::support::proxy::{Fault, FaultProxy, On, Rule};
 use crate::support::scripted::{Scripted, answer, s3_error};
-use crate::support::{ACCESS_KEY, BUCKET, Store as Server};
+use crate::support::{ACCESS_KEY, BUCKET, Store as Server, wait_for};
 
 async fn behind_a_proxy() -> (Server, FaultProxy, Store) {
     let server = Server::start().await;
@@ -179,6 +179,22 @@ async fn a_file_that_changes_while_it_is_sent_does_not_appear() {
     let left = server.client().list_multipart_uploads().bucket(BUCKET).send().await.unwrap();
     assert_eq!(left.uploads().len(), 0, "no parts are left behind");
     assert_eq!(proxy.log().iter().filter(|seen| seen.method == "DELETE").count(), 3);
+}
+
+#[tokio::test]
+async fn an_upload_that_nobody_waits_for_any_more_is_given_back() {
+    let (server, proxy, store) = behind_a_proxy().await;
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = pattern(17 * 1024 * 1024);
+    proxy.inject(Rule::new(On::put("*"), Fault::Stall).skip(1));
+    let path = file(&folder, &bytes);
+    let expected = expect(&bytes);
+    let sending = tokio::spawn(async move { upload(&store, &probe("f"), &path, expected).await });
+    // As another file's failure does: the second part has begun.
+    wait_for(async || proxy.count(On::put("*")) >= 2, "the second part").await;
+    sending.abort();
+    let left = async || server.client().list_multipart_uploads().bucket(BUCKET).send().await.unwrap().uploads().len();
+    wait_for(async || left().await == 0, "the parts to be given back").await;
 }
 
 #[tokio::test]
