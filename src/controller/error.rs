@@ -13,7 +13,7 @@ use crate::model::document::DocumentError;
 use crate::model::order::Addressee;
 use crate::model::sign::{SignError, Verified};
 use crate::model::trigger::Trigger;
-use crate::model::{CellId, Epoch, Floor, Sha256Digest, UserName, VersionName};
+use crate::model::{CellId, DeploymentName, Epoch, Floor, ManifestName, Sha256Digest, UserName, VersionName};
 use crate::recipe::RecipeError;
 use crate::recipe::render::RenderError;
 use crate::store::{ErrorKind, StoreError};
@@ -250,6 +250,20 @@ pub enum ControllerError {
         #[source]
         source: Option<Box<SignError>>,
     },
+    /// No release was named, and which is the newest cannot be told.
+    #[error(
+        "manifest {manifest}: which release is the newest cannot be told, because {name} is not believed; choose one by \
+         name (`--deployment <name>`), or delete that one (`fleetman delete deployment {manifest} {name}`)"
+    )]
+    NewestUnknown {
+        /// The manifest.
+        manifest: ManifestName,
+        /// The release that is not believed.
+        name: DeploymentName,
+        /// Why not.
+        #[source]
+        source: Box<ControllerError>,
+    },
     /// A document in the bucket cannot be read.
     #[error("{key} cannot be read")]
     Unreadable {
@@ -367,7 +381,7 @@ impl ControllerError {
             Self::ForeignFleet { .. } => ("foreign_fleet", ErrorKind::Conflict),
             Self::VersionTampered { .. } => ("version_tampered", ErrorKind::Tampered),
             Self::Incomplete { .. } => ("version_incomplete", ErrorKind::Conflict),
-            Self::Untrusted { .. } => ("untrusted", ErrorKind::Tampered),
+            Self::Untrusted { .. } | Self::NewestUnknown { .. } => ("untrusted", ErrorKind::Tampered),
             Self::Unreadable { .. } => ("unreadable", ErrorKind::Tampered),
             Self::Outranked { .. } => ("outranked", ErrorKind::Denied),
             Self::Exhausted { .. } => ("exhausted", ErrorKind::Denied),

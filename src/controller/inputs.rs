@@ -13,7 +13,7 @@ use crate::model::sign::{SignError, Verified, verify};
 use crate::model::{CellId, DeploymentName, FilePath, ManifestName, ObjectKey};
 use crate::recipe::written::{Binding, Recipe};
 use crate::recipe::{self, Written};
-use crate::store::{Depth, ETag};
+use crate::store::{Depth, ETag, StoreError};
 use crate::yaml;
 
 /// How many documents are read at once.
@@ -180,10 +180,17 @@ impl Controller {
         name: &DeploymentName,
     ) -> Result<Option<(Verified<Deployment>, ETag)>, ControllerError> {
         let key = ObjectKey::Deployment(manifest.clone(), name.clone());
-        let Some(object) = self.store().find(&key, DEPLOYMENT_BYTES).await? else { return Ok(None) };
         let untrusted = |problem: String, source: Option<SignError>| {
             let source = source.map(Box::new);
             ControllerError::Untrusted { key: key.to_string(), problem, source }
+        };
+        let object = match self.store().find(&key, DEPLOYMENT_BYTES).await {
+            Ok(Some(object)) => object,
+            Ok(None) => return Ok(None),
+            Err(StoreError::TooLarge { .. }) => {
+                return Err(untrusted(": it is larger than any list of files".to_owned(), None));
+            }
+            Err(error) => return Err(error.into()),
         };
         let deployment = verify::<Deployment>(&object.bytes, &self.settings.trust)
             .map_err(|error| untrusted(String::new(), Some(error)))?;
@@ -202,8 +209,17 @@ impl Controller {
         manifest: &ManifestName,
     ) -> Result<Option<(Verified<Deployment>, ETag)>, ControllerError> {
         let names = self.deployment_names(manifest).await?;
-        let mut found =
-            stream::iter(names).map(async |name| self.find_deployment(manifest, &name).await).buffer_unordered(READS);
+        let mut found = stream::iter(names)
+            .map(async |name| {
+                let found = self.find_deployment(manifest, &name).await;
+                found.map_err(|error| match error {
+                    error @ ControllerError::Untrusted { .. } => {
+                        ControllerError::NewestUnknown { manifest: manifest.clone(), name, source: Box::new(error) }
+                    }
+                    error => error,
+                })
+            })
+            .buffer_unordered(READS);
         let mut newest: Option<(Verified<Deployment>, ETag)> = None;
         while let Some(found) = found.try_next().await? {
             let time = |it: &(Verified<Deployment>, ETag)| (it.0.created_at, it.0.deployment.clone());

@@ -103,7 +103,19 @@ async fn a_release_whose_list_of_files_was_changed_is_not_published() {
     replace(&bench, "deployments/site/r1/deployment.json", "\"0644\"", "\"0755\"").await;
     let error = bench.controller().await.publish(&request("v1"), &Guard::default()).await.unwrap_err();
     assert_eq!((error.code(), error.kind().exit_code()), ("untrusted", 5));
-    assert!(error.to_string().contains("deployments/site/r1/deployment.json"), "{error}");
+    let told = fleetman::store::in_full(&error);
+    for part in [
+        "r1 is not believed",
+        "--deployment",
+        "fleetman delete deployment site r1",
+        "deployments/site/r1/deployment.json",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    // Whoever says which one is meant is kept from nothing.
+    bench.upload("r2", &[("index.html", "two\n")]).await;
+    let named = PublishRequest { deployment: Some("r2".parse().unwrap()), ..request("v1") };
+    bench.controller().await.publish(&named, &Guard::default()).await.unwrap();
     // The same release under another's name.
     let bench = Bench::start().await;
     let list = bench.read("deployments/site/r1/deployment.json").await.unwrap();
@@ -128,7 +140,8 @@ async fn a_release_that_requires_what_is_not_known_is_not_published() {
     bench.overwrite(key, sign(&newer, &KEY.signer()).unwrap().document().to_vec()).await;
     let error = bench.controller().await.publish(&request("v1"), &Guard::default()).await.unwrap_err();
     assert_eq!(error.code(), "untrusted");
-    assert!(error.to_string().contains("requires \"chunks\""), "{error}");
+    let told = fleetman::store::in_full(&error);
+    assert!(told.contains("requires \"chunks\""), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
