@@ -17,7 +17,7 @@ use crate::model::heartbeat::{Heartbeat, Phase};
 use crate::model::keys::Folder;
 use crate::model::trigger::Action;
 use crate::model::{CellId, DeploymentName, ManifestName, NodeName, ObjectKey, Sha256Digest, VersionName, document};
-use crate::store::{Depth, StoreError};
+use crate::store::{Depth, ErrorKind, StoreError, in_full};
 use crate::yaml;
 
 /// What came of a deletion.
@@ -222,8 +222,8 @@ impl Controller {
         let what = || format!("manifest {name}");
         let cells = self.cell_ids().await?;
         let mut bindings =
-            stream::iter(cells).map(async |cell: CellId| self.read_binding(&cell).await).buffer_unordered(READS);
-        while let Some(binding) = bindings.next().await {
+            stream::iter(cells).map(async |cell| (self.read_binding(&cell).await, cell)).buffer_unordered(READS);
+        while let Some((binding, cell)) = bindings.next().await {
             match binding {
                 Ok((binding, _)) if binding.manifest == *name => {
                     let by = format!("cell {} is made from it", binding.cell);
@@ -231,6 +231,14 @@ impl Controller {
                 }
                 // A cell that was deleted has no document any more.
                 Ok(_) | Err(ControllerError::NotFound { .. }) => {}
+                Err(error) if error.kind() == ErrorKind::Invalid => {
+                    let by = format!(
+                        "cell {cell} may be made from it, which cannot be told: {}; mend its cell.yaml (`fleetman apply \
+                         -f`, or its page in the portal), or delete the cell",
+                        in_full(&error)
+                    );
+                    return Err(ControllerError::InUse { what: what(), by });
+                }
                 Err(error) => return Err(error),
             }
         }

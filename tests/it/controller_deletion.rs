@@ -151,6 +151,14 @@ async fn a_manifest_goes_after_its_cells_and_its_releases() {
     let controller = bench.controller().await;
     let error = controller.delete_manifest(&site(), &Known::Anything).await.unwrap_err();
     assert!(error.to_string().contains("cell n1/web"), "{error}");
+    let text = bench.read("cells/n1/web/cell.yaml").await.unwrap();
+    bench.overwrite("cells/n1/web/cell.yaml", "cell: [\n").await;
+    let error = controller.delete_manifest(&site(), &Known::Anything).await.unwrap_err();
+    assert_eq!(error.code(), "in_use");
+    let told = error.to_string();
+    assert!(told.contains("cell n1/web may be made from it") && told.contains("cells/n1/web/cell.yaml"), "{told}");
+    assert!(told.contains("fleetman apply"), "{told}");
+    bench.overwrite("cells/n1/web/cell.yaml", text).await;
     controller.delete_cell(&cell(), &Guard::default()).await.unwrap();
     let error = controller.delete_manifest(&site(), &Known::Anything).await.unwrap_err();
     assert!(error.to_string().contains("r1"), "{error}");
