@@ -1,5 +1,5 @@
-// Shows how far an upload is: first what the browser has sent, then what the server has put into the bucket. Without it
-// the form works the same, and the browser just waits.
+// Shows how far an upload is: what the browser has sent, and, once that was looked at, what the server has put into the
+// bucket. Without it the forms work the same, and the browser just waits.
 //
 // data-file-limit, data-release-limit: in bytes, so that nothing is sent for nothing.
 
@@ -61,6 +61,7 @@ function send(form) {
   bar.hidden = false;
   button.disabled = true;
 
+  const hasFiles = form.enctype === "multipart/form-data";
   const request = new XMLHttpRequest();
   let read = 0;
   let last = null;
@@ -79,15 +80,18 @@ function send(form) {
   request.open("POST", form.action);
   request.setRequestHeader("Accept", "application/x-ndjson");
   request.upload.addEventListener("progress", (event) => {
+    if (!hasFiles) return;
     const text = `${size(event.loaded)} of ${size(event.total)} sent`;
-    say(event.loaded < event.total ? text : `${text}, the server goes on…`, event.loaded, event.total);
+    say(event.loaded < event.total ? text : `${text}, the server looks at it…`, event.loaded, event.total);
   });
   request.addEventListener("progress", () => listen(false));
   request.addEventListener("load", () => {
     listen(true);
+    // The page that shows both sides.
+    if (request.status === 409 && !hasFiles) return form.submit();
     if (last?.location) location.assign(last.location);
     else end(last?.detail ?? `The server answered ${request.status}.`);
   });
   request.addEventListener("error", () => end("The connection broke. What has arrived in the bucket is kept: send it again, and it goes on from there."));
-  request.send(new FormData(form));
+  request.send(hasFiles ? new FormData(form) : new URLSearchParams(new FormData(form)));
 }

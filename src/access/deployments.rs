@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{AccessError, Authorized};
 use crate::controller::{
-    Deletion, Delivery, DeploymentView, FleetView, Known, KnownVersion, ObjectFacts, Progress, Release, ReleaseName,
-    ReleasePage, ReleaseReader, UploadOptions, Uploaded,
+    Deletion, Delivery, DeliveryPlan, DeploymentView, FleetView, Known, KnownVersion, ObjectFacts, Progress, Release,
+    ReleaseName, ReleasePage, ReleaseReader, UploadOptions, Uploaded,
 };
 use crate::model::deployment::Deployment;
 use crate::model::sign::Verified;
@@ -104,6 +104,21 @@ impl Authorized {
     ) -> Result<Uploaded, AccessError> {
         self.need_on_manifest(Role::Editor, fleet, manifest)?;
         Ok(self.acting().upload(manifest, name, folder, options, progress).await?)
+    }
+
+    /// What [`Self::upload_delivery`] would do; see [`Controller::plan_delivery`](crate::controller::Controller::plan_delivery).
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn plan_delivery(
+        &self,
+        fleet: &FleetView,
+        manifest: &ManifestName,
+        name: Option<&DeploymentName>,
+        delivery: &Delivery<'_>,
+    ) -> Result<DeliveryPlan, AccessError> {
+        self.need_on_manifest(Role::Editor, fleet, manifest)?;
+        Ok(self.reading().plan_delivery(manifest, name, delivery).await?)
     }
 
     /// Uploads what has arrived over the network; see

@@ -9,6 +9,7 @@ use serde_json::Value;
 use similar::TextDiff as Differ;
 
 use super::secret;
+use crate::model::deployment::DeploymentFile;
 use crate::model::manifest::{Manifest, ManifestFile, Mode};
 use crate::model::{FilePath, Sha256Digest};
 
@@ -114,6 +115,12 @@ impl TextDiff {
 
 impl From<&ManifestFile> for FileSide {
     fn from(file: &ManifestFile) -> Self {
+        Self { size: file.size, sha256: file.sha256, mode: file.mode }
+    }
+}
+
+impl From<&DeploymentFile> for FileSide {
+    fn from(file: &DeploymentFile) -> Self {
         Self { size: file.size, sha256: file.sha256, mode: file.mode }
     }
 }

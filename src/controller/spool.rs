@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rustix::fs::{FlockOperation, Mode as Permissions, OFlags};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -132,6 +133,14 @@ impl SpoolFolder {
     /// # Errors
     /// [`SpoolError::Busy`], or one that can be told before anything has arrived.
     pub fn begin(&self, id: Ulid, announced: Option<u64>) -> Result<Spool, SpoolError> {
+        self.begin_within(self.limits, id, announced)
+    }
+
+    /// The same for an upload that may bring less.
+    ///
+    /// # Errors
+    /// See [`Self::begin`].
+    pub fn begin_within(&self, limits: UploadLimits, id: Ulid, announced: Option<u64>) -> Result<Spool, SpoolError> {
         let turn = self.turns.clone().try_acquire_owned().map_err(|_| SpoolError::Busy)?;
         DirBuilder::new()
             .recursive(true)
@@ -141,9 +150,8 @@ impl SpoolFolder {
         let path = self.path.join(id.to_string());
         DirBuilder::new().mode(0o700).create(&path).map_err(local("making the folder", &path))?;
         let lock = lock(&path).map_err(local("locking", &path))?;
-        let folder = SpoolPlace { path, lock: Some(lock), _turn: turn };
-        let spool =
-            Spool { folder, limits: self.limits, bytes: 0, looked_at: 0, files: Vec::new(), problems: Vec::new() };
+        let folder = SpoolPlace { path, lock: Some(lock), turn: Some(turn) };
+        let spool = Spool { folder, limits, bytes: 0, looked_at: 0, files: Vec::new(), problems: Vec::new() };
         spool.check_room(announced.unwrap_or(0))?;
         Ok(spool)
     }
@@ -171,7 +179,8 @@ fn sweep(folder: &Path) {
 struct SpoolPlace {
     path: PathBuf,
     lock: Option<File>,
-    _turn: OwnedSemaphorePermit,
+    /// Held while it arrives.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for SpoolPlace {
@@ -240,6 +249,40 @@ impl Spool {
         if self.problems.len() < MOST_PROBLEMS && !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
+    }
+
+    /// All of it has arrived: others may, while it waits.
+    pub fn rest(&mut self) {
+        self.folder.turn = None;
+    }
+
+    /// How many bytes were sent.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What its only file is; None if it has none, or several.
+    #[must_use]
+    pub fn only(&self) -> Option<Expect> {
+        match &self.files[..] {
+            [(_, expect)] => Some(*expect),
+            _ => None,
+        }
+    }
+
+    /// The bytes of its first file, which must fit into memory; nothing if it has none.
+    ///
+    /// # Errors
+    /// [`SpoolError::Local`], also when they are not what arrived.
+    pub async fn read_first(&self) -> Result<Bytes, SpoolError> {
+        let Some((found, expect)) = self.files.first() else { return Ok(Bytes::new()) };
+        let bytes = tokio::fs::read(&found.local).await.map_err(local("reading", &found.local))?;
+        if Sha256Digest::of(&bytes) != expect.sha256 {
+            let changed = io::Error::new(io::ErrorKind::InvalidData, "its bytes are not those that arrived");
+            return Err(local("reading", &found.local)(changed));
+        }
+        Ok(bytes.into())
     }
 
     /// What is wrong with what has arrived; a release can be made of it if nothing is.

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::inputs::READS;
-use super::spool::Spool;
 use super::version::REUSED;
 use super::walk::{self, Found};
 use super::{Controller, ControllerError, names};
@@ -14,7 +13,7 @@ use crate::model::content::content_sha256;
 use crate::model::deployment::{Deployment, DeploymentFile};
 use crate::model::keys::Folder;
 use crate::model::sign::{SignError, Verified, sign};
-use crate::model::{DeploymentName, ManifestName, ObjectKey, PathPattern, Sha256Digest};
+use crate::model::{DeploymentName, ManifestName, ObjectKey, Sha256Digest};
 use crate::store::{Expect, StoreError};
 
 /// How many files are read or sent at once. A small file is held in memory while it is sent.
@@ -27,17 +26,6 @@ pub struct UploadOptions {
     pub follow_symlinks: bool,
     /// Leave empty folders out instead of refusing them.
     pub skip_empty_dirs: bool,
-    /// What its maker says about the release.
-    pub note: Option<String>,
-}
-
-/// What has arrived over the network, and what its sender says about it.
-#[derive(Debug)]
-pub struct Delivery<'s> {
-    /// The files.
-    pub spool: &'s Spool,
-    /// Which of them are programs, which no browser tells: patterns in which `*` stays within a folder.
-    pub executables: &'s [String],
     /// What its maker says about the release.
     pub note: Option<String>,
 }
@@ -111,34 +99,7 @@ impl Controller {
         self.upload_files(manifest, name, &files, options.note.clone(), progress).await
     }
 
-    /// Uploads what has arrived over the network.
-    ///
-    /// # Errors
-    /// [`ControllerError::Files`] when something in it cannot be taken, else as [`Self::upload`].
-    pub async fn upload_delivery(
-        &self,
-        manifest: &ManifestName,
-        name: Option<&DeploymentName>,
-        delivery: &Delivery<'_>,
-        progress: &(dyn Fn(Progress) + Send + Sync),
-    ) -> Result<Uploaded, ControllerError> {
-        let Delivery { spool, executables, note } = delivery;
-        let mut problems = spool.problems();
-        let mut globs = Vec::new();
-        for pattern in *executables {
-            match pattern.parse::<PathPattern>() {
-                Ok(glob) => globs.push(glob),
-                Err(error) => problems.push(error.to_string()),
-            }
-        }
-        if !problems.is_empty() {
-            return Err(ControllerError::Files { problems });
-        }
-        let files = spool.files(|path| globs.iter().any(|glob| glob.matches(path.as_str())));
-        self.upload_files(manifest, name, &files, note.clone(), progress).await
-    }
-
-    async fn upload_files(
+    pub(super) async fn upload_files(
         &self,
         manifest: &ManifestName,
         name: Option<&DeploymentName>,
@@ -156,7 +117,8 @@ impl Controller {
 
         let writer = self.writer().await?;
         let object = format!("deployment/{manifest}/{}", release.deployment);
-        let act = self.intend("upload", object, None, Some(content.to_string()), release.note.clone()).await?;
+        let reason = self.actor().reason.clone().or_else(|| release.note.clone());
+        let act = self.intend("upload", object, None, Some(content.to_string()), reason).await?;
         let result = async {
             let sent = self.send_files(&release, files, progress).await?;
             let signed = sign(&release, &self.settings.signer).map_err(|source| unsigned(&release, source))?;
@@ -175,7 +137,7 @@ impl Controller {
     }
 
     /// The release as its document will have it, but for its name.
-    fn describe(
+    pub(super) fn describe(
         &self,
         manifest: &ManifestName,
         files: &[(Found, Expect)],
@@ -206,7 +168,7 @@ impl Controller {
 
     /// The release's name, and what is there under it. Without one it is that of a release of the same content, also
     /// of one whose upload was interrupted.
-    async fn choose_deployment(
+    pub(super) async fn choose_deployment(
         &self,
         manifest: &ManifestName,
         wanted: Option<&DeploymentName>,
@@ -320,7 +282,7 @@ async fn find_files(folder: &Path, options: &UploadOptions) -> Result<Vec<Found>
 }
 
 /// Refuses a release under a name that has other content, naming what differs.
-fn check_same(known: &Deployment, ours: &Deployment) -> Result<(), ControllerError> {
+pub(super) fn check_same(known: &Deployment, ours: &Deployment) -> Result<(), ControllerError> {
     if known.content_sha256 == ours.content_sha256 {
         return Ok(());
     }

@@ -17,6 +17,7 @@ use super::live::Streams;
 use super::metrics::{self, Metrics};
 use super::routes::{Route, Routes};
 use super::snapshot::Snapshot;
+use super::staged::Shelf;
 use super::{assets, guard, health, live, pages};
 use crate::access::oidc::Oidc;
 use crate::access::{Gate, Problem};
@@ -41,6 +42,8 @@ pub(super) struct Portal {
     pub(super) oidc: Option<Arc<Oidc>>,
     /// Where uploads arrive.
     pub(super) uploads: SpoolFolder,
+    /// Where they wait to be looked at.
+    pub(super) shelf: Shelf,
     pub(super) metrics: Metrics,
     /// Who listens to what changes.
     pub(super) streams: Arc<Streams>,

@@ -64,6 +64,10 @@ impl Failure {
             StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {
                 "Nothing was changed. Go back, look at what is there now, and decide again."
             }
+            StatusCode::GONE => {
+                "Send the files again. Where several controllers share an address, its proxy has to lead each browser to \
+                 the same one every time."
+            }
             StatusCode::NOT_FOUND => "It may have been deleted meanwhile. The search finds what there is.",
             _ => "",
         };
@@ -160,6 +164,7 @@ impl Failure {
             "cells" => "fleetman get cells",
             "manifests" => "fleetman get manifests",
             "deployments" => "fleetman get deployments",
+            "uploads" => "fleetman upload <manifest> <folder>",
             "buckets" => "fleetman bucket ls",
             "audit" => "fleetman audit",
             "settings" => "fleetman config show",

@@ -26,6 +26,7 @@ mod rights;
 mod routes;
 mod shell;
 mod snapshot;
+mod staged;
 mod text;
 mod typed;
 pub mod views;
@@ -45,6 +46,7 @@ use self::listener::Listener;
 use self::metrics::Metrics;
 pub use self::routes::Route;
 use self::snapshot::Snapshot;
+use self::staged::Shelf;
 use crate::access::Gate;
 use crate::access::oidc::Oidc;
 use crate::clock::SharedClock;
@@ -86,6 +88,7 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
     let Site { fleets, gate, oidc, open_metrics, settings, state_folder, uploads } = site;
     let uploads = SpoolFolder::new(state_folder.join("uploads"), uploads);
     uploads.sweep();
+    let shelf = Shelf::new(uploads.limits().release_bytes.saturating_mul(2));
     let fleets = fleets.into_iter().enumerate().map(|(place, fleet)| {
         let SiteFleet { name, controller, unsigned_reason } = fleet;
         let base = match place {
@@ -105,6 +108,7 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
         oidc,
         settings,
         uploads,
+        shelf,
         metrics,
         streams: Arc::default(),
         answers: Answers::default(),
@@ -113,6 +117,12 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
         let ended = ended.clone();
         async move { fleet.snapshot.keep(&fleet.controller, ended).await }
     }));
-    let router = app::router(Arc::new(portal));
-    tokio::join!(refreshed, gate.directory().keep(ended.clone()), listener.serve(router, ended));
+    let portal = Arc::new(portal);
+    let router = app::router(portal.clone());
+    tokio::join!(
+        refreshed,
+        gate.directory().keep(ended.clone()),
+        portal.shelf.keep(&clock, ended.clone()),
+        listener.serve(router, ended)
+    );
 }

@@ -43,7 +43,9 @@ fn needs(method: &Method, path: &str) -> Option<Needs> {
     }
     match path {
         "/agents/{node}/delete" => Some(Needs::OnNode(Role::Admin)),
-        "/cells/new" | "/deployments/new" | "/manifests/new" => Some(Needs::Anywhere(Role::Editor)),
+        "/cells/new" | "/deployments/new" | "/manifests/new" | "/uploads/{id}" | "/uploads/{id}/discard" => {
+            Some(Needs::Anywhere(Role::Editor))
+        }
         "/manifests/{manifest}/edit" => Some(Needs::OnManifest(Role::Editor)),
         "/manifests/{manifest}/delete" | "/deployments/{manifest}/{deployment}/delete" => {
             Some(Needs::OnManifest(Role::Admin))

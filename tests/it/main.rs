@@ -87,6 +87,7 @@ mod portal_roles;
 mod portal_screenshots;
 mod portal_server;
 mod portal_two_controllers;
+mod portal_uploads;
 mod process_host;
 mod process_profile;
 mod process_supervisor;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::portal_pages::{faults, look_at};
+use crate::portal_pages::{GONE, faults, look_at};
 use crate::support::acme::Acme;
 use crate::support::browser::{Axe, Browser, Page};
 use crate::support::cli::Workplace;
@@ -74,8 +74,8 @@ pub(crate) const FORMS: &[Form] = &[
     form("/cells/{node}/{cell}/overrides/delete", "/cells/ams-1/site/overrides/delete?path=banner.html", &[("etag", "\"0\"")], 409),
     form("/cells/{node}/{cell}/overrides/edit", "/cells/ams-1/site/overrides/edit?path=new.html", &[("step", "preview"), ("text", "<p>New\n")], 200),
     form("/cells/{node}/{cell}/overrides/edit", "/cells/ams-1/site/overrides/edit?path=banner.html", &[("step", "save"), ("etag", "\"0\""), ("text", "<p>New\n")], 409),
-    upload("/cells/{node}/{cell}/overrides/upload", "/cells/ams-1/site/overrides/upload?path=banner.html", &[("seen", "nothing"), ("reason", "typed")], &[("file", "banner.html", "<p>New\n")], 409),
-    upload("/cells/{node}/{cell}/overrides/upload", "/cells/ams-1/site/overrides/upload?path=banner.html", &[("reason", "typed")], &[("other", "a", "")], 422),
+    upload("/cells/{node}/{cell}/overrides/upload", "/cells/ams-1/site/overrides/upload?path=banner.html", &[("seen", "nothing")], &[("file", "banner.html", "<p>New\n")], 200),
+    upload("/cells/{node}/{cell}/overrides/upload", "/cells/ams-1/site/overrides/upload?path=banner.html", &[], &[("other", "a", "")], 422),
     form("/cells/{node}/{cell}/pause", "/cells/ams-1/api/pause", &[], 422),
     form("/cells/{node}/{cell}/pause", "/cells/ams-1/api/pause", &[("reason", "typed"), OLD], 409),
     form("/cells/{node}/{cell}/publish", "/cells/ams-1/site/publish", &[("deployment", "r1"), ("seen", "nothing"), OLD], 409),
@@ -92,6 +92,8 @@ pub(crate) const FORMS: &[Form] = &[
     form("/cells/{node}/{cell}/yaml", "/cells/ams-1/api/yaml", &[("step", "preview"), AS_SHOWN, ("text", CELL)], 200),
     form("/cells/{node}/{cell}/yaml", "/cells/ams-1/api/yaml", &[("step", "save"), ("etag", "\"0\""), ("text", CELL)], 409),
     upload("/deployments/new", "/deployments/new", &[("manifest", "none"), ("name", "r9")], &[("files", "a.txt", "text")], 422),
+    upload("/deployments/new", "/deployments/new", &[("manifest", "site"), ("name", "r9"), ("note", "typed")], &[("files", "index.html", "text"), ("files", "new.html", "text")], 200),
+    upload("/deployments/new", "/deployments/new", &[("manifest", "site"), ("name", "r2")], &[("files", "index.html", "text")], 200),
     form("/deployments/{manifest}/{deployment}/delete", "/deployments/site/r2/delete", &[("name", "r"), ("reason", "typed")], 422),
     form("/manifests/new", "/manifests/new", &[("step", "preview"), ("text", "name: shop\nprofile: {deploy: {}}\n")], 200),
     form("/manifests/new", "/manifests/new", &[("step", "preview"), ("text", WRONG)], 422),
@@ -110,6 +112,8 @@ pub(crate) const FORMS: &[Form] = &[
     form("/settings/tokens", "/settings/tokens", &[("name", "ci"), ("may", "viewer"), ("days", "0")], 422),
     form("/settings/tokens", "/settings/tokens", &[("name", "ci"), ("may", "viewer"), ("days", "7")], 200),
     form("/settings/tokens/{id}/revoke", "/settings/tokens/aaaaaaaaaa/revoke", &[], 404),
+    form("/uploads/{id}", GONE, &[], 410),
+    form("/uploads/{id}/discard", "/uploads/none/discard", &[], 410),
     form("/buckets/usage", "/buckets/usage", &[], 200),
     form("/settings/doctor", "/settings/doctor", &[], 200),
 ];

@@ -1,11 +1,9 @@
-//! Writing manifests, cells and their files, and uploading releases, by the forms of the portal.
-
-use std::path::PathBuf;
+//! Writing manifests, cells and their files by the forms of the portal.
 
 use fleetman::model::Sha256Digest;
 
 use crate::support::cli::Workplace;
-use crate::support::form::{Part, check, fields, post, send_files, unescaped};
+use crate::support::form::{Part, check, fields, post, send_files};
 use crate::support::people;
 use crate::support::serving::Serving;
 use crate::support::wait_for;
@@ -193,131 +191,6 @@ async fn a_manifest_that_is_used_is_not_deleted_and_one_that_is_not_only_by_its_
     serving.get("/manifests/Not-A-Name").await.is(400);
 }
 
-const FORM: &str = "text/html";
-const LINES: &str = "application/x-ndjson";
-
-fn upload<'p>(name: &'p str, files: &[Part<'p>]) -> Vec<Part<'p>> {
-    let mut parts: Vec<Part<'p>> = vec![("manifest", None, b"site"), ("name", None, name.as_bytes())];
-    parts.extend([("executables", None, &b"bin/*"[..]), ("note", None, b"a <note>")]);
-    parts.extend_from_slice(files);
-    parts
-}
-
-/// What lies where uploads arrive.
-fn spooled(place: &Workplace) -> Vec<PathBuf> {
-    let folder = std::fs::read_dir(place.path().join("state/uploads"));
-    folder.map(|entries| entries.map(|entry| entry.unwrap().path()).collect()).unwrap_or_default()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_folder_from_a_browser_becomes_a_signed_release_with_the_digests_that_are_shown() {
-    let (place, serving) = portal("").await;
-    apply(&place, SITE).await;
-    assert!(serving.get("/deployments/new?manifest=site").await.is(200).text().contains("webkitdirectory"));
-    let large = vec![7_u8; 3 << 20];
-    let files: [Part<'_>; 4] = [
-        ("folder", Some("dist/index.html"), b"<h1>one</h1>"),
-        ("folder", Some("dist/bin/run"), b"#!/bin/sh\n"),
-        ("folder", Some("dist/data/large"), &large),
-        ("files", Some(""), b""),
-    ];
-    let answer = send_files(&serving, "/deployments/new", FORM, &upload("r1", &files)).await;
-    assert_eq!(answer.is(303).header("location"), "/deployments/site/r1?sent=3");
-    let page = serving.get("/deployments/site/r1?sent=3").await.is(200).text();
-    for bytes in [&b"<h1>one</h1>"[..], b"#!/bin/sh\n", &large] {
-        assert!(page.contains(&Sha256Digest::of(bytes).to_string()), "{page}");
-    }
-    assert!(page.contains("data/large") && page.contains("a &#60;note&#62;"), "{page}");
-    let release = place.fleetman(&["-o", "json", "describe", "deployment", "site", "r1"]).await.exits(0).json();
-    let file = |path: &str| {
-        let files = release["file_list"].as_array().unwrap();
-        files.iter().find(|file| file["path"] == path).unwrap_or_else(|| panic!("{path}: {release}"))["mode"].clone()
-    };
-    assert_eq!((file("bin/run"), file("index.html")), ("0755".into(), "0644".into()));
-    wait_for(async || spooled(&place).is_empty(), "what was spooled to be removed").await;
-
-    // The same again is no work, by lines this time.
-    let told = send_files(&serving, "/deployments/new", LINES, &upload("r1", &files)).await.is(200).text();
-    assert!(told.lines().last().unwrap().contains("\"location\":\"/deployments/site/r1?sent=0\""), "{told}");
-    let listed = serving.get("/deployments").await.is(200).text();
-    assert!(listed.contains("/deployments/site/r1") && listed.contains("3.0 MiB"), "{listed}");
-    assert!(serving.get("/manifests/site").await.text().contains("/deployments/site/r1"));
-
-    // Other content under the name is refused, naming what differs.
-    let other: [Part<'_>; 1] = [("files", Some("index.html"), b"two")];
-    let page = send_files(&serving, "/deployments/new", FORM, &upload("r1", &other)).await.is(409).text();
-    assert!(page.contains("exists with other content") && page.contains("bin/run"), "{page}");
-    assert!(fields(&page)["note"] == "a <note>" && fields(&page)["executables"] == "bin/*", "{page}");
-    let told = send_files(&serving, "/deployments/new", LINES, &upload("r1", &other)).await.text();
-    assert!(told.contains("exists with other content"), "{told}");
-
-    // Without a name it gets one, and a new name is in the list at once.
-    let answer = send_files(&serving, "/deployments/new", FORM, &upload("", &other)).await.is(303);
-    let path = answer.header("location").split('?').next().unwrap().to_owned();
-    assert!(serving.get("/deployments").await.text().contains(&path));
-    let before = seen(&serving, "/deployments/site/r1/delete").await;
-    post(&serving, "/deployments/site/r1/delete", &[("name", "r2"), ("seen", &before)]).await.is(422);
-    post(&serving, "/deployments/site/r1/delete", &[("name", "r1"), ("seen", &before)]).await.is(303);
-    serving.get("/deployments/site/r1").await.is(404);
-    assert!(!serving.get("/deployments").await.text().contains("/deployments/site/r1\""));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_an_upload_must_not_hold_is_named_all_at_once_and_nothing_of_it_is_kept() {
-    let (place, serving) = portal("uploads: {file: 64KiB, release: 256KiB}\n").await;
-    apply(&place, SITE).await;
-    let send = async |files: &[Part<'_>]| send_files(&serving, "/deployments/new", FORM, &upload("r1", files)).await;
-    let large = vec![0_u8; (64 << 10) + 1];
-    let page = send(&[
-        ("files", Some("../../etc/passwd"), b"x"),
-        ("folder", Some("dist/../../x"), b"x"),
-        ("files", Some("/etc/shadow"), b"x"),
-        ("files", Some("a%22b"), b"x"),
-        ("files", Some("README"), b"x"),
-        ("files", Some("Readme"), b"x"),
-        ("files", Some("much"), &large),
-    ])
-    .await
-    .is(422);
-    let page = unescaped(&page.text());
-    for part in [
-        "\"../../etc/passwd\" is not valid",
-        "\"../../x\" is not valid",
-        "it must be relative",
-        "rename the file",
-        "differ only in upper and lower case",
-        "much has more than the 65536 bytes",
-    ] {
-        assert!(page.contains(part), "{part}: {page}");
-    }
-    assert!(page.contains("name=\"name\" value=\"r1\""), "what was typed is kept: {page}");
-
-    let page = send(&[("files", Some("site.tar.gz"), b"x")]).await.is(422).text();
-    assert!(page.contains("archives are not unpacked"), "{page}");
-    let page = send(&[("files", Some(""), b"")]).await.is(422).text();
-    assert!(page.contains("choose a folder or files"), "{page}");
-
-    let half = vec![0_u8; 60 << 10];
-    let many: Vec<(String, &[u8])> = (0..5).map(|number| (format!("f{number}"), half.as_slice())).collect();
-    let parts: Vec<Part<'_>> = many.iter().map(|(name, bytes)| ("files", Some(name.as_str()), *bytes)).collect();
-    let page = send(&parts).await.is(422).text();
-    assert!(page.contains("more than 262144 bytes") && page.contains("uploads.release"), "{page}");
-
-    let strange: [Part<'_>; 2] = [("manifest", None, b"No Name"), ("files", Some("a"), b"x")];
-    send_files(&serving, "/deployments/new", FORM, &strange).await.is(400);
-    let absent: [Part<'_>; 2] = [("manifest", None, b"absent"), ("files", Some("a"), b"x")];
-    let page = send_files(&serving, "/deployments/new", FORM, &absent).await.is(422).text();
-    assert!(page.contains("there is no manifest absent"), "{page}");
-    let glob: [Part<'_>; 3] =
-        [("manifest", None, b"site"), ("executables", None, b"bin/["), ("files", Some("a"), b"x")];
-    let page = send_files(&serving, "/deployments/new", FORM, &glob).await.is(422).text();
-    assert!(page.contains("is not a pattern"), "{page}");
-
-    let listed = place.fleetman(&["-o", "json", "get", "deployments"]).await.exits(0).json();
-    assert!(listed.as_array().unwrap().is_empty(), "{listed}");
-    wait_for(async || spooled(&place).is_empty(), "what was spooled to be removed").await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn cells_are_made_on_several_nodes_at_once_and_edited() {
     let (place, serving) = portal("").await;
@@ -377,8 +250,9 @@ async fn who_may_not_change_something_is_told_what_it_takes() {
     let sent = [("text", mine), ("etag", "\"any\""), ("step", "save")];
     let page = post(&serving, "/manifests/site/edit", &sent).await.is(403).text();
     assert!(page.contains("ed lacks the role editor on other cells"), "{page}");
-    let files: [Part<'_>; 1] = [("files", Some("index.html"), b"one")];
-    let page = send_files(&serving, "/deployments/new", FORM, &upload("r1", &files)).await.is(403).text();
+    let release: [Part<'_>; 3] =
+        [("manifest", None, b"site"), ("name", None, b"r1"), ("files", Some("index.html"), b"one")];
+    let page = send_files(&serving, "/deployments/new", "text/html", &release).await.is(403).text();
     assert!(page.contains("lacks the role editor") && page.contains("value=\"r1\""), "{page}");
     post(&serving, "/manifests/site/delete", &[("name", "site")]).await.is(403);
 
@@ -393,7 +267,7 @@ async fn who_may_not_change_something_is_told_what_it_takes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn overrides_are_written_uploaded_downloaded_and_deleted_as_they_were_seen() {
+async fn overrides_are_written_and_deleted_as_they_were_seen() {
     let (place, serving) = portal("").await;
     apply(&place, &format!("{SITE}---\ncell: n1/web\nmanifest: site\n")).await;
     let edit = "/cells/n1/web/overrides/edit?path=etc%2Fapp.conf";
@@ -410,32 +284,6 @@ async fn overrides_are_written_uploaded_downloaded_and_deleted_as_they_were_seen
     // Somebody else had begun when there was none.
     let late = write("port=2\n", "", "save").await.is(409).text();
     assert!(late.contains("port=1") && fields(&late)["text"] == "port=2\n", "{late}");
-
-    let upload = "/cells/n1/web/overrides/upload?path=logo.png";
-    let picture: &[u8] = b"\x89PNG\r\n\x1a\n\0\xff";
-    let send = async |seen: &str, bytes: &[u8]| {
-        let parts: [Part<'_>; 3] =
-            [("seen", None, seen.as_bytes()), ("reason", None, b"new"), ("file", Some("../any name"), bytes)];
-        send_files(&serving, upload, FORM, &parts).await
-    };
-    send("", picture).await.is(303);
-    let page = send("", b"other").await.is(409).text();
-    assert!(page.contains("Somebody else changed it") && fields(&page)["reason"] == "new", "{page}");
-    assert!(page.contains("There was none.") && page.contains("What is there now"), "{page}");
-    send(&fields(&page)["seen"], picture).await.is(303);
-    let none: [Part<'_>; 1] = [("file", Some(""), b"")];
-    assert!(send_files(&serving, upload, FORM, &none).await.is(422).text().contains("no file was chosen"));
-    let large = vec![0_u8; (8 << 20) + 1];
-    let page = send("", &large).await.is(422).text();
-    assert!(page.contains("put it into a release"), "{page}");
-    // What is no text is not offered as one.
-    let page = serving.get("/cells/n1/web/overrides/edit?path=logo.png").await.is(200).text();
-    assert!(page.contains("type=\"file\"") && page.contains("no text that can be edited"), "{page}");
-
-    let raw = serving.get("/cells/n1/web/overrides/raw?path=logo.png").await.is(200);
-    assert_eq!(raw.body, picture);
-    assert_eq!(raw.header("content-type"), "application/octet-stream");
-    assert_eq!(raw.header("content-disposition"), "attachment; filename=\"logo.png\"");
 
     let delete = "/cells/n1/web/overrides/delete?path=etc%2Fapp.conf";
     let seen = fields(&serving.get(delete).await.is(200).text())["seen"].clone();

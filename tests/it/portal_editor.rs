@@ -102,20 +102,33 @@ async fn a_folder_is_uploaded_and_what_is_wrong_is_told_without_losing_the_form(
         page.fill(field("Name"), name).await;
         page.give_files(css("#folder"), &[Path::new(&dist)]).await;
         page.see("2 files").await;
-        page.click(button("Upload")).await;
+        page.click(button("Send and review")).await;
+        page.has(heading("Review a release of site")).await;
     };
     give("shop-1").await;
+    page.see("1 new, 1 changed, 1 gone, 0 the same").await;
+    page.click(button("Put it into the bucket")).await;
     page.has(heading("Release shop-1")).await;
     page.see("It is in the bucket, signed: 2 files were sent").await;
     page.see("css/site.css").await;
 
-    // The name is taken by other content: the form is still there, with the files.
+    // The name is taken by other content: nothing has to be sent again for another.
     write("index.html", "<h1>another</h1>");
     give("shop-1").await;
     page.see("exists with other content (index.html)").await;
     assert_eq!(page.value_of(field("Name")).await, "shop-1");
     page.fill(field("Name"), "shop-2").await;
-    page.click(button("Upload")).await;
+    page.click(button("Look at another name")).await;
+    page.see("0 new, 1 changed, 0 gone, 1 the same").await;
+
+    // Somebody else is faster: the page that tells so is the one that a form without scripts gets.
+    acme.upload("site", "shop-3", &[("index.html", "<h1>theirs</h1>")], None).await;
+    page.click(button("Put it into the bucket")).await;
+    page.see("What you saw").await;
+    page.see("shop-3").await;
+    let complaints = page.complaints().await;
+    assert!(complaints.iter().all(|complaint| complaint.what.ends_with(": 409")), "{complaints:?}");
+    page.click(button("Put it into the bucket")).await;
     page.has(heading("Release shop-2")).await;
     page.end().await;
 }

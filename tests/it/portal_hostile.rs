@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::portal_answers::FORMS;
-use crate::portal_pages::{PAGES, TOO_WIDE, look_at};
+use crate::portal_pages::{GONE, PAGES, TOO_WIDE, look_at};
 use crate::support::acme::Acme;
 use crate::support::browser::Page;
 use crate::support::hostile::{self, NASTY};
@@ -70,7 +70,11 @@ async fn what_strangers_wrote_is_shown_on_every_page_and_obeyed_on_none() {
     hostile::plant(&acme).await;
     let Some((portal, page)) = look_at(&acme).await else { return };
     // The newest release is none of ours: which one is meant has to be said.
-    let status = |url: &str| if url == "/cells/ber-1/site/publish" { 403 } else { 200 };
+    let status = |url: &str| match url {
+        "/cells/ber-1/site/publish" => 403,
+        GONE => 410,
+        _ => 200,
+    };
     let fleet = PAGES.iter().map(|(_, url)| ((*url).to_owned(), status(url)));
     let mut found = Vec::new();
     for (path, expected) in fleet.chain(hostile::pages()) {
@@ -87,6 +91,12 @@ async fn what_strangers_wrote_is_shown_on_every_page_and_obeyed_on_none() {
         let status = page.send_form(&portal.url(form.url), &fields, &files).await;
         found.extend(judge(&page, form.url, status, status == 200 || (400..500).contains(&status)).await);
     }
+    let (url, name) = ("/deployments/new", "<img src=x onerror=window.pwned=1> \u{202e}gnp.exe");
+    let fields = [("manifest", "evil"), ("note", NASTY), ("executables", "<img> *")];
+    let status = page
+        .send_form(&portal.url(url), &fields.map(|(name, text)| (name, text.to_owned())), &[("files", name, NASTY)])
+        .await;
+    found.extend(judge(&page, "the review of an upload", status, status == 200).await);
     assert!(found.is_empty(), "{}", found.join("\n"));
 
     page.open(&portal.url("/agents")).await;

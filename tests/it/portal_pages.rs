@@ -64,7 +64,12 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("/settings/tokens", "/settings/tokens"),
     ("/settings/users", "/settings/users"),
     ("/settings/users/{user}", "/settings/users/tester"),
+    // What waits there is looked at where it is sent.
+    ("/uploads/{id}", GONE),
 ];
+
+/// The address of an upload that does not wait any more.
+pub(crate) const GONE: &str = "/uploads/01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
 /// The same routes without what they are asked for.
 const UNASKED: [&str; 4] = ["/buckets/object", "/cells/new", "/deployments/new", "/search"];

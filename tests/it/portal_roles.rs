@@ -224,6 +224,9 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("POST", "/sign-in/once", Nothing),
     ("POST", "/sign-out", Nothing),
     ("GET", "/static/{digest}/{*name}", Nothing),
+    ("GET", "/uploads/{id}", Anywhere(Editor)),
+    ("POST", "/uploads/{id}", Anywhere(Editor)),
+    ("POST", "/uploads/{id}/discard", Anywhere(Editor)),
 ];
 
 /// Somebody who asks.

@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::portal_pages::{PAGES, look_at};
+use crate::portal_pages::{GONE, PAGES, look_at};
 use crate::support::acme::Acme;
-use crate::support::browser::Browser;
+use crate::support::browser::{Browser, Page};
 use crate::support::find_tool;
+use crate::support::portal::Portal;
 
 /// Pages that are also shown in the dark, and on a telephone.
 const DARK: [&str; 3] = ["/", "/cells", "/cells/{node}/{cell}/diff"];
@@ -45,6 +46,14 @@ fn pictures() -> Vec<(String, &'static str, u32, &'static str)> {
     pictures
 }
 
+/// Sends a release, and shows what it would change.
+async fn review_an_upload(portal: &Portal, page: &Page) {
+    let fields = [("manifest", "site"), ("name", "r3"), ("note", "The shop opens")];
+    let files = [("files", "index.html", "<h1>Shop</h1>\n"), ("files", "shop.html", "<p>Soon\n")];
+    let fields = fields.map(|(name, text)| (name, text.to_owned()));
+    assert_eq!(page.send_form(&portal.url("/deployments/new"), &fields, &files).await, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pictures_are_taken_when_asked_for() {
     if std::env::var_os("FLEETMAN_UPDATE").is_none() {
@@ -59,7 +68,10 @@ async fn pictures_are_taken_when_asked_for() {
     for (name, url, width, scheme) in pictures() {
         page.size(width, 800).await;
         page.prefer(scheme).await;
-        page.open(&portal.url(url)).await;
+        match url {
+            GONE => review_an_upload(&portal, &page).await,
+            url => drop(page.open(&portal.url(url)).await),
+        }
         page.shot(true).await.save(&folder().join(name));
     }
     let stranger = Browser::shared().await.unwrap().page().await;

@@ -17,6 +17,7 @@ mod settings;
 mod sides;
 mod sign_in;
 mod typed;
+mod uploads;
 mod used_by;
 
 pub(super) use self::buckets::count_usage;
@@ -43,4 +44,5 @@ pub(super) fn routes() -> Routes {
         .and(search::routes())
         .and(settings::routes())
         .and(sign_in::routes())
+        .and(uploads::routes())
 }

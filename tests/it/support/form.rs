@@ -9,12 +9,15 @@ const OWN_SITE: (&str, &str) = ("sec-fetch-site", "same-origin");
 
 /// Sends what a `<form method=post>` holds.
 pub(crate) async fn post(serving: &Serving, path: &str, fields: &[(&str, &str)]) -> Answer {
-    let encoded =
-        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
     // Browsers end the lines of a text so.
     let pair = |(name, value): &(&str, &str)| format!("{name}={}", encoded(&value.replace('\n', "\r\n")));
     let body = fields.iter().map(pair).collect::<Vec<_>>().join("&");
     serving.send_form(path, &body).await
+}
+
+/// A text as it stands between the fields of a form.
+pub(crate) fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 /// Sends a text to be checked, as the editor does.
@@ -53,6 +56,15 @@ pub(crate) async fn send_files(serving: &Serving, path: &str, accept: &str, part
     body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
     let kind = format!("multipart/form-data; boundary={BOUNDARY}");
     serving.send("POST", path, &[("content-type", &kind), ("accept", accept), OWN_SITE], body).await
+}
+
+/// Goes on where files wait to be looked at: looks, confirms, and gives the answer to that.
+pub(crate) async fn confirm_upload(serving: &Serving, sent: Answer, reason: &str) -> Answer {
+    let path = sent.is(303).header("location").to_owned();
+    let mut fields = fields(&serving.get(&path).await.is(200).text());
+    fields.insert("reason".to_owned(), reason.to_owned());
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    post(serving, &path, &fields).await
 }
 
 /// The fields of a page's form: what stands in hidden inputs, other inputs and text areas.

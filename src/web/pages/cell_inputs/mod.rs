@@ -8,6 +8,7 @@ mod yaml;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::post;
 
+pub(super) use self::overrides::{above_override, saved};
 pub(in crate::web) use self::yaml::diagnose;
 use crate::model::CellId;
 use crate::model::users::Role;
@@ -36,7 +37,7 @@ pub(super) fn routes() -> Routes {
 }
 
 /// Why the user cannot change what the cell is made of, if so.
-fn barred(page: &PageContext, cell: &CellId) -> Option<String> {
+pub(super) fn barred(page: &PageContext, cell: &CellId) -> Option<String> {
     let may = page.may().identity().may(Role::Editor, cell);
     let denied = || format!("it takes the role {} on cell {cell}", Role::Editor);
     if may { page.caller.read_only() } else { Some(denied()) }

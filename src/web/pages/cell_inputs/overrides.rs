@@ -42,7 +42,7 @@ impl PathQuery {
 }
 
 /// The pages above one about an override.
-pub(super) fn above_override(page: &PageContext, cell: &CellId) -> Vec<(String, String)> {
+pub(in crate::web::pages) fn above_override(page: &PageContext, cell: &CellId) -> Vec<(String, String)> {
     let mut above = above(page, cell);
     above.push((page.link(&format!("/cells/{cell}/overrides")), "Overrides".to_owned()));
     above
@@ -111,7 +111,7 @@ impl Editable for File {
 }
 
 /// The list, which says that it was saved.
-pub(super) fn saved(cell: &CellId, path: &FilePath) -> String {
+pub(in crate::web::pages) fn saved(cell: &CellId, path: &FilePath) -> String {
     with_query(&format!("/cells/{cell}/overrides"), [("saved", path.as_str())])
 }
 
@@ -133,7 +133,7 @@ pub(super) async fn edit(
     let file = File { path: query.path()?, cell };
     let found = if_there(page.may().get_override(&file.cell, &file.path).await)?;
     if found.as_ref().is_some_and(|found| text_of(found).is_none()) {
-        return super::upload::form(&page, &file.cell, &file.path, &super::upload::Sent::default(), None).await;
+        return super::upload::form(&page, &file.cell, &file.path, None).await;
     }
     editor::open(&page, &subject(&page, &file, found.is_some()), &file).await
 }

@@ -1,25 +1,34 @@
-//! `/cells/{node}/{cell}/overrides/upload?path=`: an override from a file.
+//! `/cells/{node}/{cell}/overrides/upload?path=`: an override from a file. It is streamed to this machine's disk, where
+//! it waits to be looked at.
 
 use askama::Template;
-use axum::extract::multipart::MultipartRejection;
+use axum::extract::multipart::{Field, MultipartError, MultipartRejection};
 use axum::extract::{Multipart, Query};
 use axum::http::StatusCode;
 use axum::response::Response;
-use bytes::Bytes;
+use ulid::Ulid;
 
 use super::barred;
-use super::overrides::{PathQuery, about, above_override, saved, text_of};
+use super::overrides::{PathQuery, about, above_override, text_of};
+use crate::controller::{ControllerError, Spool, UploadLimits};
+use crate::entropy;
 use crate::model::users::Role;
-use crate::model::{CellId, FilePath, ObjectKey};
+use crate::model::{CellId, FilePath};
 use crate::recipe::render;
 use crate::web::changes::size;
 use crate::web::command::quoted;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
-use crate::web::pages::editor::{if_there, unless_changed};
-use crate::web::pages::sides::{self, Facts, Side};
+use crate::web::pages::editor::if_there;
+use crate::web::pages::sides::Facts;
+use crate::web::pages::uploads::{self, WaitingRow};
 use crate::web::paths::CellOfPath;
 use crate::web::shell::{Nav, Shell};
+use crate::web::staged::Purpose;
+
+/// What one upload may bring. Of a file that is too large a little more is taken, so that its sender hears why.
+const LIMITS: UploadLimits =
+    UploadLimits { file_bytes: render::MAX_BYTES as u64, release_bytes: 2 * render::MAX_BYTES as u64 };
 
 #[derive(Template)]
 #[template(path = "cell_inputs/upload_override.html")]
@@ -30,14 +39,12 @@ struct UploadPage {
     is_text: bool,
     /// What is there; of nothing, that it is not.
     facts: Facts,
-    /// What was seen and what is there now, where that is what is wrong.
-    sides: Option<[Side; 2]>,
     most: String,
     action: String,
     edit: String,
     raw: String,
     delete: String,
-    reason: String,
+    waiting: Vec<WaitingRow>,
     failure: Option<String>,
     barred: Option<String>,
 }
@@ -50,78 +57,35 @@ pub(super) async fn ask(
 ) -> Result<Response, Failure> {
     page.may().need_on_cell(Role::Editor, &cell)?;
     page.may().get_cell(&cell).await?;
-    form(&page, &cell, &query.path()?, &Sent::default(), None).await
+    form(&page, &cell, &query.path()?, None).await
 }
 
 pub(super) async fn form(
     page: &PageContext,
     cell: &CellId,
     path: &FilePath,
-    sent: &Sent,
     failed: Option<&Failure>,
 ) -> Result<Response, Failure> {
     let there = if_there(page.may().get_override(cell, path).await)?;
-    let facts = there.as_ref().map(Facts::from).unwrap_or_default();
-    let sides = match failed {
-        Some(failed) if failed.status() == StatusCode::CONFLICT => {
-            let key = ObjectKey::Override(cell.clone(), path.clone());
-            Some(sides::both(page, &key, Facts::read(&sent.seen), facts.clone()).await?)
-        }
-        _ => None,
-    };
-    let above = above_override(page, cell);
-    let shell = page.shell(
-        format!("Override {path}"),
-        Nav::Cells,
-        format!("fleetman override put {cell} {} <file>", quoted(path.as_str())),
-    );
+    let cli = format!("fleetman override put {cell} {} <file>", quoted(path.as_str()));
     let own = |verb| about(page, cell, verb, path.as_str());
     page.render_with(
         failed.map_or(StatusCode::OK, Failure::status),
         &UploadPage {
-            shell,
-            above,
+            shell: page.shell(format!("Override {path}"), Nav::Cells, cli),
+            above: above_override(page, cell),
             is_text: there.as_ref().is_none_or(|there| text_of(there).is_some()),
-            facts,
-            sides,
+            facts: there.as_ref().map(Facts::from).unwrap_or_default(),
             most: size(render::MAX_BYTES as u64),
             action: own("upload"),
             edit: own("edit"),
             raw: own("raw"),
             delete: own("delete"),
-            reason: sent.reason.clone(),
+            waiting: uploads::waiting(page),
             failure: failed.map(|failure| failure.detail().to_owned()),
             barred: barred(page, cell),
         },
     )
-}
-
-/// What was sent.
-#[derive(Debug, Default)]
-pub(super) struct Sent {
-    /// What the form was about.
-    seen: String,
-    reason: String,
-    bytes: Option<Bytes>,
-}
-
-async fn read(parts: Result<Multipart, MultipartRejection>, sent: &mut Sent) -> Result<(), Failure> {
-    let mut parts = parts.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
-    let broken = |error: axum::extract::multipart::MultipartError| {
-        Failure::new(error.status(), "invalid_form", format!("the file did not arrive whole: {}", error.body_text()))
-    };
-    while let Some(part) = parts.next_field().await.map_err(broken)? {
-        match part.name().unwrap_or_default() {
-            "seen" => sent.seen = part.text().await.map_err(broken)?,
-            "reason" => sent.reason = part.text().await.map_err(broken)?,
-            // Without a name nothing was chosen.
-            "file" if part.file_name().is_some_and(|name| !name.is_empty()) => {
-                sent.bytes = Some(part.bytes().await.map_err(broken)?);
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// `POST /cells/{node}/{cell}/overrides/upload?path=`
@@ -133,32 +97,69 @@ pub(super) async fn take(
 ) -> Result<Response, Failure> {
     page.may().need_on_cell(Role::Editor, &cell)?;
     let path = query.path()?;
-    // What was read until it failed is not lost.
-    let mut sent = Sent::default();
-    match put(&page, &cell, &path, parts, &mut sent).await {
-        Ok(true) => Ok(page.lead_to(&saved(&cell, &path))),
-        Ok(false) => {
-            let changed = "Somebody else changed it meanwhile. Look at what is there now, and choose the file again.";
-            let failure = Failure::new(StatusCode::CONFLICT, "changed", changed);
-            form(&page, &cell, &path, &sent, Some(&failure)).await
-        }
-        Err(failure) => form(&page, &cell, &path, &sent, Some(&failure)).await,
+    match stage(&page, &cell, &path, parts).await {
+        Ok(review) => Ok(page.lead_to(&review)),
+        Err(failure) => form(&page, &cell, &path, Some(&failure)).await,
     }
 }
 
-/// Writes the file, unless what is there is no longer what the form was made on.
-async fn put(
+/// Keeps what is sent until it is looked at, and says where that is.
+async fn stage(
     page: &PageContext,
     cell: &CellId,
     path: &FilePath,
     parts: Result<Multipart, MultipartRejection>,
-    sent: &mut Sent,
-) -> Result<bool, Failure> {
-    read(parts, sent).await?;
-    let no_file = || Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_form", "no file was chosen");
-    let bytes = sent.bytes.take().ok_or_else(no_file)?;
+) -> Result<String, Failure> {
     page.caller.check_writable()?;
-    let known = Facts::read(&sent.seen).known();
-    let written = page.may().because(&sent.reason).put_override(cell, path, bytes, &known).await;
-    Ok(unless_changed(written)?.is_some())
+    page.may().get_cell(cell).await?;
+    let (id, spool, seen) = receive(page, path, parts).await?;
+    uploads::stage(page, id, spool, Purpose::Override { cell: cell.clone(), path: path.clone(), seen })
+}
+
+/// Streams the file to the disk; what its sender saw comes with it.
+async fn receive(
+    page: &PageContext,
+    path: &FilePath,
+    parts: Result<Multipart, MultipartRejection>,
+) -> Result<(Ulid, Spool, String), Failure> {
+    let mut parts = parts.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
+    let portal = &page.caller.portal;
+    let id = entropy::ulid(portal.clock.now()).map_err(ControllerError::Entropy)?;
+    let mut spool = portal.uploads.begin_within(LIMITS, id, None).map_err(ControllerError::from)?;
+    let (mut seen, mut found) = (String::new(), false);
+    while let Some(part) = parts.next_field().await.map_err(broken)? {
+        match part.name().unwrap_or_default() {
+            "seen" => seen = part.text().await.map_err(broken)?,
+            // Without a name nothing was chosen.
+            "file" if !found && part.file_name().is_some_and(|name| !name.is_empty()) => {
+                keep(part, path, &mut spool).await?;
+                found = true;
+            }
+            _ => {}
+        }
+    }
+    let wrong = |code, detail: String| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
+    match spool.only() {
+        Some(_) => Ok((id, spool, seen)),
+        None if found => Err(wrong(
+            "too_large",
+            format!(
+                "{path} has more than the {} bytes that an override may have; put it into a release",
+                render::MAX_BYTES
+            ),
+        )),
+        None => Err(wrong("invalid_form", "no file was chosen".to_owned())),
+    }
+}
+
+async fn keep(mut part: Field<'_>, path: &FilePath, spool: &mut Spool) -> Result<(), Failure> {
+    let mut file = spool.file(path.as_str()).await.map_err(ControllerError::from)?;
+    while let Some(bytes) = part.chunk().await.map_err(broken)? {
+        file.write(&bytes).await.map_err(ControllerError::from)?;
+    }
+    Ok(file.finish().await.map_err(ControllerError::from)?)
+}
+
+fn broken(error: MultipartError) -> Failure {
+    Failure::new(error.status(), "invalid_form", format!("the file did not arrive whole: {}", error.body_text()))
 }

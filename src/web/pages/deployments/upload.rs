@@ -1,23 +1,17 @@
-//! `/deployments/new`: a release from a browser. Its files are streamed to this machine's disk, and from there into the
-//! bucket; how far that is, is told as it goes on to whoever asks for it.
-
-use std::convert::Infallible;
+//! `/deployments/new`: a release from a browser. Its files are streamed to this machine's disk, where they wait to be
+//! looked at; those that a program sends go on into the bucket at once.
 
 use askama::Template;
 use axum::body::Body;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest as _, Multipart, Query, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
-use futures_util::stream;
+use axum::response::Response;
 use http_body_util::Limited;
-use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use serde::Deserialize;
+use ulid::Ulid;
 
-use crate::access::AccessError;
-use crate::controller::{ControllerError, Delivery, Progress, Spool, Uploaded};
+use crate::controller::{ControllerError, Spool, Uploaded};
 use crate::entropy;
 use crate::model::users::Role;
 use crate::model::{DeploymentName, ManifestName};
@@ -25,16 +19,15 @@ use crate::web::caller::Caller;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::pages::editor::if_there;
+use crate::web::pages::uploads::{self, Sending, Source, Told, WaitingRow};
 use crate::web::shell::{Nav, Shell};
+use crate::web::staged::{NewRelease, Purpose};
 
 /// What a request may have besides the bytes of its files: the heads of its parts, and its fields.
 const ENVELOPE_BYTES: u64 = 64 << 20;
 
 /// The most bytes of a field that is no file.
 const FIELD_BYTES: usize = 16 << 10;
-
-/// The answer to who wants to hear how far it is: a JSON document a line.
-const LINES: &str = "application/x-ndjson";
 
 /// What the form says, besides files.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -60,6 +53,11 @@ impl Fields {
         if name.is_empty() { Ok(None) } else { Ok(Some(DeploymentName::new(name)?)) }
     }
 
+    fn release(&self) -> Result<NewRelease, Failure> {
+        let (manifest, name) = (self.manifest()?, self.name()?);
+        Ok(NewRelease { manifest, name, note: self.note(), executables: self.executables() })
+    }
+
     fn note(&self) -> Option<String> {
         Some(self.note.trim().to_owned()).filter(|note| !note.is_empty())
     }
@@ -79,6 +77,7 @@ struct NewPage {
     release_limit: u64,
     file_size: String,
     release_size: String,
+    waiting: Vec<WaitingRow>,
     failure: Option<String>,
 }
 
@@ -109,6 +108,7 @@ async fn form(
             release_limit: limits.release_bytes,
             file_size: crate::web::changes::size(limits.file_bytes),
             release_size: crate::web::changes::size(limits.release_bytes),
+            waiting: uploads::waiting(page),
             failure,
         },
     )
@@ -116,25 +116,30 @@ async fn form(
 
 /// `POST /deployments/new`
 pub(super) async fn take(page: PageContext, headers: HeaderMap, request: Request) -> Result<Response, Failure> {
-    let accepts = headers.get(header::ACCEPT).and_then(|accepts| accepts.to_str().ok()).unwrap_or_default();
-    let wants_lines = accepts.contains(LINES);
+    let wants_lines = uploads::wants_lines(&headers);
     let mut fields = Fields::default();
-    let begun = match receive(&page.caller, &headers, request, &mut fields).await {
-        Ok(spool) => begin(&page.caller, &fields, spool),
-        Err(failure) => Err(failure),
-    };
-    match begun {
-        Ok(upload) if wants_lines => Ok(upload.lines(&page)),
-        Ok(upload) => match upload.end(&page.caller).await {
-            Ok(path) => Ok(page.lead_to(&path)),
-            Err(failure) => form(&page, failure.status(), fields, Some(failure.detail().to_owned())).await,
-        },
-        Err(failure) if wants_lines => Ok((failure.status(), line(&Told::of(&failure))).into_response()),
+    match stage(&page, &headers, request, &mut fields).await {
+        Ok(path) => Ok(Told::lead(&page, &path, wants_lines)),
+        Err(failure) if wants_lines => Ok(Told::refuse(&failure)),
         Err(failure) => form(&page, failure.status(), fields, Some(failure.detail().to_owned())).await,
     }
 }
 
-/// Takes a release of `manifest` as the form would: for programs.
+/// Keeps what is sent until it is looked at, and says where that is.
+async fn stage(
+    page: &PageContext,
+    headers: &HeaderMap,
+    request: Request,
+    fields: &mut Fields,
+) -> Result<String, Failure> {
+    let (id, spool) = receive(&page.caller, headers, request, fields).await?;
+    let release = fields.release()?;
+    // What no release can have is told while the form is still there.
+    uploads::plan(page, &release, &spool).await?;
+    uploads::stage(page, id, spool, Purpose::Release(release))
+}
+
+/// Takes a release of `manifest` in one request: for programs.
 pub(in crate::web) async fn upload(
     caller: &Caller,
     manifest: &ManifestName,
@@ -142,11 +147,11 @@ pub(in crate::web) async fn upload(
     request: Request,
 ) -> Result<Uploaded, Failure> {
     let mut fields = Fields { manifest: manifest.to_string(), ..Fields::default() };
-    let spool = receive(caller, headers, request, &mut fields).await?;
+    let (_, spool) = receive(caller, headers, request, &mut fields).await?;
     if fields.manifest != manifest.as_str() {
         return Err(Failure::bad_request("invalid_form", "the form names another manifest than the path"));
     }
-    begin(caller, &fields, spool)?.whole(caller).await
+    Sending::begin(caller, &fields.release()?, &fields.note, Source::Arrived(spool))?.whole(caller).await
 }
 
 /// Reads the request to its end, also where what it wants is refused on the way: a browser shows no answer to what it
@@ -156,7 +161,7 @@ async fn receive(
     headers: &HeaderMap,
     request: Request,
     fields: &mut Fields,
-) -> Result<Spool, Failure> {
+) -> Result<(Ulid, Spool), Failure> {
     caller.may.need_anywhere(Role::Editor, "deployments")?;
     caller.check_writable()?;
     let uploads = &caller.portal.uploads;
@@ -194,7 +199,7 @@ async fn receive(
             _ => while part.chunk().await.map_err(broken)?.is_some() {},
         }
     }
-    admission.unwrap_or(Ok(())).map(|()| spool)
+    admission.unwrap_or(Ok(())).map(|()| (id, spool))
 }
 
 /// Whether the upload would be taken, before any of its files is.
@@ -261,99 +266,6 @@ fn broken(error: MultipartError) -> Failure {
 
 fn too_large(limit: u64) -> Failure {
     ControllerError::from(crate::controller::SpoolError::TooLarge { limit }).into()
-}
-
-/// An upload into the bucket that is under way. It goes on when nobody waits for it any more, so that the audit hears
-/// of its end.
-struct Upload {
-    task: JoinHandle<Result<Uploaded, AccessError>>,
-    progress: watch::Receiver<Option<Progress>>,
-}
-
-fn begin(caller: &Caller, fields: &Fields, spool: Spool) -> Result<Upload, Failure> {
-    let (manifest, name) = (fields.manifest()?, fields.name()?);
-    let (executables, note) = (fields.executables(), fields.note());
-    let may = caller.may.because(&fields.note);
-    let fleet = caller.whole_view()?;
-    let (tell, progress) = watch::channel(None);
-    let task = tokio::spawn(async move {
-        let delivery = Delivery { spool: &spool, executables: &executables, note };
-        let tell = |progress: Progress| {
-            tell.send_replace(Some(progress));
-        };
-        may.upload_delivery(&fleet, &manifest, name.as_ref(), &delivery, &tell).await
-    });
-    Ok(Upload { task, progress })
-}
-
-impl Upload {
-    /// Waits for its end.
-    async fn whole(self, caller: &Caller) -> Result<Uploaded, Failure> {
-        let ended = self.task.await;
-        caller.fleet.releases.renew();
-        Ok(ended.map_err(|error| {
-            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "upload", format!("the upload broke off: {error}"))
-        })??)
-    }
-
-    /// The same; says which page shows it.
-    async fn end(self, caller: &Caller) -> Result<String, Failure> {
-        let Uploaded { manifest, deployment, sent_files, .. } = self.whole(caller).await?;
-        Ok(format!("/deployments/{manifest}/{deployment}?sent={sent_files}"))
-    }
-
-    /// Tells how far it is, line by line, and at last what came of it.
-    fn lines(self, page: &PageContext) -> Response {
-        let caller = page.caller.clone();
-        let told = stream::unfold(Some(self), move |upload| {
-            let caller = caller.clone();
-            async move {
-                let mut upload = upload?;
-                if upload.progress.changed().await.is_ok() {
-                    let progress = *upload.progress.borrow_and_update();
-                    let told = progress.map_or_else(Told::default, |progress| Told {
-                        done_bytes: Some(progress.done_bytes),
-                        total_bytes: Some(progress.total_bytes),
-                        ..Told::default()
-                    });
-                    return Some((Ok::<_, Infallible>(line(&told)), Some(upload)));
-                }
-                let told = match upload.end(&caller).await {
-                    Ok(path) => Told { location: Some(format!("{}{path}", caller.fleet.base)), ..Told::default() },
-                    Err(failure) => Told::of(&failure),
-                };
-                Some((Ok(line(&told)), None))
-            }
-        });
-        ([(header::CONTENT_TYPE, LINES)], Body::from_stream(told)).into_response()
-    }
-}
-
-/// One line of an answer.
-#[derive(Debug, Default, Serialize)]
-struct Told {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    done_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total_bytes: Option<u64>,
-    /// The page that shows the release.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    location: Option<String>,
-    /// Why there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
-}
-
-impl Told {
-    fn of(failure: &Failure) -> Self {
-        Self { detail: Some(failure.detail().to_owned()), ..Self::default() }
-    }
-}
-
-fn line(told: &Told) -> Bytes {
-    let mut line = serde_json::to_vec(told).unwrap_or_default();
-    line.push(b'\n');
-    line.into()
 }
 
 #[cfg(test)]
