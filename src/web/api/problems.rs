@@ -71,6 +71,7 @@ pub(super) const PROBLEMS: &[Problem] = &[
     problem(409, "lost", "somebody else issued a trigger first; see `conflict`"),
     problem(409, "paused", "the cell is paused"),
     problem(409, "source_changed", "a file changed while it was copied"),
+    problem(409, "too_much_pruned", "more would be deleted than was allowed"),
     problem(409, "version_incomplete", "a version lacks files"),
     problem(413, "too_large", "a body is larger than the operation takes; 500 if it is an object of the bucket"),
     problem(415, "unsupported_type", "a body comes as another `Content-Type`"),
