@@ -22,6 +22,7 @@ mod manifests;
 mod nodes;
 pub mod oidc;
 mod once;
+mod orders;
 mod password;
 pub mod roster;
 mod seal;

@@ -10,7 +10,8 @@ use super::inputs::READS;
 use super::references::Named;
 use super::{Controller, ControllerError, Deletion};
 use crate::model::keys::Folder;
-use crate::model::{CellId, DeploymentName, ManifestName, ObjectKey, VersionName};
+use crate::model::order::Order;
+use crate::model::{CellId, DeploymentName, ManifestName, NodeName, ObjectKey, VersionName};
 use crate::store::Depth;
 
 /// What no commit document names is swept after this time, by the store's clock.
@@ -99,6 +100,7 @@ impl Controller {
             self.sweep(&folder, dry_run, &mut report).await?;
         }
         self.sweep_loose(dry_run, &mut report).await?;
+        self.sweep_orders(dry_run, &mut report).await?;
         info!(swept = report.swept.len(), objects = report.objects, finished = report.finished.len(), dry_run, "swept");
         Ok(report)
     }
@@ -242,6 +244,44 @@ impl Controller {
             }
             if !keys.is_empty() {
                 self.sweep_keys(folder.relative(), keys, dry_run, report).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Orders that have been over for long, and what nodes answered to some.
+    async fn sweep_orders(&self, dry_run: bool, report: &mut GcReport) -> Result<(), ControllerError> {
+        let oldest = self.store_now() - SWEPT_AFTER;
+        for node in self.folders(&Folder::Cells).await?.into_iter().filter_map(|name| NodeName::new(name).ok()) {
+            let mut over = Vec::new();
+            let mut pages = self.store().list(&Folder::Requests(node.clone()), Depth::Shallow);
+            while let Some(page) = pages.next().await? {
+                for entry in page.entries {
+                    let Some(key @ ObjectKey::Request(_, id)) = entry.object_key() else { continue };
+                    let is_over = match self.find_order(&node, id).await {
+                        Ok(order) => order.is_some_and(|order| order.expires_at < oldest),
+                        // Nobody can tell when it ends, but nothing counts for longer than this.
+                        Err(error) if error.is_of_document() => {
+                            entry.last_modified.is_some_and(|time| time < oldest - Order::LONGEST_HOLD)
+                        }
+                        Err(error) => return Err(error),
+                    };
+                    over.extend(is_over.then_some(key));
+                }
+            }
+            if !over.is_empty() {
+                self.sweep_keys(Folder::Requests(node).relative(), over, dry_run, report).await?;
+            }
+        }
+        for node in self.folders(&Folder::Logs).await?.into_iter().filter_map(|name| NodeName::new(name).ok()) {
+            let mut old = Vec::new();
+            let mut pages = self.store().list(&Folder::Answers(node.clone()), Depth::Deep);
+            while let Some(page) = pages.next().await? {
+                let entries = page.entries.iter().filter(|entry| entry.last_modified.is_some_and(|time| time < oldest));
+                old.extend(entries.filter_map(crate::store::Entry::object_key));
+            }
+            if !old.is_empty() {
+                self.sweep_keys(Folder::Answers(node).relative(), old, dry_run, report).await?;
             }
         }
         Ok(())

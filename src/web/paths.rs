@@ -5,7 +5,8 @@ use axum::http::request::Parts;
 use serde::Deserialize;
 
 use super::failure::Failure;
-use crate::model::{CellId, ObjectKey, VersionName};
+use crate::model::order::Addressee;
+use crate::model::{CellId, NodeName, ObjectKey, VersionName};
 
 /// The cell of a path with `{node}` and `{cell}`.
 #[derive(Debug, Clone)]
@@ -24,6 +25,29 @@ impl<S: Send + Sync> FromRequestParts<S> for CellOfPath {
             .await
             .map_err(|error| Failure::bad_request("invalid_path", error.body_text()))?;
         Ok(Self(format!("{node}/{cell}").parse()?))
+    }
+}
+
+/// The cell of a path with `{node}` and `{cell}`, or the node of one without a cell.
+#[derive(Debug, Clone)]
+pub(super) struct AddresseeOfPath(pub(super) Addressee);
+
+impl<S: Send + Sync> FromRequestParts<S> for AddresseeOfPath {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        #[derive(Deserialize)]
+        struct Names {
+            node: String,
+            cell: Option<String>,
+        }
+        let Path(Names { node, cell }) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|error| Failure::bad_request("invalid_path", error.body_text()))?;
+        match cell {
+            Some(cell) => Ok(Self(format!("{node}/{cell}").parse::<CellId>()?.into())),
+            None => Ok(Self(NodeName::new(node)?.into())),
+        }
     }
 }
 

@@ -33,7 +33,7 @@ fn needs(method: &Method, path: &str) -> Option<Needs> {
     let is_change = *method != Method::GET;
     if let Some(rest) = path.strip_prefix("/cells/{node}/{cell}") {
         let role = match (rest, is_change) {
-            ("/pause" | "/redeploy" | "/resume" | "/rollback" | "/stop", _) => Role::Operator,
+            ("/hold" | "/unhold" | "/pause" | "/redeploy" | "/resume" | "/rollback" | "/stop", _) => Role::Operator,
             ("/publish" | "/remove" | "/overrides/delete" | "/overrides/upload", _) => Role::Editor,
             ("/overrides/edit" | "/yaml", true) => Role::Editor,
             ("/delete" | "/versions/{version}/delete", _) => Role::Admin,
@@ -42,6 +42,7 @@ fn needs(method: &Method, path: &str) -> Option<Needs> {
         return Some(Needs::OnCell(role));
     }
     match path {
+        "/agents/{node}/hold" | "/agents/{node}/unhold" => Some(Needs::OnNode(Role::Operator)),
         "/agents/{node}/delete" => Some(Needs::OnNode(Role::Admin)),
         "/cells/new" | "/deployments/new" | "/manifests/new" | "/uploads/{id}" | "/uploads/{id}/discard" => {
             Some(Needs::Anywhere(Role::Editor))

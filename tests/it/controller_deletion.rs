@@ -247,3 +247,26 @@ async fn an_upload_goes_on_under_the_name_that_it_began_with() {
     assert!(begun[0].contains(finished.deployment.as_str()), "{begun:?} {finished:?}");
     assert!((1..11).contains(&finished.sent_files), "what was there is not sent again: {finished:?}");
 }
+
+#[tokio::test]
+async fn orders_that_are_over_and_their_answers_are_swept_after_a_day_and_none_that_counts() {
+    let bench = Bench::start().await;
+    let controller = bench.controller().await;
+    let to: fleetman::model::order::Addressee = cell().into();
+    let hold = controller.hold(&to, TimeDelta::hours(1), "looking").await.unwrap();
+    let other = controller.hold(&to.node.clone().into(), TimeDelta::days(3), "new disk").await.unwrap();
+    let request = |id: ulid::Ulid| format!("cells/n1/_requests/{id}.json");
+    bench.overwrite(&format!("logs/n1/_requests/{}/0001.log", hold.id), "- - x").await;
+    bench.overwrite(&format!("cells/n1/_requests/{}.json", ulid::Ulid::nil()), "{}").await;
+    controller.gc(false).await.unwrap();
+    assert_eq!(bench.keys("cells/n1/_requests/").await.len(), 3, "all of it is new");
+    bench.clock.pass(TimeDelta::hours(26));
+    assert_eq!(controller.gc(true).await.unwrap().swept, ["cells/n1/_requests/", "logs/n1/_requests/"]);
+    controller.gc(false).await.unwrap();
+    let left = bench.keys("cells/n1/_requests/").await;
+    assert_eq!(left, [request(ulid::Ulid::nil()), request(other.id)]);
+    assert_eq!(bench.keys("logs/n1/_requests/").await, [""; 0]);
+    bench.clock.pass(TimeDelta::days(31));
+    controller.gc(false).await.unwrap();
+    assert_eq!(bench.keys("cells/n1/_requests/").await, [""; 0], "what nobody believes goes last");
+}

@@ -72,6 +72,7 @@ mod portal_cell;
 mod portal_commands;
 mod portal_editor;
 mod portal_failures;
+mod portal_holds;
 mod portal_hostile;
 mod portal_journey;
 mod portal_lists;

@@ -15,7 +15,7 @@ use super::super::name::{NodeName, shown};
 pub enum Role {
     /// Reads.
     Viewer,
-    /// Redeploys, rolls back, stops, pauses and resumes.
+    /// Redeploys, rolls back, stops, pauses, resumes and holds.
     Operator,
     /// Publishes and removes; edits cells, overrides and manifests; uploads.
     Editor,

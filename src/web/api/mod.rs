@@ -19,6 +19,7 @@
 mod answer;
 mod bucket;
 mod fleet;
+mod holds;
 mod idempotency;
 mod inputs;
 mod me;
@@ -53,6 +54,7 @@ pub(super) fn description() -> serde_json::Value {
 fn operations() -> Operations {
     fleet::operations()
         .and(orders::operations())
+        .and(holds::operations())
         .and(past::operations())
         .and(version::operations())
         .and(inputs::operations())

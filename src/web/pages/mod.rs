@@ -8,6 +8,7 @@ mod cell_inputs;
 mod cells;
 mod deployments;
 mod editor;
+mod holds;
 mod manifests;
 mod orders;
 mod overview;
@@ -37,6 +38,7 @@ pub(super) fn routes() -> Routes {
         .and(cell_inputs::routes())
         .and(cells::routes())
         .and(deployments::routes())
+        .and(holds::routes())
         .and(manifests::routes())
         .and(orders::routes())
         .and(overview::routes())

@@ -8,7 +8,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::list::Meters;
 use crate::controller::{CellView, Liveness, NodeView};
 use crate::model::NodeName;
-use crate::model::heartbeat::{Condition, Fault, SigningMode};
+use crate::model::heartbeat::{Condition, Fault, HoldReport, SigningMode};
+use crate::model::users::Role;
 use crate::web::changes::size;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
@@ -33,6 +34,9 @@ struct Page<'a> {
     meters: Option<Meters>,
     labels: Vec<String>,
     is_unsigned: bool,
+    hold: Option<&'a HoldReport>,
+    /// Whether who looks could hold it.
+    may_hold: bool,
     store_error: Option<&'a Fault>,
     conditions: &'a [Condition],
     problems: &'a [String],
@@ -63,6 +67,8 @@ pub(super) async fn page(page: PageContext, Path(name): Path<String>) -> Result<
         meters: beat.map(|beat| &beat.host).filter(|host| host.memory_bytes > 0).map(Meters::from),
         labels: labels.map(|(key, value)| format!("{key}={value}")).collect(),
         is_unsigned: beat.is_some_and(|beat| beat.signing == SigningMode::Unsigned),
+        hold: beat.and_then(|beat| beat.hold.as_ref()),
+        may_hold: page.may().need_on_node(Role::Operator, &name).is_ok() && page.caller.read_only().is_none(),
         store_error: beat.and_then(|beat| beat.store_error.as_ref()),
         conditions: beat.map_or(&[], |beat| &beat.conditions[..beat.conditions.len().min(MOST_SHOWN)]),
         problems: &node.problems[..node.problems.len().min(MOST_SHOWN)],

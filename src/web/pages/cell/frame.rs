@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::words;
 use crate::controller::{CellView, Liveness, LivenessLimits};
 use crate::model::CellId;
-use crate::model::heartbeat::VersionReport;
+use crate::model::heartbeat::{HoldReport, VersionReport};
 use crate::model::trigger::Target;
 use crate::model::users::Role;
 use crate::web::failure::Failure;
@@ -91,6 +91,11 @@ impl Frame {
         self.view.about()?.paused.as_deref()
     }
 
+    /// Who keeps what runs from being changed.
+    pub(super) fn hold(&self) -> Option<&HoldReport> {
+        self.view.report()?.hold.as_ref()
+    }
+
     /// The version that it is to run.
     pub(super) fn target(&self) -> Option<&Target> {
         self.view.desired()?.target.as_ref()
@@ -147,6 +152,8 @@ struct Stand<'a> {
     action: Option<&'a str>,
     is_bound: bool,
     is_paused: bool,
+    /// Whether a hold of the cell itself is in force.
+    is_held: bool,
 }
 
 impl<'a> Stand<'a> {
@@ -156,13 +163,14 @@ impl<'a> Stand<'a> {
             action: view.desired().map(|desired| desired.claim.action.as_str()),
             is_bound: about.is_some(),
             is_paused: about.is_some_and(|about| about.paused.is_some()),
+            is_held: view.report().and_then(|report| report.hold.as_ref()).is_some_and(|hold| !hold.whole_node),
         }
     }
 }
 
 /// What can be done with a cell, and why not.
 fn orders(cell: Stand<'_>, read_only: Option<&str>, may: impl Fn(Role) -> bool) -> Vec<OrderLink> {
-    let Stand { action, is_bound, is_paused } = cell;
+    let Stand { action, is_bound, is_paused, is_held } = cell;
     let unbound = (!is_bound).then_some("there is no cell.yaml");
     let paused = is_paused.then_some("the cell is paused");
     let unpublished = action.is_none().then_some("nothing was published yet");
@@ -171,6 +179,7 @@ fn orders(cell: Stand<'_>, read_only: Option<&str>, may: impl Fn(Role) -> bool) 
     let on_node =
         (!matches!(action, None | Some("remove"))).then_some("the cell has to be removed from its node first");
     let (pause, pause_label) = if is_paused { ("resume", "Resume") } else { ("pause", "Pause") };
+    let (hold, hold_label) = if is_held { ("unhold", "End the hold") } else { ("hold", "Hold") };
     let all = [
         ("publish", "Publish", Role::Editor, unbound.or(paused)),
         ("redeploy", "Redeploy", Role::Operator, unbound.or(paused).or(unpublished).or(removed)),
@@ -178,6 +187,7 @@ fn orders(cell: Stand<'_>, read_only: Option<&str>, may: impl Fn(Role) -> bool) 
         ("stop", "Stop", Role::Operator, unpublished.or(removed).or(stopped)),
         ("remove", "Remove", Role::Editor, unpublished.or(removed)),
         (pause, pause_label, Role::Operator, unbound),
+        (hold, hold_label, Role::Operator, unpublished.filter(|_| !is_held)),
         ("delete", "Delete", Role::Admin, on_node),
     ];
     let link = |(verb, label, role, obstacle): (&'static str, &'static str, Role, Option<&str>)| {
@@ -193,7 +203,7 @@ mod tests {
     use super::*;
 
     fn cell(action: Option<&str>) -> Stand<'_> {
-        Stand { action, is_bound: true, is_paused: false }
+        Stand { action, is_bound: true, is_paused: false, is_held: false }
     }
 
     /// The verbs that lead somewhere.
@@ -206,18 +216,20 @@ mod tests {
     fn only_what_role_and_state_allow_leads_somewhere() {
         let running = cell(Some("deploy"));
         assert_eq!(open(running, None, Role::Viewer), [""; 0]);
-        assert_eq!(open(running, None, Role::Operator), ["redeploy", "rollback", "stop", "pause"]);
-        let all_but_delete = ["publish", "redeploy", "rollback", "stop", "remove", "pause"];
+        assert_eq!(open(running, None, Role::Operator), ["redeploy", "rollback", "stop", "pause", "hold"]);
+        let all_but_delete = ["publish", "redeploy", "rollback", "stop", "remove", "pause", "hold"];
         assert_eq!(open(running, None, Role::Editor), all_but_delete);
         assert_eq!(open(running, None, Role::Admin), all_but_delete, "what is on a node cannot be deleted");
         assert_eq!(open(running, Some("the bucket does not answer"), Role::Admin), [""; 0]);
         assert_eq!(open(cell(None), None, Role::Admin), ["publish", "pause", "delete"]);
         let paused = Stand { is_paused: true, ..running };
-        assert_eq!(open(paused, None, Role::Admin), ["stop", "remove", "resume"]);
-        let stopped = ["publish", "redeploy", "rollback", "remove", "pause"];
+        assert_eq!(open(paused, None, Role::Admin), ["stop", "remove", "resume", "hold"]);
+        let held = Stand { is_held: true, ..paused };
+        assert_eq!(open(held, None, Role::Admin), ["stop", "remove", "resume", "unhold"]);
+        let stopped = ["publish", "redeploy", "rollback", "remove", "pause", "hold"];
         assert_eq!(open(cell(Some("stop")), None, Role::Admin), stopped);
-        assert_eq!(open(cell(Some("remove")), None, Role::Admin), ["publish", "rollback", "pause", "delete"]);
+        assert_eq!(open(cell(Some("remove")), None, Role::Admin), ["publish", "rollback", "pause", "hold", "delete"]);
         let unbound = Stand { is_bound: false, ..running };
-        assert_eq!(open(unbound, None, Role::Admin), ["stop", "remove"]);
+        assert_eq!(open(unbound, None, Role::Admin), ["stop", "remove", "hold"]);
     }
 }
