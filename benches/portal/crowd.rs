@@ -202,6 +202,7 @@ fn report(node: usize, cell: usize, target: &Target, now: DateTime<Utc>) -> Cell
         },
         processes: BTreeMap::from([("main".parse().unwrap(), Box::new(process))]),
         health: None,
+        drift: None,
         attempt: 1,
         last_error: (!is_well).then_some(Fault { code: Code::Unhealthy, message, at: now }),
         failed_content: Vec::new(),

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::decide::{Action, Cell, Mind, OnHost, Seen, View};
 use super::disk::apart;
+use super::drift::{self, Patrol};
 use super::health::{Probe, Prober};
 use super::home::CellHome;
 use super::narrate::narrate;
@@ -84,6 +85,7 @@ impl Handle {
         let (sender, report) = watch::channel(report(&cell, RunningState::Unknown.into()));
         let resuming = resume(context, name, &cell);
         let performer = Performer::new(Arc::clone(context), name.clone(), home.clone());
+        let patrol = Patrol::new(Arc::clone(context), name.clone(), home.clone());
         let task = Task {
             context: Arc::clone(context),
             name: name.clone(),
@@ -97,6 +99,7 @@ impl Handle {
             cancels: HashMap::new(),
             resuming,
             probing: None,
+            patrol,
             settled: Vec::new(),
             stop,
         };
@@ -176,6 +179,7 @@ struct Task {
     /// everything is taken in: nobody who tells this cell something waits for it.
     resuming: Option<Work<'static, ()>>,
     probing: Option<Probing>,
+    patrol: Patrol,
     /// Who waits for the cell to have nothing left to do.
     settled: Vec<oneshot::Sender<()>>,
     stop: CancellationToken,
@@ -191,6 +195,7 @@ impl Task {
         if let Some(probing) = self.probing.take() {
             probing.end().await;
         }
+        self.patrol.interrupt().await;
     }
 
     /// Takes in, writes down, acts or waits. None once a test has stopped the agent or nobody is left to speak to.
@@ -304,9 +309,10 @@ impl Task {
             None if self.cell.state.placed.is_some() => RunningState::Unknown.into(),
             None => RunningState::NotApplicable.into(),
         };
-        let report = report(&self.cell, observed);
+        let mut report = report(&self.cell, observed);
+        self.patrol.tell(&self.cell, &mut report);
         let changed = self.report.send_if_modified(|known| {
-            let changed = *known != report;
+            let changed = *known != report && drift::is_news(known, &report);
             *known = report;
             changed
         });
@@ -322,6 +328,8 @@ impl Task {
     }
 
     async fn act(&mut self, action: Action) -> Option<()> {
+        // Whatever is to be done comes before a look for drift.
+        self.patrol.interrupt().await;
         let seen = match action {
             Action::Stage(key) => self.begin_staging(key).await,
             Action::Cancel(key) => self.cancel(key).await,
@@ -422,6 +430,7 @@ impl Task {
         let clock = Arc::clone(&self.context.clock);
         let now = clock.monotonic();
         let wakes = self.cell.wakes_at().filter(|_| self.resuming.is_none()).map(|at| at.saturating_sub(now));
+        let subject = drift::subject(&self.cell).filter(|_| self.resuming.is_none());
         let (profile, name) = (self.profile(), self.name.clone());
         let changed = profile.as_ref().map_or_else(|| Box::pin(pending()) as Work<'_, ()>, |it| it.changed(&name));
         let seen = tokio::select! {
@@ -431,6 +440,7 @@ impl Task {
                 self.resuming = None;
                 None
             }
+            () = self.patrol.turn(subject) => None,
             probe = answer(&mut self.probing) => Some(Seen::Probed(probe)),
             () = changed => Some(Seen::Changed),
             () = clock.sleep(wakes.unwrap_or_default()), if wakes.is_some() => None,

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::belief::Identity;
 use super::decide::{Now, Patience};
+use super::drift::DriftSettings;
 use super::figures::Attempts;
 use super::health::Means;
 use super::home::Home;
@@ -38,6 +39,10 @@ pub(super) struct Context {
     pub(super) downloads: Semaphore,
     /// What the checks of all cells share.
     pub(super) probing: Arc<Means>,
+    /// How cells are looked at whose versions do not say.
+    pub(super) drift: DriftSettings,
+    /// One permit: no two cells are looked at for drift at a time.
+    pub(super) looks: Semaphore,
     /// Told whenever a cell's report changes, or something is to be sent.
     pub(super) changed: Notify,
     /// The attempts of all cells that have ended.

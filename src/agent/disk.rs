@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use super::steps::{Killed, Steps};
@@ -110,11 +110,12 @@ impl Folder {
     }
 
     /// The folder called `name` in this one; `None` if nothing is there.
-    pub(super) fn child(&self, name: &str) -> Result<Option<Self>, DiskError> {
+    pub(super) fn child(&self, name: impl AsRef<OsStr>) -> Result<Option<Self>, DiskError> {
+        let name = name.as_ref();
         match rustix::fs::openat(&self.fd, name, FOLDER, Mode::empty()) {
             Ok(fd) => Ok(Some(Self { fd: Arc::new(fd), path: self.path.join(name), steps: self.steps.clone() })),
             Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(self.refuse("opening", name)(error)),
+            Err(error) => Err(self.refuse("opening", &name.to_string_lossy())(error)),
         }
     }
 
@@ -137,7 +138,10 @@ impl Folder {
     }
 
     /// The folder below this one that `segments` lead to; `None` if it is not there.
-    pub(super) fn below<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Result<Option<Self>, DiskError> {
+    pub(super) fn below<S: AsRef<OsStr>>(
+        &self,
+        segments: impl IntoIterator<Item = S>,
+    ) -> Result<Option<Self>, DiskError> {
         let mut folder = self.clone();
         for segment in segments {
             match folder.child(segment)? {
@@ -263,9 +267,17 @@ impl Folder {
 
     /// Everything in the folder, and what it is.
     pub(super) fn entries(&self) -> Result<Vec<(std::ffi::OsString, FileType)>, DiskError> {
+        self.entries_to(usize::MAX)
+    }
+
+    /// The first `most` of what is in the folder.
+    pub(super) fn entries_to(&self, most: usize) -> Result<Vec<(std::ffi::OsString, FileType)>, DiskError> {
         let refuse = |error: Errno| DiskError { doing: "listing", path: self.path.clone(), source: error.into() };
         let mut entries = Vec::new();
         for entry in Dir::read_from(&self.fd).map_err(refuse)? {
+            if entries.len() == most {
+                break;
+            }
             let entry = entry.map_err(refuse)?;
             let name: &CStr = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
@@ -290,11 +302,21 @@ impl Folder {
 
     /// What is called `name`, if anything is.
     fn kind(&self, name: &str) -> Result<Option<FileType>, DiskError> {
+        Ok(self.stat(OsStr::new(name))?.map(|stat| FileType::from_raw_mode(stat.st_mode)))
+    }
+
+    /// What is known of `name` without opening it; `None` if nothing is there.
+    pub(super) fn stat(&self, name: &OsStr) -> Result<Option<Stat>, DiskError> {
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+            Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(self.refuse("looking at", name)(error)),
+            Err(error) => Err(self.refuse("looking at", &name.to_string_lossy())(error)),
         }
+    }
+
+    /// What is known of the folder itself.
+    pub(super) fn own_stat(&self) -> Result<Stat, DiskError> {
+        rustix::fs::fstat(&self.fd).map_err(self.refuse("looking at", ""))
     }
 
     /// What is at `name`, where a link may be.
@@ -337,6 +359,13 @@ impl Folder {
         self.sync()
     }
 
+    /// Puts the file `name` in the place of whatever file is called so in `to`, in one step.
+    pub(super) fn move_over(&self, name: &str, to: &Self) -> Result<(), DiskError> {
+        to.before("put a file back", name)?;
+        rustix::fs::renameat(&self.fd, name, &to.fd, name).map_err(to.refuse("putting back", name))?;
+        to.sync()
+    }
+
     /// Puts the folder `new` in the place of the folder `old`, and the other way round, in one step.
     pub(super) fn exchange(&self, new: &str, old: &str) -> Result<(), DiskError> {
         self.before("exchange the release", old)?;
@@ -356,13 +385,13 @@ impl Folder {
 
     /// Whether the folder is the agent's own, and nobody else may write to it.
     pub(super) fn is_own(&self) -> Result<bool, DiskError> {
-        let stat = rustix::fs::fstat(&self.fd).map_err(self.refuse("looking at", ""))?;
+        let stat = self.own_stat()?;
         Ok(stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o022 == 0)
     }
 
     /// Gives the folder to a user and a group.
     pub(super) fn give_to(&self, user: u32, group: u32) -> Result<(), DiskError> {
-        let stat = rustix::fs::fstat(&self.fd).map_err(self.refuse("looking at", ""))?;
+        let stat = self.own_stat()?;
         if (stat.st_uid, stat.st_gid) == (user, group) {
             return Ok(());
         }

@@ -66,6 +66,11 @@ fn ranged(key: &ObjectKey, (offset, _, files): (u64, u64, Vec<ManifestFile>)) ->
 }
 
 impl Piece {
+    /// The files that it brings.
+    pub(super) fn files(&self) -> &[ManifestFile] {
+        &self.files
+    }
+
     /// Fetches the piece into its files.
     pub(super) async fn fetch(self, store: &Store, into: &Unfinished) -> Result<Effort, Trouble> {
         match self.files.as_slice() {
@@ -196,6 +201,7 @@ mod tests {
             profile: Profile::Deploy(DeploySpec::default()),
             health: Health::default(),
             limits: Limits::default(),
+            drift: crate::model::drift::DriftSpec::default(),
             files: files.collect(),
         }
     }

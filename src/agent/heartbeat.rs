@@ -190,6 +190,12 @@ fn shed_words(report: &mut CellReport) {
     report.processes.values_mut().for_each(|process| process.reason = None);
     let checks = report.health.iter_mut().flat_map(|health| health.checks.values_mut());
     checks.for_each(|check| check.message.clear());
+    if let Some(drift) = &mut report.drift {
+        drift.more = drift.count();
+        drift.findings.clear();
+        drift.repairs.clear();
+        drift.problem.iter_mut().for_each(|problem| problem.message.clear());
+    }
 }
 
 /// Leaves the version that runs.
@@ -235,6 +241,7 @@ mod tests {
             state: RunningState::NotApplicable,
             processes: boxed(processes.clone()),
             health: None,
+            drift: None,
             attempt: 1,
             last_error: Some(fault.clone()),
             failed_content: vec![digest; 64],

@@ -10,6 +10,7 @@
 //! survey   what of a cell is on the host with our marker; of a cell that nothing is known of, `orphans` tells
 //! stage    manifest and files -> a whole release beside the others
 //! health   asks what runs whether it is well, as its manifest says
+//! drift    whether what is on the host is still what was deployed; behind all else
 //! perform  switch, bring up, watch, put back, stop, remove; and the outcome, which `outbox` sends
 //! reset    takes cells off the host by hand, while no agent runs
 //! ```
@@ -38,6 +39,7 @@ mod cell;
 mod context;
 mod decide;
 mod disk;
+mod drift;
 mod error;
 mod fetch;
 mod figures;
@@ -69,12 +71,14 @@ mod trouble;
 mod users;
 
 pub use disk::DiskError;
+pub use drift::DriftSettings;
 pub use error::AgentError;
 pub use figures::Figures;
 pub use node::{Agent, Status, read_status};
 pub use onlooker::{Onlooker, Rest};
 pub use profile::{
-    Activation, Gate, Log, Mark, NotAnActivation, Observed, Placement, Profile, ProfileError, Profiles, Start, Work,
+    Activation, Deployed, Gate, Log, Mark, NotAnActivation, Observed, Placement, Profile, ProfileError, Profiles,
+    Start, Strayed, Work,
 };
 pub use reset::{Reset, ResetError, ResetOptions, ResetReport, ResetSettings};
 pub use settings::AgentSettings;

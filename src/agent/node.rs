@@ -144,6 +144,8 @@ impl Agent {
             parallel_downloads: settings.parallel_downloads.max(1),
             downloads: Semaphore::new(settings.parallel_downloads.max(1)),
             probing: Arc::default(),
+            drift: settings.drift,
+            looks: Semaphore::new(1),
             changed: Notify::new(),
             attempts: Mutex::new(Attempts::default()),
         });

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::model::drift::Deviation;
 use crate::model::heartbeat::{Condition, ProcessReport, RunningState};
 use crate::model::manifest::Manifest;
 use crate::model::{CellName, Code, Epoch, Floor, Generation, ProcessName, VersionName};
@@ -92,6 +93,24 @@ pub trait Profile: fmt::Debug + Send + Sync {
         Log::Nowhere
     }
 
+    /// What [`activate`](Profile::activate) put on the host for `cell` beside its release, as far as it is not as it
+    /// was put there. Nothing is changed.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    fn drift<'a>(&'a self, _cell: &'a CellName) -> Work<'a, Result<Vec<Strayed>, ProfileError>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    /// Puts back whatever of [`drift`](Profile::drift) [can be](Deviation::is_mendable) put back. Nothing is started,
+    /// stopped or restarted for it (I6), and what is not ours is left alone (I7).
+    ///
+    /// # Errors
+    /// Something could not be put back.
+    fn mend<'a>(&'a self, _deployed: Deployed<'a>) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(ready(Ok(())))
+    }
+
     /// Ends what lives only as long as the agent's process, and completes once it is gone, within a bounded time.
     /// Nothing is asked of the profile afterwards.
     fn close(&self) -> Work<'_, ()> {
@@ -113,6 +132,37 @@ pub trait Profile: fmt::Debug + Send + Sync {
     /// The host could not be looked at.
     fn mark(&self, _cell: &CellName) -> std::io::Result<Option<Mark>> {
         Ok(None)
+    }
+}
+
+/// Something on the host is not as it was put there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Strayed {
+    /// In what way.
+    pub code: Deviation,
+    /// Where.
+    pub path: PathBuf,
+}
+
+/// A version that is up already.
+#[derive(Debug, Clone, Copy)]
+pub struct Deployed<'a> {
+    /// The cell.
+    pub cell: &'a CellName,
+    /// What runs, and how.
+    pub manifest: &'a Manifest,
+    /// The release's own folder.
+    pub release: &'a Path,
+    /// The cell's data folder.
+    pub data: &'a Path,
+}
+
+impl<'a> Deployed<'a> {
+    /// What brought it up, if that was `activation`.
+    #[must_use]
+    pub fn start(self, activation: Activation) -> Start<'a> {
+        let Self { cell, manifest, release, data } = self;
+        Start { cell, manifest, release, data, force: true, activation }
     }
 }
 

@@ -40,6 +40,16 @@ impl Unfinished {
         &self.folder
     }
 
+    /// Puts `file`, which is written and made fast here, in its place in `release`, whatever file is there: at any
+    /// instant the old one is there or the new one, and the new one once this has returned. A folder in its place stays.
+    pub(super) fn put(&self, file: &ManifestFile, release: &Folder) -> Result<(), DiskError> {
+        let (parents, name) = split(&file.path);
+        let missing = || self.refuse("opening", file, io::ErrorKind::NotFound.into());
+        let from = self.folder.below(parents.clone())?.ok_or_else(missing)?;
+        let to = release.below_made(parents, FOLDER_MODE)?;
+        from.move_over(name, &to)
+    }
+
     /// An empty file in the place of `file`, whatever an earlier try left there.
     pub(super) fn create(&self, file: &ManifestFile) -> Result<File, DiskError> {
         let (parents, name) = split(&file.path);
@@ -60,6 +70,10 @@ impl Unfinished {
 
     /// Writes `file` from one that should hold the same bytes. False if it does not.
     pub(super) fn copy(&self, source: &File, file: &ManifestFile) -> Result<bool, DiskError> {
+        // A pipe or a device in the place of a file may never end.
+        if !source.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return Ok(false);
+        }
         let mut copy = self.create(file)?;
         self.folder.before("copy a file", file.path.as_str())?;
         let refuse = |source| self.refuse("copying", file, source);
@@ -177,7 +191,7 @@ pub(super) fn open(folder: &Folder, path: &FilePath) -> Result<Option<File>, Dis
     }
 }
 
-fn split(path: &FilePath) -> (std::str::Split<'_, char>, &str) {
+pub(super) fn split(path: &FilePath) -> (std::str::Split<'_, char>, &str) {
     match path.as_str().rsplit_once('/') {
         Some((parents, name)) => (parents.split('/'), name),
         None => {

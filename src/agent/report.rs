@@ -61,6 +61,7 @@ pub(super) fn report(cell: &Cell, observed: Observed) -> CellReport {
         state,
         processes: boxed(processes),
         health: cell.up().and_then(|_| cell.mind.vitals.report(cell.watched().is_some())).map(Box::new),
+        drift: None,
         attempt: kept.attempts,
         last_error: kept.last_error.clone(),
         failed_content: kept.failed.iter().map(|failed| failed.content_sha256).collect(),

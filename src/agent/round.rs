@@ -381,6 +381,7 @@ pub(super) fn bare_report(phase: Phase, fault: &Fault) -> CellReport {
         state: RunningState::Unknown,
         processes: BTreeMap::new(),
         health: None,
+        drift: None,
         attempt: 0,
         last_error: Some(fault.clone()),
         failed_content: Vec::new(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::drift::DriftSettings;
 use super::onlooker::{Nobody, Onlooker};
 use super::profile::Profiles;
 use super::steps::Steps;
@@ -43,6 +44,8 @@ pub struct AgentSettings {
     pub parallel_downloads: usize,
     /// What must stay free on a file system when a release is written to it.
     pub reserve_bytes: u64,
+    /// How it looks for drift in cells whose versions do not say.
+    pub drift: DriftSettings,
     /// Who is told how it gets on.
     pub onlooker: Arc<dyn Onlooker>,
     /// Tests only: what is asked between any two effects on the disk.
@@ -74,6 +77,7 @@ impl AgentSettings {
             keep_versions: 3,
             parallel_downloads: 8,
             reserve_bytes: 64 << 20,
+            drift: DriftSettings::default(),
             onlooker: Arc::new(Nobody),
             steps: Steps::default(),
         }

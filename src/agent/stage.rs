@@ -176,7 +176,7 @@ impl Staging {
         let reserve = self.context.reserve_bytes;
         apart(move || {
             let (free_bytes, free_files) = plot.releases.room()?;
-            let begun = plot.releases.child(&format!("{UNFINISHED}{release}"))?;
+            let begun = plot.releases.child(format!("{UNFINISHED}{release}"))?;
             let there = begun.map_or(Ok(0), |begun| written_bytes(&begun, &manifest))?;
             let needed = manifest.total_bytes().saturating_sub(there).saturating_add(reserve);
             if needed > free_bytes || manifest.files.len() as u64 > free_files {
@@ -307,7 +307,8 @@ fn is_copied(unfinished: &Unfinished, sources: &Sources, file: &ManifestFile) ->
     Ok(false)
 }
 
-fn write_empty(unfinished: &Unfinished, file: &ManifestFile) -> Result<(), Trouble> {
+/// Writes a file that has no bytes, if that is what its digest says.
+pub(super) fn write_empty(unfinished: &Unfinished, file: &ManifestFile) -> Result<(), Trouble> {
     if file.sha256 != Sha256Digest::of(b"") {
         let message = format!("file {} is said to be empty, with the digest of something else", file.path);
         return Err(Trouble::new(Code::ManifestInvalid, message, Cure::OtherContent));

@@ -12,9 +12,10 @@ use super::access::{Signing, TrustedKey, with_access};
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::user;
-use crate::agent::{AgentError, AgentSettings, Profiles, Reset, ResetSettings};
+use crate::agent::{AgentError, AgentSettings, DriftSettings, Profiles, Reset, ResetSettings};
 use crate::clock::SharedClock;
 use crate::model::NodeName;
+use crate::model::drift::{DriftMode, DriftSpec};
 use crate::model::sign::{PinnedKey, Trust};
 use crate::profiles::{
     DeploySettings, ProcessSettings, ProfileSettings, Program, Scope, SupervisorSettings, SystemdSettings,
@@ -47,6 +48,8 @@ pub struct AgentConfig {
     pub labels: BTreeMap<String, String>,
     /// Which profiles the node is set up for.
     pub profiles: ProfileSettings,
+    /// How cells are looked at for drift whose versions do not say.
+    pub drift: DriftSettings,
     /// Where monitoring finds the agent's figures.
     pub metrics: MetricsSettings,
     /// What the file's owner should hear.
@@ -82,6 +85,8 @@ pub(super) struct Written {
     process: Option<WrittenProcess>,
     supervisor: Option<WrittenSupervisor>,
     systemd: Option<WrittenSystemd>,
+    #[serde(default)]
+    drift: WrittenDrift,
     metrics: Option<WrittenMetrics>,
 }
 
@@ -122,6 +127,15 @@ pub(super) struct WrittenSystemd {
     service_folder: Option<PathBuf>,
     folder: Option<PathBuf>,
     scope: Option<Scope>,
+}
+
+/// How cells are looked at for drift whose versions do not say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenDrift {
+    mode: Option<DriftMode>,
+    interval: Option<HumanDuration>,
+    repairs_per_hour: Option<u32>,
 }
 
 /// Where monitoring finds the agent's figures.
@@ -168,6 +182,7 @@ impl AgentConfig {
             heartbeat_interval: self.heartbeat_interval,
             full_scan_interval: self.full_scan_interval,
             keep_versions: self.keep_versions,
+            drift: self.drift,
             ..AgentSettings::new(self.node, self.fleet, self.trust, store, self.state_folder, profiles)
         })
     }
@@ -246,6 +261,22 @@ impl AgentConfig {
         }
         let full_scan_interval =
             interval("full_scan_interval", written.full_scan_interval, Duration::from_secs(1800), poll_interval)?;
+        let usual = DriftSettings::default();
+        let at = root.key("drift");
+        let drift = DriftSettings {
+            mode: written.drift.mode.unwrap_or(usual.mode),
+            interval: match written.drift.interval.map_or(usual.interval, |interval| interval.0) {
+                interval if (SHORTEST_LOOKS..=LONGEST_LOOKS).contains(&interval) => interval,
+                _ => return Err(fault(&at.key("interval"), "this interval is out of range", "from 1s to 7d")),
+            },
+            repairs_per_hour: match written.drift.repairs_per_hour.unwrap_or(usual.repairs_per_hour) {
+                repairs @ 1..=DriftSpec::MOST_REPAIRS_PER_HOUR => repairs,
+                _ => {
+                    let help = "from 1 to 60; with `mode: report` nothing is put back";
+                    return Err(fault(&at.key("repairs_per_hour"), "so many repairs are never made", help));
+                }
+            },
+        };
         let keep_versions = written.keep_versions.unwrap_or(3);
         if keep_versions > 100 {
             return Err(fault(&root.key("keep_versions"), "more than 100 versions are never kept", "0 to 100"));
@@ -316,6 +347,7 @@ impl AgentConfig {
                 supervisor,
                 systemd,
             },
+            drift,
             metrics,
             warnings: file.warning(bucket.holds_secrets()).into_iter().collect(),
         })
@@ -324,6 +356,10 @@ impl AgentConfig {
 
 /// An agent that looks less often than this is taken for dead by people, whatever the software says.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Between two looks at a cell for drift.
+const SHORTEST_LOOKS: Duration = Duration::from_secs(1);
+const LONGEST_LOOKS: Duration = Duration::from_millis(DriftSpec::INTERVALS_MS.1);
 
 /// What `-l key=value,…` can select.
 fn is_plain(text: &str) -> bool {

@@ -182,6 +182,7 @@ fn the_agents_example_shows_the_defaults() {
     assert_eq!(example.heartbeat_interval, bare.heartbeat_interval);
     assert_eq!(example.full_scan_interval, bare.full_scan_interval);
     assert_eq!(example.keep_versions, bare.keep_versions);
+    assert_eq!(example.drift, bare.drift);
     assert_eq!(bare.profiles, ProfileSettings::default(), "a node offers what its owner wants");
     assert_eq!(example.profiles.supervisor, agent(&one_node("supervisor: {}\n")).unwrap().profiles.supervisor);
     assert_eq!(example.profiles.process, agent(&one_node("process: {}\n")).unwrap().profiles.process);
@@ -266,6 +267,9 @@ fn what_makes_no_sense_is_refused_at_its_place() {
         ("heartbeat_interval: 1500ms\n", "6:21 heartbeat_interval: heartbeats count in whole seconds"),
         ("full_scan_interval: 1s\n", "6:21 full_scan_interval: this interval is out of range"),
         ("keep_versions: 101\n", "6:16 keep_versions: more than 100 versions are never kept"),
+        ("drift: {mode: fix}\n", "6:15 drift.mode: unknown choice `fix`"),
+        ("drift: {interval: 8d}\n", "6:19 drift.interval: this interval is out of range"),
+        ("drift: {repairs_per_hour: 0}\n", "6:27 drift.repairs_per_hour: so many repairs are never made"),
         ("labels: {a: \"b,c\"}\n", "6:13 labels.a: this cannot be a label"),
         ("system: {}\n", "6:1 system: unknown key `system`"),
         ("systemd: {scope: host}\n", "6:18 systemd.scope: unknown choice `host`"),

@@ -166,6 +166,7 @@ fn settings(manifest: &Manifest) -> BTreeMap<String, Value> {
         ("profile", serde_json::to_value(&manifest.profile)),
         ("health", serde_json::to_value(&manifest.health)),
         ("limits", serde_json::to_value(&manifest.limits)),
+        ("drift", serde_json::to_value(&manifest.drift)),
     ] {
         // Every one of them is written to the manifest as it is here.
         flatten(name, value.unwrap_or_default(), &mut flat);

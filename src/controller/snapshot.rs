@@ -132,6 +132,7 @@ impl Controller {
             profile: resolved.profile,
             health: resolved.health,
             limits: resolved.limits,
+            drift: resolved.drift,
             files,
         };
         manifest.requires = manifest.features();

@@ -76,6 +76,10 @@ codes! {
     UnitExtended = "unit_extended", "drop-ins on the host change how the cell's unit runs";
     SupervisorUnavailable = "supervisor_unavailable", "supervisord does not run on the host, or does not answer";
     SupervisorConfBroken = "supervisor_conf_broken", "supervisord cannot read its configuration, because of a file that is not ours";
+    Drifted = "drifted", "files or units on the host are not what was deployed";
+    DriftUnchecked = "drift_unchecked", "it cannot be told whether the host has what was deployed";
+    RepairFailed = "repair_failed", "what drifted could not be put back";
+    RepairsExhausted = "repairs_exhausted", "what was put back drifts again and again; it is left alone for a while";
     Inconsistent = "inconsistent", "what is on the host is not what the state says";
     Hold = "hold", "somebody holds the cell or its node: nothing that runs is changed until then";
     OrderExpired = "order_expired", "an order came too late; it is not carried out";

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::code::Code;
 use super::digest::Sha256Digest;
 use super::document::Document;
+use super::drift::DriftReport;
 use super::generation::Floor;
 use super::name::{CellName, CheckName, NodeName, ProcessName, UserName, VersionName};
 use super::trigger::Target;
@@ -172,6 +173,9 @@ pub struct CellReport {
     /// What its checks say, where its version has some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Box<HealthReport>>,
+    /// Whether what is on the host is still what was deployed; absent where nothing is, or nobody looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Box<DriftReport>>,
     /// Counts the attempts at the highest trigger.
     #[serde(default)]
     pub attempt: u32,

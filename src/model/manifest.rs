@@ -10,6 +10,7 @@ use super::cell_id::CellId;
 use super::content::content_sha256;
 use super::digest::Sha256Digest;
 use super::document::{self, Document, DocumentError};
+use super::drift::{DriftError, DriftSpec};
 use super::health::{Health, HealthError};
 use super::name::{CellName, DeploymentName, ManifestName, NodeName, UserName, VersionName};
 use super::path::{FilePath, ObjectPath, check_together};
@@ -52,6 +53,9 @@ pub struct Manifest {
     /// The most that it may use.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limits: Limits,
+    /// What is done about files that are not what they were deployed as any more.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub drift: DriftSpec,
     /// What is on the node, sorted by path.
     pub files: Vec<ManifestFile>,
 }
@@ -191,6 +195,9 @@ pub enum ManifestError {
     /// Health that cannot be asked for.
     #[error(transparent)]
     Health(#[from] HealthError),
+    /// Looks for drift that cannot be made.
+    #[error(transparent)]
+    Drift(#[from] DriftError),
     /// One file is larger than a version may hold.
     #[error("{path} has {size} bytes, more than the {} that a file may have", ManifestFile::MAX_BYTES)]
     FileTooLarge {
@@ -222,7 +229,7 @@ impl Manifest {
     pub const MAX_FILES: usize = 20_000;
 
     /// Features that `requires` may name.
-    pub const FEATURES: [&'static str; 5] = ["processes", "health", "systemd", "credentials", "checks"];
+    pub const FEATURES: [&'static str; 6] = ["processes", "health", "systemd", "credentials", "checks", "drift"];
 
     /// The features that it uses, for `requires`: an agent that would read past one of them must not deploy it.
     #[must_use]
@@ -241,6 +248,7 @@ impl Manifest {
             ("systemd", systemd),
             ("credentials", credentials),
             ("checks", !self.health.checks.is_empty()),
+            ("drift", !is_default(&self.drift)),
         ];
         used.into_iter().filter(|(_, used)| *used).map(|(feature, _)| feature.to_owned()).collect()
     }
@@ -282,6 +290,7 @@ impl Manifest {
             Profile::Deploy(_) => {}
         }
         self.health.check(&self.profile)?;
+        self.drift.check()?;
         let computed = content_sha256(self);
         if computed == self.content_sha256 {
             Ok(())

@@ -32,6 +32,7 @@ pub(crate) mod csv;
 pub mod deployment;
 pub mod digest;
 pub mod document;
+pub mod drift;
 pub mod fleet;
 pub mod generation;
 pub mod health;

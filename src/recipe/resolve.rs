@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 
 use super::render::Context;
 use super::value::VarValue;
-use super::written::{Binding, Recipe};
+use super::written::{Binding, Drift, Recipe};
 use super::{RecipeError, Written};
 use crate::model::deployment::DeploymentFile;
+use crate::model::drift::DriftSpec;
 use crate::model::health::Health;
 use crate::model::manifest::{Mode, Origin};
 use crate::model::{FilePath, run_spec};
@@ -29,6 +30,8 @@ pub struct Resolved {
     pub health: Health,
     /// The most that it may use.
     pub limits: run_spec::Limits,
+    /// What is done when what is on the node is not this any more.
+    pub drift: DriftSpec,
     /// The cell's labels: those of the manifest, and over them its own.
     pub labels: BTreeMap<String, String>,
     /// What its template files see; [`file`](super::render::file) renders them.
@@ -94,10 +97,11 @@ pub fn resolve(
     let health = runs.health();
     let profile = runs.profile();
     let limits = run::limits(&recipe.limits, &binding.overrides.limits);
+    let drift = recipe.drift.as_ref().map(Drift::spec).unwrap_or_default();
     match profile {
         Some(profile) => {
             let labels = context.labels.clone();
-            RecipeError::unless(errors, Resolved { files, profile, health, limits, labels, context })
+            RecipeError::unless(errors, Resolved { files, profile, health, limits, drift, labels, context })
         }
         None => Err(RecipeError { errors }),
     }

@@ -1,3 +1,4 @@
+mod drift;
 mod health;
 mod supervisor;
 mod systemd;

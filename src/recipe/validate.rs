@@ -1,6 +1,7 @@
 //! Whether a manifest or a cell makes sense by itself. What needs both, or the files of a release, is for
 //! [`resolve`](super::resolve) to say.
 
+mod drift;
 mod health;
 mod processes;
 pub(super) mod units;
@@ -225,7 +226,7 @@ fn is_identifier(text: &str) -> bool {
 
 impl Check for Recipe {
     fn check(&self, checker: &mut Checker<'_>) {
-        let Self { name: _, description: _, labels, vars, files, profile, health, limits } = self;
+        let Self { name: _, description: _, labels, vars, files, profile, health, limits, drift } = self;
         let root = Field::root();
         checker.labels(labels);
         checker.var_names(vars);
@@ -243,6 +244,9 @@ impl Check for Recipe {
         }
         if let Some(health) = health {
             checker.health(health, profile, &vars);
+        }
+        if let Some(drift) = drift {
+            checker.drift(drift);
         }
         let field = root.key("limits");
         checker.limits(&field, limits);

@@ -1,6 +1,7 @@
 //! `manifest.yaml` and `cell.yaml` as people write them. What these types hold is well formed; whether it makes sense
 //! is checked apart.
 
+mod drift;
 mod health;
 mod process;
 mod settings;
@@ -12,6 +13,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use self::drift::Drift;
 pub use self::health::{Check, ExecCheck, FileCheck, Health, HttpCheck, LogCheck, TcpCheck};
 pub use self::process::{Process, ProcessKind, ProcessOverrides, ProcessRestart, Processes};
 pub(super) use self::settings::{Settings, unknown_to};
@@ -47,6 +49,8 @@ pub struct Recipe {
     /// The most that it may use.
     #[serde(default)]
     pub limits: Limits,
+    /// What is done when what is on a node is not what was deployed any more.
+    pub drift: Option<Drift>,
 }
 
 /// Files of a release, by path or by glob. A `path` decides over every `glob`; of several globs the last decides.

@@ -4,6 +4,7 @@
 
 mod agent_crash;
 mod agent_deploy;
+mod agent_drift;
 mod agent_gate;
 mod agent_health;
 mod agent_init;
@@ -40,6 +41,7 @@ mod controller_views;
 mod dependencies;
 mod docs;
 mod doctor;
+mod drift_host;
 mod embedded_corners;
 mod embedded_crash;
 mod embedded_objects;

@@ -208,6 +208,11 @@ profile:
   deploy:
     user: www
     group: www
+drift:
+  mode: repair
+  ignore: [cache/**]
+  interval: 10m
+  repairs_per_hour: 2
 ";
 
 const CELL: &str = "\

@@ -27,7 +27,7 @@ const SLACK: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Who may read the file of a cell. There is nothing secret in it.
-const MODE: u32 = 0o644;
+pub(super) const MODE: u32 = 0o644;
 
 impl Supervisor {
     pub(super) async fn bring_up(&self, start: Start<'_>) -> Result<(), ProfileError> {
@@ -337,7 +337,7 @@ fn unavailable(error: RpcError) -> ProfileError {
     waiting(Code::SupervisorUnavailable, in_full(&error))
 }
 
-fn disk(doing: &str, error: &io::Error) -> ProfileError {
+pub(super) fn disk(doing: &str, error: &io::Error) -> ProfileError {
     let code = if error.kind() == io::ErrorKind::StorageFull { Code::DiskFull } else { Code::Io };
     waiting(code, format!("{doing}: {error}"))
 }

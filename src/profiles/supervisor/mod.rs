@@ -15,6 +15,7 @@
 //! Nobody but supervisord runs the programs: they go on, are restarted and start at boot without an agent.
 
 mod conf;
+mod drift;
 mod install;
 mod look;
 mod rpc;
@@ -24,6 +25,7 @@ mod watch;
 mod xml;
 
 use std::fs;
+use std::future::ready;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,7 +41,7 @@ use self::stanza::Found;
 use self::watch::{Known, Watch};
 use super::definition;
 use super::{Program, cells_in};
-use crate::agent::{Gate, Log, Mark, Observed, Placement, Profile, ProfileError, Start, Work};
+use crate::agent::{Deployed, Gate, Log, Mark, Observed, Placement, Profile, ProfileError, Start, Strayed, Work};
 use crate::clock::SharedClock;
 use crate::model::heartbeat::Condition;
 use crate::model::{CellName, Code, VersionName, run_spec};
@@ -224,6 +226,14 @@ impl Profile for Supervisor {
         // What anybody may have written raises no floor.
         let activation = activation.parse().ok().filter(|_| !is_edited);
         Ok(Some(Mark { version: VersionName::new(version).ok(), activation }))
+    }
+
+    fn drift<'a>(&'a self, cell: &'a CellName) -> Work<'a, Result<Vec<Strayed>, ProfileError>> {
+        Box::pin(ready(self.strayed(cell)))
+    }
+
+    fn mend<'a>(&'a self, deployed: Deployed<'a>) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(self.write_again(deployed))
     }
 
     fn close(&self) -> Work<'_, ()> {

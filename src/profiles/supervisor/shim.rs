@@ -91,6 +91,18 @@ impl ShimHome {
         Ok(services)
     }
 
+    /// The activation that is left, and its processes; None unless it is the only one.
+    pub(super) fn only(&self) -> io::Result<Option<(String, ServiceDef)>> {
+        let mut entries = match fs::read_dir(self.cell.join(ACTIVATIONS)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            entries => entries?,
+        };
+        let (Some(entry), None) = (entries.next().transpose()?, entries.next()) else { return Ok(None) };
+        let Ok(activation) = entry.file_name().into_string() else { return Ok(None) };
+        let service = self.service(&activation)?;
+        Ok(service.map(|service| (activation, service)))
+    }
+
     /// Whether anything was activated and is still to run.
     pub(super) fn has_activations(&self) -> bool {
         self.cell.join(ACTIVATIONS).exists()

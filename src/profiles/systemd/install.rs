@@ -82,7 +82,7 @@ impl Systemd {
     }
 
     /// The unit files that the version asks for.
-    fn wanted(&self, start: &Start<'_>, site: &Site) -> Result<Units, ProfileError> {
+    pub(super) fn wanted(&self, start: &Start<'_>, site: &Site) -> Result<Units, ProfileError> {
         let Profile::Systemd(spec) = &start.manifest.profile else {
             return Err(ProfileError::Version("its manifest is for another profile".to_owned()));
         };
@@ -248,7 +248,7 @@ fn before(site: &Site, force: bool) -> Result<Before, ProfileError> {
     Ok(Before { service: look(&site.service)?, timer: look(&site.timer)? })
 }
 
-fn is_same_file(one: &Path, other: &Path) -> bool {
+pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
     match (fs::canonicalize(one), fs::canonicalize(other)) {
         (Ok(one), Ok(other)) => one == other,
         _ => false,

@@ -297,7 +297,7 @@ impl Look {
 }
 
 /// Whether a drop-in is for units of ours, and not for all services.
-fn is_of_unit(path: &Path) -> bool {
+pub(super) fn is_of_unit(path: &Path) -> bool {
     let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
     !["service.d", "timer.d"].iter().any(|all| folder == *all)
 }

@@ -11,6 +11,7 @@
 //! which version the host starts, after any crash (I4).
 
 mod bus;
+mod drift;
 mod escape;
 mod install;
 mod look;
@@ -31,7 +32,7 @@ use self::owned::InPlace;
 pub use self::secrets::{SecretsError, WRITE_ENV, write_env};
 use self::watch::{Cell, Seen, Site};
 use super::{Program, cells_in};
-use crate::agent::{Gate, Log, Mark, Observed, Placement, Profile, ProfileError, Start, Work};
+use crate::agent::{Deployed, Gate, Log, Mark, Observed, Placement, Profile, ProfileError, Start, Strayed, Work};
 use crate::clock::SharedClock;
 use crate::model::heartbeat::{Condition, RunningState};
 use crate::model::{CellName, Code};
@@ -338,6 +339,14 @@ impl Profile for Systemd {
     fn changed<'a>(&'a self, cell: &'a CellName) -> Work<'a, ()> {
         let cell = self.cell(cell);
         Box::pin(async move { cell.changed().await })
+    }
+
+    fn drift<'a>(&'a self, cell: &'a CellName) -> Work<'a, Result<Vec<Strayed>, ProfileError>> {
+        Box::pin(self.strayed(cell))
+    }
+
+    fn mend<'a>(&'a self, deployed: Deployed<'a>) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(self.write_again(deployed))
     }
 
     fn cells(&self) -> io::Result<Vec<CellName>> {

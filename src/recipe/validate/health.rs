@@ -73,7 +73,7 @@ impl Checker<'_> {
         }
     }
 
-    fn within(&mut self, field: &Field, time: Option<HumanDuration>, (least, most): (u64, u64)) {
+    pub(super) fn within(&mut self, field: &Field, time: Option<HumanDuration>, (least, most): (u64, u64)) {
         if let Some(time) = time.filter(|time| !(least..=most).contains(&time.as_millis())) {
             let shown = |millis: u64| match millis {
                 millis if millis % 3_600_000 == 0 => format!("{}h", millis / 3_600_000),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use fleetman::model::Code;
+use fleetman::model::drift::Deviation;
 
 use super::keys::key_table;
 use super::{root, updating};
@@ -16,9 +17,21 @@ fn code_table() -> String {
     table
 }
 
+fn deviation_table() -> String {
+    let mut table = String::from("| code | meaning |\n|---|---|\n");
+    for (code, meaning) in Deviation::ALL {
+        writeln!(table, "| `{}` | {meaning} |", code.as_str()).unwrap();
+    }
+    table
+}
+
 /// The page's generated parts: between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 fn generated() -> Vec<(String, String)> {
-    let mut parts = vec![("keys".to_owned(), key_table()), ("codes".to_owned(), code_table())];
+    let mut parts = vec![
+        ("keys".to_owned(), key_table()),
+        ("codes".to_owned(), code_table()),
+        ("deviations".to_owned(), deviation_table()),
+    ];
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(root().join("tests/golden")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use chrono::DateTime;
 use fleetman::model::content::content_sha256;
+use fleetman::model::drift::{Deviation, DriftFinding, DriftMode, DriftRepair, DriftReport, DriftSpec, DriftState};
 use fleetman::model::health::{Check, ExecCheck, FileCheck, Health, HttpCheck, Line, LogCheck, TcpCheck};
 use fleetman::model::heartbeat::{
     CellReport, CheckReport, Condition, Fault, HealthReport, HealthState, Heartbeat, HoldReport, HostFacts, Phase,
@@ -94,6 +95,7 @@ pub(super) fn manifest() -> Manifest {
         })),
         health: Health::default(),
         limits: Limits { open_files: Some(4096), memory_bytes: Some(1 << 30), ..Limits::default() },
+        drift: DriftSpec::default(),
         files: vec![
             file("bin/shop", b"#!/bin/sh\n", Mode::EXECUTE, Origin::Deployment),
             file("etc/shop.conf", b"port = 8080\n", Mode::READ, Origin::Template),
@@ -170,6 +172,20 @@ pub(super) fn manifest_with_checks() -> Manifest {
         interval_ms: 10_000,
         timeout_ms: 3_000,
         restart_after: NonZeroU32::new(6),
+    };
+    manifest.requires = manifest.features();
+    manifest.content_sha256 = content_sha256(&manifest);
+    manifest
+}
+
+/// A version that is put back when it drifts.
+pub(super) fn manifest_with_drift() -> Manifest {
+    let mut manifest = manifest();
+    manifest.drift = DriftSpec {
+        mode: Some(DriftMode::Repair),
+        ignore: ["share/**", "/etc/systemd/system/fleetman-web.service.d/*"].map(|text| text.parse().unwrap()).into(),
+        interval_ms: Some(600_000),
+        repairs_per_hour: Some(2),
     };
     manifest.requires = manifest.features();
     manifest.content_sha256 = content_sha256(&manifest);
@@ -303,6 +319,7 @@ pub(super) fn heartbeat() -> Heartbeat {
         state: RunningState::Running { pid: Some(4321), since: Some(time(2)), restarts: 1 },
         processes: BTreeMap::new(),
         health: None,
+        drift: None,
         attempt: 2,
         last_error: Some(Fault { code: Code::FileMissing, message: "bin/shop".to_owned(), at: time(3) }),
         failed_content: vec![Sha256Digest::of(b"bad")],
@@ -423,12 +440,25 @@ pub(super) fn heartbeat_with_processes() -> Heartbeat {
         restarted_at: None,
         checks: checks.map(|(name, check)| (name.parse().unwrap(), check)).into(),
     };
+    let drift = DriftReport {
+        state: DriftState::Drifted,
+        checked_at: Some(time(55)),
+        findings: vec![DriftFinding { code: Deviation::Changed, path: "etc/shop.conf".to_owned(), since: time(40) }],
+        more: 1,
+        problem: Some(Fault {
+            code: Code::RepairsExhausted,
+            message: "something was put back 2 times within an hour".to_owned(),
+            at: time(55),
+        }),
+        repairs: vec![DriftRepair { at: time(20), path: "etc/shop.conf".to_owned(), more: 1 }],
+    };
     let shop = CellReport {
         profile: Some("process".to_owned()),
         phase: Phase::Checking,
         state,
         processes,
         health: Some(Box::new(health)),
+        drift: Some(Box::new(drift)),
         ..*site
     };
     Heartbeat {

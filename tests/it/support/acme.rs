@@ -444,6 +444,7 @@ fn running(wish: &Published, target: &Target, of: &str, now: DateTime<Utc>) -> C
             BTreeMap::new()
         },
         health: None,
+        drift: None,
         attempt: 1,
         last_error: None,
         failed_content: Vec::new(),

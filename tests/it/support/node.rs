@@ -230,6 +230,7 @@ impl Bench {
             profile: Profile::Deploy(DeploySpec::default()),
             health: Health::default(),
             limits: Limits::default(),
+            drift: fleetman::model::drift::DriftSpec::default(),
             files: files.collect(),
         };
         manifest.content_sha256 = content_sha256(&manifest);

@@ -1,0 +1,94 @@
+//! Drift on hosts with a real systemd and supervisord: what is edited by hand is told and put back, and what runs goes on.
+
+use serde_json::Value;
+
+use crate::support::agent_host::AgentHost;
+use crate::support::wait_for;
+
+/// A host with an agent that may write to `also`, is set up for `profile`, puts back what drifts, and runs a cell.
+async fn start(profile: &str, also: &str) -> Option<AgentHost> {
+    let node = AgentHost::boot().await?;
+    let manifest = format!(
+        "name: site\nprofile: {{{profile}: {{command: [/bin/sleep, \"100000\"]}}}}\n\
+         health: {{min_healthy_time: 100ms}}\n---\ncell: n1/web\nmanifest: site\n"
+    );
+    node.place.write("site.yaml", &manifest);
+    node.place.fleetman(&["apply", "-f", "site.yaml"]).await.exits(0);
+    let config = format!("{profile}: {{}}\ndrift: {{mode: repair, interval: 1s, repairs_per_hour: 60}}\n");
+    node.start_agent(&format!("ReadWritePaths={also}\n"), &config).await;
+    node.place.write("r1/conf", "port: 80\n");
+    node.publish("r1").await;
+    is_whole(&node, 0).await;
+    Some(node)
+}
+
+async fn drift(node: &AgentHost) -> Value {
+    node.status().await.unwrap()["heartbeat"]["cells"]["web"]["drift"].clone()
+}
+
+fn repairs(drift: &Value) -> usize {
+    drift["repairs"].as_array().map_or(0, Vec::len)
+}
+
+/// Waits until nothing drifts any more, after so many repairs.
+async fn is_whole(node: &AgentHost, made: usize) {
+    let is = async || {
+        let drift = drift(node).await;
+        drift["state"] == "in_sync" && repairs(&drift) == made
+    };
+    wait_for(is, &format!("all to be well after {made} repairs")).await;
+}
+
+/// Changes the host, and waits until `file` is as it was.
+async fn is_put_back(node: &AgentHost, made: usize, file: &str, command: &str) {
+    let before = node.host.read(file).unwrap();
+    node.host.run(&["sh", "-c", command]).await.exits(0);
+    is_whole(node, made).await;
+    assert_eq!(node.host.read(file).unwrap(), before, "{command}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_edited_of_a_service_of_systemd_is_put_back_and_it_runs_on() {
+    const UNIT: &str = "/etc/systemd/system/fleetman-web.service";
+    let Some(node) = start("systemd", "/etc/systemd/system").await else { return };
+    let pid = node.property("fleetman-web.service", "MainPID").await;
+    is_put_back(&node, 1, UNIT, &format!("echo '[Service]\nNice=5' >>{UNIT}; systemctl daemon-reload")).await;
+    assert_eq!(node.property("fleetman-web.service", "NeedDaemonReload").await, "no");
+    assert_eq!(node.property("fleetman-web.service", "Nice").await, "0");
+    is_put_back(&node, 2, UNIT, &format!("rm {UNIT}")).await;
+    let conf = "/srv/fleetagent/n1-state/systemd/web/current/conf";
+    is_put_back(&node, 3, conf, &format!("echo 'port: 81' >{conf}")).await;
+
+    // What is not ours is told and stays, whether systemd has read it yet or not.
+    let folder = format!("{UNIT}.d");
+    node.host
+        .run(&["sh", "-c", &format!("mkdir {folder}; echo '[Service]\nNice=7' >{folder}/own.conf")])
+        .await
+        .exits(0);
+    let told = async || {
+        let findings = drift(&node).await["findings"].clone();
+        findings[0]["code"] == "drop_in" && findings[0]["path"] == format!("{folder}/own.conf")
+    };
+    wait_for(told, "the drop-in to be told").await;
+    assert!(node.host.read(&format!("{folder}/own.conf")).is_some());
+    node.host.run(&["rm", "-r", &folder]).await.exits(0);
+    is_whole(&node, 3).await;
+    node.host.run(&["sh", "-c", &format!("mv {UNIT} /root/; echo '[Service]' >{UNIT}")]).await.exits(0);
+    let told = async || drift(&node).await["findings"][0]["code"] == "unit_foreign";
+    wait_for(told, "the foreign unit to be told").await;
+    assert_eq!(node.host.read(UNIT).unwrap(), "[Service]\n");
+    assert_eq!(node.property("fleetman-web.service", "MainPID").await, pid, "nothing was restarted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_edited_of_a_program_of_supervisord_is_put_back_and_it_runs_on() {
+    const CONF: &str = "/etc/supervisor/conf.d/fleetman-web.conf";
+    let Some(node) = start("supervisor", "/etc/supervisor/conf.d").await else { return };
+    let pid = async || node.host.run(&["supervisorctl", "pid", "fleetman-web"]).await.exits(0).out;
+    let before = pid().await;
+    is_put_back(&node, 1, CONF, &format!("sed -i s/stopwaitsecs=.*/stopwaitsecs=99/ {CONF}")).await;
+    is_put_back(&node, 2, CONF, &format!("rm {CONF}")).await;
+    let avail = node.host.run(&["supervisorctl", "update"]).await.exits(0).out;
+    assert!(!avail.contains("fleetman"), "what is put back is what runs already: {avail}");
+    assert_eq!(pid().await, before, "nothing was restarted");
+}
