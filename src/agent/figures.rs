@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::node::Agent;
 use crate::exposition::{Exposition, Metric};
+use crate::model::drift::DriftState;
 use crate::model::heartbeat::{CellReport, Phase, RunningState};
 use crate::model::outcome::Ending;
 use crate::model::trigger::Action;
@@ -60,6 +61,11 @@ const CELL_WAITING: Metric = Metric::gauge("fleetagent_cell_waiting", "1, with t
 const CELL_CONDITION: Metric = Metric::gauge(
     "fleetagent_cell_condition",
     "1 for each code of what stays wrong with the cell until somebody acts.",
+);
+
+const CELL_DRIFTED: Metric = Metric::gauge(
+    "fleetagent_cell_drifted",
+    "How many files and units of the cell are not as they were deployed; absent until somebody has looked.",
 );
 
 /// What went well how often, and when last.
@@ -179,7 +185,7 @@ type Say<'a> = &'a mut dyn FnMut(&[(&str, &str)], u64);
 type Tell = fn(&CellReport, Say<'_>);
 
 /// The metrics that have values for each cell.
-const CELLS: [(&Metric, Tell); 8] = [
+const CELLS: [(&Metric, Tell); 9] = [
     (&CELL_INFO, |report, say| {
         let version = report.running.as_ref().map_or("", |running| running.version.as_str());
         say(&[("profile", report.profile.as_deref().unwrap_or_default()), ("version", version)], 1);
@@ -195,6 +201,10 @@ const CELLS: [(&Metric, Tell); 8] = [
     (&CELL_CONDITION, |report, say| {
         let codes: BTreeSet<Code> = report.conditions.iter().map(|condition| condition.code).collect();
         codes.iter().for_each(|code| say(&[("code", code.as_str())], 1));
+    }),
+    (&CELL_DRIFTED, |report, say| {
+        let known = report.drift.iter().filter(|drift| drift.state != DriftState::Unknown);
+        known.for_each(|drift| say(&[], drift.count()));
     }),
 ];
 

@@ -20,9 +20,12 @@ use super::failure::Failure;
 use super::routes::Routes;
 use crate::controller::{FleetView, Health, Liveness, Sync};
 use crate::exposition::{Exposition, Histogram, MEDIA_TYPE, Metric, Samples};
+use crate::model::drift::DriftState;
 
 const BUILD_INFO: Metric = Metric::gauge("fleetman_build_info", "1, with the controller's version.");
 const NODES: Metric = Metric::gauge("fleetman_nodes", "Nodes, by whether they are heard of.");
+const DRIFT: Metric =
+    Metric::gauge("fleetman_cells_drift", "Cells that are looked at, by whether they are as they were deployed.");
 const CELLS: Metric = Metric::gauge("fleetman_cells", "Cells, by whether they are what they are to be and run well.");
 const SNAPSHOT_AGE: Metric = Metric::gauge(
     "fleetman_snapshot_age_seconds",
@@ -138,7 +141,7 @@ impl Metrics {
 type Tell = fn(&Fleet, &mut Samples<'_>, (&str, &str));
 
 /// The metrics that have values for each fleet.
-const FLEET: [(&Metric, Tell); 7] = [
+const FLEET: [(&Metric, Tell); 8] = [
     (&NODES, |fleet, samples, bucket| {
         let Some(view) = fleet.snapshot.glance() else { return };
         for liveness in Liveness::ALL {
@@ -149,6 +152,13 @@ const FLEET: [(&Metric, Tell); 7] = [
         let Some(view) = fleet.snapshot.glance() else { return };
         for ((sync, health), count) in cells(&view) {
             samples.count(&[bucket, ("sync", sync), ("health", health)], count);
+        }
+    }),
+    (&DRIFT, |fleet, samples, bucket| {
+        let Some(view) = fleet.snapshot.glance() else { return };
+        for state in [DriftState::InSync, DriftState::Drifted, DriftState::Unknown] {
+            let count = view.cells().filter(|cell| cell.drift() == Some(state)).count();
+            samples.count(&[bucket, ("drift", state.as_str())], count as u64);
         }
     }),
     (&SNAPSHOT_AGE, |fleet, samples, bucket| {

@@ -16,6 +16,7 @@ use crate::controller::{
     ReleaseState, Sync, Text, VersionState, VersionView,
 };
 use crate::model::deployment::DeploymentFile;
+use crate::model::drift::DriftReport;
 use crate::model::heartbeat::{
     CellReport, Condition, Fault, HealthReport, Heartbeat, HoldReport, HostFacts, Phase, ProcessReport, SigningMode,
     VersionReport, Waiting,
@@ -98,6 +99,8 @@ pub struct Cell {
     pub checks: Option<Box<HealthReport>>,
     /// Who holds it, if somebody does.
     pub hold: Option<HoldReport>,
+    /// Whether what is on its host is still what was deployed, where its agent looks.
+    pub drift: Option<Box<DriftReport>>,
     /// What its agent waits for.
     pub waiting: Option<Waiting>,
     /// What went wrong last.
@@ -291,6 +294,7 @@ impl From<&CellView> for Cell {
             processes: report.map(|report| report.processes.clone()).unwrap_or_default(),
             checks: report.and_then(|report| report.health.clone()),
             hold: report.and_then(|report| report.hold.clone()),
+            drift: report.and_then(|report| report.drift.clone()),
             waiting: report.and_then(|report| report.waiting.clone()),
             last_error: report.and_then(|report| report.last_error.clone()),
             problem: view.problem().map(ToOwned::to_owned),

@@ -1,6 +1,7 @@
 //! The words of the portal for how something stands, each with the shape that goes with it.
 
 use crate::controller::{Health, Liveness, Severity, Sync};
+use crate::model::drift::DriftState;
 
 /// A state as `macros.html` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,16 @@ impl From<Health> for State {
             Health::Stopped => Self::new("off", "Stopped"),
             Health::Failed => Self::new("bad", "Failed"),
             Health::Unknown => Self::new("unknown", "Unknown"),
+        }
+    }
+}
+
+impl From<DriftState> for State {
+    fn from(drift: DriftState) -> Self {
+        match drift {
+            DriftState::InSync => Self::new("good", "As deployed"),
+            DriftState::Drifted => Self::new("warn", "Drifted"),
+            DriftState::Unknown => Self::new("unknown", "Not looked at yet"),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use fleetman::config::{ConfigFile, ControllerConfig};
+use fleetman::config::{AgentConfig, ConfigFile, ControllerConfig};
 use fleetman::recipe;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -189,6 +189,25 @@ fn every_sample_of_the_controllers_config_is_one() {
             if block.file.as_deref() == Some(PART_OF_CONFIG) {
                 let file = ConfigFile::written(&path, format!("{buckets}{}", block.text));
                 ControllerConfig::parse(&file).unwrap_or_else(|error| panic!("{error}"));
+                samples += 1;
+            }
+        }
+    }
+    assert!(samples > 0);
+}
+
+/// How pages mark a part of an agent's config.
+const PART_OF_AGENT_CONFIG: &str = "agent_config.yaml, besides node and bucket";
+
+#[test]
+fn every_sample_of_the_agents_config_is_one() {
+    let rest = "node: n1\nfleet: 00000000-0000-4000-8000-000000000001\nbucket: {bucket: b}\nsigning: unsigned\n";
+    let mut samples = 0;
+    for path in pages() {
+        for block in blocks(&std::fs::read_to_string(&path).unwrap()) {
+            if block.file.as_deref() == Some(PART_OF_AGENT_CONFIG) {
+                let file = ConfigFile::written(&path, format!("{rest}{}", block.text));
+                AgentConfig::parse(&file).unwrap_or_else(|error| panic!("{error}"));
                 samples += 1;
             }
         }

@@ -8,6 +8,7 @@ use super::context::Context;
 use crate::agent::{self, AgentError, Status};
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Rows, Shown, Tone};
+use crate::model::drift::DriftReport;
 use crate::model::heartbeat::{
     CellReport, CheckReport, HealthState, Heartbeat, Phase, ProcessReport, ProcessState, RunningState, SigningMode,
 };
@@ -95,6 +96,9 @@ pub(super) fn table(heartbeat: &Heartbeat, output: Output) -> String {
         for (name, check) in cell.health.iter().flat_map(|health| &health.checks) {
             rows.row(check_row(name, check));
         }
+        for line in cell.drift.iter().flat_map(|drift| drift_rows(drift)) {
+            rows.row(line);
+        }
     }
     more(rows.render());
     text
@@ -127,6 +131,20 @@ fn check_row(name: &CheckName, check: &CheckReport) -> [Shown; 6] {
         state,
         format!("{}{since}", check.message).into(),
     ]
+}
+
+/// What of a cell is not as it was deployed, and what is wrong with looking at it.
+fn drift_rows(drift: &DriftReport) -> Vec<[Shown; 6]> {
+    let line = |what: &str, tone, remark: String| {
+        ["  drift".into(), "".into(), "".into(), "".into(), Shown::from(what).toned(tone), remark.into()]
+    };
+    let findings = drift.findings.iter().map(|finding| {
+        line(finding.code.words(), Tone::Warn, format!("{} (since {})", finding.path, finding.since.to_rfc3339()))
+    });
+    let more = (drift.more > 0).then(|| line("", Tone::Warn, format!("and {} more", drift.more)));
+    let problem = drift.problem.iter();
+    let problem = problem.map(|problem| line(problem.code.as_str(), Tone::Bad, problem.message.clone()));
+    findings.chain(more).chain(problem).collect()
 }
 
 fn row(name: &CellName, cell: &CellReport) -> [Shown; 6] {

@@ -96,7 +96,9 @@ pub(super) async fn run(args: StatusArgs, context: &Context) -> Result<Exit, Fai
             return Err(failure.help("`fleetman get cells` shows which there are"));
         }
         let cells: Vec<Cell> = fleet.cells().filter(|cell| args.cells.contains(&cell.cell)).map(Cell::from).collect();
-        context.output.show(&cells, |output| format!("{}{}", get::cells(&cells, output), checks(&cells, output)))?;
+        context.output.show(&cells, |output| {
+            [get::cells(&cells, output), checks(&cells, output), drift(&cells, output)].concat()
+        })?;
         return Ok(exit);
     }
     let status = Status {
@@ -146,6 +148,27 @@ fn held(fleet: &FleetView) -> Vec<Held> {
         Some(Held { name: cell.cell.to_string(), hold })
     });
     nodes.chain(cells).collect()
+}
+
+/// What of cells is not as it was deployed, where something is.
+fn drift(cells: &[Cell], output: Output) -> String {
+    let mut rows = Rows::new(output, &["drift", "what", "since", "path"]);
+    let mut are_there = false;
+    for cell in cells {
+        for finding in cell.drift.iter().flat_map(|drift| &drift.findings) {
+            are_there = true;
+            rows.row([
+                cell.name.to_string().into(),
+                Shown::from(finding.code.words()).toned(Tone::Warn),
+                finding.since.to_rfc3339().into(),
+                finding.path.as_str().into(),
+            ]);
+        }
+        if let Some(more) = cell.drift.as_ref().map(|drift| drift.more).filter(|more| *more > 0) {
+            rows.row([cell.name.to_string().into(), "".into(), "".into(), format!("and {more} more").into()]);
+        }
+    }
+    if are_there { format!("\n\n{}", rows.render()) } else { String::new() }
 }
 
 fn count_nodes(counts: Counts) -> NodeCounts {

@@ -251,7 +251,9 @@ fn on_hold(hold: &HoldReport) -> Concern {
 fn of_condition(condition: &Condition) -> Finding {
     let severity = match condition.code {
         Code::NeedsOperator | Code::DuplicateNode | Code::Conflict | Code::SigInvalid => Severity::Critical,
-        Code::HeartbeatCut | Code::FloorRebuilt | Code::TriggerStale | Code::UnitExtended => Severity::Notice,
+        Code::HeartbeatCut | Code::FloorRebuilt | Code::TriggerStale | Code::UnitExtended | Code::DriftUnchecked => {
+            Severity::Notice
+        }
         _ => Severity::Warning,
     };
     (severity, Concern::Condition(condition.code, brief(&condition.message)), None)

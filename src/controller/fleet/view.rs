@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::judge::{Health, Liveness, Sync, health, sync};
 use crate::controller::error::Claim;
+use crate::model::drift::DriftState;
 use crate::model::heartbeat::{CellReport, Heartbeat, Phase};
 use crate::model::index::About;
 use crate::model::sign::{KeyId, Verified};
@@ -282,6 +283,14 @@ impl CellView {
     pub fn last_health(&self) -> Option<Health> {
         let heartbeat = self.heartbeat.as_ref()?;
         Some(health(Some(self.report()?), heartbeat.reported_at, Liveness::Active))
+    }
+
+    /// Whether what is on the host is what was deployed there; None where nobody looks, or none was heard of.
+    #[must_use]
+    pub fn drift(&self) -> Option<DriftState> {
+        let drift = self.report()?.drift.as_ref()?;
+        let is_heard = matches!(self.liveness, Liveness::Active | Liveness::Warning);
+        Some(if is_heard { drift.state } else { DriftState::Unknown })
     }
 
     /// Whether it was removed and deleted: only its place in the order of triggers is left.

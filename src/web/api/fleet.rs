@@ -17,6 +17,7 @@ use crate::controller::{
     self, Attention, AttentionLimits, CellView, Deletion, Health, Known, Liveness, LivenessLimits, NodeView, Severity,
     Subject, Sync,
 };
+use crate::model::drift::DriftState;
 use crate::model::{CellId, ManifestName, NodeName};
 
 pub(super) fn operations() -> Operations {
@@ -105,10 +106,34 @@ struct CellFilter {
     sync: Option<Sync>,
     /// Only those that are so.
     health: Option<Health>,
+    /// Only those whose host has, or has not, what was deployed.
+    drift: Option<DriftWord>,
     /// Only those with this in their name.
     q: Option<String>,
     /// Only those with this label, `key=value`.
     label: Option<String>,
+}
+
+/// Whether a host has what was deployed.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum DriftWord {
+    /// It has.
+    InSync,
+    /// It has not.
+    Drifted,
+    /// Nobody has looked yet, or the node is not heard of.
+    Unknown,
+}
+
+impl From<DriftWord> for DriftState {
+    fn from(word: DriftWord) -> Self {
+        match word {
+            DriftWord::InSync => Self::InSync,
+            DriftWord::Drifted => Self::Drifted,
+            DriftWord::Unknown => Self::Unknown,
+        }
+    }
 }
 
 /// How much of a list.
@@ -249,6 +274,7 @@ async fn cells(
             && filter.manifest.as_ref().is_none_or(|name| about.is_some_and(|about| about.manifest == *name))
             && filter.sync.is_none_or(|sync| cell.sync == sync)
             && filter.health.is_none_or(|health| cell.health == health)
+            && filter.drift.is_none_or(|drift| cell.drift() == Some(drift.into()))
             && filter.q.as_deref().is_none_or(|part| cell.cell.to_string().contains(part))
             && label.is_none_or(|(key, value)| {
                 about.and_then(|about| about.labels.get(key)).is_some_and(|found| found == value)

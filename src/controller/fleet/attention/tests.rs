@@ -116,6 +116,11 @@ fn the_worst_about_a_cell_is_told_once() {
             json!({"conditions": [{"code": "unit_extended", "message": "a"}, {"code": "unit_drift", "message": "b"}]}),
             "Warning n1/web unit_drift",
         ),
+        (
+            json!({"conditions": [{"code": "drift_unchecked", "message": "a"}, {"code": "drifted", "message": "b"}]}),
+            "Warning n1/web drifted",
+        ),
+        (json!({"conditions": [{"code": "drift_unchecked", "message": "a"}]}), "Notice n1/web drift_unchecked"),
     ] {
         let codes: Vec<String> = says(said).into_iter().map(|(what, _)| what).collect();
         assert_eq!(codes, [expected]);

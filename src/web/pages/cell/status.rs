@@ -7,6 +7,7 @@ use super::frame::{Frame, Tab};
 use super::words;
 use crate::access::{AccessError, Authorized};
 use crate::controller::{ControllerError, LogPlace};
+use crate::model::drift::DriftReport;
 use crate::model::heartbeat::{CellReport, CheckReport, Phase, ProcessReport, RunningState};
 use crate::model::keys::AttemptId;
 use crate::model::{CellId, Code, ObjectKey};
@@ -94,6 +95,10 @@ impl Page {
 
     fn check(&self, check: &CheckReport) -> State {
         words::check(check.state)
+    }
+
+    fn drift(&self, drift: &DriftReport) -> State {
+        drift.state.into()
     }
 
     /// How a process ended last, in words.

@@ -6,8 +6,9 @@ use askama::Template;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 
-use self::select::{FILTERS, Filter, HEALTHS, KEYS, Key, PHASES, Place, SYNCS, desired, running, sort};
+use self::select::{DRIFTS, FILTERS, Filter, HEALTHS, KEYS, Key, PHASES, Place, SYNCS, desired, running, sort};
 use crate::controller::{CellView, FleetView, Liveness, NodeView};
+use crate::model::drift::DriftState;
 use crate::model::heartbeat::Phase;
 use crate::model::text::short;
 use crate::web::failure::Failure;
@@ -29,6 +30,7 @@ struct Page<'a> {
     asked: &'a Asked,
     syncs: Vec<(&'static str, State, String)>,
     healths: Vec<(&'static str, State, String)>,
+    drifts: Vec<(&'static str, State)>,
     phases: Vec<(&'static str, String)>,
     chips: Vec<Chip>,
     columns: Vec<Column>,
@@ -47,6 +49,8 @@ pub(super) struct Row {
     pub(super) href: String,
     pub(super) sync: State,
     pub(super) health: State,
+    /// That it drifted, if it did.
+    pub(super) drifted: Option<State>,
     /// How it ran when its node was heard of last, and when that was, if that is long ago.
     pub(super) last: Option<(State, DateTime<Utc>)>,
     pub(super) phase: String,
@@ -77,6 +81,7 @@ pub(super) fn row(cell: &CellView, node: &NodeView, shell: &Shell) -> Row {
         href: shell.link(&format!("/cells/{}", cell.cell)),
         sync: cell.sync.into(),
         health: cell.health.into(),
+        drifted: cell.drift().filter(|drift| *drift == DriftState::Drifted).map(State::from),
         last: cell.last_health().filter(|_| is_silent).map(State::from).zip(node.last_seen),
         phase: report.map(|report| report.phase.as_str().replace('_', " ")).unwrap_or_default(),
         desired: desired(cell).map(ToOwned::to_owned).or(action).unwrap_or_default(),
@@ -117,6 +122,7 @@ async fn page(page: PageContext, asked: Asked) -> Result<Response, Failure> {
     page.render(&Page {
         syncs: SYNCS.into_iter().map(sync).collect(),
         healths: HEALTHS.into_iter().map(health).collect(),
+        drifts: DRIFTS.map(|(word, drift)| (word, State::from(drift))).into(),
         phases: PHASES.into_iter().map(|(word, _)| (word, word.replace('_', " "))).collect(),
         chips: asked.chips(&FILTERS),
         columns,
@@ -143,7 +149,7 @@ fn selected(view: &FleetView, asked: &Asked) -> Result<Vec<Place>, Failure> {
 }
 
 async fn csv(page: PageContext, asked: Asked) -> Result<Response, Failure> {
-    const HEAD: [&str; 13] = [
+    const HEAD: [&str; 14] = [
         "name",
         "sync",
         "health",
@@ -157,6 +163,7 @@ async fn csv(page: PageContext, asked: Asked) -> Result<Response, Failure> {
         "running_version",
         "changed_at",
         "changed_by",
+        "drift",
     ];
     let view = page.view()?;
     let rows = selected(&view, &asked)?;
@@ -179,6 +186,7 @@ async fn csv(page: PageContext, asked: Asked) -> Result<Response, Failure> {
             running(view).unwrap_or_default().to_owned(),
             wish.map(|wish| wish.issued_at.to_rfc3339()).unwrap_or_default(),
             wish.map(|wish| wish.issued_by.to_string()).unwrap_or_default(),
+            view.drift().map(|drift| drift.as_str().to_owned()).unwrap_or_default(),
         ])
     };
     Ok(export::csv("cells", &HEAD, rows.into_iter().filter_map(line)))

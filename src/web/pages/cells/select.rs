@@ -5,13 +5,14 @@ use std::cmp::Reverse;
 use chrono::{DateTime, Utc};
 
 use crate::controller::{CellView, FleetView, Health, Sync};
+use crate::model::drift::DriftState;
 use crate::model::heartbeat::Phase;
 use crate::web::failure::Failure;
 use crate::web::list::{Asked, Label, Order};
 
 /// What can be asked for, and the names that it has in an address.
-pub(super) const FILTERS: [&str; 9] =
-    ["q", "sync", "health", "phase", "manifest", "version", "label", "paused", "node"];
+pub(super) const FILTERS: [&str; 10] =
+    ["q", "sync", "health", "drift", "phase", "manifest", "version", "label", "paused", "node"];
 
 /// The words of `sync=`.
 pub(super) const SYNCS: [(&str, Sync); 3] =
@@ -27,6 +28,10 @@ pub(super) const HEALTHS: [(&str, Health); 7] = [
     ("n-a", Health::NotApplicable),
     ("unknown", Health::Unknown),
 ];
+
+/// The words of `drift=`.
+pub(super) const DRIFTS: [(&str, DriftState); 3] =
+    [("in-sync", DriftState::InSync), ("drifted", DriftState::Drifted), ("unknown", DriftState::Unknown)];
 
 /// The words of `phase=`.
 pub(super) const PHASES: [(&str, Phase); 12] = [
@@ -79,6 +84,7 @@ pub(super) struct Filter {
     text: String,
     sync: Option<Sync>,
     health: Option<Health>,
+    drift: Option<DriftState>,
     phase: Option<Phase>,
     manifest: Option<String>,
     version: Option<String>,
@@ -94,6 +100,7 @@ impl Filter {
             text: asked.text("q").to_lowercase(),
             sync: asked.word("sync", &SYNCS)?,
             health: asked.word("health", &HEALTHS)?,
+            drift: asked.word("drift", &DRIFTS)?,
             phase: asked.word("phase", &PHASES)?,
             manifest: owned("manifest"),
             version: owned("version"),
@@ -107,6 +114,7 @@ impl Filter {
         let about = cell.about();
         self.sync.is_none_or(|sync| sync == cell.sync)
             && self.health.is_none_or(|health| health == cell.health)
+            && self.drift.is_none_or(|drift| cell.drift() == Some(drift))
             && self.phase.is_none_or(|phase| cell.report().is_some_and(|report| report.phase == phase))
             && self.manifest.as_ref().is_none_or(|name| about.is_some_and(|about| about.manifest.as_str() == name))
             && self.version.as_ref().is_none_or(|name| [desired(cell), running(cell)].contains(&Some(name)))
@@ -227,7 +235,8 @@ mod tests {
             report
         };
         let failed = json!({"phase": "failed", "state": {"state": "failed", "reason": "x"}});
-        let cells = json!({"api": with(json!({})), "web": with(failed)});
+        let drift = json!({"drift": {"state": "drifted"}});
+        let cells = json!({"api": with(drift), "web": with(failed)});
         fleet(vec![
             node(
                 "n1",
@@ -262,6 +271,8 @@ mod tests {
         assert_eq!(listed(&[("sync", "out-of-sync")]), "n1/web");
         assert_eq!(listed(&[("sync", "unknown"), ("health", "unknown")]), "n2/db");
         assert_eq!(listed(&[("health", "healthy")]), "n1/api");
+        assert_eq!(listed(&[("drift", "drifted")]), "n1/api");
+        assert_eq!(listed(&[("drift", "in-sync")]), "");
         assert_eq!(listed(&[("phase", "failed")]), "n1/web");
         assert_eq!(listed(&[("manifest", "service")]), "n1/api n2/db");
         assert_eq!(listed(&[("version", "v1")]), "n1/api n1/web", "desired or running");
