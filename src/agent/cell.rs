@@ -14,13 +14,14 @@ use super::disk::apart;
 use super::drift::{self, Patrol};
 use super::health::{Probe, Prober};
 use super::home::CellHome;
+use super::hooks::Reason;
 use super::narrate::narrate;
 use super::perform::{Performer, under_way};
 use super::place::Plot;
 use super::profile::{Profile, Work};
 use super::report::report;
 use super::stage::{Staged, Staging};
-use super::state::{AttemptKey, CellState, Placed, StateError};
+use super::state::{AttemptKey, CellState, Placed, Standing, StateError};
 use super::survey::view;
 use super::trouble::{Cure, Trouble};
 use crate::model::heartbeat::{CellReport, HoldReport, RunningState};
@@ -84,7 +85,7 @@ impl Handle {
         let (inbox, receiver) = mpsc::channel(INBOX);
         let (sender, report) = watch::channel(report(&cell, RunningState::Unknown.into()));
         let resuming = resume(context, name, &cell);
-        let performer = Performer::new(Arc::clone(context), name.clone(), home.clone());
+        let performer = Performer::new(Arc::clone(context), name.clone(), home.clone(), stop.clone());
         let patrol = Patrol::new(Arc::clone(context), name.clone(), home.clone());
         let task = Task {
             context: Arc::clone(context),
@@ -373,16 +374,23 @@ impl Task {
             Err(trouble) => return vec![Seen::StagingFailed { key, trouble }],
         };
         let (context, cell, home) = (Arc::clone(&self.context), self.name.clone(), self.home.clone());
-        let staging = Staging { context, cell, home, target, log };
+        let stands = self.cell.state.placed.as_ref().filter(|_| self.cell.state.standing == Standing::Deployed);
+        let waits = self.cell.mind.waits.get(&key).filter(|wait| wait.fault.code == Code::HookWaits);
+        let staging = Staging {
+            context,
+            cell,
+            home,
+            target,
+            log,
+            at: key.at,
+            reason: Reason::of(attempt),
+            from: stands.cloned(),
+            waits_since: waits.map(|wait| wait.fault.at),
+            is_prepared: self.performer.is_prepared(key),
+        };
         let cancel = CancellationToken::new();
         let cancelled = cancel.clone();
-        let task = self.stagings.spawn(async move {
-            tokio::select! {
-                biased;
-                () = cancelled.cancelled() => Err(Trouble::new(Code::Interrupted, "it was given up", Cure::Time)),
-                staged = staging.run() => staged,
-            }
-        });
+        let task = self.stagings.spawn(staging.run(cancelled));
         self.cancels.insert(task.id(), (key, cancel));
         vec![Seen::StagingBegan { key }]
     }
@@ -408,10 +416,12 @@ impl Task {
         });
         let (key, _) = self.cancels.remove(&id)?;
         Some(match result {
-            Ok(staged) => {
-                let (profile, effort) = (staged.manifest.profile.name().to_owned(), staged.effort);
-                self.performer.remember(key, staged.manifest);
-                Seen::Staged { key, profile, effort }
+            Ok(Staged { manifest, effort, hooks }) => {
+                let profile = manifest.profile.name().to_owned();
+                self.performer.remember(key, manifest);
+                let state = &self.cell.state;
+                let from = state.placed.clone().filter(|_| state.standing == Standing::Deployed).map(Box::new);
+                Seen::Staged { key, profile, effort, from, hooks }
             }
             Err(trouble) => {
                 self.performer.note(key, &trouble);

@@ -22,6 +22,7 @@ use super::state::{
 };
 use super::trouble::{Cure, Trouble};
 use crate::model::heartbeat::{Fault, HoldReport};
+use crate::model::hook::HookEvent;
 use crate::model::outcome::Ending;
 use crate::model::trigger::Action as Asked;
 use crate::model::{Code, Floor};
@@ -149,7 +150,11 @@ impl Cell {
             Seen::StagingGivenUp { key } => {
                 self.mind.staging.remove(&key);
             }
-            Seen::Staged { key, profile, effort } => self.staged(key, profile, effort, now),
+            Seen::Staged { key, profile, effort, from, hooks } => {
+                self.staged(key, profile, effort, now);
+                self.owe_hooks(key, from.map(|from| *from), hooks);
+            }
+            Seen::HookRun { key, event } => self.hook_run(key, event, now),
             Seen::StagingFailed { key, trouble } => {
                 self.mind.staging.remove(&key);
                 // One that was given up has failed at nothing.
@@ -214,16 +219,31 @@ impl Cell {
             let action = match attempt.step {
                 Step::Fetching if !self.mind.staging.contains(&key) => Action::Stage(key),
                 Step::Fetching => continue,
-                Step::Switching => Action::Do(Deed::Switch, key),
+                Step::Switching => match attempt.owes(&[HookEvent::Stop, HookEvent::BeforeActivate]) {
+                    Some(event) => Action::Do(Deed::Run(event), key),
+                    None => Action::Do(Deed::Switch, key),
+                },
                 Step::Activating => Action::Do(Deed::Activate, key),
+                Step::Checking if let Some(event) = attempt.owes(&[HookEvent::AfterActivate]) => {
+                    Action::Do(Deed::Run(event), key)
+                }
                 Step::Checking if self.watch(key).is_some_and(|watch| watch.look_at > now) => continue,
                 Step::Checking => Action::Do(Deed::Check, key),
-                Step::RollingBack { .. } => Action::Do(Deed::Restore, key),
+                Step::RollingBack { .. } => match attempt.owes(&[HookEvent::OnFailure, HookEvent::OnRollback]) {
+                    Some(event) => Action::Do(Deed::Run(event), key),
+                    None => Action::Do(Deed::Restore, key),
+                },
                 Step::Stopping => Action::Do(Deed::Stop, key),
                 Step::Removing => Action::Do(Deed::Remove, key),
+                Step::Ended { ending: Ending::Failed, .. }
+                    if let Some(event) = attempt.owes(&[HookEvent::OnFailure]) =>
+                {
+                    Action::Do(Deed::Run(event), key)
+                }
                 Step::Ended { .. } => Action::Do(Deed::Write, key),
             };
-            if self.mind.held.is_none() || !matches!(action, Action::Stage(_) | Action::Do(Deed::Switch, _)) {
+            let begins = attempt.step == Step::Switching || matches!(action, Action::Stage(_));
+            if self.mind.held.is_none() || !begins {
                 return Some(action);
             }
         }
@@ -456,7 +476,8 @@ impl Cell {
         self.state.attempts += 1;
         let key = AttemptKey { at, number: self.state.attempts };
         let (wish, started_at, effort) = (wish.clone(), now.wall, Effort::default());
-        let attempt = Attempt { key, wish, started_at, step, profile: None, repairs, resumed: 0, effort };
+        let (from, hooks) = (None, None);
+        let attempt = Attempt { key, wish, started_at, step, profile: None, repairs, resumed: 0, effort, from, hooks };
         self.state.journal.push(attempt);
     }
 

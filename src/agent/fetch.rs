@@ -200,6 +200,7 @@ mod tests {
             note: None,
             profile: Profile::Deploy(DeploySpec::default()),
             health: Health::default(),
+            hooks: Default::default(),
             limits: Limits::default(),
             drift: crate::model::drift::DriftSpec::default(),
             files: files.collect(),

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use super::attempt_log::AttemptLog;
 use super::context::Context;
@@ -11,9 +14,10 @@ use super::decide::{Cell, Deed, Place, Seen};
 use super::disk::{DiskError, apart};
 use super::health::{self, Prober, Subject};
 use super::home::CellHome;
+use super::hooks::{Call, Reason};
 use super::outbox::{log_name, outcome_name};
 use super::place::Plot;
-use super::profile::{Activation, Gate, Profile, Start};
+use super::profile::{Activation, Gate, Profile, Start, variables};
 use super::release::{Look, difference};
 use super::stage::kept_manifest;
 use super::state::{Attempt, AttemptKey, CellState, Placed, Standing, Step, release_name};
@@ -23,10 +27,11 @@ use super::users;
 use crate::model::document::{self, Document as _};
 use crate::model::health::Check;
 use crate::model::heartbeat::VersionReport;
+use crate::model::hook::HookEvent;
 use crate::model::manifest::Manifest;
 use crate::model::outcome::Outcome;
 use crate::model::trigger::{Target, Trigger};
-use crate::model::{CellName, Code, Epoch, Floor, Generation, ObjectKey};
+use crate::model::{CellName, Code, ObjectKey};
 
 /// Carries out what was decided for one cell.
 #[derive(Debug)]
@@ -36,6 +41,10 @@ pub(super) struct Performer {
     home: CellHome,
     logs: BTreeMap<AttemptKey, AttemptLog>,
     manifests: BTreeMap<AttemptKey, Arc<Manifest>>,
+    /// Whether what is run before a release is fetched was run.
+    prepared: BTreeMap<AttemptKey, Arc<AtomicBool>>,
+    /// Ends what is run for the cell, with the agent.
+    stop: CancellationToken,
 }
 
 /// The releases that must stay, whatever else goes.
@@ -52,13 +61,18 @@ pub(super) fn under_way(state: &CellState) -> BTreeSet<String> {
 }
 
 impl Performer {
-    pub(super) fn new(context: Arc<Context>, cell: CellName, home: CellHome) -> Self {
-        Self { context, cell, home, logs: BTreeMap::new(), manifests: BTreeMap::new() }
+    pub(super) fn new(context: Arc<Context>, cell: CellName, home: CellHome, stop: CancellationToken) -> Self {
+        Self { context, cell, home, logs: BTreeMap::new(), manifests: BTreeMap::new(), prepared: BTreeMap::new(), stop }
     }
 
     /// Keeps the manifest of a staged attempt until the attempt is over.
     pub(super) fn remember(&mut self, key: AttemptKey, manifest: Arc<Manifest>) {
         self.manifests.insert(key, manifest);
+    }
+
+    /// Whether what is run before the attempt's release is fetched was run, by whichever try.
+    pub(super) fn is_prepared(&mut self, key: AttemptKey) -> Arc<AtomicBool> {
+        Arc::clone(self.prepared.entry(key).or_default())
     }
 
     /// The attempt's log, begun if it is new.
@@ -109,6 +123,14 @@ impl Performer {
     async fn step(&mut self, cell: &Cell, attempt: &Attempt, deed: Deed, log: &AttemptLog) -> Result<Seen, Trouble> {
         let (key, state) = (attempt.key, &cell.state);
         match deed {
+            Deed::Run(event) => {
+                match self.run_hook(cell, attempt, event, log).await {
+                    // What is lost is no reason not to go on, where the hook's own failure would be none.
+                    Err(trouble) if !event.decides() && trouble.cure == Cure::OtherContent => self.note(key, &trouble),
+                    done => done?,
+                }
+                Ok(Seen::HookRun { key, event })
+            }
             Deed::Switch => {
                 let (target, manifest) = self.manifest_of(attempt).await?;
                 let profile = self.profile(manifest.profile.name())?;
@@ -131,6 +153,7 @@ impl Performer {
             }
             Deed::Stop => {
                 self.check_placed(state)?;
+                self.run_hook(cell, attempt, HookEvent::Stop, log).await?;
                 for Holding { profile, .. } in self.ours().await? {
                     profile.stop(&self.cell).await?;
                 }
@@ -138,6 +161,7 @@ impl Performer {
                 Ok(Seen::Stopped { key })
             }
             Deed::Remove => {
+                self.run_hook(cell, attempt, HookEvent::Stop, log).await?;
                 self.remove(state, attempt.wish.options.purge_data).await?;
                 log.line(if attempt.wish.options.purge_data {
                     "removed, with its data"
@@ -263,6 +287,56 @@ impl Performer {
         self.context.home.data().path().join(self.cell.as_str())
     }
 
+    /// Runs a hook of the attempt's version, or `stop` of the one that is there.
+    ///
+    /// # Errors
+    /// It failed and that decides, or it asks to be run again later.
+    async fn run_hook(
+        &mut self,
+        cell: &Cell,
+        attempt: &Attempt,
+        event: HookEvent,
+        log: &AttemptLog,
+    ) -> Result<(), Trouble> {
+        let state = &cell.state;
+        // A cell that was stopped before has nothing that could be told.
+        let stands = state.placed.as_ref().filter(|_| state.standing == Standing::Deployed);
+        let from = if event == HookEvent::Stop { stands } else { attempt.from.as_ref() };
+        let from = match from {
+            Some(from) => match self.kept_manifest(&from.target).await {
+                Ok(manifest) => Some((from, manifest)),
+                Err(trouble) if trouble.cure == Cure::OtherContent => {
+                    log.line(format!("hook {event} does not know what ran before: {}", trouble.message));
+                    None
+                }
+                Err(trouble) => return Err(trouble),
+            },
+            None => None,
+        };
+        let to = match attempt.wish.action.target() {
+            Some(_) => Some(self.manifest_of(attempt).await?),
+            None => None,
+        };
+        let owner = match event {
+            HookEvent::Stop => from.as_ref().map(|(from, manifest)| (&from.target, manifest)),
+            _ => to.as_ref().map(|(target, manifest)| (target, manifest)),
+        };
+        let Some((target, manifest)) = owner else { return Ok(()) };
+        let waits = cell.mind.waits.get(&attempt.key).filter(|wait| wait.fault.code == Code::HookWaits);
+        let call = Call {
+            event,
+            manifest,
+            release: self.release_path(&self.profile(manifest.profile.name())?, target),
+            data: self.data_path(),
+            from: from.as_ref().map(|(_, manifest)| &**manifest),
+            to: to.as_ref().map(|(_, manifest)| &**manifest),
+            at: attempt.key.at,
+            reason: Reason::of(attempt),
+            waits_since: waits.map(|wait| wait.fault.at),
+        };
+        call.run(&self.context, log, &self.stop).await
+    }
+
     /// Asks the profile whether what the attempt brought up is good.
     async fn check(&mut self, cell: &Cell, attempt: &Attempt, log: &AttemptLog) -> Result<Seen, Trouble> {
         let (key, force) = (attempt.key, attempt.wish.options.force);
@@ -279,6 +353,9 @@ impl Performer {
         match (profile.check(start).await, unchecked) {
             (Gate::Passed, Some(missing)) => pending(missing),
             (Gate::Passed, None) => {
+                if attempt.owes(&[HookEvent::Validate]).is_some() {
+                    self.run_hook(cell, attempt, HookEvent::Validate, log).await?;
+                }
                 self.clear_others(profile.name()).await?;
                 log.line("it is good, and what to go back to from now on");
                 Ok(Seen::Passed { key })
@@ -299,12 +376,8 @@ impl Performer {
         let (profile, manifest) = (self.profile(&placed.profile)?, self.kept_manifest(&placed.target).await?);
         let (release, data) = (self.release_path(&profile, &placed.target), self.data_path());
         let (user, group) = manifest.profile.owner();
-        // Which bringing up it was is not for programs to know.
-        let activation = Activation::new(Floor::new(Epoch::FIRST, Generation::FIRST), 0);
-        let start =
-            Start { cell: &self.cell, manifest: &manifest, release: &release, data: &data, force: false, activation };
         let subject = Subject {
-            variables: start.variables(),
+            variables: variables(&manifest, &release, &data),
             owner: (user.map(str::to_owned), group.map(str::to_owned)),
             log: profile.log(&self.cell),
             home: self.home.folder.clone(),
@@ -383,6 +456,7 @@ impl Performer {
         apart(move || outbox.write(&name, &document::render(&outcome))).await?;
         self.logs.remove(&attempt.key);
         self.manifests.remove(&attempt.key);
+        self.prepared.remove(&attempt.key);
         self.context.changed.notify_one();
         if state.standing == Standing::Deployed {
             self.tidy(state).await?;

@@ -342,15 +342,20 @@ impl Start<'_> {
     /// The variables that every program of the cell is given, whatever its manifest says.
     #[must_use]
     pub fn variables(&self) -> [(&'static str, String); 5] {
-        let Manifest { node, cell, version, .. } = self.manifest;
-        [
-            ("FLEETMAN_NODE", node.to_string()),
-            ("FLEETMAN_CELL", cell.to_string()),
-            ("FLEETMAN_VERSION", version.to_string()),
-            ("FLEETMAN_RELEASE_DIR", self.release.display().to_string()),
-            ("FLEETMAN_DATA_DIR", self.data.display().to_string()),
-        ]
+        variables(self.manifest, self.release, self.data)
     }
+}
+
+/// What programs of a version are told of where they are.
+pub(super) fn variables(manifest: &Manifest, release: &Path, data: &Path) -> [(&'static str, String); 5] {
+    let Manifest { node, cell, version, .. } = manifest;
+    [
+        ("FLEETMAN_NODE", node.to_string()),
+        ("FLEETMAN_CELL", cell.to_string()),
+        ("FLEETMAN_VERSION", version.to_string()),
+        ("FLEETMAN_RELEASE_DIR", release.display().to_string()),
+        ("FLEETMAN_DATA_DIR", data.display().to_string()),
+    ]
 }
 
 /// Why a profile did not do what it was asked.

@@ -2,24 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
 
 use super::attempt_log::AttemptLog;
 use super::context::Context;
 use super::disk::{DiskError, Folder, apart};
 use super::fetch;
 use super::home::CellHome;
+use super::hooks::{Call, Reason};
 use super::place::{Plot, UNFINISHED};
 use super::release::{self, Content, Look, Unfinished, content, difference};
 use super::reuse::Sources;
-use super::state::{Effort, release_name};
+use super::state::{Effort, Placed, release_name};
 use super::trouble::{Cure, Trouble};
 use super::users;
 use crate::model::document::{Document as _, DocumentError};
+use crate::model::hook::{HookEvent, owed_hooks};
 use crate::model::manifest::{Manifest, ManifestError, ManifestFile};
+use crate::model::pattern::changed_files;
 use crate::model::trigger::Target;
-use crate::model::{CellName, Code, ObjectKey, Sha256Digest};
+use crate::model::{CellName, Code, Floor, ObjectKey, Sha256Digest};
 use crate::store::{StoreError, in_full};
 
 /// A release that can be switched to.
@@ -27,6 +33,8 @@ use crate::store::{StoreError, in_full};
 pub(super) struct Staged {
     pub(super) manifest: Arc<Manifest>,
     pub(super) effort: Effort,
+    /// The hooks that are to be run on the way from what runs.
+    pub(super) hooks: BTreeSet<HookEvent>,
 }
 
 /// One release on its way to the node.
@@ -37,31 +45,89 @@ pub(super) struct Staging {
     pub(super) home: CellHome,
     pub(super) target: Target,
     pub(super) log: AttemptLog,
+    pub(super) at: Floor,
+    pub(super) reason: Reason,
+    /// What runs, if something does.
+    pub(super) from: Option<Placed>,
+    /// Since when a hook puts this off, if one does.
+    pub(super) waits_since: Option<DateTime<Utc>>,
+    /// Whether what is run before was run, by an earlier try.
+    pub(super) is_prepared: Arc<AtomicBool>,
 }
 
 impl Staging {
     /// Brings the release to the node, unless it is there whole. What was fetched by an earlier try is kept.
-    pub(super) async fn run(self) -> Result<Staged, Trouble> {
-        let manifest = Arc::new(self.manifest().await?);
-        let plot = Arc::new(self.claim(&manifest).await?);
-        if self.is_whole(&plot, &manifest).await? {
-            self.log.line("the release is on the node already, and whole");
-            return Ok(Staged { manifest, effort: Effort::default() });
+    pub(super) async fn run(self, cancel: CancellationToken) -> Result<Staged, Trouble> {
+        let given_up = || Trouble::new(Code::Interrupted, "it was given up", Cure::Time);
+        let known = async { Ok::<_, Trouble>((Arc::new(self.manifest().await?), self.manifest_before().await?)) };
+        let (manifest, before) = cancel.run_until_cancelled(known).await.ok_or_else(given_up)??;
+        // What it started has to be ended with it, so it is not just dropped.
+        self.prepare(&manifest, before.as_ref(), &cancel).await?;
+        let effort = cancel.run_until_cancelled(self.bring(&manifest)).await.ok_or_else(given_up)??;
+        Ok(Staged { hooks: owed_hooks(before.as_ref(), &manifest), manifest, effort })
+    }
+
+    /// The manifest of what runs, if it is known.
+    async fn manifest_before(&self) -> Result<Option<Manifest>, Trouble> {
+        let Some(from) = self.from.clone() else { return Ok(None) };
+        let home = self.home.clone();
+        Ok(apart(move || kept_manifest(&home, &from.target)).await?)
+    }
+
+    /// Runs what is to be run before any file is fetched.
+    async fn prepare(
+        &self,
+        manifest: &Manifest,
+        before: Option<&Manifest>,
+        cancel: &CancellationToken,
+    ) -> Result<(), Trouble> {
+        let event = HookEvent::BeforeStage;
+        let concerned = manifest.hooks.get(&event).is_some_and(|hook| hook.concerns(&changed_files(before, manifest)));
+        if !concerned || self.is_prepared.load(Ordering::Relaxed) {
+            return Ok(());
         }
-        let unfinished = self.begin(&plot, &manifest).await?;
+        let placement = self.context.profiles.get(manifest.profile.name()).map(|it| it.placement(&self.cell));
+        let Some(placement) = placement else { return Ok(()) };
+        let call = Call {
+            event,
+            manifest,
+            release: placement.releases_path().join(release_name(&self.target)),
+            data: self.context.home.data().path().join(self.cell.as_str()),
+            from: before,
+            to: Some(manifest),
+            at: self.at,
+            reason: self.reason,
+            waits_since: self.waits_since,
+        };
+        call.run(&self.context, &self.log, cancel).await.map_err(|trouble| match trouble.cure {
+            // Only this try is over, and not the agent.
+            Cure::Killed => Trouble { cure: Cure::Time, ..trouble },
+            _ => trouble,
+        })?;
+        self.is_prepared.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn bring(&self, manifest: &Arc<Manifest>) -> Result<Effort, Trouble> {
+        let plot = Arc::new(self.claim(manifest).await?);
+        if self.is_whole(&plot, manifest).await? {
+            self.log.line("the release is on the node already, and whole");
+            return Ok(Effort::default());
+        }
+        let unfinished = self.begin(&plot, manifest).await?;
         let mut effort = Effort::default();
-        let missing = self.reuse(&unfinished, &manifest, &mut effort).await?;
+        let missing = self.reuse(&unfinished, manifest, &mut effort).await?;
         self.log.line(format!(
             "{} files, {} bytes; {} files are on the node already",
             manifest.files.len(),
             manifest.total_bytes(),
             effort.files_reused
         ));
-        self.fetch(&unfinished, &manifest, missing, &mut effort).await?;
-        let (release, owned) = (release_name(&self.target), Arc::clone(&manifest));
+        self.fetch(&unfinished, manifest, missing, &mut effort).await?;
+        let (release, owned) = (release_name(&self.target), Arc::clone(manifest));
         apart(move || unfinished.complete(&plot.releases, &release, &owned)).await?;
         self.log.line(format!("the release is whole: {} files fetched", effort.files_fetched));
-        Ok(Staged { manifest, effort })
+        Ok(effort)
     }
 
     /// The version's manifest, from the node if it is kept there, checked against the trigger (I3).
@@ -148,6 +214,9 @@ impl Staging {
             // Whom a program is to run as is found missing before anything is stopped for it.
             for run in manifest.profile.runs() {
                 users::owner(run.user.as_deref(), run.group.as_deref())?;
+            }
+            for hook in manifest.hooks.values() {
+                users::owner(hook.user.as_deref(), None)?;
             }
             Plot::claim(profile.placement(&cell), &context.owner(&cell), &context.steps)
         })

@@ -3,6 +3,7 @@
 //! One file because one rename changes it as a whole: no crash leaves a journal and a state that contradict each
 //! other.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -13,6 +14,7 @@ use super::disk::{DiskError, Folder};
 use super::profile::Activation;
 use crate::model::document::{self, Document};
 use crate::model::heartbeat::Fault;
+use crate::model::hook::HookEvent;
 use crate::model::outcome::Ending;
 use crate::model::sign::Verified;
 use crate::model::trigger::{Target, Trigger};
@@ -149,6 +151,20 @@ pub(super) struct Attempt<W = Wish> {
     /// How often the agent had to take it up again after a restart, past the switch.
     pub(super) resumed: u32,
     pub(super) effort: Effort,
+    /// What ran when its release was whole.
+    #[serde(default)]
+    pub(super) from: Option<Placed>,
+    /// The hooks that are still to be run for it; not known before its release is whole.
+    #[serde(default)]
+    pub(super) hooks: Option<BTreeSet<HookEvent>>,
+}
+
+impl<W> Attempt<W> {
+    /// The first of `events` whose hook is still to be run.
+    pub(super) fn owes(&self, events: &[HookEvent]) -> Option<HookEvent> {
+        let owed = self.hooks.as_ref()?;
+        events.iter().copied().find(|event| owed.contains(event))
+    }
 }
 
 /// How far an attempt has come. What a step does can be done again.
@@ -215,8 +231,8 @@ impl<W> CellState<W> {
     fn with_wishes<V>(self, mut convert: impl FnMut(W) -> Option<V>) -> CellState<V> {
         let journal = self.journal.into_iter().filter_map(|attempt| {
             let wish = convert(attempt.wish)?;
-            let Attempt { key, started_at, step, profile, repairs, resumed, effort, .. } = attempt;
-            Some(Attempt { key, wish, started_at, step, profile, repairs, resumed, effort })
+            let Attempt { key, started_at, step, profile, repairs, resumed, effort, from, hooks, .. } = attempt;
+            Some(Attempt { key, wish, started_at, step, profile, repairs, resumed, effort, from, hooks })
         });
         CellState {
             journal: journal.collect(),

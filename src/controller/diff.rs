@@ -165,6 +165,7 @@ fn settings(manifest: &Manifest) -> BTreeMap<String, Value> {
         ("requires", serde_json::to_value(&manifest.requires)),
         ("profile", serde_json::to_value(&manifest.profile)),
         ("health", serde_json::to_value(&manifest.health)),
+        ("hooks", serde_json::to_value(&manifest.hooks)),
         ("limits", serde_json::to_value(&manifest.limits)),
         ("drift", serde_json::to_value(&manifest.drift)),
     ] {

@@ -131,6 +131,7 @@ impl Controller {
             note: None,
             profile: resolved.profile,
             health: resolved.health,
+            hooks: resolved.hooks,
             limits: resolved.limits,
             drift: resolved.drift,
             files,

@@ -63,6 +63,8 @@ codes! {
     StoreError = "store_error", "the store answered with an error that has no name here";
     ActivationFailed = "activation_failed", "the profile could not bring the version up";
     Unhealthy = "unhealthy", "the version came up, but not well enough or not in time";
+    HookFailed = "hook_failed", "a hook of the version failed";
+    HookWaits = "hook_waits", "a hook asks to be run again later";
     Reset = "reset", "a person took the cell off the node, and holds it until a newer trigger asks for it";
     Interrupted = "interrupted", "the attempt was ended by a newer trigger or by the agent's end";
     StateInvalid = "state_invalid", "the agent's state on disk cannot be read; nothing is touched";

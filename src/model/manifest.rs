@@ -12,6 +12,7 @@ use super::digest::Sha256Digest;
 use super::document::{self, Document, DocumentError};
 use super::drift::{DriftError, DriftSpec};
 use super::health::{Health, HealthError};
+use super::hook::{HookError, Hooks};
 use super::name::{CellName, DeploymentName, ManifestName, NodeName, UserName, VersionName};
 use super::path::{FilePath, ObjectPath, check_together};
 use super::process::ProcessError;
@@ -50,6 +51,9 @@ pub struct Manifest {
     /// When it counts as good.
     #[serde(default, skip_serializing_if = "is_default")]
     pub health: Health,
+    /// What is run around its deployment.
+    #[serde(default, skip_serializing_if = "Hooks::is_empty")]
+    pub hooks: Hooks,
     /// The most that it may use.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limits: Limits,
@@ -195,6 +199,9 @@ pub enum ManifestError {
     /// Health that cannot be asked for.
     #[error(transparent)]
     Health(#[from] HealthError),
+    /// A hook that cannot be run.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// Looks for drift that cannot be made.
     #[error(transparent)]
     Drift(#[from] DriftError),
@@ -229,7 +236,8 @@ impl Manifest {
     pub const MAX_FILES: usize = 20_000;
 
     /// Features that `requires` may name.
-    pub const FEATURES: [&'static str; 6] = ["processes", "health", "systemd", "credentials", "checks", "drift"];
+    pub const FEATURES: [&'static str; 7] =
+        ["processes", "health", "systemd", "credentials", "checks", "hooks", "drift"];
 
     /// The features that it uses, for `requires`: an agent that would read past one of them must not deploy it.
     #[must_use]
@@ -248,6 +256,7 @@ impl Manifest {
             ("systemd", systemd),
             ("credentials", credentials),
             ("checks", !self.health.checks.is_empty()),
+            ("hooks", !self.hooks.is_empty()),
             ("drift", !is_default(&self.drift)),
         ];
         used.into_iter().filter(|(_, used)| *used).map(|(feature, _)| feature.to_owned()).collect()
@@ -290,6 +299,7 @@ impl Manifest {
             Profile::Deploy(_) => {}
         }
         self.health.check(&self.profile)?;
+        self.hooks.iter().try_for_each(|(event, hook)| hook.check(*event))?;
         self.drift.check()?;
         let computed = content_sha256(self);
         if computed == self.content_sha256 {

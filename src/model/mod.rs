@@ -37,6 +37,7 @@ pub mod fleet;
 pub mod generation;
 pub mod health;
 pub mod heartbeat;
+pub mod hook;
 pub mod index;
 pub mod keys;
 pub mod manifest;

@@ -2,6 +2,7 @@
 
 mod files;
 mod health;
+mod hooks;
 mod profile;
 mod run;
 mod unit;
@@ -15,6 +16,7 @@ use super::{RecipeError, Written};
 use crate::model::deployment::DeploymentFile;
 use crate::model::drift::DriftSpec;
 use crate::model::health::Health;
+use crate::model::hook::Hooks;
 use crate::model::manifest::{Mode, Origin};
 use crate::model::{FilePath, run_spec};
 use crate::yaml::{self, Field, YamlError};
@@ -28,6 +30,8 @@ pub struct Resolved {
     pub profile: run_spec::Profile,
     /// When it counts as good.
     pub health: Health,
+    /// What is run around its deployment.
+    pub hooks: Hooks,
     /// The most that it may use.
     pub limits: run_spec::Limits,
     /// What is done when what is on the node is not this any more.
@@ -95,13 +99,15 @@ pub fn resolve(
     }
     let mut runs = profile::Runs { recipe, binding, context: &context, files: &files, errors: &mut errors };
     let health = runs.health();
+    let hooks = runs.hooks();
     let profile = runs.profile();
     let limits = run::limits(&recipe.limits, &binding.overrides.limits);
     let drift = recipe.drift.as_ref().map(Drift::spec).unwrap_or_default();
     match profile {
         Some(profile) => {
             let labels = context.labels.clone();
-            RecipeError::unless(errors, Resolved { files, profile, health, limits, drift, labels, context })
+            let resolved = Resolved { files, profile, health, hooks, limits, drift, labels, context };
+            RecipeError::unless(errors, resolved)
         }
         None => Err(RecipeError { errors }),
     }

@@ -1,5 +1,6 @@
 mod drift;
 mod health;
+mod hooks;
 mod supervisor;
 mod systemd;
 

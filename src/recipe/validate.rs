@@ -3,6 +3,7 @@
 
 mod drift;
 mod health;
+mod hooks;
 mod processes;
 pub(super) mod units;
 
@@ -226,7 +227,7 @@ fn is_identifier(text: &str) -> bool {
 
 impl Check for Recipe {
     fn check(&self, checker: &mut Checker<'_>) {
-        let Self { name: _, description: _, labels, vars, files, profile, health, limits, drift } = self;
+        let Self { name: _, description: _, labels, vars, files, profile, health, hooks, limits, drift } = self;
         let root = Field::root();
         checker.labels(labels);
         checker.var_names(vars);
@@ -245,6 +246,7 @@ impl Check for Recipe {
         if let Some(health) = health {
             checker.health(health, profile, &vars);
         }
+        checker.hooks(hooks, &vars);
         if let Some(drift) = drift {
             checker.drift(drift);
         }

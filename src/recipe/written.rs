@@ -3,6 +3,7 @@
 
 mod drift;
 mod health;
+mod hook;
 mod process;
 mod settings;
 mod systemd;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 pub use self::drift::Drift;
 pub use self::health::{Check, ExecCheck, FileCheck, Health, HttpCheck, LogCheck, TcpCheck};
+pub use self::hook::{Hook, Hooks};
 pub use self::process::{Process, ProcessKind, ProcessOverrides, ProcessRestart, Processes};
 pub(super) use self::settings::{Settings, unknown_to};
 pub use self::systemd::{Hardening, Unit};
@@ -46,6 +48,9 @@ pub struct Recipe {
     pub profile: Profile,
     /// When a version that was brought up counts as good; until then the node can go back to the one before.
     pub health: Option<Health>,
+    /// What is run around a deployment, by the moment.
+    #[serde(default)]
+    pub hooks: Hooks,
     /// The most that it may use.
     #[serde(default)]
     pub limits: Limits,

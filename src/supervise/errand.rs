@@ -60,6 +60,7 @@ pub enum ErrandEnd {
 /// Runs the program of `def` to its end, which must come `within` so long, in a session of its own. Its restart policy
 /// and what it waits for do not count. When it ends, when its time is up, and when `given_up` completes, everything
 /// that it started is killed. `mark` tells its processes from all others, and should be the same for no two errands.
+/// Each line that has anything in it is `heard` as it comes, cut where it is long.
 ///
 /// # Errors
 /// Why it could not be started, or something of it may still run; for people.
@@ -69,12 +70,13 @@ pub async fn run_errand(
     within: Duration,
     given_up: impl Future<Output = ()>,
     clock: &SharedClock,
+    heard: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Errand, String> {
     let plumbing = |error: io::Error| format!("making a pipe for its output: {error}");
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| plumbing(error.into()))?;
     let meta = fstat(&writer).map_err(|error| plumbing(error.into()))?;
     let tree = Tree { mark: format!("{MARK}={mark}").into_bytes(), output: (meta.st_dev, meta.st_ino), cgroup: None };
-    let mut output = Output::new(reader).map_err(plumbing)?;
+    let mut output = Output::new(reader, heard).map_err(plumbing)?;
     let (stat, mut ended) = start(def.clone(), mark.to_owned(), writer).await?;
     let (mut exit, mut given_up) = (None, pin!(given_up));
     let mut left = pin!(clock.sleep(within));
@@ -154,18 +156,19 @@ async fn clear_away(
 }
 
 /// What a program says, as far as it is kept.
-struct Output {
+struct Output<'h> {
     pipe: Receiver,
     is_over: bool,
     block: Vec<u8>,
     line: Vec<u8>,
     lines: VecDeque<String>,
+    heard: &'h mut (dyn FnMut(&str) + Send),
 }
 
-impl Output {
-    fn new(pipe: OwnedFd) -> io::Result<Self> {
+impl<'h> Output<'h> {
+    fn new(pipe: OwnedFd, heard: &'h mut (dyn FnMut(&str) + Send)) -> io::Result<Self> {
         let pipe = Receiver::from_owned_fd(pipe)?;
-        Ok(Self { pipe, is_over: false, block: vec![0; 8 << 10], line: Vec::new(), lines: VecDeque::new() })
+        Ok(Self { pipe, is_over: false, block: vec![0; 8 << 10], line: Vec::new(), lines: VecDeque::new(), heard })
     }
 
     /// Takes in what comes next.
@@ -188,6 +191,7 @@ impl Output {
         let line = String::from_utf8_lossy(&self.line).trim().to_owned();
         self.line.clear();
         if !line.is_empty() {
+            (self.heard)(&line);
             if self.lines.len() == MOST_LINES {
                 self.lines.pop_front();
             }
@@ -212,7 +216,9 @@ mod tests {
     async fn run(line: &str, within: Duration, given_up: impl Future<Output = ()>) -> Errand {
         let mut def = ProcessDef::new(Run::command(["/bin/sh", "-c", line]));
         def.env.insert("PATH".to_owned(), EnvValue::Text("/usr/bin:/bin".to_owned()));
-        run_errand(&def, &format!("errand of {line}"), within, given_up, &SystemClock::shared()).await.unwrap()
+        run_errand(&def, &format!("errand of {line}"), within, given_up, &SystemClock::shared(), &mut |_| ())
+            .await
+            .unwrap()
     }
 
     const LONG: Duration = Duration::from_secs(30);
@@ -266,7 +272,7 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_started_says_why() {
         let def = ProcessDef::new(Run::command(["/no/such/program"]));
-        let error = run_errand(&def, "x", LONG, pending(), &SystemClock::shared()).await.unwrap_err();
+        let error = run_errand(&def, "x", LONG, pending(), &SystemClock::shared(), &mut |_| ()).await.unwrap_err();
         assert!(error.contains("No such file"), "{error}");
     }
 }

@@ -7,6 +7,7 @@ mod agent_deploy;
 mod agent_drift;
 mod agent_gate;
 mod agent_health;
+mod agent_hooks;
 mod agent_init;
 mod agent_memory;
 mod agent_moves;

@@ -1,5 +1,6 @@
 //! What can be seen of a cell, and what can be done to it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -11,6 +12,7 @@ use super::super::trouble::Trouble;
 use crate::model::Floor;
 use crate::model::health::Health;
 use crate::model::heartbeat::HoldReport;
+use crate::model::hook::HookEvent;
 
 /// Where in the bucket a trigger stood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +70,15 @@ pub(in super::super) enum Seen {
         key: AttemptKey,
         profile: String,
         effort: Effort,
+        /// What runs, if something does.
+        from: Option<Box<Placed>>,
+        /// The hooks that are to be run on the way from that.
+        hooks: BTreeSet<HookEvent>,
+    },
+    /// A hook was run, and what came of it is no reason not to go on.
+    HookRun {
+        key: AttemptKey,
+        event: HookEvent,
     },
     StagingFailed {
         key: AttemptKey,
@@ -166,6 +177,8 @@ pub(in super::super) enum Action {
 /// What is done to a cell in one go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Deed {
+    /// Run a hook.
+    Run(HookEvent),
     /// Let the link point at the attempt's release.
     Switch,
     /// Bring up what the link points at.

@@ -1,11 +1,13 @@
 //! What follows from how a step went.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{
     Aftermath, Attempt, AttemptKey, BETWEEN_CHECKS, Cell, Code, Cure, Effort, Ending, Failed, Fault, MOST_FAILED,
     MOST_ORDERED, MOST_RESUMES, Now, Patience, Placed, Standing, Step, Trouble, Verdict, Wait, Watch, placed_by,
 };
+use crate::model::hook::HookEvent;
 
 impl Cell {
     pub(super) fn staged(&mut self, key: AttemptKey, profile: String, effort: Effort, now: Now) {
@@ -20,6 +22,26 @@ impl Cell {
         attempt.effort = effort;
         let sheltered = self.sheltered();
         self.supersede(|other| other.key.at < key.at && !sheltered.contains(&other.key), now);
+    }
+
+    /// What is owed once is not owed anew by an agent that takes the attempt up again.
+    pub(super) fn owe_hooks(&mut self, key: AttemptKey, from: Option<Placed>, hooks: BTreeSet<HookEvent>) {
+        if let Some(attempt) = self.attempt_mut(key).filter(|attempt| attempt.hooks.is_none()) {
+            attempt.from = from;
+            attempt.hooks = Some(hooks);
+        }
+    }
+
+    pub(super) fn hook_run(&mut self, key: AttemptKey, event: HookEvent, now: Now) {
+        self.mind.waits.remove(&key);
+        let Some(attempt) = self.attempt_mut(key) else { return };
+        if let Some(hooks) = &mut attempt.hooks {
+            hooks.remove(&event);
+        }
+        // The time that it has to become good begins when nothing more is done to it.
+        if attempt.step == Step::Checking {
+            self.mind.watch = Some(Watch { key, since: now.monotonic, look_at: now.monotonic });
+        }
     }
 
     pub(super) fn activated(&mut self, key: AttemptKey, now: Now) {

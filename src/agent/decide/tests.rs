@@ -1,6 +1,7 @@
 mod gate;
 mod health;
 mod hold;
+mod hooks;
 mod standing;
 
 use std::sync::{Arc, Mutex};
@@ -77,6 +78,10 @@ struct Walk {
     staged: BTreeSet<AttemptKey>,
     written: BTreeMap<AttemptKey, u32>,
     begun: BTreeSet<AttemptKey>,
+    /// The hooks that were run, with what came of them taken in.
+    hooks: BTreeSet<(AttemptKey, HookEvent)>,
+    /// The hooks that its versions have.
+    has: BTreeSet<HookEvent>,
 }
 
 /// How a step goes.
@@ -99,8 +104,8 @@ fn trouble_of(luck: Luck) -> Option<Trouble> {
 
 impl Walk {
     fn new() -> Self {
-        let (staged, written, begun) = Default::default();
-        Self { cell: Cell::default(), seconds: 0, staged, written, begun }
+        let (staged, written, begun, hooks, has) = Default::default();
+        Self { cell: Cell::default(), seconds: 0, staged, written, begun, hooks, has }
     }
 
     fn now(&self) -> Now {
@@ -146,18 +151,33 @@ impl Walk {
             Action::Do(Deed::Remove, key) => {
                 assert!(supported && asked == Some(&Asked::Remove) && self.is_floor(key), "I6")
             }
-            Action::Stage(key) | Action::Do(Deed::Switch, key) => {
+            Action::Stage(key)
+            | Action::Do(Deed::Switch | Deed::Run(HookEvent::Stop | HookEvent::BeforeActivate), key) => {
                 assert!(supported && matches!(asked, Some(Asked::Deploy(_))), "a stop or a hold is not pre-empted");
                 assert!(self.cell.mind.held.is_none(), "held");
                 let attempt = self.cell.attempt(key).unwrap();
                 let content = attempt.wish.action.target().unwrap().content_sha256;
                 let failed = self.cell.state.failed.iter().any(|failed| failed.content_sha256 == content);
                 assert!(!failed || attempt.wish.options.retry || attempt.repairs.is_some(), "failed before");
-                if matches!(action, Action::Do(Deed::Switch, _)) {
+                if matches!(action, Action::Do(..)) {
                     assert!(self.staged.contains(&key), "I4: switched to what is not whole");
                 }
             }
-            Action::Do(Deed::Restore | Deed::Activate | Deed::Check, _) => assert!(supported && asked.is_some()),
+            Action::Do(Deed::Restore | Deed::Activate | Deed::Check | Deed::Run(HookEvent::AfterActivate), _) => {
+                assert!(supported && asked.is_some());
+            }
+            Action::Do(Deed::Run(event), key) => {
+                let step = &self.cell.attempt(key).unwrap().step;
+                match event {
+                    HookEvent::OnRollback => assert!(matches!(step, Step::RollingBack { .. }), "{step:?}"),
+                    HookEvent::OnFailure => {
+                        let failed =
+                            matches!(step, Step::RollingBack { .. } | Step::Ended { ending: Ending::Failed, .. });
+                        assert!(failed, "{step:?}");
+                    }
+                    event => panic!("{event} is no deed of its own"),
+                }
+            }
             Action::Restart => {
                 assert!(self.cell.up().is_some() && self.cell.watched().is_none(), "I6: the deadline decides")
             }
@@ -187,6 +207,13 @@ impl Walk {
                 *self.written.entry(key).or_default() += 1;
                 Seen::Written { key }
             }
+            (Action::Do(Deed::Run(event), key), trouble) => match trouble.filter(|_| event.decides()) {
+                None => {
+                    assert!(self.hooks.insert((key, event)), "{event} is run twice");
+                    Seen::HookRun { key, event }
+                }
+                Some(trouble) => Seen::StepFailed { key, trouble },
+            },
             // Only bringing something up can find the content bad.
             (
                 Action::Do(Deed::Switch, key) | Action::Do(Deed::Stop, key) | Action::Do(Deed::Remove, key),
@@ -224,7 +251,13 @@ impl Walk {
         let seen = match trouble_of(luck) {
             None => {
                 self.staged.insert(key);
-                Seen::Staged { key, profile: "deploy".to_owned(), effort: Effort::default() }
+                Seen::Staged {
+                    key,
+                    profile: "deploy".to_owned(),
+                    effort: Effort::default(),
+                    from: self.cell.state.placed.clone().map(Box::new),
+                    hooks: self.has.clone(),
+                }
             }
             Some(trouble) => Seen::StagingFailed { key, trouble },
         };
@@ -369,8 +402,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn whatever_happens_the_invariants_hold_and_the_cell_comes_to_rest(events in prop::collection::vec(event(), 0..60)) {
+    fn whatever_happens_the_invariants_hold_and_the_cell_comes_to_rest(events in prop::collection::vec(event(), 0..60), has_hooks: bool) {
         let mut walk = Walk::new();
+        walk.has.extend(HookEvent::ALL.into_iter().filter(|event| has_hooks && *event != HookEvent::BeforeStage));
         for event in events {
             happen(&mut walk, event);
             walk.next();

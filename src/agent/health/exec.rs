@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use super::probe::Subject;
+use crate::agent::errand::program;
 use crate::clock::SharedClock;
 use crate::model::health::ExecCheck;
-use crate::supervise::{EnvValue, ErrandEnd, Exit, ProcessDef, Run, run_errand};
-
-/// Where a shell finds programs, as `login(1)` would have it.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+use crate::supervise::{ErrandEnd, Exit, run_errand};
 
 pub(super) async fn ask(
     check: &ExecCheck,
@@ -18,17 +16,9 @@ pub(super) async fn ask(
     given_up: impl Future<Output = ()>,
     clock: &SharedClock,
 ) -> Result<String, String> {
-    let mut command = check.command.clone();
-    if let Some(program) = command.first_mut().filter(|program| !program.starts_with('/')) {
-        *program = subject.release.join(&*program).display().to_string();
-    }
-    let mut def = ProcessDef::new(Run::Command(command));
-    let variables = subject.variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-    let variables = variables.chain([("PATH".to_owned(), PATH.to_owned())]);
-    def.env = variables.map(|(name, value)| (name, EnvValue::Text(value))).collect();
-    def.working_dir = Some(subject.release.clone());
-    (def.user, def.group) = subject.owner.clone();
-    let done = run_errand(&def, mark, timeout, given_up, clock).await?;
+    let Subject { release, variables, owner, .. } = subject;
+    let def = program(&check.command, release, variables.clone(), owner.clone());
+    let done = run_errand(&def, mark, timeout, given_up, clock, &mut |_| ()).await?;
     let said = done.said.last();
     let with_words = |what: String| said.map_or(what.clone(), |said| format!("{what}: {said}"));
     match done.end {

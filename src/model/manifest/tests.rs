@@ -52,7 +52,7 @@ fn names_dates_and_places_are_no_content_and_everything_else_is() {
     for (field, value) in [("object", json!("packs/1")), ("offset", json!(7)), ("from", json!("template"))] {
         assert_eq!(changed(|m| m["files"][0][field] = value).content_sha256, content, "{field}");
     }
-    let inside: [(&str, Value); 8] = [
+    let inside: [(&str, Value); 9] = [
         ("requires", json!(["x"])),
         ("fleet", json!("6f1c2b5e-8d57-4a1e-9a3e-0b6a5d7c9e11")),
         ("node", json!("n2")),
@@ -60,6 +60,7 @@ fn names_dates_and_places_are_no_content_and_everything_else_is() {
         ("manifest", json!("site2")),
         ("profile", json!({"kind": "deploy", "user": "www"})),
         ("health", json!({"deadline_ms": 5})),
+        ("hooks", json!({"validate": {"command": ["bin/x"]}})),
         ("limits", json!({"open_files": 5})),
     ];
     for (field, value) in inside {
@@ -82,6 +83,7 @@ fn every_field_of_a_manifest_is_known_to_be_inside_or_outside() {
     let full = changed(|m| {
         m["note"] = json!("x");
         m["health"] = json!({"deadline_ms": 5});
+        m["hooks"] = json!({"validate": {"command": ["bin/x"]}});
         m["limits"] = json!({"open_files": 5});
     });
     let fields: Vec<String> = serde_json::to_value(&full).unwrap().as_object().unwrap().keys().cloned().collect();
@@ -99,6 +101,7 @@ fn every_field_of_a_manifest_is_known_to_be_inside_or_outside() {
         "note",
         "profile",
         "health",
+        "hooks",
         "limits",
         "files",
     ];

@@ -23,7 +23,7 @@ impl Place<'_> {
         Self { document: self.document, field: self.field.key(key) }
     }
 
-    fn index(&self, index: usize) -> Self {
+    pub(super) fn index(&self, index: usize) -> Self {
         Self { document: self.document, field: self.field.index(index) }
     }
 }

@@ -19,8 +19,8 @@ use fleetman::model::{Code, Epoch, FilePath, Sha256Digest};
 
 use super::samples::{
     alice, fleet, floor, heartbeat, heartbeat_with_processes, key, manifest, manifest_with_checks, manifest_with_drift,
-    manifest_with_group, manifest_with_processes, manifest_with_unit, manifest_with_unit_file, order, target, time,
-    trigger, trust, ulid, users,
+    manifest_with_group, manifest_with_hooks, manifest_with_processes, manifest_with_unit, manifest_with_unit_file,
+    order, target, time, trigger, trust, ulid, users,
 };
 use super::{root, updating};
 
@@ -47,6 +47,7 @@ fn unsigned_documents_stay_readable() {
         ("manifest.json", manifest()),
         ("manifest-processes.json", manifest_with_processes()),
         ("manifest-checks.json", manifest_with_checks()),
+        ("manifest-hooks.json", manifest_with_hooks()),
         ("manifest-drift.json", manifest_with_drift()),
         ("manifest-systemd.json", manifest_with_unit()),
         ("manifest-unit-file.json", manifest_with_unit_file()),

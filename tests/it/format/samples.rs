@@ -11,6 +11,7 @@ use fleetman::model::heartbeat::{
     CellReport, CheckReport, Condition, Fault, HealthReport, HealthState, Heartbeat, HoldReport, HostFacts, Phase,
     ProcessReport, ProcessState, RunningState, SigningMode, VersionReport, Waiting,
 };
+use fleetman::model::hook::{Hook, HookEvent};
 use fleetman::model::manifest::{Manifest, ManifestFile, Mode, Origin};
 use fleetman::model::order::{Order, OrderAction};
 use fleetman::model::process::{Process, ProcessKind, ProcessSpec};
@@ -94,6 +95,7 @@ pub(super) fn manifest() -> Manifest {
             stop: Stop { signal: StopSignal::Term, timeout_ms: 10_000 },
         })),
         health: Health::default(),
+        hooks: BTreeMap::new(),
         limits: Limits { open_files: Some(4096), memory_bytes: Some(1 << 30), ..Limits::default() },
         drift: DriftSpec::default(),
         files: vec![
@@ -187,6 +189,36 @@ pub(super) fn manifest_with_drift() -> Manifest {
         interval_ms: Some(600_000),
         repairs_per_hour: Some(2),
     };
+    manifest.requires = manifest.features();
+    manifest.content_sha256 = content_sha256(&manifest);
+    manifest
+}
+
+/// A version with hooks, one of them with all that can be said.
+pub(super) fn manifest_with_hooks() -> Manifest {
+    let hook = |command: &[&str]| Hook {
+        command: command.iter().map(|&argument| argument.to_owned()).collect(),
+        timeout_ms: Hook::USUAL_TIMEOUT_MS,
+        retry_for_ms: Hook::USUAL_RETRY_MS,
+        if_changed: Vec::new(),
+        ignore_failure: false,
+        user: None,
+    };
+    let mut manifest = manifest();
+    manifest.hooks = BTreeMap::from([
+        (
+            HookEvent::BeforeActivate,
+            Hook {
+                timeout_ms: 1_200_000,
+                retry_for_ms: 600_000,
+                if_changed: vec!["db/**".parse().unwrap()],
+                ignore_failure: true,
+                user: Some("postgres".to_owned()),
+                ..hook(&["bin/migrate", "--forward"])
+            },
+        ),
+        (HookEvent::Validate, hook(&["bin/smoke-test"])),
+    ]);
     manifest.requires = manifest.features();
     manifest.content_sha256 = content_sha256(&manifest);
     manifest

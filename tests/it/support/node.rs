@@ -229,6 +229,7 @@ impl Bench {
             note: None,
             profile: Profile::Deploy(DeploySpec::default()),
             health: Health::default(),
+            hooks: BTreeMap::new(),
             limits: Limits::default(),
             drift: fleetman::model::drift::DriftSpec::default(),
             files: files.collect(),

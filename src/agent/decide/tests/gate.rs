@@ -6,7 +6,7 @@ use crate::model::heartbeat::{Phase, RunningState};
 
 impl Walk {
     /// Does everything up to `deed`.
-    fn run_to(&mut self, deed: Deed) -> AttemptKey {
+    pub(super) fn run_to(&mut self, deed: Deed) -> AttemptKey {
         for _ in 0..100 {
             match self.next() {
                 Some(Action::Do(next, key)) if next == deed => return key,
@@ -20,12 +20,12 @@ impl Walk {
         self.see(Seen::Pending { key, missing: "web: not yet".to_owned(), deadline: DEADLINE });
     }
 
-    fn restart(&mut self, current: Option<String>) {
+    pub(super) fn restart(&mut self, current: Option<String>) {
         self.cell = Cell { state: self.cell.state.clone(), ..Cell::default() };
         self.see(Seen::Started { current, up: None });
     }
 
-    fn linked(&self) -> Option<String> {
+    pub(super) fn linked(&self) -> Option<String> {
         self.cell.state.placed.as_ref().map(Placed::release)
     }
 

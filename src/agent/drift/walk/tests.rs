@@ -51,6 +51,7 @@ impl Place {
             note: None,
             profile: Profile::Deploy(DeploySpec::default()),
             health: crate::model::health::Health::default(),
+            hooks: Default::default(),
             limits: Limits::default(),
             drift: DriftSpec::default(),
             files: files.collect(),
