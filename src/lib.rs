@@ -17,6 +17,7 @@
 //! | [`yaml`] | text to typed value, with line and column |
 //! | [`recipe`] | the YAML that people write: parse, validate, schema, render |
 //! | [`store`] | the bucket; the only place that names `aws_sdk_s3` |
+//! | [`outbound`] | requests to services that are no bucket |
 //! | [`embedded`] | an S3 server over a folder, for quickstart and tests |
 //! | [`supervise`] | the built-in process supervisor, usable on its own |
 //! | [`agent`] | what a node does |
@@ -71,6 +72,9 @@ pub mod recipe;
 
 #[cfg(feature = "bucket")]
 pub mod store;
+
+#[cfg(feature = "controller")]
+pub mod outbound;
 
 #[cfg(feature = "embedded")]
 pub mod embedded;

@@ -30,7 +30,7 @@ pub use error::ConfigError;
 pub(crate) use file::open_warning;
 pub use file::{AGENT_FILE, CONTROLLER_FILE, ConfigFile, find};
 #[cfg(feature = "controller")]
-pub use oidc::{GroupRole, OidcSettings, is_safe};
+pub use oidc::{GroupRole, OidcSettings};
 #[cfg(feature = "controller")]
 pub use people::{ConfigUser, SessionSettings};
 #[cfg(feature = "controller")]

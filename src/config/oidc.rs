@@ -8,6 +8,7 @@ use super::error::ConfigError;
 use super::file::{ConfigFile, open_warning, read_text};
 use super::serving::Serving;
 use crate::model::users::{CellPattern, Grant, Role};
+use crate::outbound::is_safe;
 use crate::store::Secret;
 use crate::yaml::{Document, Field};
 
@@ -120,15 +121,6 @@ impl WrittenOidc {
 fn is_issuer(url: &str) -> bool {
     let Ok(uri) = url.parse::<http::Uri>() else { return false };
     is_safe(&uri) && uri.query().is_none() && !url.contains('#')
-}
-
-/// Whether what is said to `url` crosses no network readable.
-#[must_use]
-pub fn is_safe(url: &http::Uri) -> bool {
-    let Some(authority) = url.authority().filter(|authority| !authority.as_str().contains('@')) else { return false };
-    let host = authority.host().trim_matches(['[', ']']);
-    let is_here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    !host.is_empty() && (url.scheme_str() == Some("https") || (url.scheme_str() == Some("http") && is_here))
 }
 
 #[cfg(test)]

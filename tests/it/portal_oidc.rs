@@ -313,7 +313,7 @@ async fn a_service_with_a_certificate_of_the_house_is_believed_with_its_authorit
     std::fs::write(&ca_file, "nothing").unwrap();
     let public_url = Origin::parse("https://fleet.example.com").unwrap();
     let made = Oidc::new(with_ca, None, public_url, SealKey::new([1; 32]), SystemClock::shared());
-    assert!(matches!(made, Err(OidcError::Certificates { .. })));
+    assert!(matches!(made, Err(OidcError::Outbound(_))));
 }
 
 /// Where forms of the portal come from.

@@ -1,7 +1,8 @@
 //! Why signing in elsewhere came to nothing.
 
 use std::io;
-use std::path::PathBuf;
+
+use crate::outbound::OutboundError;
 
 /// Why signing in elsewhere came to nothing, named by what helps.
 #[derive(Debug, thiserror::Error)]
@@ -49,17 +50,9 @@ pub enum OidcError {
         /// What is missing.
         why: String,
     },
-    /// Give other certificates.
-    #[error("ca_file {} of oidc cannot be used: {why}", path.display())]
-    Certificates {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// Report it: this build has no TLS.
-    #[error("setting up TLS")]
-    Tls(#[source] tokio_rustls::rustls::Error),
+    /// Give other certificates as `ca_file`, or see what is wrong with TLS here.
+    #[error("oidc cannot be set up")]
+    Outbound(#[from] OutboundError),
     /// The operating system has no randomness.
     #[error("asking the system for randomness")]
     Entropy(#[source] io::Error),

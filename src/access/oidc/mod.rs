@@ -11,10 +11,6 @@ mod person;
 mod provider;
 mod token;
 
-use std::path::Path;
-
-use tokio_rustls::rustls::RootCertStore;
-
 pub use error::OidcError;
 pub use flow::{Answer, Departure};
 pub use person::Vouched;
@@ -55,7 +51,7 @@ impl Oidc {
         key: SealKey,
         clock: SharedClock,
     ) -> Result<Self, OidcError> {
-        let client = Client::new(roots(settings.ca_file.as_deref())?)?;
+        let client = Client::new(settings.ca_file.as_deref())?;
         let provider = Provider::new(settings.issuer.clone(), client, clock.clone());
         Ok(Self { settings, secret, public_url, provider, key, clock })
     }
@@ -121,16 +117,4 @@ impl Oidc {
         let claims = self.provider.verify(&endpoints, &token, &expected).await?;
         person::vouched(claims, &self.settings, flow.next())
     }
-}
-
-/// The system's certificates, and those of `file`.
-fn roots(file: Option<&Path>) -> Result<RootCertStore, OidcError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = file {
-        let unusable = |why: String| OidcError::Certificates { path: path.to_owned(), why };
-        let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
-        client::add_pem(&mut roots, &pem).map_err(unusable)?;
-    }
-    Ok(roots)
 }

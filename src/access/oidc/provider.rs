@@ -17,6 +17,7 @@ use super::error::{OidcError, quoted};
 use super::flow::form;
 use super::token::{self, Claims, Expected, TokenFault};
 use crate::clock::SharedClock;
+use crate::outbound::is_safe;
 use crate::store::Secret;
 
 /// How long what the service says of itself counts without asking again.
@@ -121,7 +122,7 @@ impl Provider {
             return Err(OidcError::Unusable { url, why });
         }
         // The page that people are sent to is no less to be trusted than what is asked here.
-        if !endpoints.authorization.parse().is_ok_and(|page| crate::config::is_safe(&page)) {
+        if !endpoints.authorization.parse().is_ok_and(|page| is_safe(&page)) {
             let why = "its authorization_endpoint is no https URL".to_owned();
             return Err(OidcError::Unusable { url, why });
         }
@@ -244,7 +245,6 @@ mod tests {
     use futures_util::future::join_all;
     use tokio::net::TcpListener;
     use tokio::time::timeout;
-    use tokio_rustls::rustls::RootCertStore;
 
     use super::*;
     use crate::clock::SystemClock;
@@ -253,7 +253,7 @@ mod tests {
     async fn nobody_waits_for_one_after_another_while_the_service_is_away() {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}", silent.local_addr().unwrap());
-        let provider = Provider::new(issuer, Client::new(RootCertStore::empty()).unwrap(), SystemClock::shared());
+        let provider = Provider::new(issuer, Client::new(None).unwrap(), SystemClock::shared());
         let answers = timeout(PATIENCE * 3, join_all((0..20).map(|_| provider.endpoints()))).await.unwrap();
         assert!(answers.iter().all(|answer| matches!(answer, Err(OidcError::Unreachable { .. }))), "{answers:?}");
     }

@@ -88,7 +88,7 @@ fn refused(portal: &Portal, next: &Back, error: &OidcError) -> Result<Response, 
         OidcError::Refused { .. } | OidcError::Name { .. } => StatusCode::FORBIDDEN,
         OidcError::Unreachable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         OidcError::Unusable { .. } | OidcError::Token { .. } => StatusCode::BAD_GATEWAY,
-        OidcError::Certificates { .. } | OidcError::Tls(_) | OidcError::Entropy(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        OidcError::Outbound(_) | OidcError::Entropy(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Page { error: Some(sentence(error)), ..Page::new(portal, next) }.answer(status)
 }
