@@ -112,7 +112,9 @@ impl From<ConfigError> for Failure {
                 ("config_no_signing_key", Some("set signing_key_file; `fleetman keygen` makes a key"))
             }
             ConfigError::KeyFile { .. } => ("config_key_invalid", None),
-            ConfigError::EmptySecret { .. } => ("config_secret_empty", None),
+            ConfigError::EmptySecret { .. } | ConfigError::UnsetSecret { .. } => ("config_secret_empty", None),
+            #[cfg(feature = "controller")]
+            ConfigError::Receiver(_) => ("config_receiver_invalid", None),
             ConfigError::KeyNotTrusted { .. } => {
                 ("config_key_not_trusted", Some("add it to trusted_keys, with its epoch, here and on the nodes"))
             }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::access::{Signing, TrustedKey, with_access};
+use super::alerts::{AlertsConfig, WrittenAlerts};
 use super::error::ConfigError;
 use super::file::{ConfigFile, open_warning, read_text};
 use super::oidc::{OidcSettings, WrittenOidc};
@@ -44,6 +45,8 @@ pub struct ControllerConfig {
     pub uploads: UploadLimits,
     /// Whether everybody who reaches `serve` gets the metrics, and not only who may look at everything.
     pub open_metrics: bool,
+    /// How alerts are judged, and who is told.
+    pub alerts: AlertsConfig,
     /// Who may sign in besides those in the bucket.
     pub users: Vec<ConfigUser>,
     /// How long somebody stays signed in.
@@ -115,8 +118,10 @@ impl ControllerConfig {
             buckets.push(bucket.check(file, &document, &at)?);
         }
         let serving = written.serving().check(file, &document)?;
-        let holds_secrets =
-            !written.users.is_empty() || written.buckets.iter().any(|bucket| bucket.access().holds_secrets());
+        let holds_secrets = !written.users.is_empty()
+            || written.alerts.holds_secrets()
+            || written.buckets.iter().any(|bucket| bucket.access().holds_secrets());
+        let names: Vec<String> = buckets.iter().map(|bucket| bucket.name.clone()).collect();
         Ok(Self {
             buckets,
             listen: written.listen.unwrap_or(Self::LISTEN),
@@ -127,6 +132,7 @@ impl ControllerConfig {
             wait_timeout: written.wait_timeout.map_or(Duration::from_secs(600), |written| written.0),
             state_folder: file.resolve(written.state_folder.unwrap_or_else(default_state_folder)),
             uploads: written.uploads.limits(&document).map_err(invalid)?,
+            alerts: written.alerts.check(file, &document, &names).map_err(invalid)?,
             open_metrics: written.metrics.is_some_and(|metrics| metrics.open),
             users: people::users(written.users, &document).map_err(invalid)?,
             session: written.session.check(file, &document).map_err(invalid)?,
@@ -224,6 +230,8 @@ pub(super) struct Written {
     #[serde(default)]
     uploads: WrittenUploads,
     metrics: Option<WrittenMetrics>,
+    #[serde(default)]
+    alerts: WrittenAlerts,
 }
 
 /// Who gets the metrics.

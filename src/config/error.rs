@@ -53,11 +53,21 @@ pub enum ConfigError {
         source: KeyTextError,
     },
     /// Write the secret into it.
-    #[error("{} is empty: expected the secret of the client", path.display())]
+    #[error("{} is empty: expected a secret", path.display())]
     EmptySecret {
         /// The file.
         path: PathBuf,
     },
+    /// Set the variable for whoever runs this.
+    #[error("the environment has no {name}, in which the config says that a secret is")]
+    UnsetSecret {
+        /// The variable.
+        name: String,
+    },
+    /// Correct the settings of this receiver of alerts.
+    #[cfg(feature = "controller")]
+    #[error("alerts in the config cannot be sent")]
+    Receiver(#[from] crate::controller::ReceiverError),
     /// Put the two in accord: what this key signed would be refused by its own signer.
     #[error("the key in {} is {key}, which is not among trusted_keys of bucket {bucket:?}", path.display())]
     KeyNotTrusted {

@@ -8,6 +8,8 @@ mod access;
 #[cfg(feature = "agent")]
 mod agent;
 #[cfg(feature = "controller")]
+mod alerts;
+#[cfg(feature = "controller")]
 mod controller;
 mod error;
 mod file;
@@ -23,6 +25,8 @@ mod user;
 
 #[cfg(feature = "agent")]
 pub use agent::{AgentConfig, MetricsSettings};
+#[cfg(feature = "controller")]
+pub use alerts::{AlertsConfig, ReceiverConfig};
 #[cfg(feature = "controller")]
 pub use controller::{ControllerConfig, FleetBucket, Keys};
 pub use error::ConfigError;

@@ -11,6 +11,7 @@
 //! `version.rs`), claim the next generation (`claim.rs`), copy it to where agents look (`copies.rs`).
 
 mod aftermath;
+mod alerts;
 mod apply;
 mod attempt_log;
 mod audit;
@@ -74,6 +75,10 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 pub use aftermath::LastLines;
+pub use alerts::{
+    AlertBoard, AlertFilter, AlertKeeper, AlertRule, AlertRules, AlertSettings, Channel, Fate, HeldAlerts, KnownAlerts,
+    LONGEST_SILENCE, Letter, MailSettings, MailTls, Observation, Receiver, ReceiverError, ReceiverRules,
+};
 pub use apply::{ApplyPlan, ApplyRequest, ApplyStep, ApplyTarget, Collision, LocalFile, Prune, StepHow, Stepped};
 pub use attempt_log::{LogPiece, LogPlace};
 pub use audit_log::{

@@ -123,6 +123,7 @@ fn place(key: &ObjectKey) -> (Folder, Option<Folder>) {
             (Folder::Logs, Some(Folder::NodeLogs(node.clone())))
         }
         ObjectKey::Audit(..) => (Folder::Audit(None), None),
+        ObjectKey::Alerts => (Folder::Alerts, None),
         ObjectKey::Users => (Folder::Auth, None),
         ObjectKey::Probe(..) => (Folder::Probes(None), None),
     }

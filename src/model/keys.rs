@@ -155,6 +155,8 @@ pub enum Folder {
     Answer(NodeName, Ulid),
     /// `audit/`, or one day of it.
     Audit(Option<NaiveDate>),
+    /// `alerts/`: what is wrong, and who was told.
+    Alerts,
     /// `auth/`: who may sign in.
     Auth,
     /// What `doctor` writes and removes again.
@@ -190,6 +192,7 @@ impl Folder {
             Self::Answer(node, order) => format!("logs/{node}/_requests/{order}/"),
             Self::Audit(None) => "audit/".to_owned(),
             Self::Audit(Some(day)) => format!("audit/{day}/"),
+            Self::Alerts => "alerts/".to_owned(),
             Self::Auth => "auth/".to_owned(),
             Self::Probes(None) => "probes/".to_owned(),
             Self::Probes(Some(run)) => format!("probes/{run}/"),
@@ -256,6 +259,8 @@ pub enum ObjectKey {
     AnswerChunk(NodeName, Ulid, u32),
     /// `audit/<yyyy-mm-dd>/<ulid>.json`
     Audit(NaiveDate, Ulid),
+    /// `alerts/state.json`
+    Alerts,
     /// `auth/users.json`
     Users,
     /// `probes/<ulid>/<path>`: what `doctor` writes and removes again.
@@ -316,6 +321,7 @@ impl ObjectKey {
                 below(Folder::Answer(node.clone(), *order), format_args!("{chunk:04}.log"))
             }
             Self::Audit(day, id) => below(Folder::Audit(Some(*day)), format_args!("{id}.json")),
+            Self::Alerts => below(Folder::Alerts, format_args!("state.json")),
             Self::Users => below(Folder::Auth, format_args!("users.json")),
             Self::Probe(run, path) => below(Folder::Probes(Some(*run)), format_args!("{path}")),
         }
@@ -351,6 +357,7 @@ impl ObjectKey {
             | Self::Override(..)
             | Self::Trigger(_)
             | Self::Index(_)
+            | Self::Alerts
             | Self::Users => WriteRule::ReplaceIfUnchanged,
             Self::Controller(_)
             | Self::Heartbeat(_)
@@ -383,6 +390,7 @@ impl ObjectKey {
             | Self::Outcome(_)
             | Self::Answer(..)
             | Self::Audit(..)
+            | Self::Alerts
             | Self::Users => "application/json",
             Self::ManifestYaml(_) | Self::CellYaml(_) => "application/yaml",
             Self::AttemptLog(_) | Self::AnswerChunk(..) => "text/plain; charset=utf-8",
@@ -493,6 +501,7 @@ fn parse(key: &str) -> Option<ObjectKey> {
             let id = parse_ulid(file.strip_suffix(".json")?)?;
             (date.to_string() == *day).then_some(ObjectKey::Audit(date, id))
         }
+        ["alerts", "state.json"] => Some(ObjectKey::Alerts),
         ["auth", "users.json"] => Some(ObjectKey::Users),
         ["probes", run, path @ ..] => Some(ObjectKey::Probe(parse_ulid(run)?, FilePath::new(path.join("/")).ok()?)),
         _ => None,

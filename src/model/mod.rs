@@ -22,6 +22,7 @@ macro_rules! stands_as_text {
     };
 }
 
+pub mod alert;
 pub mod answer;
 pub mod audit;
 pub mod cell_id;

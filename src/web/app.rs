@@ -23,7 +23,7 @@ use crate::access::oidc::Oidc;
 use crate::access::{Gate, Problem};
 use crate::clock::SharedClock;
 use crate::config::Setting;
-use crate::controller::{AuditCache, Controller, ReleaseReader, SpoolFolder, UsageBoard};
+use crate::controller::{AlertBoard, AuditCache, Controller, ReleaseReader, SpoolFolder, UsageBoard};
 
 /// Most bytes of a form or of a document in a request. Uploads have limits of their own.
 pub(super) const BODY_BYTES: usize = 4 << 20;
@@ -66,6 +66,8 @@ pub(super) struct Fleet {
     pub(super) audit: Arc<AuditCache>,
     /// Releases as they were read last.
     pub(super) releases: ReleaseReader,
+    /// What is wrong and was told.
+    pub(super) alerts: AlertBoard,
     /// Why nothing can be published, if this controller has no key to sign with.
     pub(super) unsigned_reason: Option<String>,
 }

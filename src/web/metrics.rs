@@ -20,6 +20,7 @@ use super::failure::Failure;
 use super::routes::Routes;
 use crate::controller::{FleetView, Health, Liveness, Sync};
 use crate::exposition::{Exposition, Histogram, MEDIA_TYPE, Metric, Samples};
+use crate::model::alert::AlertKind;
 use crate::model::drift::DriftState;
 
 const BUILD_INFO: Metric = Metric::gauge("fleetman_build_info", "1, with the controller's version.");
@@ -27,6 +28,8 @@ const NODES: Metric = Metric::gauge("fleetman_nodes", "Nodes, by whether they ar
 const DRIFT: Metric =
     Metric::gauge("fleetman_cells_drift", "Cells that are looked at, by whether they are as they were deployed.");
 const CELLS: Metric = Metric::gauge("fleetman_cells", "Cells, by whether they are what they are to be and run well.");
+const ALERTS_OPEN: Metric =
+    Metric::gauge("fleetman_alerts_open", "Alerts that are open, by type, also those that are silenced.");
 const SNAPSHOT_AGE: Metric = Metric::gauge(
     "fleetman_snapshot_age_seconds",
     "How long ago the fleet was last read from the bucket; absent until then.",
@@ -141,7 +144,7 @@ impl Metrics {
 type Tell = fn(&Fleet, &mut Samples<'_>, (&str, &str));
 
 /// The metrics that have values for each fleet.
-const FLEET: [(&Metric, Tell); 8] = [
+const FLEET: [(&Metric, Tell); 9] = [
     (&NODES, |fleet, samples, bucket| {
         let Some(view) = fleet.snapshot.glance() else { return };
         for liveness in Liveness::ALL {
@@ -159,6 +162,13 @@ const FLEET: [(&Metric, Tell); 8] = [
         for state in [DriftState::InSync, DriftState::Drifted, DriftState::Unknown] {
             let count = view.cells().filter(|cell| cell.drift() == Some(state)).count();
             samples.count(&[bucket, ("drift", state.as_str())], count as u64);
+        }
+    }),
+    (&ALERTS_OPEN, |fleet, samples, bucket| {
+        let known = fleet.alerts.known();
+        for kind in AlertKind::ALL {
+            let count = known.alerts.open.iter().filter(|alert| alert.kind == kind).count();
+            samples.count(&[bucket, ("type", kind.as_str())], count as u64);
         }
     }),
     (&SNAPSHOT_AGE, |fleet, samples, bucket| {

@@ -1,6 +1,7 @@
 //! What is served over HTTP: the portal and the API.
 
 mod address;
+mod alerting;
 mod api;
 mod app;
 mod assets;
@@ -51,7 +52,9 @@ use crate::access::Gate;
 use crate::access::oidc::Oidc;
 use crate::clock::SharedClock;
 use crate::config::Setting;
-use crate::controller::{Controller, ReleaseReader, SpoolFolder, UploadLimits, UsageBoard};
+use crate::controller::{
+    AlertBoard, AlertKeeper, AlertSettings, Controller, ReleaseReader, SpoolFolder, UploadLimits, UsageBoard,
+};
 
 /// What is served.
 #[derive(Debug)]
@@ -81,6 +84,17 @@ pub struct SiteFleet {
     pub controller: Arc<Controller>,
     /// Why nothing can be published, if this controller has no key to sign with.
     pub unsigned_reason: Option<String>,
+    /// How its alerts are judged, and who is told.
+    pub alerts: AlertSettings,
+}
+
+/// What stands before the paths of a fleet's pages: nothing for the first, `/b/<name>` for the others.
+#[must_use]
+pub fn base(place: usize, name: &str) -> String {
+    match place {
+        0 => String::new(),
+        _ => format!("/b/{}", utf8_percent_encode(name, NON_ALPHANUMERIC)),
+    }
 }
 
 /// Serves `site` on `listener` until `ended`; requests that are under way are answered first.
@@ -89,20 +103,21 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
     let uploads = SpoolFolder::new(state_folder.join("uploads"), uploads);
     uploads.sweep();
     let shelf = Shelf::new(uploads.limits().release_bytes.saturating_mul(2));
+    let mut keepers = Vec::new();
     let fleets = fleets.into_iter().enumerate().map(|(place, fleet)| {
-        let SiteFleet { name, controller, unsigned_reason } = fleet;
-        let base = match place {
-            0 => String::new(),
-            _ => format!("/b/{}", utf8_percent_encode(&name, NON_ALPHANUMERIC)),
-        };
+        let SiteFleet { name, controller, unsigned_reason, alerts: settings } = fleet;
+        let base = base(place, &name);
         let snapshot = Snapshot::new(clock.clone());
         let releases = ReleaseReader::default();
         let (usage, audit) = (UsageBoard::default(), Arc::default());
-        Arc::new(Fleet { name, base, controller, snapshot, usage, audit, releases, unsigned_reason })
+        let alerts = AlertBoard::default();
+        keepers.push(AlertKeeper::new(controller.clone(), settings, alerts.clone()));
+        Arc::new(Fleet { name, base, controller, snapshot, usage, audit, releases, alerts, unsigned_reason })
     });
+    let fleets: Vec<_> = fleets.collect();
     let metrics = Metrics::new(open_metrics);
     let portal = Portal {
-        fleets: fleets.collect(),
+        fleets,
         clock: clock.clone(),
         gate: gate.clone(),
         oidc,
@@ -117,10 +132,15 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
         let ended = ended.clone();
         async move { fleet.snapshot.keep(&fleet.controller, ended).await }
     }));
+    let alerted = join_all(portal.fleets.iter().cloned().zip(keepers).map(|(fleet, keeper)| {
+        let (ended, clock) = (ended.clone(), clock.clone());
+        async move { alerting::keep(keeper, &fleet.snapshot, &clock, ended).await }
+    }));
     let portal = Arc::new(portal);
     let router = app::router(portal.clone());
     tokio::join!(
         refreshed,
+        alerted,
         gate.directory().keep(ended.clone()),
         portal.shelf.keep(&clock, ended.clone()),
         listener.serve(router, ended)

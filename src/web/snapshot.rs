@@ -31,6 +31,8 @@ pub(super) struct Snapshot {
     newest: RwLock<Newest>,
     /// Tells of each look, and what the revision is after it.
     looked: watch::Sender<u64>,
+    /// Counts the looks, also those that failed, for what works in the background: that is no sign that somebody looks.
+    taken: watch::Sender<u64>,
     /// When somebody asked last.
     asked: Mutex<Option<Duration>>,
     /// Ends the pause until the next look.
@@ -80,8 +82,8 @@ struct Seen {
 
 impl Snapshot {
     pub(super) fn new(clock: SharedClock) -> Self {
-        let (newest, looked) = (RwLock::default(), watch::Sender::new(0));
-        Self { clock, newest, looked, asked: Mutex::default(), wake: Notify::new() }
+        let (newest, looked, taken) = (RwLock::default(), watch::Sender::new(0), watch::Sender::new(0));
+        Self { clock, newest, looked, taken, asked: Mutex::default(), wake: Notify::new() }
     }
 
     /// The newest view; an error says why there is none yet.
@@ -123,6 +125,20 @@ impl Snapshot {
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
         self.ask();
         self.looked.subscribe()
+    }
+
+    /// Changes at every look, also at one that failed, for what works in the background.
+    pub(super) fn each_look(&self) -> watch::Receiver<u64> {
+        self.taken.subscribe()
+    }
+
+    /// What the last look found, or why it found nothing. None before the first.
+    pub(super) fn last_look(&self) -> Option<Result<Arc<FleetView>, String>> {
+        self.with(|newest| match (&newest.problem, &newest.view) {
+            (Some(problem), _) => Some(Err(problem.clone())),
+            (None, Some(seen)) => Some(Ok(seen.view.clone())),
+            (None, None) => None,
+        })
     }
 
     /// Looks at the bucket without waiting: something was changed that the next page should show.
@@ -193,6 +209,7 @@ impl Snapshot {
             }
         }
         self.looked.send_replace(revision);
+        self.taken.send_modify(|taken| *taken += 1);
     }
 
     fn with<T>(&self, look: impl FnOnce(&Newest) -> T) -> T {

@@ -7,8 +7,18 @@ use std::path::Path;
 const S3_CLIENT: [&str; 4] = ["aws_sdk_s3", "aws_config", "aws_smithy_", "aws_credential_types"];
 
 /// How object keys begin.
-const KEYS: [&str; 9] =
-    ["cells/", "manifests/", "deployments/", "agents/", "index/", "logs/", "audit/", "auth/", "controllers/"];
+const KEYS: [&str; 10] = [
+    "alerts/",
+    "cells/",
+    "manifests/",
+    "deployments/",
+    "agents/",
+    "index/",
+    "logs/",
+    "audit/",
+    "auth/",
+    "controllers/",
+];
 
 /// The layers in their order, from the table in the documentation of `src/lib.rs`.
 fn layers(lib: &str) -> Vec<&str> {

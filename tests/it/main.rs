@@ -16,6 +16,7 @@ mod agent_profiles;
 mod agent_refuses;
 mod agent_run;
 mod agent_standing;
+mod alerts;
 mod browser_driver;
 mod bundles;
 mod cli_apply;

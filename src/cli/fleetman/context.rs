@@ -13,12 +13,12 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::{
     self, CONTROLLER_FILE, ConfigError, ConfigFile, ControllerConfig, FleetBucket, SessionSettings, Setting, Source,
 };
-use crate::controller::{Actor, Controller, ControllerSettings};
+use crate::controller::{Actor, AlertSettings, Controller, ControllerSettings};
 use crate::entropy;
 use crate::model::UserName;
 use crate::model::sign::Signer;
 use crate::store::Store;
-use crate::web::{Site, SiteFleet};
+use crate::web::{self, Site, SiteFleet};
 
 /// What a verb works with. Nothing is read or asked before a verb needs it.
 pub(super) struct Context {
@@ -149,7 +149,9 @@ impl Context {
                 }
             };
             let controller = Arc::new(self.connect(&config, bucket, signer).await?);
-            fleets.push(SiteFleet { name: bucket.name.clone(), controller, unsigned_reason });
+            let portal = portal_of(&config, fleets.len(), &bucket.name);
+            let alerts = self.alerts_of(&config, &bucket.name, portal)?;
+            fleets.push(SiteFleet { name: bucket.name.clone(), controller, unsigned_reason, alerts });
         }
         // The users of the first bucket are those of the portal.
         let first = fleets.first().map(|fleet| fleet.controller.clone());
@@ -166,6 +168,23 @@ impl Context {
         });
         let ControllerConfig { state_folder, uploads, open_metrics, .. } = config;
         Ok(Site { fleets, gate, oidc, open_metrics, settings, state_folder, uploads })
+    }
+
+    /// How the alerts of a bucket are judged, and who is told. Before anything runs, so that a receiver that cannot be
+    /// reached as the config says is not found out about on the day when it is needed.
+    fn alerts_of(
+        &self,
+        config: &ControllerConfig,
+        bucket: &str,
+        portal: Option<String>,
+    ) -> Result<AlertSettings, Failure> {
+        let mut receivers = Vec::new();
+        for written in config.alerts.receivers.iter().filter(|receiver| receiver.is_for(bucket)) {
+            let (receiver, warnings) = written.open()?;
+            warnings.iter().for_each(|warning| self.warn(warning));
+            receivers.push(Arc::new(receiver));
+        }
+        Ok(AlertSettings { rules: config.alerts.rules, receivers, portal })
     }
 
     /// Another service that says who people are, if the config names one.
@@ -209,6 +228,12 @@ impl Context {
         };
         Ok(Controller::new(settings, self.clock.clone()))
     }
+}
+
+/// Where people look at a fleet that is served at this place among others, if the config says where the portal is.
+fn portal_of(config: &ControllerConfig, place: usize, bucket: &str) -> Option<String> {
+    let url = config.serving.public_url.as_ref()?;
+    Some(format!("{url}{}", web::base(place, bucket)))
 }
 
 /// The machine's name.

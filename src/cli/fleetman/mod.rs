@@ -2,6 +2,7 @@
 //!
 //! Every verb speaks to the bucket itself; none needs `serve` to run.
 
+mod alerts;
 mod applied;
 mod apply;
 mod at;
@@ -147,6 +148,8 @@ enum Verb {
     Attempts(attempts::AttemptsArgs),
     Diff(diff::DiffArgs),
     Cat(cat::CatArgs),
+    /// See what is wrong and who was told, and silence it
+    Alerts(alerts::AlertsArgs),
     Audit(audit::AuditArgs),
     /// Look at objects in the bucket
     #[command(subcommand)]
@@ -171,8 +174,8 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Look",
         &[
-            "status", "get", "describe", "search", "history", "at", "attempts", "diff", "cat", "audit", "bucket",
-            "config",
+            "status", "get", "describe", "search", "history", "at", "attempts", "diff", "cat", "alerts", "audit",
+            "bucket", "config",
         ],
     ),
     ("Shell", &["completion"]),
@@ -251,6 +254,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Attempts(args) => attempts::run(args, context).await,
         Verb::Diff(args) => diff::run(args, context).await,
         Verb::Cat(args) => cat::run(args, context).await,
+        Verb::Alerts(args) => alerts::run(args, context).await,
         Verb::Audit(args) => audit::run(args, context).await,
         Verb::Config(verb) => config::run(&verb, context),
         Verb::Bucket(verb) => bucket::run(verb, context).await,

@@ -77,6 +77,7 @@ pub fn about_folder(folder: &Folder) -> About {
         Folder::Audit(_) => {
             ("who did what: an intent before, an outcome after", CONTROLLERS, Some(WriteRule::CreateOnce))
         }
+        Folder::Alerts => ("what is wrong, and who was told", CONTROLLERS, Some(WriteRule::ReplaceIfUnchanged)),
         Folder::Auth => ("who may sign in to the portal, signed", CONTROLLERS, Some(WriteRule::ReplaceIfUnchanged)),
         Folder::Probes(_) => ("what the doctor writes and removes again", DOCTOR, Some(WriteRule::Harmless)),
     };
@@ -115,6 +116,7 @@ pub fn about_key(key: &ObjectKey) -> About {
         ObjectKey::Answer(..) => ("how far the node's answer to an order has come", AGENT),
         ObjectKey::AnswerChunk(..) => ("lines of a cell's output, as an order asked for", AGENT),
         ObjectKey::Audit(..) => ("who did what: one half of an act, the intent or its outcome", CONTROLLERS),
+        ObjectKey::Alerts => ("what is wrong in the fleet, who was told, and what is silenced", CONTROLLERS),
         ObjectKey::Users => ("who may sign in to the portal, and with which tokens; signed", CONTROLLERS),
         ObjectKey::Probe(..) => ("a test object; it is removed again", DOCTOR),
     };

@@ -132,6 +132,7 @@ impl Controller {
             | ObjectKey::Fleet
             | ObjectKey::StoreReport
             | ObjectKey::Controller(_)
+            | ObjectKey::Alerts
             | ObjectKey::Users
             | ObjectKey::Probe(..) => {}
         }

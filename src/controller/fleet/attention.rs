@@ -8,6 +8,8 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::judge::{Health, Liveness, Sync};
 use super::view::{CellView, FleetView, NodeView};
+use crate::model::alert::AlertKind;
+pub use crate::model::alert::Severity;
 use crate::model::heartbeat::{CellReport, Condition, HealthState, HoldReport, Phase, RunningState, SigningMode};
 use crate::model::text::short;
 use crate::model::{CellId, Code, NodeName};
@@ -31,17 +33,6 @@ impl Default for AttentionLimits {
     fn default() -> Self {
         Self { late: TimeDelta::minutes(10), skew: TimeDelta::seconds(30) }
     }
-}
-
-/// How bad it is; the worst comes first in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Something does not run, or is not believed.
-    Critical,
-    /// Something is not as it should be, but runs.
-    Warning,
-    /// Something to know.
-    Notice,
 }
 
 /// What it is about, which is where people go from there.
@@ -137,6 +128,47 @@ impl Concern {
             Self::OnHold(_) => "on_hold",
             Self::OutOfSync(_) => "out_of_sync",
         }
+    }
+}
+
+impl Concern {
+    /// The type of the alert that people are told of, if this is one.
+    pub(in crate::controller) fn alert(&self) -> Option<AlertKind> {
+        match self {
+            Self::Dead => Some(AlertKind::AgentDead),
+            Self::StoreError(..) => Some(AlertKind::StoreDegraded),
+            Self::Failed(_) => Some(AlertKind::DeploymentFailed),
+            Self::RolledBack(_) => Some(AlertKind::RolledBack),
+            Self::Down(_) | Self::Degraded(_) => Some(AlertKind::HealthFailing),
+            Self::Condition(Code::NeedsOperator, _) => Some(AlertKind::NeedsOperator),
+            Self::Condition(Code::Drifted | Code::UnitDrift, _) => Some(AlertKind::Drift),
+            _ => None,
+        }
+    }
+}
+
+impl NodeView {
+    /// Everything that is the matter with the node as a whole.
+    pub(in crate::controller) fn concerns(&self) -> impl Iterator<Item = (Severity, Concern)> {
+        of_node(self, AttentionLimits::default()).into_iter().map(|(severity, concern, _)| (severity, concern))
+    }
+}
+
+impl CellView {
+    /// Everything that its node says is the matter with the cell: how its deployment went, how it runs, and what stays
+    /// wrong. A cell that could not be deployed does not run for that very reason.
+    pub(in crate::controller) fn concerns(&self) -> impl Iterator<Item = (Severity, Concern)> {
+        let is_heard = !matches!(self.liveness, Liveness::Dead | Liveness::Unknown);
+        let report = self.report().filter(|_| is_heard);
+        let deployed = report.and_then(of_report);
+        let explains = matches!(&deployed, Some((_, Concern::Failed(_) | Concern::Condition(..), _)));
+        let health = report.filter(|_| !explains).and_then(|report| of_health(self.health, report));
+        let conditions = report.into_iter().flat_map(|report| report.conditions.iter().take(MOST_CONDITIONS));
+        deployed
+            .into_iter()
+            .chain(health)
+            .chain(conditions.map(of_condition))
+            .map(|(severity, concern, _)| (severity, concern))
     }
 }
 

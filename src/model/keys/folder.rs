@@ -47,6 +47,7 @@ impl Folder {
                 let date = NaiveDate::parse_from_str(day, "%Y-%m-%d").ok()?;
                 Self::Audit((date.to_string() == *day).then_some(Some(date))?)
             }
+            ["alerts"] => Self::Alerts,
             ["auth"] => Self::Auth,
             ["probes"] => Self::Probes(None),
             ["probes", run] => Self::Probes(Some(parse_ulid(run)?)),

@@ -36,6 +36,7 @@ fn key() -> impl Strategy<Value = ObjectKey> {
     prop_oneof![
         Just(ObjectKey::Fleet),
         Just(ObjectKey::StoreReport),
+        Just(ObjectKey::Alerts),
         Just(ObjectKey::Users),
         any::<u128>().prop_map(|id| ObjectKey::Controller(Uuid::from_u128(id))),
         manifest().prop_map(ObjectKey::ManifestYaml),

@@ -18,9 +18,9 @@ use fleetman::model::users::Users;
 use fleetman::model::{Code, Epoch, FilePath, Sha256Digest};
 
 use super::samples::{
-    alice, fleet, floor, heartbeat, heartbeat_with_processes, key, manifest, manifest_with_checks, manifest_with_drift,
-    manifest_with_group, manifest_with_hooks, manifest_with_processes, manifest_with_unit, manifest_with_unit_file,
-    order, target, time, trigger, trust, ulid, users,
+    alerts, alice, fleet, floor, heartbeat, heartbeat_with_processes, key, manifest, manifest_with_checks,
+    manifest_with_drift, manifest_with_group, manifest_with_hooks, manifest_with_processes, manifest_with_unit,
+    manifest_with_unit_file, order, target, time, trigger, trust, ulid, users,
 };
 use super::{root, updating};
 
@@ -141,6 +141,7 @@ fn unsigned_documents_stay_readable() {
             notes: vec!["lines of this profile carry no time".to_owned()],
         },
     );
+    golden_document("alerts.json", &alerts());
     golden_document("heartbeat.json", &heartbeat());
     golden_document("heartbeat-processes.json", &heartbeat_with_processes());
 }

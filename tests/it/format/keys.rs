@@ -37,6 +37,7 @@ fn key_patterns() -> Vec<(&'static str, ObjectKey)> {
         ObjectKey::Answer("node".parse().unwrap(), ulid()),
         ObjectKey::AnswerChunk("node".parse().unwrap(), ulid(), 1),
         ObjectKey::Audit(time(0).date_naive(), ulid()),
+        ObjectKey::Alerts,
         ObjectKey::Users,
         ObjectKey::Probe(ulid(), path()),
     ];
@@ -65,6 +66,7 @@ fn key_patterns() -> Vec<(&'static str, ObjectKey)> {
                 ObjectKey::Answer(..) => "logs/<node>/_requests/<ulid>/answer.json",
                 ObjectKey::AnswerChunk(..) => "logs/<node>/_requests/<ulid>/<chunk>.log",
                 ObjectKey::Audit(..) => "audit/<yyyy-mm-dd>/<ulid>.json",
+                ObjectKey::Alerts => "alerts/state.json",
                 ObjectKey::Users => "auth/users.json",
                 ObjectKey::Probe(..) => "probes/<ulid>/<path>",
             };

@@ -84,8 +84,23 @@ fn assert_fields_are_explained(page: &str, path: &Path) {
 }
 
 /// Names that people chose, rather than fields.
-const CHOSEN: [&str; 13] = [
-    "web", "site", "shop", "cache", "migrate", "region", "tier", "POOL", "TOKEN", "answers", "queue", "ready", "works",
+const CHOSEN: [&str; 16] = [
+    "on-call",
+    "agent_dead",
+    "rolled_back",
+    "web",
+    "site",
+    "shop",
+    "cache",
+    "migrate",
+    "region",
+    "tier",
+    "POOL",
+    "TOKEN",
+    "answers",
+    "queue",
+    "ready",
+    "works",
 ];
 
 fn collect_fields(value: &serde_json::Value, fields: &mut Vec<String>) {

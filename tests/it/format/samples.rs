@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use chrono::DateTime;
+use fleetman::model::alert::{
+    Alert, AlertKind, Alerts, Delivery, FinishedDelivery, Notice, NoticePart, Noticed, ReceiverMark, Resolved,
+    Severity, Silence, SilenceScope, Taken,
+};
 use fleetman::model::content::content_sha256;
 use fleetman::model::drift::{Deviation, DriftFinding, DriftMode, DriftRepair, DriftReport, DriftSpec, DriftState};
 use fleetman::model::health::{Check, ExecCheck, FileCheck, Health, HttpCheck, Line, LogCheck, TcpCheck};
@@ -542,5 +546,80 @@ pub(super) fn users() -> Users {
         }],
         ended_vouched: vec![EndedVouched { user: Some(UserName::new("carol").unwrap()), before: 3 }],
         ..Users::empty(fleet(), time(0), alice())
+    }
+}
+
+/// Alerts in every state.
+pub(super) fn alerts() -> Alerts {
+    let alert = |kind, subject: &str, severity, message: &str| Alert {
+        kind,
+        subject: subject.parse().unwrap(),
+        severity,
+        message: message.to_owned(),
+        labels: [("region".to_owned(), "eu".to_owned())].into(),
+        since: time(0),
+        opened_at: time(60),
+        sequence: 3,
+        returns: 0,
+        silenced: false,
+        told: true,
+    };
+    let back = alert(AlertKind::RolledBack, "cell/n1/web", Severity::Warning, "rolled back: exit code 3");
+    let dead = alert(AlertKind::AgentDead, "node/n2", Severity::Critical, "not heard of for long");
+    let noticed = Noticed {
+        kind: dead.kind,
+        subject: dead.subject.clone(),
+        severity: dead.severity,
+        message: dead.message.clone(),
+        since: dead.since,
+        resolved_at: None,
+    };
+    let over = Noticed {
+        kind: back.kind,
+        subject: back.subject.clone(),
+        severity: back.severity,
+        message: back.message.clone(),
+        since: back.since,
+        resolved_at: Some(time(600)),
+    };
+    Alerts {
+        sequence: 4,
+        open: vec![Alert { returns: 1, silenced: true, ..dead }],
+        unlisted: 2,
+        resolved: vec![Resolved { alert: back, resolved_at: time(600), sequence: 4 }],
+        silences: vec![Silence {
+            id: ulid(),
+            scope: SilenceScope {
+                kind: Some(AlertKind::AgentDead),
+                node: Some("n2".parse().unwrap()),
+                cell: Some("web".parse().unwrap()),
+            },
+            by: alice(),
+            reason: "new disks".to_owned(),
+            created_at: time(120),
+            until: time(7320),
+        }],
+        receivers: [("on-call".to_owned(), ReceiverMark { sequence: 4, at: time(630) })].into(),
+        deliveries: vec![Delivery {
+            id: ulid(),
+            receiver: "on-call".to_owned(),
+            notice: Notice {
+                opened: NoticePart { counts: [(AlertKind::AgentDead, 1)].into(), first: vec![noticed] },
+                resolved: NoticePart { counts: [(AlertKind::RolledBack, 1)].into(), first: vec![over] },
+            },
+            created_at: time(630),
+            tries: 1,
+            due_at: time(640),
+            taken: Some(Taken { by: fleet(), until: time(720) }),
+            problem: Some("it answered 503 Service Unavailable".to_owned()),
+        }],
+        finished: vec![FinishedDelivery {
+            id: ulid(),
+            receiver: "on-call".to_owned(),
+            about: "1 rolled back".to_owned(),
+            at: time(90),
+            tries: 9,
+            problem: Some("it answered 404 Not Found".to_owned()),
+        }],
     }
 }

@@ -12,10 +12,13 @@ pub(crate) mod contract;
 pub(crate) mod fleet;
 pub(crate) mod form;
 pub(crate) mod garage;
+pub(crate) mod hooks;
 pub(crate) mod host;
 pub(crate) mod hostile;
 pub(crate) mod identity_provider;
+
 pub(crate) mod listening;
+pub(crate) mod mail_server;
 pub(crate) mod node;
 pub(crate) mod package_host;
 pub(crate) mod people;

@@ -6,6 +6,7 @@ mod signed;
 
 use super::{Controller, no_object};
 use crate::controller::ControllerError;
+use crate::model::alert::Alerts;
 use crate::model::answer::Answer;
 use crate::model::audit::AuditEntry;
 use crate::model::document::{self, Document};
@@ -93,6 +94,7 @@ impl Controller {
                     found.yaml("cell", read.map(|binding| binding.cell.clone()), cell);
                 }
             }
+            ObjectKey::Alerts => self.verify_document::<Alerts>(key, &mut found, |_| true).await?,
             ObjectKey::Users => self.verify_user_list(&mut found).await?,
             ObjectKey::Fleet => self.verify_document::<Fleet>(key, &mut found, |it| it.fleet == self.fleet()).await?,
             ObjectKey::StoreReport => self.verify_document::<StoreReport>(key, &mut found, |_| true).await?,
