@@ -4,6 +4,7 @@
 //! write of pages and API goes through its methods: each checks first, and then acts as the user. There is a file of
 //! them for each topic. What belongs to no cell, such as the bucket itself, needs a grant on everything.
 
+mod alerts;
 mod allowance;
 mod audit;
 mod browse;

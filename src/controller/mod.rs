@@ -77,7 +77,7 @@ use uuid::Uuid;
 pub use aftermath::LastLines;
 pub use alerts::{
     AlertBoard, AlertFilter, AlertKeeper, AlertRule, AlertRules, AlertSettings, Channel, Fate, HeldAlerts, KnownAlerts,
-    LONGEST_SILENCE, Letter, MailSettings, MailTls, Observation, Receiver, ReceiverError, ReceiverRules,
+    LONGEST_SILENCE, Letter, MailSettings, MailTls, Observation, Receiver, ReceiverError, ReceiverRules, in_short,
 };
 pub use apply::{ApplyPlan, ApplyRequest, ApplyStep, ApplyTarget, Collision, LocalFile, Prune, StepHow, Stepped};
 pub use attempt_log::{LogPiece, LogPlace};

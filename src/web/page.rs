@@ -85,6 +85,7 @@ impl PageContext {
             is_live: false,
             now: portal.clock.now(),
             base: own.base.clone(),
+            open_alerts: may.open_alerts(&own.alerts.known().alerts),
         }
     }
 

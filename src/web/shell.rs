@@ -12,6 +12,7 @@ use super::snapshot::Age;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nav {
     Overview,
+    Alerts,
     Agents,
     Cells,
     Manifests,
@@ -58,6 +59,8 @@ pub(super) struct Shell {
     pub(super) is_live: bool,
     pub(super) now: DateTime<Utc>,
     pub(super) base: String,
+    /// How many alerts are open that somebody should look at.
+    pub(super) open_alerts: usize,
 }
 
 /// A time, for people and for programs.
@@ -101,10 +104,11 @@ impl Shell {
         assets::path(name)
     }
 
-    /// The entries of the navigation: which, where, how it is called.
-    pub(super) fn entries(&self) -> Vec<(bool, String, &'static str)> {
-        const ENTRIES: [(Nav, &str, &str); 8] = [
+    /// The entries of the navigation: which, where, how it is called, and how much there is to look at.
+    pub(super) fn entries(&self) -> Vec<(bool, String, &'static str, usize)> {
+        const ENTRIES: [(Nav, &str, &str); 9] = [
             (Nav::Overview, "/", "Overview"),
+            (Nav::Alerts, "/alerts", "Alerts"),
             (Nav::Agents, "/agents", "Agents"),
             (Nav::Cells, "/cells", "Cells"),
             (Nav::Manifests, "/manifests", "Manifests"),
@@ -113,7 +117,8 @@ impl Shell {
             (Nav::Audit, "/audit", "Audit"),
             (Nav::Settings, "/settings", "Settings"),
         ];
-        ENTRIES.iter().map(|(nav, path, name)| (*nav == self.nav, self.link(path), *name)).collect()
+        let count = |nav: Nav| if nav == Nav::Alerts { self.open_alerts } else { 0 };
+        ENTRIES.iter().map(|(nav, path, name)| (*nav == self.nav, self.link(path), *name, count(*nav))).collect()
     }
 
     /// A time as pages show it. In a part that is fetched again it stands in full, so that only what really changed

@@ -418,6 +418,15 @@ async fn serve_tells_of_alerts_and_the_command_line_shows_silences_and_tests_the
     wait_for(async || metric(&serving).await.value("fleetman_alerts_open", &open) == Some(1.0), "the restart").await;
     assert_eq!(hooks.told()[before..], ["{rolled_back:1}/"], "a restart tells nothing again");
 
+    let page = serving.get("/alerts").await.is(200).text();
+    for said in ["Cell n1/web", "rolled back", "exit code 3", "told", "ops", "Sent", "class=\"count\">1<"] {
+        assert!(page.contains(said), "{said}:\n{page}");
+    }
+    let listed = serving.get("/api/v1/alerts?type=rolled_back").await.is(200).json();
+    assert_eq!((&listed["total"], &listed["items"][0]["subject"]), (&json!(1), &json!("cell/n1/web")));
+    assert_eq!(serving.get("/api/v1/alerts?type=drift").await.is(200).json()["total"], 0);
+    assert_eq!(serving.get("/api/v1/alerts?resolved=true").await.is(200).json()["total"], 0);
+
     let listed = place.fleetman(&["alerts", "ls", "-o", "json"]).await.exits(0).json();
     assert_eq!((&listed["open"][0]["type"], &listed["open"][0]["told"]), (&json!("rolled_back"), &json!(true)));
     place.fleetman(&["alerts", "silence", "--for", "1h", "--reason", "x"]).await.exits(2);

@@ -37,6 +37,9 @@ const SURFACES: &[&str] = &[
     "/api/v1/cells",
     "/api/v1/cells/ams-1/site",
     "/api/v1/search?q=a",
+    "/alerts",
+    "/api/v1/alerts",
+    "/api/v1/alerts?resolved=true",
     "/api/v1/attention",
 ];
 
@@ -80,6 +83,9 @@ async fn who_sees_some_cells_of_a_node_is_told_nothing_of_its_others_anywhere() 
         assert!([200, 303].contains(&answer.status), "{path}: {}", answer.status);
         format!("{}{}", answer.header("location"), answer.text()).to_lowercase().replace("q=hidden", "")
     };
+    for path in ["/alerts", "/api/v1/alerts"] {
+        wait_for(async || shown(path, &all).await.contains(HIDDEN), "the alert about the node").await;
+    }
     for path in SURFACES {
         let seen = shown(path, &some).await;
         assert!(!seen.contains(HIDDEN), "{path} tells of {HIDDEN}:\n{seen}");

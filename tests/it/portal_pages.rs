@@ -18,6 +18,7 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("/agents/{node}/delete", "/agents/osl-1/delete"),
     ("/agents/{node}/hold", "/agents/ams-1/hold"),
     ("/agents/{node}/unhold", "/agents/ams-1/unhold"),
+    ("/alerts", "/alerts"),
     ("/api", "/api"),
     ("/audit", "/audit"),
     ("/buckets", "/buckets"),

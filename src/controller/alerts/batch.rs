@@ -237,7 +237,7 @@ fn finish(alerts: &mut Alerts, delivery: &Delivery, now: DateTime<Utc>, problem:
 
 /// Counts of a message: `2 agent dead, 1 drift; resolved: 1 rolled back`.
 #[must_use]
-pub(super) fn in_short(notice: &Notice) -> String {
+pub fn in_short(notice: &Notice) -> String {
     let counted = |part: &NoticePart| {
         let counts = part.counts.iter().map(|(kind, count)| format!("{count} {}", kind.in_words()));
         counts.collect::<Vec<_>>().join(", ")

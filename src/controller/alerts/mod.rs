@@ -19,7 +19,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use batch::{AlertFilter, Fate, ReceiverRules};
+pub use batch::{AlertFilter, Fate, ReceiverRules, in_short};
 
 pub use keeper::{AlertBoard, AlertKeeper, AlertSettings, KnownAlerts};
 pub use observe::Observation;

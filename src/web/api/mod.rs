@@ -7,6 +7,7 @@
 //! request      what requests carry; answer: how they are answered
 //! idempotency  requests that are sent twice
 //! fleet        nodes, cells, search      orders    what a cell is to be
+//! alerts       what people are told of
 //! inputs       what cells are made of    releases  deployments
 //! past         versions, history, logs   version   one version, its files
 //! bucket       audit, folders            object    one object
@@ -16,6 +17,7 @@
 //!
 //! Whatever an operation does goes through [`Authorized`](crate::access::Authorized), as pages do.
 
+mod alerts;
 mod answer;
 mod bucket;
 mod fleet;
@@ -53,6 +55,7 @@ pub(super) fn description() -> serde_json::Value {
 
 fn operations() -> Operations {
     fleet::operations()
+        .and(alerts::operations())
         .and(orders::operations())
         .and(holds::operations())
         .and(past::operations())

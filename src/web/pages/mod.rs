@@ -1,6 +1,7 @@
 //! The pages. Each topic has its folder here, and its templates in `templates/`.
 
 mod agents;
+mod alerts;
 mod audit;
 mod buckets;
 mod cell;
@@ -32,6 +33,7 @@ use super::routes::Routes;
 pub(super) fn routes() -> Routes {
     Routes::new()
         .and(agents::routes())
+        .and(alerts::routes())
         .and(audit::routes())
         .and(buckets::routes())
         .and(cell::routes())

@@ -127,6 +127,7 @@ pub(crate) fn pages() -> Vec<(String, u64)> {
         ("/search?q=mad", 200),
         ("/search?q=evil", 200),
         ("/audit?from=2026-01-01&to=2026-01-03", 200),
+        ("/alerts", 200),
         ("/settings/doctor", 200),
     ] {
         pages.push((path.to_owned(), status));
