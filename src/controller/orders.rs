@@ -13,11 +13,10 @@ use ulid::Ulid;
 use super::{Controller, ControllerError};
 use crate::clock::to_millis;
 use crate::entropy;
-use crate::model::answer::{Answer, LogLine};
 use crate::model::document::{self, Document as _, DocumentError};
 use crate::model::heartbeat::Heartbeat;
 use crate::model::index::Index;
-use crate::model::order::{Addressee, LogQuery, Order, OrderAction};
+use crate::model::order::{Addressee, Order, OrderAction};
 use crate::model::sign::{self, Verified};
 use crate::model::{CellId, CellName, NodeName, ObjectKey};
 use crate::store::{ETag, Fetched};
@@ -73,15 +72,6 @@ impl Controller {
     /// See [`Self::hold`].
     pub async fn release(&self, to: &Addressee, reason: Option<&str>) -> Result<Ordered, ControllerError> {
         self.order(to, OrderAction::Release, RELEASE_COUNTS, reason.map(str::to_owned)).await
-    }
-
-    /// Asks a node for what the processes of a cell write. The answer is read with [`Self::answer`].
-    ///
-    /// # Errors
-    /// [`ControllerError::Invalid`] when that is too much; [`ControllerError::NotFound`] when there is no such cell.
-    pub async fn ask_for_logs(&self, cell: &CellId, query: &LogQuery) -> Result<Ordered, ControllerError> {
-        query.check().map_err(|problem| ControllerError::invalid(cell, problem))?;
-        self.order(&cell.clone().into(), OrderAction::Logs(query.clone()), LOGS_COUNT, None).await
     }
 
     async fn order(
@@ -277,7 +267,11 @@ impl Controller {
     ///
     /// # Errors
     /// [`ControllerError::Untrusted`] when it is not believed.
-    pub async fn find_order(&self, node: &NodeName, id: Ulid) -> Result<Option<Verified<Order>>, ControllerError> {
+    pub(super) async fn find_order(
+        &self,
+        node: &NodeName,
+        id: Ulid,
+    ) -> Result<Option<Verified<Order>>, ControllerError> {
         let key = ObjectKey::Request(node.clone(), id);
         let Some(object) = self.store().find(&key, ORDER_BYTES).await? else { return Ok(None) };
         let order = self.believe_order(node, &object.bytes)?;
@@ -286,44 +280,6 @@ impl Controller {
             return Err(ControllerError::Untrusted { key: key.to_string(), problem, source: None });
         }
         Ok(Some(order))
-    }
-
-    /// How far a node's answer to an order has come; None before it has begun.
-    ///
-    /// # Errors
-    /// [`ControllerError::Unreadable`] when it makes no sense.
-    pub async fn answer(&self, node: &NodeName, id: Ulid) -> Result<Option<Answer>, ControllerError> {
-        self.find_document(&ObjectKey::Answer(node.clone(), id)).await
-    }
-
-    /// The lines of one chunk of an answer, counted from 1. What the node says, and hostile text.
-    ///
-    /// # Errors
-    /// [`ControllerError::NotFound`] when there is no such chunk.
-    pub async fn answer_chunk(&self, node: &NodeName, id: Ulid, chunk: u32) -> Result<Vec<LogLine>, ControllerError> {
-        let key = ObjectKey::AnswerChunk(node.clone(), id, chunk);
-        let Some(object) = self.store().find(&key, Answer::CHUNK_BYTES).await? else {
-            return Err(ControllerError::not_found(&key, "there is no such part of the answer any more"));
-        };
-        Ok(LogLine::parse_all(&String::from_utf8_lossy(&object.bytes)))
-    }
-
-    /// Takes back an order for logs: the node stops answering, and what it has answered is deleted.
-    ///
-    /// # Errors
-    /// Why the store did not do it.
-    pub async fn take_back(&self, node: &NodeName, id: Ulid) -> Result<(), ControllerError> {
-        self.rewrite_index(node, |index| {
-            let before = index.requests.len();
-            index
-                .requests
-                .retain(|raw| self.believe_order(node, raw.get().as_bytes()).map_or(true, |order| order.id != id));
-            Ok(index.requests.len() < before)
-        })
-        .await?;
-        let mut keys = self.list_folder(&crate::model::keys::Folder::Answer(node.clone(), id)).await?;
-        keys.push(ObjectKey::Request(node.clone(), id));
-        self.delete_all(&keys).await
     }
 }
 
