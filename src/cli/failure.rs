@@ -193,6 +193,13 @@ impl From<crate::web::listener::ListenError> for Failure {
 }
 
 #[cfg(feature = "controller")]
+impl From<crate::controller::MomentError> for Failure {
+    fn from(error: crate::controller::MomentError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+#[cfg(feature = "controller")]
 impl Failure {
     /// Everything that is wrong with one or more files that people wrote.
     pub(crate) fn recipes(errors: &[crate::recipe::RecipeError]) -> Self {

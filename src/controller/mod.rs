@@ -110,7 +110,8 @@ pub use fsck::{Finding, FsckOptions};
 pub use gc::GcReport;
 pub use history::{HistoryEntry, OutcomeEntry};
 pub use instant::{
-    Answer, CellAt, Chronicle, InstantChange, Ran, Revert, RevertOptions, RevertStep, Scope, Told, Wish, Wished,
+    Answer, CellAt, Chronicle, InstantChange, Moment, MomentError, Ran, Revert, RevertOptions, RevertPlan, RevertStep,
+    Scope, Told, Wish, Wished,
 };
 pub use lists::{DeploymentView, ManifestView, VersionPage, VersionState, VersionView};
 pub use orders::Ordered;

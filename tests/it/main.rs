@@ -78,6 +78,7 @@ mod portal_editor;
 mod portal_failures;
 mod portal_holds;
 mod portal_hostile;
+mod portal_instants;
 mod portal_journey;
 mod portal_lists;
 mod portal_live;

@@ -68,6 +68,8 @@ pub(crate) const FORMS: &[Form] = &[
     form("/agents/{node}/delete", "/agents/osl-1/delete", &[("name", "osl-1"), ("seen", "2026-01-01T00:00:00.000Z")], 409),
     form("/agents/{node}/hold", "/agents/ams-1/hold", &[("lasts", "2h")], 422),
     form("/agents/{node}/unhold", "/agents/none/unhold", &[("reason", "typed")], 404),
+    form("/at/revert", "/at/revert", &[("time", "2h ago"), ("plan", "another"), ("reason", "typed")], 409),
+    form("/at/revert", "/at/revert", &[("time", "tomorrow"), ("reason", "typed")], 422),
     form("/cells/new", "/cells/new", &[("step", "preview"), ("manifest", "site"), ("cell", "shop"), ("node", "ams-1"), ("node", "ams-2"), ("nodes", "new-1"), ("settings", "vars:\n  title: Shop\n")], 200),
     form("/cells/new", "/cells/new", &[("step", "save"), ("manifest", "site"), ("cell", "site"), ("node", "ams-1"), ("node", "ber-1")], 409),
     form("/cells/new", "/cells/new", &[("step", "preview"), ("manifest", "site"), ("cell", "shop"), ("node", "ams-1"), ("settings", "vras: {}\n")], 422),

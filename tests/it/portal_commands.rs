@@ -137,7 +137,10 @@ async fn every_operation_of_the_api_names_a_command_that_the_program_takes() {
     let commands: Vec<&str> =
         about.iter().filter_map(|about| about.split_once("line: `")?.1.split('`').next()).collect();
     assert!(commands.len() > 30, "{commands:?}");
-    let refused: Vec<_> = commands.into_iter().filter_map(refusal).collect();
+    // A time is more than a name, and so is one side of a comparison.
+    let filled =
+        |command: &str| ["{time}", "{from}", "{to}"].iter().fold(command.to_owned(), |it, of| it.replace(of, "now"));
+    let refused: Vec<_> = commands.into_iter().filter_map(|command| refusal(&filled(command))).collect();
     assert!(refused.is_empty(), "{}", refused.join("\n"));
 }
 

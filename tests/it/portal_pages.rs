@@ -20,6 +20,8 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("/agents/{node}/unhold", "/agents/ams-1/unhold"),
     ("/alerts", "/alerts"),
     ("/api", "/api"),
+    ("/at", "/at"),
+    ("/at/revert", "/at/revert"),
     ("/audit", "/audit"),
     ("/buckets", "/buckets"),
     ("/buckets/browse", "/buckets/browse"),

@@ -5,11 +5,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::context::Context;
-use super::moment::Moment;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Rows, Shown, Tone};
-use crate::controller::{Answer, CellAt, InstantChange, Ran, Scope, Wished};
+use crate::controller::{Answer, CellAt, InstantChange, Moment, Scope, Wished};
 
 /// Show what was wished and what ran at an instant.
 ///
@@ -82,48 +81,23 @@ fn table(at: &At, output: Output) -> String {
         };
         rows.row([
             (&cell.cell).into(),
-            wished(&cell.wished).into(),
+            cell.wished.in_words().into(),
             since.into(),
             by.into(),
-            ran(&cell.ran).into(),
+            cell.ran.in_words().into(),
             answer(&cell.answer),
         ]);
     }
     rows.render()
 }
 
-fn wished(wished: &Wished) -> String {
-    match wished {
-        Wished::Nothing => "nothing yet".to_owned(),
-        Wished::Unknown => "not known any more".to_owned(),
-        Wished::Wish(wish) => match &wish.version {
-            Some(version) => format!("{} (generation {})", version.version, wish.at),
-            None => format!("{} (generation {})", wish.action, wish.at),
-        },
-    }
-}
-
-fn ran(ran: &Ran) -> String {
-    match ran {
-        Ran::Unknown => "not known".to_owned(),
-        Ran::Running(told) => told.version.version.to_string(),
-        Ran::Stopped(told) => format!("{}, stopped", told.version.version),
-        Ran::Failed(told) => format!("{}, which failed", told.version.version),
-        Ran::Absent { .. } => "nothing".to_owned(),
-    }
-}
-
 fn answer(answer: &Answer) -> Shown {
+    let shown = Shown::from(answer.in_words());
     match answer {
-        Answer::None => "".into(),
-        Answer::NotConfirmed => Shown::from("not confirmed").toned(Tone::Warn),
-        Answer::Confirmed { .. } => Shown::from("confirmed").toned(Tone::Good),
-        Answer::Failed { rolled_back, code, message, .. } => {
-            let mut text = if *rolled_back { "rolled back" } else { "failed" }.to_owned();
-            let why = [code.map(|code| code.to_string()), message.clone()];
-            why.into_iter().flatten().for_each(|why| text.push_str(&format!(": {why}")));
-            Shown::from(text).toned(Tone::Bad)
-        }
+        Answer::None => shown,
+        Answer::NotConfirmed => shown.toned(Tone::Warn),
+        Answer::Confirmed { .. } => shown.toned(Tone::Good),
+        Answer::Failed { .. } => shown.toned(Tone::Bad),
     }
 }
 
@@ -138,8 +112,8 @@ fn changes(changed: &Changed, output: Output) -> String {
         let differs = changes.as_ref().map(crate::controller::Changes::summary).unwrap_or_default();
         rows.row([
             (&from.cell).into(),
-            arrow(wished(&from.wished), wished(&to.wished)).into(),
-            arrow(ran(&from.ran), ran(&to.ran)).into(),
+            arrow(from.wished.in_words(), to.wished.in_words()).into(),
+            arrow(from.ran.in_words(), to.ran.in_words()).into(),
             differs.into(),
         ]);
     }

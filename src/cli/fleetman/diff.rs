@@ -3,12 +3,11 @@
 use clap::Args;
 
 use super::context::Context;
-use super::moment::Moment;
 use super::{at, changes};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Tone};
-use crate::controller::{self, Compared, Controller, LivenessLimits, Made, Proof, Revision, Scope};
+use crate::controller::{self, Compared, Controller, LivenessLimits, Made, Moment, Proof, Revision, Scope};
 use crate::model::CellId;
 use crate::web::views::Comparison;
 

@@ -31,7 +31,6 @@ mod history;
 mod hold;
 mod init;
 mod keygen;
-mod moment;
 mod node;
 mod order;
 mod overrides;

@@ -7,13 +7,12 @@ use serde::Serialize;
 use super::batch::{Again, Batch};
 use super::change::Changed;
 use super::context::Context;
-use super::moment::Moment;
 use super::wait::{WaitArgs, follow};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Rows, Shown, Tone};
 use crate::cli::{ask, interrupt};
-use crate::controller::{Revert, RevertOptions, RevertStep, Scope};
+use crate::controller::{Moment, Revert, RevertOptions, RevertStep, Scope};
 use crate::model::CellId;
 
 /// Bring a cell, a node or the fleet back to what it was at an instant.
@@ -106,15 +105,15 @@ fn table(steps: &[RevertStep], output: Output) -> String {
     }
     let mut rows = Rows::new(output, &["cell", "", "what"]);
     for RevertStep { cell, revert, .. } in steps {
-        let (mark, tone, what) = match revert {
-            Revert::Unchanged => ("unchanged", Tone::Faint, String::new()),
+        let (mark, mut what) = revert.in_words();
+        let tone = match revert {
+            Revert::Unchanged => Tone::Faint,
             Revert::Newer => {
-                ("stays", Tone::Faint, "nothing had been published yet; --remove-newer removes it".to_owned())
+                what.push_str("; --remove-newer removes it");
+                Tone::Faint
             }
-            Revert::Deploy { version, .. } => ("deploy", Tone::Warn, version.version.to_string()),
-            Revert::Stop => ("stop", Tone::Warn, String::new()),
-            Revert::Remove => ("remove", Tone::Bad, "its data stays".to_owned()),
-            Revert::Refused { code, why } => ("refused", Tone::Bad, format!("{code}: {why}")),
+            Revert::Deploy { .. } | Revert::Stop => Tone::Warn,
+            Revert::Remove | Revert::Refused { .. } => Tone::Bad,
         };
         rows.row([cell.into(), Shown::from(mark).toned(tone), Shown::whole(&what)]);
     }

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{CellAt, Ran, Scope, Wished};
@@ -12,7 +13,7 @@ use crate::model::heartbeat::VersionReport;
 use crate::model::manifest::Manifest;
 
 /// A cell that was not the same at two instants.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct InstantChange {
     /// The earlier one.
     pub from: CellAt,
@@ -35,7 +36,20 @@ impl Controller {
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> Result<Vec<InstantChange>, ControllerError> {
-        let chronicles = self.chronicles(scope, Some(from.min(to))).await?;
+        self.changed_of(self.cells_in(scope).await?, from, to).await
+    }
+
+    /// Which of these cells changed between two instants, by name.
+    ///
+    /// # Errors
+    /// Why the store did not answer.
+    pub async fn changed_of(
+        &self,
+        cells: Vec<CellId>,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<Vec<InstantChange>, ControllerError> {
+        let chronicles = self.chronicles_of(cells, Some(from.min(to))).await?;
         let changed = chronicles.iter().map(|chronicle| (chronicle.at(from), chronicle.at(to)));
         let changed: Vec<_> = changed.filter(|(from, to)| is_changed(from, to)).collect();
         stream::iter(changed)

@@ -4,17 +4,21 @@
 //! instant of which none tells is *not confirmed*. Nothing else is asked, so whoever has the bucket has its past.
 
 mod compare;
+mod moment;
 mod read;
 mod revert;
+mod words;
 
 use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use compare::InstantChange;
-pub use revert::{Revert, RevertOptions, RevertStep};
+pub use moment::{Moment, MomentError};
+pub use revert::{Revert, RevertOptions, RevertPlan, RevertStep};
 
 use super::head::floor;
 use crate::model::heartbeat::VersionReport;
@@ -70,7 +74,7 @@ pub struct Chronicle {
 }
 
 /// A cell at an instant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CellAt {
     /// The cell.
     pub cell: CellId,
@@ -86,7 +90,7 @@ pub struct CellAt {
 }
 
 /// What was wished.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Wished {
     /// Nothing had been published yet.
@@ -98,7 +102,7 @@ pub enum Wished {
 }
 
 /// A trigger that counted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Wish {
     /// Its place.
     pub at: Floor,
@@ -117,7 +121,7 @@ pub struct Wish {
 }
 
 /// What the node had told last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Ran {
     /// Nothing had been told.
@@ -136,7 +140,7 @@ pub enum Ran {
 }
 
 /// A version on the node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Told {
     /// The version.
     pub version: VersionReport,
@@ -156,7 +160,7 @@ impl Ran {
 }
 
 /// What a node had made of a wish.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Answer {
     /// There was nothing to answer.

@@ -24,12 +24,27 @@ impl Controller {
         scope: &Scope,
         oldest: Option<DateTime<Utc>>,
     ) -> Result<Vec<Chronicle>, ControllerError> {
-        let mut cells = self.cells_in(scope).await?;
+        self.chronicles_of(self.cells_in(scope).await?, oldest).await
+    }
+
+    /// The past of these cells, by name.
+    ///
+    /// # Errors
+    /// Why the store did not answer.
+    pub async fn chronicles_of(
+        &self,
+        mut cells: Vec<CellId>,
+        oldest: Option<DateTime<Utc>>,
+    ) -> Result<Vec<Chronicle>, ControllerError> {
         cells.sort();
         stream::iter(cells).map(async |cell| self.chronicle(&cell, oldest).await).buffered(CELLS).try_collect().await
     }
 
-    async fn cells_in(&self, scope: &Scope) -> Result<Vec<CellId>, ControllerError> {
+    /// The cells in `scope`, also those of which only the past is left.
+    ///
+    /// # Errors
+    /// [`ControllerError::NotFound`] when there is no such node or cell, or why the store did not answer.
+    pub async fn cells_in(&self, scope: &Scope) -> Result<Vec<CellId>, ControllerError> {
         let cells = match scope {
             Scope::Fleet => return self.cell_ids().await,
             Scope::Cell(cell) => {

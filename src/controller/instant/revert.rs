@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Chronicle, Scope, answer};
@@ -14,7 +15,7 @@ use crate::model::heartbeat::VersionReport;
 use crate::model::outcome::{Ending, Outcome};
 use crate::model::sign::Verified;
 use crate::model::trigger::{Action, Target, Trigger, TriggerOptions};
-use crate::model::{CellId, Floor};
+use crate::model::{CellId, Floor, Sha256Digest};
 
 /// What a revert may do beyond going back to versions and stopping.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,8 +24,26 @@ pub struct RevertOptions {
     pub remove_newer: bool,
 }
 
-/// What is to be done to a cell.
+/// What is to be done, worked out whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RevertPlan {
+    /// The instant.
+    pub time: DateTime<Utc>,
+    /// What it takes, cell by cell.
+    pub steps: Vec<RevertStep>,
+}
+
+impl RevertPlan {
+    /// What names exactly this plan: whoever looked at it can say so when it is carried out.
+    #[must_use]
+    pub fn name(&self) -> String {
+        // Its own types are always written.
+        Sha256Digest::of(&serde_json::to_vec(self).unwrap_or_default()).to_string()
+    }
+}
+
+/// What is to be done to a cell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RevertStep {
     /// The cell.
     pub cell: CellId,
@@ -36,7 +55,7 @@ pub struct RevertStep {
 }
 
 /// What it takes to bring a cell back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "revert", rename_all = "snake_case")]
 pub enum Revert {
     /// It is so already.
@@ -98,13 +117,26 @@ impl Controller {
         time: DateTime<Utc>,
         options: RevertOptions,
     ) -> Result<Vec<RevertStep>, ControllerError> {
-        let chronicles = self.chronicles(scope, Some(time)).await?;
+        Ok(self.plan_revert_of(self.cells_in(scope).await?, time, options).await?.steps)
+    }
+
+    /// The same for these cells.
+    ///
+    /// # Errors
+    /// Why the store did not answer. What cannot be brought back is part of the plan.
+    pub async fn plan_revert_of(
+        &self,
+        cells: Vec<CellId>,
+        time: DateTime<Utc>,
+        options: RevertOptions,
+    ) -> Result<RevertPlan, ControllerError> {
+        let chronicles = self.chronicles_of(cells, Some(time)).await?;
         let steps: Vec<Option<RevertStep>> = stream::iter(chronicles)
             .map(async |chronicle| self.revert_step(chronicle, time, options).await)
             .buffered(READS)
             .try_collect()
             .await?;
-        Ok(steps.into_iter().flatten().collect())
+        Ok(RevertPlan { time, steps: steps.into_iter().flatten().collect() })
     }
 
     /// None for a cell to which nothing was ever published.

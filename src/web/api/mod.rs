@@ -10,6 +10,7 @@
 //! alerts       what people are told of
 //! inputs       what cells are made of    releases  deployments
 //! past         versions, history, logs   version   one version, its files
+//! instants     what was at a time, and the way back
 //! bucket       audit, folders            object    one object
 //! usage        buckets, how much is in   settings  config, keys, the doctor
 //! users        users and tokens          me        whoever asks
@@ -24,6 +25,7 @@ mod fleet;
 mod holds;
 mod idempotency;
 mod inputs;
+mod instants;
 mod me;
 mod object;
 mod openapi;
@@ -60,6 +62,7 @@ fn operations() -> Operations {
         .and(holds::operations())
         .and(past::operations())
         .and(version::operations())
+        .and(instants::operations())
         .and(inputs::operations())
         .and(releases::operations())
         .and(bucket::operations())

@@ -10,6 +10,7 @@ mod cells;
 mod deployments;
 mod editor;
 mod holds;
+mod instants;
 mod manifests;
 mod orders;
 mod overview;
@@ -41,6 +42,7 @@ pub(super) fn routes() -> Routes {
         .and(cells::routes())
         .and(deployments::routes())
         .and(holds::routes())
+        .and(instants::routes())
         .and(manifests::routes())
         .and(orders::routes())
         .and(overview::routes())
