@@ -28,9 +28,6 @@ const ORDER_BYTES: u64 = 2 * Order::MAX_BYTES;
 /// is not to be held again.
 const RELEASE_COUNTS: TimeDelta = TimeDelta::hours(1);
 
-/// So long a node may take to find that it is asked for logs.
-const LOGS_COUNT: TimeDelta = TimeDelta::minutes(10);
-
 /// Between two looks at the heartbeat; an unchanged one costs one request without a body.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
