@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use fleetman::clock::SystemClock;
-use fleetman::supervise::detached::{Client, DetachedError, NEWEST, Orders, Report, Server, ServerConfig, Wanted};
+use fleetman::supervise::detached::{Client, DetachedError, NEWEST, Orders, Report, Server, ServerConfig};
 use fleetman::supervise::{
     Follow, Last, LogFiles, Piece, ProcessState, ProcessStatus, ServiceDef, Supervisor, SupervisorConfig,
     SupervisorError,
@@ -116,7 +116,7 @@ async fn run(folder: &str, service: &str, file: &str) -> Fallible<ExitCode> {
 
 /// Orders a service from the supervisor in the background, which is started if none is there.
 async fn start(folder: &str, service: &str, file: &str) -> Fallible<ExitCode> {
-    let orders = Orders { id: "by hand".to_owned(), wanted: Wanted::Up, service: read_definition(file)? };
+    let orders = Orders::up("by hand", read_definition(file)?);
     let mut client = match Client::connect(Path::new(folder), service).await {
         Err(DetachedError::NotThere { .. }) => {
             start_server(folder, service)?;
@@ -152,6 +152,7 @@ async fn serve(folder: &str, service: &str) -> Fallible<ExitCode> {
         use_cgroup: false,
         program: concat!("example ", env!("CARGO_PKG_VERSION")).to_owned(),
         newest: NEWEST,
+        itself: None,
     };
     let server = match Server::open(config, SystemClock::shared()).await {
         Ok(server) => server,

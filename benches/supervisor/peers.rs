@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use fleetman::clock::SystemClock;
-use fleetman::supervise::detached::{Client, Orders, Wanted};
+use fleetman::supervise::detached::{Client, Orders};
 use fleetman::supervise::{ProcessState, ServiceDef};
 
 use super::support::host::Host;
@@ -36,7 +36,7 @@ impl Cell {
     }
 
     pub(crate) async fn run(&self, service: ServiceDef) {
-        let orders = Orders { id: "1".to_owned(), wanted: Wanted::Up, service };
+        let orders = Orders::up("1", service);
         self.client().await.apply(orders).await.unwrap();
     }
 

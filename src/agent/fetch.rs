@@ -171,6 +171,7 @@ mod tests {
     use crate::model::health::Health;
     use crate::model::manifest::{Mode, Origin};
     use crate::model::run_spec::{DeploySpec, Limits, Profile};
+    use crate::model::strategy::Strategy;
     use crate::model::{CellName, FilePath, ManifestName, NodeName, ObjectPath, UserName, VersionName};
 
     /// Path, size, and the object and offset where the bytes lie, unless it is the usual place.
@@ -201,6 +202,7 @@ mod tests {
             profile: Profile::Deploy(DeploySpec::default()),
             health: Health::default(),
             hooks: Default::default(),
+            strategy: Strategy::default(),
             limits: Limits::default(),
             drift: crate::model::drift::DriftSpec::default(),
             files: files.collect(),

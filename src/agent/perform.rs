@@ -344,7 +344,8 @@ impl Performer {
         let profile = self.profile(manifest.profile.name())?;
         let (release, data) = (self.release_path(&profile, &target), self.data_path());
         let activation = key.activation();
-        let start = Start { cell: &self.cell, manifest: &manifest, release: &release, data: &data, force, activation };
+        let name = self.cell.clone();
+        let start = Start { cell: &name, manifest: &manifest, release: &release, data: &data, force, activation };
         let pending = |missing| {
             let deadline = Duration::from_millis(manifest.health.deadline_ms);
             Ok(Seen::Pending { key, missing, deadline })
@@ -356,6 +357,7 @@ impl Performer {
                 if attempt.owes(&[HookEvent::Validate]).is_some() {
                     self.run_hook(cell, attempt, HookEvent::Validate, log).await?;
                 }
+                profile.settle(start).await?;
                 self.clear_others(profile.name()).await?;
                 log.line("it is good, and what to go back to from now on");
                 Ok(Seen::Passed { key })

@@ -20,8 +20,8 @@ pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// left: it starts, stops and looks.
 ///
 /// Every call may come again after a crash, and must then finish what the last one began. While one of
-/// [`resume`](Profile::resume), [`activate`](Profile::activate), [`stop`](Profile::stop) and
-/// [`remove`](Profile::remove) is under way nothing else is done to that cell, not even what a newer trigger asks for,
+/// [`resume`](Profile::resume), [`activate`](Profile::activate), [`settle`](Profile::settle), [`stop`](Profile::stop)
+/// and [`remove`](Profile::remove) is under way nothing else is done to that cell, not even what a newer trigger asks for,
 /// so each must come back within a bounded time.
 pub trait Profile: fmt::Debug + Send + Sync {
     /// The profile's name, as manifests write it.
@@ -55,6 +55,15 @@ pub trait Profile: fmt::Debug + Send + Sync {
     /// the time that the cell is healthy by itself. The deadline is the agent's to keep.
     fn check<'a>(&'a self, _start: Start<'a>) -> Work<'a, Gate> {
         Box::pin(ready(Gate::Passed))
+    }
+
+    /// Ends what ran before and was left running beside what was activated, which is good now. Until then nothing of it
+    /// is stopped, so that it can be gone back to without a moment in which nothing runs.
+    ///
+    /// # Errors
+    /// It may still run.
+    fn settle<'a>(&'a self, _start: Start<'a>) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(ready(Ok(())))
     }
 
     /// Stops the cell and keeps it stopped, also across reboots. A cell that does not run is stopped.

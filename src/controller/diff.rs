@@ -166,6 +166,7 @@ fn settings(manifest: &Manifest) -> BTreeMap<String, Value> {
         ("profile", serde_json::to_value(&manifest.profile)),
         ("health", serde_json::to_value(&manifest.health)),
         ("hooks", serde_json::to_value(&manifest.hooks)),
+        ("strategy", serde_json::to_value(&manifest.strategy)),
         ("limits", serde_json::to_value(&manifest.limits)),
         ("drift", serde_json::to_value(&manifest.drift)),
     ] {

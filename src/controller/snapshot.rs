@@ -132,6 +132,7 @@ impl Controller {
             profile: resolved.profile,
             health: resolved.health,
             hooks: resolved.hooks,
+            strategy: resolved.strategy,
             limits: resolved.limits,
             drift: resolved.drift,
             files,

@@ -17,6 +17,7 @@ use super::name::{CellName, DeploymentName, ManifestName, NodeName, UserName, Ve
 use super::path::{FilePath, ObjectPath, check_together};
 use super::process::ProcessError;
 use super::run_spec::{EnvValue, Limits, Profile};
+use super::strategy::{self, StrategyError};
 use super::systemd::SystemdError;
 
 /// A version of a cell, whole: what is on the node when it runs, and how it is run.
@@ -54,6 +55,9 @@ pub struct Manifest {
     /// What is run around its deployment.
     #[serde(default, skip_serializing_if = "Hooks::is_empty")]
     pub hooks: Hooks,
+    /// How it takes the place of the version before.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub strategy: strategy::Strategy,
     /// The most that it may use.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limits: Limits,
@@ -125,6 +129,8 @@ impl Mode {
     pub const READ: Self = Self(0o644);
     /// Of a program.
     pub const EXECUTE: Self = Self(0o755);
+    /// Of a socket to which anybody may connect.
+    pub const ANYBODY: Self = Self(0o666);
 
     /// The permission bits `bits`.
     ///
@@ -205,6 +211,9 @@ pub enum ManifestError {
     /// Looks for drift that cannot be made.
     #[error(transparent)]
     Drift(#[from] DriftError),
+    /// A strategy that cannot be followed.
+    #[error(transparent)]
+    Strategy(#[from] StrategyError),
     /// One file is larger than a version may hold.
     #[error("{path} has {size} bytes, more than the {} that a file may have", ManifestFile::MAX_BYTES)]
     FileTooLarge {
@@ -236,8 +245,8 @@ impl Manifest {
     pub const MAX_FILES: usize = 20_000;
 
     /// Features that `requires` may name.
-    pub const FEATURES: [&'static str; 7] =
-        ["processes", "health", "systemd", "credentials", "checks", "hooks", "drift"];
+    pub const FEATURES: [&'static str; 8] =
+        ["processes", "health", "systemd", "credentials", "checks", "hooks", "drift", "strategy"];
 
     /// The features that it uses, for `requires`: an agent that would read past one of them must not deploy it.
     #[must_use]
@@ -258,6 +267,7 @@ impl Manifest {
             ("checks", !self.health.checks.is_empty()),
             ("hooks", !self.hooks.is_empty()),
             ("drift", !is_default(&self.drift)),
+            ("strategy", !is_default(&self.strategy)),
         ];
         used.into_iter().filter(|(_, used)| *used).map(|(feature, _)| feature.to_owned()).collect()
     }
@@ -301,6 +311,7 @@ impl Manifest {
         self.health.check(&self.profile)?;
         self.hooks.iter().try_for_each(|(event, hook)| hook.check(*event))?;
         self.drift.check()?;
+        self.strategy.check(&self.profile)?;
         let computed = content_sha256(self);
         if computed == self.content_sha256 {
             Ok(())

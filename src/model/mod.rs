@@ -51,6 +51,7 @@ pub mod process;
 pub mod rights;
 pub mod run_spec;
 pub mod sign;
+pub mod strategy;
 pub mod systemd;
 pub(crate) mod text;
 pub mod trigger;
@@ -62,8 +63,8 @@ pub use digest::{Content16, Sha256Digest};
 pub use generation::{Epoch, Floor, Generation};
 pub use keys::{ObjectKey, Prefix};
 pub use name::{
-    CellName, CheckName, CredentialName, DeploymentName, ManifestName, NodeName, ProcessName, UnitName, UserName,
-    VersionName,
+    CellName, CheckName, CredentialName, DeploymentName, ManifestName, NodeName, ProcessName, SocketName, UnitName,
+    UserName, VersionName,
 };
 pub use path::{FilePath, ObjectPath};
 pub use pattern::PathPattern;

@@ -150,6 +150,10 @@ name!(
     CheckName, "check name", check_label
 );
 name!(
+    /// One of the sockets that a program is given.
+    SocketName, "socket name", check_label
+);
+name!(
     /// A recipe that people edit.
     ManifestName, "manifest name", check_label
 );

@@ -44,6 +44,7 @@ fn process_def(process: &Process, start: &Start<'_>) -> ProcessDef {
         restart: restart(&run.restart),
         stop: Stop { signal: signal(run.stop.signal), timeout_ms: run.stop.timeout_ms },
         reload_signal: process.reload_signal.map(signal),
+        sockets: Vec::new(),
     }
 }
 

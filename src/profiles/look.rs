@@ -1,5 +1,6 @@
 //! What a supervisor reports, in the heartbeat's words; and whether it is good enough. Pure.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -27,6 +28,16 @@ pub(super) enum Seen {
 }
 
 impl Seen {
+    /// The same without these processes.
+    pub(super) fn without(mut self, processes: &BTreeSet<String>) -> Self {
+        if let Self::Report(report) = &mut self
+            && let Some(service) = &mut report.service
+        {
+            service.processes.retain(|name, _| !processes.contains(name));
+        }
+        self
+    }
+
     /// The cell of this definition, as heartbeats tell of it.
     pub(super) fn observed(self, definition: impl FnOnce() -> ServiceDef) -> Observed {
         match self {

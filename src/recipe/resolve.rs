@@ -5,6 +5,7 @@ mod health;
 mod hooks;
 mod profile;
 mod run;
+mod strategy;
 mod unit;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::model::drift::DriftSpec;
 use crate::model::health::Health;
 use crate::model::hook::Hooks;
 use crate::model::manifest::{Mode, Origin};
+use crate::model::strategy::Strategy;
 use crate::model::{FilePath, run_spec};
 use crate::yaml::{self, Field, YamlError};
 
@@ -32,6 +34,8 @@ pub struct Resolved {
     pub health: Health,
     /// What is run around its deployment.
     pub hooks: Hooks,
+    /// How it takes the place of the version before.
+    pub strategy: Strategy,
     /// The most that it may use.
     pub limits: run_spec::Limits,
     /// What is done when what is on the node is not this any more.
@@ -99,14 +103,14 @@ pub fn resolve(
     }
     let mut runs = profile::Runs { recipe, binding, context: &context, files: &files, errors: &mut errors };
     let health = runs.health();
-    let hooks = runs.hooks();
+    let (hooks, strategy) = (runs.hooks(), runs.strategy());
     let profile = runs.profile();
     let limits = run::limits(&recipe.limits, &binding.overrides.limits);
     let drift = recipe.drift.as_ref().map(Drift::spec).unwrap_or_default();
     match profile {
         Some(profile) => {
             let labels = context.labels.clone();
-            let resolved = Resolved { files, profile, health, hooks, limits, drift, labels, context };
+            let resolved = Resolved { files, profile, health, hooks, strategy, limits, drift, labels, context };
             RecipeError::unless(errors, resolved)
         }
         None => Err(RecipeError { errors }),

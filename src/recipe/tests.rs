@@ -1,6 +1,7 @@
 mod drift;
 mod health;
 mod hooks;
+mod strategy;
 mod supervisor;
 mod systemd;
 

@@ -5,6 +5,7 @@ mod drift;
 mod health;
 mod hooks;
 mod processes;
+mod strategy;
 pub(super) mod units;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -227,7 +228,8 @@ fn is_identifier(text: &str) -> bool {
 
 impl Check for Recipe {
     fn check(&self, checker: &mut Checker<'_>) {
-        let Self { name: _, description: _, labels, vars, files, profile, health, hooks, limits, drift } = self;
+        let Self { name: _, description: _, labels, vars, files, profile, health, hooks, strategy, limits, drift } =
+            self;
         let root = Field::root();
         checker.labels(labels);
         checker.var_names(vars);
@@ -250,6 +252,7 @@ impl Check for Recipe {
         if let Some(drift) = drift {
             checker.drift(drift);
         }
+        checker.strategy(strategy, profile, &vars);
         let field = root.key("limits");
         checker.limits(&field, limits);
         for key in limits.keys() {

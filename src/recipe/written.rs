@@ -6,6 +6,7 @@ mod health;
 mod hook;
 mod process;
 mod settings;
+mod strategy;
 mod systemd;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ pub use self::health::{Check, ExecCheck, FileCheck, Health, HttpCheck, LogCheck,
 pub use self::hook::{Hook, Hooks};
 pub use self::process::{Process, ProcessKind, ProcessOverrides, ProcessRestart, Processes};
 pub(super) use self::settings::{Settings, unknown_to};
+pub use self::strategy::{Socket, StartStop, Strategy};
 pub use self::systemd::{Hardening, Unit};
 use super::either::{EnvValue, Schedule, VarDeclaration};
 use super::value::{CellText, HumanBytes, Name, Scalar, Signal, Time, Umask, VarValue, WrittenMode};
@@ -51,6 +53,9 @@ pub struct Recipe {
     /// What is run around a deployment, by the moment.
     #[serde(default)]
     pub hooks: Hooks,
+    /// How a new version takes the place of the one that runs; `stop_start` if left out.
+    #[serde(default)]
+    pub strategy: Strategy,
     /// The most that it may use.
     #[serde(default)]
     pub limits: Limits,

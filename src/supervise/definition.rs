@@ -7,6 +7,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::output::LogLimits;
+use super::sockets::{Listen, Socket};
+
+/// The most sockets that a process can be given.
+pub(super) const MOST_SOCKETS: usize = 16;
 
 /// A service: one or more processes that belong together.
 ///
@@ -83,6 +87,10 @@ pub struct ProcessDef {
     /// What tells it to read its configuration anew, if it can: it is sent by a reload that changes nothing else.
     #[serde(default)]
     pub reload_signal: Option<SignalName>,
+    /// What it is given to listen at, as `sd_listen_fds(3)` says. The supervisor listens there as long as the service is
+    /// there, whether or not the process runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sockets: Vec<Socket>,
 }
 
 fn yes() -> bool {
@@ -107,6 +115,7 @@ impl ProcessDef {
             restart: Restart::default(),
             stop: Stop::default(),
             reload_signal: None,
+            sockets: Vec::new(),
         }
     }
 
@@ -337,6 +346,14 @@ pub enum InvalidDefinition {
     /// Processes wait for each other.
     #[error("each of these processes comes after another of them, so none can be first: {}", .0.join(", "))]
     Circle(Vec<String>),
+    /// Sockets that no process can be given.
+    #[error("process {process}: {problem}")]
+    Sockets {
+        /// The process.
+        process: String,
+        /// What is wrong with them.
+        problem: String,
+    },
     /// A number makes no sense.
     #[error("process {process}: {field} is {value}, expected {expected}")]
     OutOfRange {
@@ -365,6 +382,11 @@ impl ServiceDef {
     #[must_use]
     pub fn of(name: impl Into<String>, process: ProcessDef) -> Self {
         Self { processes: BTreeMap::from([(name.into(), process)]), ..Self::default() }
+    }
+
+    /// Where the processes listen.
+    pub(super) fn listens(&self) -> impl Iterator<Item = &Listen> {
+        self.processes.values().flat_map(|process| &process.sockets).map(|socket| &socket.listen)
     }
 
     /// Checks what can be known before anything is started.
@@ -424,6 +446,16 @@ impl ProcessDef {
             if key.is_empty() || key.contains(['=', '\0']) || nul {
                 return Err(unpassable(format!("the variable {key:?}")));
             }
+        }
+        let problem = |problem: String| InvalidDefinition::Sockets { process: process(), problem };
+        if self.sockets.len() > MOST_SOCKETS {
+            return Err(problem(format!(
+                "{} sockets are more than the {MOST_SOCKETS} that it can be given",
+                self.sockets.len()
+            )));
+        }
+        if let Some(socket) = self.sockets.iter().find(|socket| check_name(&socket.name).is_err()) {
+            return Err(problem(format!("{:?} cannot name a socket", socket.name)));
         }
         let Restart { backoff, jitter, .. } = self.restart;
         let range = |field, value, fits: bool, expected| match fits {

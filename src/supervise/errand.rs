@@ -105,7 +105,7 @@ async fn start(def: ProcessDef, mark: String, output: OwnedFd) -> Result<(Stat, 
     let started = tokio::task::spawn_blocking(move || {
         let record = proc::boot_id().and_then(|boot| Record::in_memory(&boot));
         let record = record.map_err(|error| format!("making its record: {error}"))?;
-        let launch = Launch { def: &def, mark: &mark, output, record: &record, door: None };
+        let launch = Launch { def: &def, mark: &mark, output, handing: None, record: &record, door: None };
         let (pid, ended) = Reaper::Own.start(|| spawn::launch(launch))?;
         // It was not waited for, so nobody else can have its id.
         match Stat::read(pid.as_raw_nonzero().get()) {

@@ -73,6 +73,25 @@ pub enum SupervisorError {
         /// The process.
         process: String,
     },
+    /// Nothing can listen there.
+    #[error("listening at {address}")]
+    Socket {
+        /// The address.
+        address: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// What runs listens there by a socket of an earlier supervisor, which that took with it: it has to end before
+    /// another process can be given one.
+    #[error("taking back the socket at {address}")]
+    SocketLost {
+        /// The address.
+        address: String,
+        /// Why nothing else can listen there.
+        #[source]
+        source: io::Error,
+    },
     /// A folder is not its own alone.
     #[error(transparent)]
     Ownership(#[from] OwnershipError),

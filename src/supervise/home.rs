@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::definition::{ProcessDef, check_name};
 use super::error::SupervisorError;
 use super::ownership::check_ownership;
-use super::proc;
+use super::proc::{self, Stat};
 use super::restart::Then;
 use super::spawn::Record;
 use super::state::ProcessStatus;
@@ -57,9 +57,9 @@ pub(super) struct Former {
 /// The folder of one service, taken.
 #[derive(Debug)]
 pub(super) struct Home {
-    run: PathBuf,
+    pub(super) run: PathBuf,
     pub(super) logs: PathBuf,
-    boot_id: String,
+    pub(super) boot_id: String,
     /// Device and inode of the folder: a name for it that no container shares.
     identity: (u64, u64),
     _lock: File,
@@ -128,6 +128,13 @@ impl Home {
             names.extend(process.filter(|process| check_name(process).is_ok()).map(str::to_owned));
         }
         Ok(names)
+    }
+
+    /// The processes of the service that run, whoever started them.
+    pub(super) fn running(&self) -> Vec<Stat> {
+        let records = self.recorded().unwrap_or_default();
+        let stats = records.iter().filter_map(|process| self.record(process).ok()?.read().ok()?);
+        stats.filter(|stat| stat.lives().unwrap_or(false)).collect()
     }
 
     /// What the supervisor before left, if it was of this boot and can be read.

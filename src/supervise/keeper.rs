@@ -28,7 +28,7 @@ use super::proc::Stat;
 use super::reaper::{Ended, wait_for_stranger};
 use super::restart::{Count, Next, Then};
 use super::service::Shared;
-use super::spawn::{Launch, Record, launch};
+use super::spawn::{Handing, Launch, Record, in_full, launch};
 use super::state::{End, Exit, ProcessState, ProcessStatus};
 use super::tree::Tree;
 
@@ -335,7 +335,9 @@ impl Keeper {
             let output = output.map_err(|error| format!("opening its output: {error}"))?;
             let door = self.tree.cgroup.as_ref().map(|cgroup| cgroup.door()).transpose();
             let door = door.map_err(|error| format!("opening its control group: {error}"))?;
-            launch(Launch { def: &self.def, mark: &self.mark, output: output.into(), record: &self.record, door })
+            let handing = self.handing()?;
+            let (def, mark, record, output) = (&self.def, &self.mark, &self.record, output.into());
+            launch(Launch { def, mark, output, handing, record, door })
         });
         match spawned {
             Ok((pid, ended)) => {
@@ -360,6 +362,20 @@ impl Keeper {
                 self.judge(End::NotStarted(reason), Duration::ZERO);
             }
         }
+    }
+
+    /// Puts the sockets that it is given on their way.
+    fn handing(&self) -> Result<Option<Handing<'_>>, String> {
+        let sockets = &self.def.sockets;
+        if sockets.is_empty() {
+            return Ok(None);
+        }
+        let taker = self.shared.taker.as_deref();
+        let taker = taker.ok_or_else(|| "this supervisor was given no program that takes sockets".to_owned())?;
+        let listens = sockets.iter().map(|socket| &socket.listen);
+        self.shared.sockets.hold(listens, || self.shared.home.running()).map_err(|error| in_full(&error))?;
+        let from = self.shared.sockets.hand(sockets).map_err(|error| format!("passing its sockets on: {error}"))?;
+        Ok(Some(Handing { taker, from }))
     }
 
     fn rest(&mut self, exit: Option<Exit>) {

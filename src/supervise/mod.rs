@@ -127,11 +127,13 @@
 
 mod begin;
 mod cgroup;
+mod change;
 mod conditions;
 mod definition;
 pub mod detached;
 mod errand;
 mod error;
+mod handed;
 mod home;
 mod identity;
 mod keeper;
@@ -142,6 +144,7 @@ mod reaper;
 mod replace;
 mod restart;
 mod service;
+mod sockets;
 mod spawn;
 mod state;
 mod supervisor;
@@ -160,6 +163,7 @@ pub use output::{Follow, Last, LogFile, LogFiles, LogLimits, LogSettings, Lost, 
 pub use ownership::{OwnershipError, check_ownership};
 pub use reaper::process_ended;
 pub use replace::become_process;
+pub use sockets::{Listen, Socket};
 pub use spawn::{EnvFileError, keep_descriptors};
 pub use state::{End, Event, Exit, ProcessState, ProcessStatus, ServiceStatus};
 pub use supervisor::{ProcessOutput, Supervisor, SupervisorConfig};

@@ -1,6 +1,7 @@
 //! A service: its processes, and what they share.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -13,6 +14,7 @@ use super::home::{Former, Home, at};
 use super::keeper::{Command, Keeper, Reply};
 use super::output::{LogLimits, LogSettings, Output};
 use super::reaper::Reaper;
+use super::sockets::Sockets;
 use super::state::{Event, ProcessState, ProcessStatus, ServiceStatus};
 use crate::clock::SharedClock;
 
@@ -27,6 +29,9 @@ pub(super) type Board = BTreeMap<String, ProcessStatus>;
 pub(super) struct Shared {
     pub(super) service: String,
     pub(super) home: Home,
+    pub(super) sockets: Sockets,
+    /// How the calling program is started so that it takes sockets.
+    pub(super) taker: Option<Vec<OsString>>,
     pub(super) clock: SharedClock,
     pub(super) reaper: Arc<Reaper>,
     /// The control group that processes get groups of their own in.

@@ -2,6 +2,7 @@
 //! about itself between `fork` and `exec`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
@@ -37,11 +38,21 @@ pub(super) struct Launch<'a> {
     pub(super) mark: &'a str,
     /// Standard output and error.
     pub(super) output: OwnedFd,
+    /// How it gets its sockets, if it is given any.
+    pub(super) handing: Option<Handing<'a>>,
     /// Where the child writes down who it is before it becomes the program: so there is no moment at which a program
     /// runs that no record tells of, even if the supervisor is killed meanwhile.
     pub(super) record: &'a Record,
     /// The `cgroup.procs` to enter.
     pub(super) door: Option<File>,
+}
+
+/// What comes before a program that is given sockets.
+pub(super) struct Handing<'a> {
+    /// How the program is started that takes them.
+    pub(super) taker: &'a [OsString],
+    /// Where it takes them from.
+    pub(super) from: OwnedFd,
 }
 
 /// The file in which a child writes down who it is.
@@ -100,11 +111,12 @@ impl Record {
 }
 
 /// Starts the program and returns its id. It is the leader of a session of its own; its standard input is `/dev/null`.
+/// One that is given sockets is another program first, which has not become it yet when this returns.
 ///
 /// # Errors
 /// Why it could not be started, for people.
 pub(super) fn launch(launch: Launch<'_>) -> Result<Pid, String> {
-    let Launch { def, mark, output, record, door } = launch;
+    let Launch { def, mark, output, handing, record, door } = launch;
     let account = Account::find(def.user.as_deref(), def.group.as_deref()).map_err(|error| in_full(&error))?;
     // Whoever is not root may run something as itself, and may not even choose the groups that it has already.
     let is_itself = |account: &Account| {
@@ -120,9 +132,18 @@ pub(super) fn launch(launch: Launch<'_>) -> Result<Pid, String> {
     let errors = output.try_clone().map_err(share)?;
     record.clear().map_err(|error| format!("clearing its record: {error}"))?;
 
-    let mut command = Command::new(program);
+    let (mut command, input) = match handing {
+        None => (Command::new(program), Stdio::null()),
+        Some(Handing { taker, from }) => {
+            let [this, words @ ..] = taker else { return Err("nothing takes its sockets".to_owned()) };
+            let names: Vec<&str> = def.sockets.iter().map(|socket| socket.name.as_str()).collect();
+            let mut command = Command::new(this);
+            command.args(words).arg(names.join(":")).arg(program);
+            (command, from.into())
+        }
+    };
     command.args(arguments).env_clear().envs(env).env(MARK, mark);
-    command.stdin(Stdio::null()).stdout(output).stderr(errors);
+    command.stdin(input).stdout(output).stderr(errors);
     let conditions = Conditions::of(def, account)?;
     let (record_fd, door_fd) = (record.file.as_raw_fd(), door.as_ref().map(|door| door.as_raw_fd()));
     let become_ = Becoming { record: record_fd, door: door_fd, conditions };

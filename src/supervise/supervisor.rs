@@ -1,6 +1,7 @@
 //! The supervisor itself: services by name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,11 +11,14 @@ use super::begin::Begin;
 use super::cgroup::Cgroup;
 use super::definition::{ProcessDef, Run, ServiceDef, SignalName, check_name};
 use super::error::SupervisorError;
+use super::handed::TAKE_SOCKETS;
 use super::home::{Home, at, make};
 use super::keeper::Command;
 use super::output::{Follow, Output, Snapshot};
 use super::reaper::Reaper;
 use super::service::{Board, Memory, Service, Shared, all};
+use super::sockets::Sockets;
+use super::spawn::in_full;
 use super::state::{Event, ServiceStatus};
 use crate::clock::SharedClock;
 
@@ -35,12 +39,16 @@ pub struct SupervisorConfig {
     /// delegated to the calling process, as by `Delegate=yes` of a systemd unit. Where the system has only the first
     /// version of control groups nothing comes of it, and processes are found by other means.
     pub use_cgroup: bool,
+    /// The words by which the calling program is started anew so that it is nothing but
+    /// [`detached::main`](super::detached::main) with the arguments that follow. Only with them can processes be given
+    /// [sockets](super::ProcessDef::sockets).
+    pub itself: Option<Vec<OsString>>,
 }
 
 impl SupervisorConfig {
     /// The usual settings: nothing of the calling process is changed.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), adopt_orphans: false, use_cgroup: false }
+        Self { folder: folder.into(), adopt_orphans: false, use_cgroup: false, itself: None }
     }
 }
 
@@ -121,57 +129,6 @@ impl Supervisor {
     pub async fn end_service(&self, name: &str, definition: ServiceDef) -> Result<(), SupervisorError> {
         self.add(name, definition, Begin::End).await?;
         self.stop_service(name).await
-    }
-
-    /// Makes the service what `definition` says: processes that are not in it any more are stopped, new ones are
-    /// started, those that would be started otherwise are restarted. All others keep running; those with a
-    /// [`reload_signal`](ProcessDef::reload_signal) are sent it.
-    ///
-    /// # Errors
-    /// [`SupervisorError::NotStarted`] if a process could not be started; the definition holds nevertheless.
-    pub async fn reload_service(&self, name: &str, definition: ServiceDef) -> Result<(), SupervisorError> {
-        definition.check()?;
-        let service = self.service(name)?;
-        let mut made_of = service.made_of.lock().await;
-        // What may fail comes before anything is changed.
-        let mut new = BTreeMap::new();
-        for (process, def) in definition.processes.iter().filter(|(name, _)| !made_of.processes.contains_key(*name)) {
-            new.insert(process, service.prepare(process, def.clone(), definition.logs)?);
-        }
-        let before = std::mem::replace(&mut *made_of, definition.clone());
-        let mut result = Ok(());
-        for (gone, def) in before.processes.iter().filter(|(name, _)| !definition.processes.contains_key(*name)) {
-            if let Err(error) = service.drop_process(gone).await {
-                // It is still there to be stopped.
-                let def = ProcessDef { after: BTreeSet::new(), ..def.clone() };
-                made_of.processes.insert(gone.clone(), def);
-                result = result.and(Err(error));
-            }
-        }
-        let mut replies = Vec::new();
-        for (process, def) in &definition.processes {
-            if let Some(prepared) = new.remove(process) {
-                service.begin(process, prepared, Begin::Fresh, None);
-                if def.autostart && def.after.is_empty() {
-                    replies.push(service.send(process, Command::Start).await?);
-                }
-                continue;
-            }
-            service.tell(process, |reply| Command::Define(Box::new(def.clone()), reply)).await?;
-            let runs = service.shared.board.borrow().get(process).is_some_and(|status| !status.state.is_at_rest());
-            let same = before.processes.get(process).is_some_and(|old| def.starts_like(old));
-            if !same && (runs || def.autostart) {
-                replies.push(service.send(process, Command::Restart).await?);
-            } else if let Some(signal) = def.reload_signal {
-                // What does not run reads its configuration when it starts.
-                match service.tell(process, |reply| Command::Signal(signal, reply)).await {
-                    Ok(()) | Err(SupervisorError::NotRunning { .. }) => {}
-                    failed => result = result.and(failed),
-                }
-            }
-        }
-        drop(made_of);
-        result.and(all(replies).await)
     }
 
     /// Makes the service what `definition` says, and starts all of it anew, whatever runs.
@@ -255,6 +212,7 @@ impl Supervisor {
                 other.after.remove(&process);
             });
         }
+        service.shared.sockets.keep([]);
         self.inner.drop_service(name, &service);
         Ok(())
     }
@@ -379,6 +337,7 @@ impl Supervisor {
         for service in services {
             // What was stopped because the supervisor ends is no reason not to start it again.
             service.shared.forget_all();
+            service.shared.sockets.keep([]);
             let processes = std::mem::take(&mut *service.processes());
             for process in processes.into_values() {
                 process.output.close().await;
@@ -398,9 +357,20 @@ impl Supervisor {
         let mut former = home.load();
         let recorded = home.recorded()?;
         let (board, _) = watch::channel(Board::new());
+        let sockets = Sockets::new(&home.run, &home.boot_id);
+        let itself = self.inner.config.itself.clone();
+        let taker = itself.map(|words| words.into_iter().chain([TAKE_SOCKETS.into()]).collect());
+        if begin != Begin::End
+            && let Err(error) = sockets.hold(definition.listens(), || home.running())
+        {
+            // It is tried again before a process starts that needs them; what has them goes on.
+            tracing::warn!(service = name, "not all sockets are held: {}", in_full(&error));
+        }
         let shared = Arc::new(Shared {
             service: name.to_owned(),
             home,
+            sockets,
+            taker,
             clock: Arc::clone(&self.inner.clock),
             reaper: Arc::clone(&self.inner.reaper),
             cgroup: self.inner.cgroup.clone(),
@@ -456,7 +426,7 @@ impl Supervisor {
         }
     }
 
-    fn service(&self, name: &str) -> Result<Arc<Service>, SupervisorError> {
+    pub(super) fn service(&self, name: &str) -> Result<Arc<Service>, SupervisorError> {
         if self.inner.services().is_ending {
             return Err(SupervisorError::Ended);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use fleetman::supervise::detached::{Orders, Wanted};
+use fleetman::supervise::detached::Orders;
 use fleetman::supervise::{ProcessDef, Run, ServiceDef};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
@@ -41,7 +41,7 @@ impl Container {
             ..ProcessDef::new(Run::Shell(service))
         };
         let service = ServiceDef::of("main", process);
-        let orders = Orders { id: "1".to_owned(), wanted: Wanted::Up, service };
+        let orders = Orders::up("1", service);
         place.write("cells/web/orders.json", &serde_json::to_string(&orders).unwrap());
         let agent = env!("CARGO_BIN_EXE_fleetagent");
         let (orphan, cells) = (place.path().join("orphan"), place.path().join("cells"));

@@ -101,6 +101,7 @@ mod quickstart;
 mod real_host;
 mod recipe_errors;
 mod recipe_examples;
+mod start_stop;
 mod store_credentials;
 mod store_faults;
 mod store_files;

@@ -42,6 +42,9 @@ profile:
     stop:
       signal: INT
       timeout: 30s
+strategy:
+  start_stop:
+    shares: so_reuseport
 limits:
   open_files: 1024
   memory: 64MiB
@@ -84,6 +87,16 @@ profile:
           signal: INT
           timeout: 30s
         reload_signal: HUP
+strategy:
+  start_stop:
+    sockets:
+      http:
+        listen: 0.0.0.0:80
+        process: web
+      admin:
+        listen: /run/admin.sock
+        process: web
+        mode: \"0660\"
 health:
   min_healthy_time: 5s
   deadline: 1m
@@ -277,13 +290,14 @@ paused:
 ";
 
 /// Maps whose keys people choose: no key is unknown there.
-const FREE: [&str; 13] = [
+const FREE: [&str; 14] = [
     "labels",
     "vars",
     "profile.process.env",
     "profile.process.processes",
     "profile.process.processes.migrate.env",
     "health.checks",
+    "strategy.start_stop.sockets",
     "profile.systemd.env",
     "profile.supervisor.env",
     "profile.supervisor.processes",

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use fleetman::supervise::detached::{Client, DetachedError};
-use fleetman::supervise::{Kind, LogLimits, Piece, ProcessDef, ServiceDef, Stop};
+use fleetman::supervise::detached::{Client, DetachedError, Orders};
+use fleetman::supervise::{Kind, Listen, LogLimits, Piece, ProcessDef, ServiceDef, Socket, Stop};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -63,6 +63,23 @@ fn fixed(line: &str) -> String {
             format!("{text}{name}{value}{end}{rest}")
         })
     })
+}
+
+#[tokio::test]
+async fn a_supervisor_that_knows_no_sockets_is_not_given_any() {
+    let shims = Shims::new();
+    let _supervisor = shims.start("s", &["--protocol", "2"]);
+    let mut client = shims.client("s").await;
+    let socket = Socket { name: "http".to_owned(), listen: Listen::Tcp(([127, 0, 0, 1], 1).into()) };
+    let with_socket = ServiceDef::of("p", ProcessDef { sockets: vec![socket], ..talks() });
+    let joining = Orders { joins: true, ..up("1", ServiceDef::of("p", talks())) };
+    for orders in [up("1", with_socket), joining] {
+        assert!(!client.takes(&orders));
+        let refused = client.apply(orders).await;
+        assert!(matches!(refused, Err(DetachedError::TooOld { .. })), "{refused:?}");
+    }
+    client.apply(up("1", ServiceDef::of("p", talks()))).await.unwrap();
+    client.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -164,11 +181,11 @@ async fn a_supervisor_that_speaks_otherwise_is_told_apart_from_one_that_is_not_t
     let hello = |oldest: u32, newest: u32| {
         format!("{{\"oldest\":{oldest},\"newest\":{newest},\"pid\":7,\"program\":\"acme 9\",\"more\":[]}}\n")
     };
-    let foreign = scripted(&shims, &hello(3, 4)).await.unwrap_err();
+    let foreign = scripted(&shims, &hello(4, 5)).await.unwrap_err();
     assert!(matches!(foreign, DetachedError::Foreign { .. }));
     assert_eq!(
         foreign.to_string(),
-        "the supervisor of s (acme 9) speaks versions 3 to 4 of the protocol, expected one of 1 to 2; restart it with \
+        "the supervisor of s (acme 9) speaks versions 4 to 5 of the protocol, expected one of 1 to 3; restart it with \
          this program"
     );
     assert!(scripted(&shims, &hello(2, 9)).await.is_ok(), "both speak version 2");
@@ -201,7 +218,7 @@ async fn what_is_no_request_is_refused_and_harms_nobody() {
     }
     // What a later version may bring is refused, and what follows is answered.
     let mut line = Line::open(&shims).await;
-    for later in ["{\"v\":3,\"do\":\"status\"}\n", "{\"v\":0,\"do\":\"status\"}\n"] {
+    for later in ["{\"v\":4,\"do\":\"status\"}\n", "{\"v\":0,\"do\":\"status\"}\n"] {
         line.say(later).await;
         assert!(is_refused(&line.hear().await), "{later}");
     }

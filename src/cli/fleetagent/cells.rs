@@ -164,7 +164,9 @@ impl Cell {
         let message = in_full(error);
         match error {
             DetachedError::NotThere { .. } => self.no_supervisor(),
-            DetachedError::Foreign { .. } => Failure::new(Exit::Conflict, "foreign_protocol", message),
+            DetachedError::Foreign { .. } | DetachedError::TooOld { .. } => {
+                Failure::new(Exit::Conflict, "foreign_protocol", message)
+            }
             DetachedError::Refused { code, .. } => {
                 let exit = match code.as_str() {
                     "no_process" | "no_service" => Exit::NotFound,

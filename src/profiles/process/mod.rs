@@ -15,6 +15,7 @@
 mod cells;
 mod launch;
 mod limits;
+mod overlap;
 mod program;
 mod started;
 mod systemd;
@@ -35,6 +36,7 @@ use super::definition::{self, check_secrets, stops_within};
 use crate::agent::{Gate, Log, Mark, Observed, Placement, Profile, ProfileError, Start, Work};
 use crate::clock::SharedClock;
 use crate::model::run_spec;
+use crate::model::strategy::Strategy;
 use crate::model::{CellName, Code};
 use crate::store::in_full;
 use crate::supervise::detached::{DetachedError, Orders, Wanted};
@@ -98,7 +100,9 @@ impl Process {
     }
 
     async fn bring_up(&self, start: Start<'_>) -> Result<(), ProfileError> {
-        let Some(orders) = orders(&start) else {
+        let cell = self.cell(start.cell);
+        let before = cell.orders().map_err(|error| waiting(Code::Io, format!("reading orders: {error}")))?;
+        let Some(orders) = orders(&start, before.as_ref()) else {
             return Err(ProfileError::Version("its manifest is for another profile".to_owned()));
         };
         orders.service.check().map_err(|error| ProfileError::Version(error.to_string()))?;
@@ -108,9 +112,7 @@ impl Process {
             let message = "memory and tasks of a cell are limited through systemd, which does not run this node";
             return Err(waiting(Code::LimitUnavailable, message.to_owned()));
         }
-        let cell = self.cell(start.cell);
         // What runs is stopped as its own definition says.
-        let before = cell.orders().map_err(|error| waiting(Code::Io, format!("reading orders: {error}")))?;
         let patience = before.map_or(Duration::ZERO, |before| stops_within(&before.service)) + SLACK;
         let mut client = cell.connect().await.map_err(|why| waiting(Code::Io, why))?;
         cell.begin();
@@ -120,6 +122,11 @@ impl Process {
         let meanwhile = kept.map_or(limits, |kept| kept.or_looser(limits));
         self.limit(start.cell, meanwhile).await?;
         let id = orders.id.clone();
+        if !client.takes(&orders) {
+            // It is of an earlier release, and ends with what it runs.
+            self.within(patience, client.stop()).await?;
+            client = cell.connect().await.map_err(|why| waiting(Code::Io, why))?;
+        }
         self.within(patience, client.apply(orders)).await?;
         if limits != meanwhile {
             self.limit(start.cell, limits).await?;
@@ -139,6 +146,16 @@ impl Process {
         }
         let limited = self.launcher.limit(cell, limits).await;
         limited.map_err(|error| waiting(Code::Io, format!("limiting the cell: {error}")))
+    }
+
+    /// Ends what runs beside what was brought up.
+    async fn leave_alone(&self, start: Start<'_>) -> Result<(), ProfileError> {
+        let cell = self.cell(start.cell);
+        let orders = cell.orders().map_err(|error| waiting(Code::Io, format!("reading orders: {error}")))?;
+        let Some(orders) = orders.filter(|orders| orders.id == start.activation.to_string()) else { return Ok(()) };
+        let Some(settled) = overlap::settled(&orders) else { return Ok(()) };
+        let mut client = cell.connect().await.map_err(|why| waiting(Code::Io, why))?;
+        self.within(stops_within(&orders.service) + SLACK, client.apply(settled)).await
     }
 
     async fn take_down(&self, cell: &CellName) -> Result<(), ProfileError> {
@@ -184,7 +201,9 @@ impl Process {
     ) -> Result<(), ProfileError> {
         tokio::select! {
             result = asked => result.map_err(|error| match error {
-                DetachedError::Refused { ref code, .. } if code == "invalid" => ProfileError::Version(in_full(&error)),
+                DetachedError::Refused { ref code, .. } if code == "invalid" || code == "socket" => {
+                    ProfileError::Version(in_full(&error))
+                }
                 error => waiting(Code::Io, in_full(&error)),
             }),
             () = self.clock.sleep(patience) => {
@@ -209,10 +228,13 @@ impl Process {
     }
 }
 
-/// What the supervisor of a cell is to do; None for a manifest of another profile.
-fn orders(start: &Start<'_>) -> Option<Orders> {
+/// What the supervisor of a cell is to do, after what it did until now; None for a manifest of another profile.
+fn orders(start: &Start<'_>, before: Option<&Orders>) -> Option<Orders> {
     let run_spec::Profile::Process(spec) = &start.manifest.profile else { return None };
-    Some(Orders { id: start.activation.to_string(), wanted: Wanted::Up, service: definition::service(spec, start) })
+    Some(match &start.manifest.strategy {
+        Strategy::StopStart => Orders::up(start.activation.to_string(), definition::service(spec, start)),
+        Strategy::StartStop(how) => overlap::orders(spec, how, start, before),
+    })
 }
 
 fn waiting(code: Code, message: String) -> ProfileError {
@@ -248,10 +270,20 @@ impl Profile for Process {
         Box::pin(async move {
             let cell = self.cell(start.cell);
             cell.begin();
-            let Some(orders) = orders(&start) else { return Gate::NotStarted };
             let min_healthy = Duration::from_millis(start.manifest.health.min_healthy_ms);
-            cell.look().gate(&orders.id, &orders.service, min_healthy, self.clock.now())
+            let orders = match cell.orders() {
+                Ok(Some(orders)) if orders.id == start.activation.to_string() => orders,
+                Ok(_) => return Gate::NotStarted,
+                Err(error) => return Gate::Pending(format!("its orders cannot be read: {error}")),
+            };
+            let arriving = overlap::settled(&orders).map_or(orders.service, |settled| settled.service);
+            let look = cell.look().without(&orders.leaving);
+            look.gate(&orders.id, &arriving, min_healthy, self.clock.now())
         })
+    }
+
+    fn settle<'a>(&'a self, start: Start<'a>) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(self.leave_alone(start))
     }
 
     fn stop<'a>(&'a self, cell: &'a CellName) -> Work<'a, Result<(), ProfileError>> {

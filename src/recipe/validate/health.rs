@@ -137,7 +137,7 @@ impl Checker<'_> {
     }
 
     /// A text that means something once its templates are rendered; it is looked at now if it has none.
-    fn asked<E: std::fmt::Display>(
+    pub(super) fn asked<E: std::fmt::Display>(
         &mut self,
         field: &Field,
         text: &str,

@@ -49,6 +49,12 @@ pub enum DetachedError {
         /// The newest one.
         newest: u32,
     },
+    /// It does not know what the orders ask for. One that is started now would.
+    #[error("the supervisor of {service} is of an earlier release, and knows no sockets")]
+    TooOld {
+        /// The service.
+        service: String,
+    },
     /// It refused.
     #[error("{message}")]
     Refused {
@@ -119,12 +125,21 @@ impl Client {
         }
     }
 
+    /// Whether it knows all that the orders ask for.
+    #[must_use]
+    pub fn takes(&self, orders: &Orders) -> bool {
+        orders.since() <= self.version
+    }
+
     /// Gives it orders, and completes when they are carried out. The same orders again change nothing. What could not
     /// be started its status tells.
     ///
     /// # Errors
-    /// [`DetachedError::Refused`] or [`DetachedError::Broken`].
+    /// [`DetachedError::TooOld`], [`DetachedError::Refused`] or [`DetachedError::Broken`].
     pub async fn apply(&mut self, orders: Orders) -> Result<(), DetachedError> {
+        if !self.takes(&orders) {
+            return Err(DetachedError::TooOld { service: self.service.clone() });
+        }
         self.tell(Ask::Apply { orders: Box::new(orders) }).await
     }
 

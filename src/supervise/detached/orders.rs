@@ -1,5 +1,6 @@
 //! `orders.json`: what a detached supervisor is to do, also after the machine was restarted.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -27,6 +28,13 @@ pub struct Orders {
     pub wanted: Wanted,
     /// What is to run.
     pub service: ServiceDef,
+    /// Whether what runs already just so goes on, and is joined by the rest; otherwise everything starts anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joins: bool,
+    /// Those of the processes that ran before, and run beside the others only until these are good. For whoever gives
+    /// the orders; nothing is done about it here.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub leaving: BTreeSet<String>,
 }
 
 /// Whether a service is to run.
@@ -40,6 +48,17 @@ pub enum Wanted {
 }
 
 impl Orders {
+    /// That `service` is to run, anew.
+    pub fn up(id: impl Into<String>, service: ServiceDef) -> Self {
+        Self { id: id.into(), wanted: Wanted::Up, service, joins: false, leaving: BTreeSet::new() }
+    }
+
+    /// The version of the protocol that brought what they ask for.
+    pub(super) fn since(&self) -> u32 {
+        let has_sockets = self.service.processes.values().any(|process| !process.sockets.is_empty());
+        if self.joins || has_sockets { 3 } else { 1 }
+    }
+
     /// Reads the orders in the folder of a service; None if it was never given any.
     ///
     /// # Errors

@@ -16,10 +16,14 @@ use super::log;
 use super::protocol::NEWEST;
 use super::server::{Server, ServerConfig, ServerError};
 use crate::clock::SystemClock;
+use crate::supervise::handed::{self, TAKE_SOCKETS};
 use crate::supervise::{in_full, process_ended};
 
 /// What it ends with when it was started with arguments that it does not know.
 const USAGE_ERROR: u8 = 2;
+
+/// What it ends with when it could not become the program that it was started for, as shells do.
+const NOT_BECOME: u8 = 127;
 
 const USAGE: &str = "\
 <folder> <service> [options]
@@ -41,6 +45,13 @@ pub fn version() -> String {
     format!("{}, protocol {NEWEST}", env!("CARGO_PKG_VERSION"))
 }
 
+/// Whether [`main`] with these arguments only takes sockets from a supervisor, and becomes the program that is given
+/// them.
+#[must_use]
+pub fn takes_sockets(args: &[OsString]) -> bool {
+    args.first().is_some_and(|first| first == TAKE_SOCKETS)
+}
+
 /// Is the supervisor of the service that `args` name, until that is stopped or the process is asked to end. `program`
 /// is what it calls itself; [`Client`](super::Client) speaks to it. A host's program may be nothing but this, or this
 /// under some word of its own command line:
@@ -51,6 +62,14 @@ pub fn version() -> String {
 /// }
 /// ```
 pub fn main(program: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if takes_sockets(&args) {
+        return say(io::stderr(), &format!("{program}: {}\n", handed::take(&args[1..])), ExitCode::from(NOT_BECOME));
+    }
+    // What stands before the arguments on the command line makes this program the supervisor.
+    let own: Vec<OsString> = std::env::args_os().collect();
+    let before = own.get(1..own.len().saturating_sub(args.len())).unwrap_or_default();
+    let itself = [OsString::from("/proc/self/exe")].into_iter().chain(before.iter().cloned()).collect();
     let args = match Args::parse(args) {
         Ok(Asked::Run(args)) => args,
         Ok(Asked::Version) => return say(io::stdout(), &format!("{program} {}\n", version()), ExitCode::SUCCESS),
@@ -63,7 +82,7 @@ pub fn main(program: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode
     log::begin(SystemClock::shared());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(supervise(program, args)),
+        Ok(runtime) => runtime.block_on(supervise(program, args, itself)),
         Err(error) => Err(format!("starting: {error}")),
     };
     match result {
@@ -81,7 +100,7 @@ fn say(mut to: impl io::Write, text: &str, exit: ExitCode) -> ExitCode {
     exit
 }
 
-async fn supervise(program: &str, args: Args) -> Result<(), String> {
+async fn supervise(program: &str, args: Args, itself: Vec<OsString>) -> Result<(), String> {
     let refused = |error| format!("watching for signals: {error}");
     let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
@@ -100,6 +119,7 @@ async fn supervise(program: &str, args: Args) -> Result<(), String> {
         use_cgroup: args.use_cgroup,
         program: format!("{program} {}", env!("CARGO_PKG_VERSION")),
         newest: args.protocol,
+        itself: Some(itself),
     };
     let server = match Server::open(config, SystemClock::shared()).await {
         // Whoever started this one wanted no more than that there is one.

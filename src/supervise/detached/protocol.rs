@@ -16,7 +16,7 @@ use crate::supervise::ServiceStatus;
 pub const OLDEST: u32 = 1;
 
 /// The newest version of the protocol.
-pub const NEWEST: u32 = 2;
+pub const NEWEST: u32 = 3;
 
 /// The longest line, newline and all.
 const MOST_LINE: u64 = MOST_BYTES + (64 << 10);
@@ -59,6 +59,7 @@ impl Ask {
     /// The version of the protocol that brought it.
     pub(super) fn since(&self) -> u32 {
         match self {
+            Self::Apply { orders } => orders.since(),
             Self::Reload { .. } | Self::RestartAll | Self::Watch | Self::Follow { .. } => 2,
             _ => 1,
         }

@@ -1,5 +1,6 @@
 //! The process that takes care of one service and of nothing else.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,7 +21,7 @@ use super::protocol::{
 };
 use crate::clock::SharedClock;
 use crate::supervise::home::{self, at};
-use crate::supervise::{Piece, Supervisor, SupervisorConfig, SupervisorError, in_full, run_folder};
+use crate::supervise::{Piece, ServiceDef, Supervisor, SupervisorConfig, SupervisorError, in_full, run_folder};
 
 /// The most clients that are served at once; others wait at the door. There must be descriptors left to see what runs.
 const MOST_CLIENTS: usize = 256;
@@ -44,6 +45,8 @@ pub struct ServerConfig {
     pub program: String,
     /// The newest version of the protocol that it admits to; [`NEWEST`] unless an older one is to be tried out.
     pub newest: u32,
+    /// See [`SupervisorConfig::itself`].
+    pub itself: Option<Vec<OsString>>,
 }
 
 /// Why a detached supervisor cannot run.
@@ -150,6 +153,7 @@ impl Server {
             SupervisorConfig {
                 adopt_orphans: true,
                 use_cgroup: config.use_cgroup,
+                itself: config.itself.clone(),
                 ..SupervisorConfig::new(&config.folder)
             },
             clock.clone(),
@@ -252,17 +256,19 @@ impl Shared {
     /// Carries out the orders, unless that is done.
     async fn carry_out(&self, turn: &mut Progress) -> Result<(), SupervisorError> {
         let orders = self.standing.borrow().orders.clone();
-        let Some(Orders { wanted, service: definition, .. }) = orders.filter(|_| *turn != Progress::Done) else {
+        let Some(Orders { wanted, service: definition, joins, .. }) = orders.filter(|_| *turn != Progress::Done) else {
             return Ok(());
         };
         let (supervisor, service) = (&self.supervisor, &self.config.service);
         let is_there = supervisor.service_status(service).is_ok();
         let result = match (wanted, is_there, *turn) {
+            (Wanted::Up, true, _) if joins => self.join(definition).await,
             (Wanted::Up, true, _) => supervisor.replace_service(service, definition).await,
-            (Wanted::Up, false, Progress::Found { begun: false }) => {
+            // What joins others leaves nothing half done that could not be gone on with.
+            (Wanted::Up, false, Progress::Found { begun }) if joins || !begun => {
                 supervisor.resume_service(service, definition).await
             }
-            (Wanted::Up, false, Progress::Found { begun: true }) => {
+            (Wanted::Up, false, Progress::Found { .. }) => {
                 match supervisor.end_service(service, definition.clone()).await {
                     Ok(()) => supervisor.replace_service(service, definition).await,
                     failed => failed,
@@ -287,10 +293,25 @@ impl Shared {
             return result;
         }
         *turn = Progress::Done;
+        // Processes that are gone are no events.
+        self.standing.send_modify(|_| {});
         if let Err(error) = Orders::finish(&self.run) {
             tracing::warn!(%error, "it cannot be written down that the orders are carried out");
         }
         Ok(())
+    }
+
+    /// Lets what is not there yet join what runs, and ends what is to run no more. If a socket that is to be passed on
+    /// was lost with the supervisor before, and could not be taken back, all of it is started anew instead.
+    async fn join(&self, definition: ServiceDef) -> Result<(), SupervisorError> {
+        let (supervisor, service) = (&self.supervisor, &self.config.service);
+        match supervisor.join_service(service, definition.clone()).await {
+            Err(error @ SupervisorError::SocketLost { .. }) => {
+                tracing::warn!("what runs has to end first: {}", in_full(&error));
+                supervisor.replace_service(service, definition).await
+            }
+            result => result,
+        }
     }
 
     /// Carries out again what could not be, until it can.
@@ -457,6 +478,7 @@ fn refused(error: &SupervisorError) -> Answer {
         SupervisorError::NotRunning { .. } => "not_running",
         SupervisorError::NoReloadSignal { .. } => "no_reload_signal",
         SupervisorError::Ended => "ended",
+        SupervisorError::Socket { .. } | SupervisorError::SocketLost { .. } => "socket",
         SupervisorError::Ownership(_) | SupervisorError::Disk { .. } => "io",
     };
     refusal(code, in_full(error))

@@ -23,6 +23,7 @@ use fleetman::model::run_spec::{
     EnvValue, FromCredential, FromFile, Limits, Profile, Restart, RestartPolicy, RunSpec, Stop, StopSignal,
 };
 use fleetman::model::sign::{PinnedKey, PrivateKey, Trust};
+use fleetman::model::strategy::{Socket, StartStop, Strategy};
 use fleetman::model::systemd::{
     Hardening, OwnUnit, ProtectHome, ProtectSystem, Schedule, ServiceType, SystemdSpec, UnitSpec,
 };
@@ -100,6 +101,7 @@ pub(super) fn manifest() -> Manifest {
         })),
         health: Health::default(),
         hooks: BTreeMap::new(),
+        strategy: Strategy::default(),
         limits: Limits { open_files: Some(4096), memory_bytes: Some(1 << 30), ..Limits::default() },
         drift: DriftSpec::default(),
         files: vec![
@@ -223,6 +225,19 @@ pub(super) fn manifest_with_hooks() -> Manifest {
         ),
         (HookEvent::Validate, hook(&["bin/smoke-test"])),
     ]);
+    manifest.requires = manifest.features();
+    manifest.content_sha256 = content_sha256(&manifest);
+    manifest
+}
+
+/// A version that is started beside the one before, and given its sockets.
+pub(super) fn manifest_with_sockets() -> Manifest {
+    let socket = |listen: &str| Socket { listen: listen.parse().unwrap(), process: None, mode: Socket::MODE };
+    let admin = Socket { process: Some("web".parse().unwrap()), mode: Mode::READ, ..socket("/run/shop/admin.sock") };
+    let sockets = [("http", Socket { process: Some("web".parse().unwrap()), ..socket("[::]:8080") }), ("admin", admin)];
+    let sockets = sockets.map(|(name, socket)| (name.parse().unwrap(), socket)).into();
+    let mut manifest = manifest_with_processes();
+    manifest.strategy = Strategy::StartStop(StartStop { sockets, shares: None });
     manifest.requires = manifest.features();
     manifest.content_sha256 = content_sha256(&manifest);
     manifest

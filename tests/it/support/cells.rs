@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use fleetman::supervise::detached::{Client, Orders, Wanted};
+use fleetman::supervise::detached::{Client, Orders};
 use fleetman::supervise::{Kind, ProcessDef, Restart, RestartPolicy, Run, ServiceDef, Stop};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -78,7 +78,7 @@ impl Node {
     pub(crate) async fn order(&self, cell: &str, id: &str, processes: impl IntoIterator<Item = (&str, ProcessDef)>) {
         let processes = processes.into_iter().map(|(name, process)| (name.to_owned(), process)).collect();
         let service = ServiceDef { processes, ..ServiceDef::default() };
-        let orders = Orders { id: id.to_owned(), wanted: Wanted::Up, service };
+        let orders = Orders::up(id, service);
         Client::connect(&self.cells(), cell).await.unwrap().apply(orders).await.unwrap();
     }
 

@@ -18,6 +18,7 @@ pub(crate) mod hostile;
 pub(crate) mod identity_provider;
 
 pub(crate) mod listening;
+pub(crate) mod load;
 pub(crate) mod mail_server;
 pub(crate) mod node;
 pub(crate) mod package_host;

@@ -20,6 +20,7 @@ use fleetman::model::manifest::{Manifest, ManifestFile, Mode, Origin};
 use fleetman::model::outcome::Outcome;
 use fleetman::model::run_spec::{DeploySpec, Limits, Profile};
 use fleetman::model::sign::{self, PinnedKey, PrivateKey, Signer, Trust, Verified};
+use fleetman::model::strategy::Strategy;
 use fleetman::model::trigger::{Action, Target, Trigger, TriggerOptions};
 use fleetman::model::{
     CellId, CellName, Epoch, FilePath, Floor, Generation, ManifestName, NodeName, ObjectKey, ObjectPath, Prefix,
@@ -230,6 +231,7 @@ impl Bench {
             profile: Profile::Deploy(DeploySpec::default()),
             health: Health::default(),
             hooks: BTreeMap::new(),
+            strategy: Strategy::default(),
             limits: Limits::default(),
             drift: fleetman::model::drift::DriftSpec::default(),
             files: files.collect(),

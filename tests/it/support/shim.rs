@@ -9,7 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use fleetman::clock::SystemClock;
-use fleetman::supervise::detached::{Client, DetachedError, Orders, Report, Wanted};
+use fleetman::supervise::detached::{Client, DetachedError, Orders, Report};
 use fleetman::supervise::{EnvValue, MARK, ProcessDef, ProcessStatus, Restart, RestartPolicy, Run, ServiceDef, Stop};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -160,7 +160,7 @@ pub(crate) fn status(report: &Report, process: &str) -> Option<ProcessStatus> {
 }
 
 pub(crate) fn up(id: &str, service: ServiceDef) -> Orders {
-    Orders { id: id.to_owned(), wanted: Wanted::Up, service }
+    Orders::up(id, service)
 }
 
 /// A line for the shell that is given little time to end.

@@ -50,6 +50,7 @@ impl Place {
             created_by: UserName::new("a").unwrap(),
             note: None,
             profile: Profile::Deploy(DeploySpec::default()),
+            strategy: Default::default(),
             health: crate::model::health::Health::default(),
             hooks: Default::default(),
             limits: Limits::default(),

@@ -1,0 +1,128 @@
+//! Two versions of a cell at once, under one supervisor: pure.
+//!
+//! All processes of a cell are an instance of it. The two that there may be take turns to be the newer one: the
+//! processes of instance `a` have the names that the manifest gives them, those of `b` others. What is to run is always
+//! whole in the orders, so whoever goes on after a crash, supervisor or agent, finds there what is to run and which of
+//! it is only there until the rest is good.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::agent::Start;
+use crate::model::process::ProcessSpec;
+use crate::model::strategy::{self, Socket, StartStop};
+use crate::profiles::definition;
+use crate::supervise::detached::{Orders, Wanted};
+use crate::supervise::{EnvValue, Listen, ProcessDef, ServiceDef, Socket as Given};
+
+/// The variable by which a program knows which of the two it is.
+const INSTANCE: &str = "FLEETMAN_INSTANCE";
+
+/// One of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Instance {
+    A,
+    B,
+}
+
+impl Instance {
+    const BOTH: [Self; 2] = [Self::A, Self::B];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+        }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    /// The one that a process belongs to; none if it was started by another strategy.
+    fn of(process: &ProcessDef) -> Option<Self> {
+        let Some(EnvValue::Text(name)) = process.env.get(INSTANCE) else { return None };
+        Self::BOTH.into_iter().find(|instance| instance.name() == name)
+    }
+}
+
+/// What is to run so that `start` comes up beside what runs by the orders `before`. What those have is left for as long
+/// as the new one is not good; then come the orders of [`settled`].
+///
+/// What is gone back to is not started beside anything: it runs still, and the rest ends; or it is started anew.
+pub(super) fn orders(spec: &ProcessSpec, how: &StartStop, start: &Start<'_>, before: Option<&Orders>) -> Orders {
+    let id = start.activation.to_string();
+    let Some(before) = before.filter(|before| before.wanted == Wanted::Up) else {
+        return Orders::up(id, service(spec, how, start, Instance::A));
+    };
+    if before.id == id {
+        return before.clone();
+    }
+    let older = older(before);
+    if start.activation.attempt().is_none() {
+        let is_there = |service: &ServiceDef| {
+            let same = |(name, def): (&String, &ProcessDef)| {
+                before.service.processes.get(name).is_some_and(|running| running.starts_like(def))
+            };
+            service.processes.iter().all(same)
+        };
+        let mut services = Instance::BOTH.into_iter().map(|instance| service(spec, how, start, instance));
+        return match services.find(is_there) {
+            Some(service) => Orders { joins: true, ..Orders::up(id, service) },
+            None => Orders::up(id, service(spec, how, start, Instance::A)),
+        };
+    }
+    let instances: Option<Vec<Instance>> = older.values().map(Instance::of).collect();
+    let stays = instances.and_then(|instances| instances.first().copied());
+    let Some(stays) = stays else { return Orders::up(id, service(spec, how, start, Instance::A)) };
+    let mut both = service(spec, how, start, stays.other());
+    let leaving: BTreeSet<String> = older.keys().cloned().collect();
+    both.processes.extend(older);
+    Orders { joins: true, leaving, ..Orders::up(id, both) }
+}
+
+/// The processes that are known to be good, as far as anything is.
+fn older(orders: &Orders) -> BTreeMap<String, ProcessDef> {
+    let is_older = |name: &String| orders.leaving.is_empty() || orders.leaving.contains(name);
+    orders.service.processes.clone().into_iter().filter(|(name, _)| is_older(name)).collect()
+}
+
+/// What is to run once what joined the others is good; None if nothing has to change for that.
+pub(super) fn settled(orders: &Orders) -> Option<Orders> {
+    (!orders.leaving.is_empty()).then(|| {
+        let mut settled = Orders { joins: true, leaving: BTreeSet::new(), ..orders.clone() };
+        settled.service.processes.retain(|name, _| !orders.leaving.contains(name));
+        settled
+    })
+}
+
+/// An instance, ready to be started.
+fn service(spec: &ProcessSpec, how: &StartStop, start: &Start<'_>, instance: Instance) -> ServiceDef {
+    let plain = definition::service(spec, start);
+    let named = |name: &String| match (instance, name.parse()) {
+        (Instance::B, Ok(name)) => strategy::second(&name),
+        _ => name.clone(),
+    };
+    let processes = plain.processes.iter().map(|(name, def)| {
+        let mut def = def.clone();
+        def.env.insert(INSTANCE.to_owned(), instance.name().into());
+        def.after = def.after.iter().map(named).collect();
+        let own =
+            how.sockets.iter().filter(|(_, socket)| how.taker(spec, socket).is_some_and(|it| it.as_str() == name));
+        def.sockets = own.map(|(name, socket)| Given { name: name.to_string(), listen: listen(socket) }).collect();
+        (named(name), def)
+    });
+    ServiceDef { processes: processes.collect(), ..plain }
+}
+
+fn listen(socket: &Socket) -> Listen {
+    match &socket.listen {
+        strategy::Listen::Tcp(address) => Listen::Tcp(*address),
+        strategy::Listen::Unix(path) => Listen::Unix { path: path.into(), mode: socket.mode.bits() },
+    }
+}
+
+#[cfg(test)]
+mod tests;
