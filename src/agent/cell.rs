@@ -387,6 +387,7 @@ impl Task {
             from: stands.cloned(),
             waits_since: waits.map(|wait| wait.fault.at),
             is_prepared: self.performer.is_prepared(key),
+            may_wait: !attempt.wish.options.override_windows && attempt.repairs.is_none(),
         };
         let cancel = CancellationToken::new();
         let cancelled = cancel.clone();
@@ -424,7 +425,9 @@ impl Task {
                 Seen::Staged { key, profile, effort, from, hooks }
             }
             Err(trouble) => {
-                self.performer.note(key, &trouble);
+                if !self.cell.knows(key, &trouble) {
+                    self.performer.note(key, &trouble);
+                }
                 Seen::StagingFailed { key, trouble }
             }
         })

@@ -19,6 +19,7 @@ use crate::clock::SharedClock;
 use crate::model::CellName;
 use crate::model::outcome::Ending;
 use crate::model::trigger::Action;
+use crate::model::window::Windows;
 use crate::store::Store;
 
 /// What all cells of an agent share.
@@ -32,6 +33,7 @@ pub(super) struct Context {
     pub(super) profiles: Profiles,
     pub(super) home: Home,
     pub(super) patience: Patience,
+    pub(super) windows: Windows,
     pub(super) keep_versions: usize,
     pub(super) reserve_bytes: u64,
     pub(super) parallel_downloads: usize,

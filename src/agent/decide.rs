@@ -13,6 +13,8 @@ mod taken_off;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 pub(super) use events::{Action, Deed, Now, OnHost, Place, Seen, View};
 
 use super::health::Vitals;
@@ -29,6 +31,9 @@ use crate::model::{Code, Floor};
 
 /// An attempt that did not survive so many restarts of the agent counts as failed.
 const MOST_RESUMES: u32 = 3;
+
+/// What waits for its turn is looked at so often: the clock may be set, and a machine may sleep.
+const BETWEEN_TURNS: Duration = Duration::from_secs(30);
 
 /// What was brought up is looked at so often until it is good.
 const BETWEEN_CHECKS: Duration = Duration::from_millis(500);
@@ -80,6 +85,8 @@ pub(super) struct Mind {
 pub(super) struct Wait {
     pub(super) fault: Fault,
     pub(super) tries: u32,
+    /// Until when, where that is known.
+    pub(super) until: Option<DateTime<Utc>>,
     /// By the monotonic clock.
     pub(super) retry_at: Duration,
 }
@@ -129,7 +136,7 @@ impl Cell {
             }
             Seen::Heard(floor) => self.hear(floor, now),
             Seen::Held(why) => self.mind.held = why,
-            Seen::Hold(hold) => self.take_hold(hold, now),
+            Seen::Hold(hold) => self.mind.hold = hold,
             Seen::Sure(sure) => {
                 self.mind.unsure = !sure;
                 self.mind.clear_others &= sure;
@@ -162,6 +169,7 @@ impl Cell {
                     self.step_failed(key, &trouble, now, patience);
                 }
             }
+            Seen::Due { key } => self.due(key, now),
             Seen::Switched { key } => {
                 if let Some(attempt) = self.attempt_mut(key) {
                     attempt.step = Step::Activating;
@@ -219,6 +227,7 @@ impl Cell {
             let action = match attempt.step {
                 Step::Fetching if !self.mind.staging.contains(&key) => Action::Stage(key),
                 Step::Fetching => continue,
+                Step::Staged => Action::Do(Deed::Ask, key),
                 Step::Switching => match attempt.owes(&[HookEvent::Stop, HookEvent::BeforeActivate]) {
                     Some(event) => Action::Do(Deed::Run(event), key),
                     None => Action::Do(Deed::Switch, key),
@@ -242,7 +251,7 @@ impl Cell {
                 }
                 Step::Ended { .. } => Action::Do(Deed::Write, key),
             };
-            let begins = attempt.step == Step::Switching || matches!(action, Action::Stage(_));
+            let begins = matches!(attempt.step, Step::Staged | Step::Switching) || matches!(action, Action::Stage(_));
             if self.mind.held.is_none() || !begins {
                 return Some(action);
             }
@@ -254,15 +263,6 @@ impl Cell {
             return Some(Action::Restart);
         }
         self.mind.look.then_some(Action::Look)
-    }
-
-    fn take_hold(&mut self, hold: Option<HoldReport>, now: Now) {
-        self.mind.hold = hold;
-        // What was staged meanwhile, and waited for this, comes before what is older.
-        let staged = self.open().filter(|attempt| attempt.step == Step::Switching).map(|attempt| attempt.key.at).max();
-        if let Some(at) = staged.filter(|_| !self.is_held()) {
-            self.supersede(|attempt| attempt.key.at < at, now);
-        }
     }
 
     /// The attempts that come to their end although something newer waits: while the cell is held nothing can take
@@ -291,15 +291,16 @@ impl Cell {
     /// When what runs is to be restarted because of what its checks say. Until a version is good, that is for its
     /// deadline to decide.
     fn restarts_at(&self) -> Option<Duration> {
-        let is_settled = self.should_run().is_some() && self.open().next().is_none() && !self.is_held();
+        let is_moving = self.open().any(|attempt| !matches!(attempt.step, Step::Fetching | Step::Staged));
+        let is_settled = self.should_run().is_some() && !is_moving && !self.is_held();
         self.mind.vitals.restart().filter(|_| is_settled).map(|(at, _)| at)
     }
 
     /// What is up, and whose checks are to be asked; and which bringing up of it that is.
     pub(super) fn up(&self) -> Option<(&Placed, u64)> {
         let waits = |attempt: &Attempt| self.is_held() && attempt.is_held_up();
-        let is_moving =
-            self.open().any(|attempt| !matches!(attempt.step, Step::Fetching | Step::Checking) && !waits(attempt));
+        let moves = |attempt: &Attempt| !matches!(attempt.step, Step::Fetching | Step::Staged | Step::Checking);
+        let is_moving = self.open().any(|attempt| moves(attempt) && !waits(attempt));
         self.should_run().filter(|_| !is_moving).map(|placed| (placed, self.mind.vitals.round()))
     }
 

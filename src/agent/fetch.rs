@@ -205,6 +205,8 @@ mod tests {
             strategy: Strategy::default(),
             limits: Limits::default(),
             drift: crate::model::drift::DriftSpec::default(),
+            windows: Default::default(),
+            lock: None,
             files: files.collect(),
         }
     }

@@ -49,6 +49,7 @@ mod heartbeat;
 mod home;
 mod hooks;
 mod host;
+mod lock;
 mod narrate;
 mod node;
 mod observe;
@@ -71,6 +72,7 @@ mod steps;
 mod survey;
 mod trouble;
 mod users;
+mod windows;
 
 pub use disk::DiskError;
 pub use drift::DriftSettings;

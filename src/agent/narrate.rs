@@ -2,7 +2,7 @@
 
 use super::decide::{Cell, Now, Seen};
 use super::state::{AttemptKey, Step};
-use super::trouble::{Trouble, plain};
+use super::trouble::{Cure, Trouble, plain};
 use crate::model::{CellName, Code};
 
 /// Tells what `seen` means for the cell, which has not taken it in yet.
@@ -20,6 +20,7 @@ pub(super) fn narrate(name: &CellName, cell: &Cell, seen: &Seen, now: Now) {
     };
     match seen {
         Seen::Staged { key, .. } => told(key, "version_staged", "the release is on the node, whole and verified"),
+        Seen::Due { key } => told(key, "version_due", "nothing is in the way of the version any more"),
         Seen::Switched { key } => told(key, "version_switched", "the link points at the release"),
         Seen::Activated { key } => told(key, "version_up", "the version is up"),
         Seen::Passed { key } => told(key, "version_good", "the version is good"),
@@ -53,7 +54,11 @@ pub(super) fn narrate(name: &CellName, cell: &Cell, seen: &Seen, now: Now) {
         }
         Seen::Stopped { key } => told(key, "cell_stopped", "the cell is stopped"),
         Seen::Removed { key } => told(key, "cell_removed", "the cell is removed"),
-        Seen::StagingFailed { key, trouble } | Seen::StepFailed { key, trouble } => warned(key, trouble),
+        Seen::StagingFailed { key, trouble } | Seen::StepFailed { key, trouble } => match trouble.cure {
+            Cure::Turn { .. } if cell.knows(*key, trouble) => {}
+            Cure::Turn { .. } => told(key, "version_waits", &trouble.message),
+            _ => warned(key, trouble),
+        },
         Seen::Refused { trouble, .. } => {
             tracing::warn!(event = "trigger_refused", cell = %name, code = %trouble.code, "{}", trouble.message)
         }
@@ -78,6 +83,7 @@ pub(super) fn narrate(name: &CellName, cell: &Cell, seen: &Seen, now: Now) {
 fn step_name(step: &Step) -> &'static str {
     match step {
         Step::Fetching => "fetching",
+        Step::Staged => "waiting for its turn",
         Step::Switching => "switching",
         Step::Activating => "activating",
         Step::Checking => "checking",

@@ -139,6 +139,7 @@ impl Agent {
             profiles,
             home,
             patience: Patience { first: settings.poll_interval, most: LONGEST_WAIT },
+            windows: settings.windows,
             keep_versions: settings.keep_versions,
             reserve_bytes: settings.reserve_bytes,
             parallel_downloads: settings.parallel_downloads.max(1),

@@ -15,6 +15,7 @@ use super::disk::{DiskError, apart};
 use super::health::{self, Prober, Subject};
 use super::home::CellHome;
 use super::hooks::{Call, Reason};
+use super::lock;
 use super::outbox::{log_name, outcome_name};
 use super::place::Plot;
 use super::profile::{Activation, Gate, Profile, Start, variables};
@@ -24,6 +25,7 @@ use super::state::{Attempt, AttemptKey, CellState, Placed, Standing, Step, relea
 use super::survey::{Holding, holdings};
 use super::trouble::{Cure, Trouble};
 use super::users;
+use super::windows::{self, Kind};
 use crate::model::document::{self, Document as _};
 use crate::model::health::Check;
 use crate::model::heartbeat::VersionReport;
@@ -115,7 +117,9 @@ impl Performer {
             Err(trouble) => Err(trouble),
         };
         result.unwrap_or_else(|trouble| {
-            self.note(key, &trouble);
+            if !cell.knows(key, &trouble) {
+                self.note(key, &trouble);
+            }
             Seen::StepFailed { key, trouble }
         })
     }
@@ -131,6 +135,7 @@ impl Performer {
                 }
                 Ok(Seen::HookRun { key, event })
             }
+            Deed::Ask => self.ask(cell, attempt, log).await,
             Deed::Switch => {
                 let (target, manifest) = self.manifest_of(attempt).await?;
                 let profile = self.profile(manifest.profile.name())?;
@@ -178,6 +183,34 @@ impl Performer {
                 Ok(Seen::Written { key })
             }
         }
+    }
+
+    /// Whether the staged attempt may be switched to. What has nothing to protect waits for nothing.
+    async fn ask(&mut self, cell: &Cell, attempt: &Attempt, log: &AttemptLog) -> Result<Seen, Trouble> {
+        let key = attempt.key;
+        if cell.is_protected(key) {
+            let hindered = self.hindered(&cell.state, attempt).await;
+            match hindered {
+                Err(trouble) if attempt.wish.options.override_windows && matches!(trouble.cure, Cure::Turn { .. }) => {
+                    log.line(format!("{}; the trigger overrides it", trouble.message));
+                }
+                result => result?,
+            }
+        }
+        Ok(Seen::Due { key })
+    }
+
+    /// # Errors
+    /// The windows are closed, or the application holds its lock.
+    async fn hindered(&mut self, state: &CellState, attempt: &Attempt) -> Result<(), Trouble> {
+        let (_, manifest) = self.manifest_of(attempt).await?;
+        windows::check(&self.context, &manifest, Kind::Activate)?;
+        // It is what runs that is to be kept from being stopped, by the lock that its own version speaks of.
+        let Some(placed) = &state.placed else { return Ok(()) };
+        let running = self.kept_manifest(&placed.target).await?;
+        let Some(path) = running.lock.clone() else { return Ok(()) };
+        let (context, cell) = (Arc::clone(&self.context), self.cell.clone());
+        apart(move || lock::check(&context, &cell, &path)).await
     }
 
     fn profile(&self, name: &str) -> Result<Arc<dyn Profile>, Trouble> {

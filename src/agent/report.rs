@@ -118,7 +118,7 @@ fn phase(cell: &Cell) -> (Phase, Option<Waiting>) {
         if let Some(failed) = cell.failed_before() {
             let message = format!("this content failed here before: {}", failed.fault.message);
             let since = kept.floor.as_ref().map_or(failed.fault.at, |floor| floor.since);
-            return (Phase::Waiting, Some(Waiting { reason: Code::FailedBefore, message, since }));
+            return (Phase::Waiting, Some(Waiting { reason: Code::FailedBefore, message, since, until: None }));
         }
         return (Phase::Held, None);
     }
@@ -134,7 +134,7 @@ fn phase(cell: &Cell) -> (Phase, Option<Waiting>) {
 }
 
 fn of_attempt(cell: &Cell, attempt: &Attempt) -> (Phase, Option<Waiting>) {
-    if cell.mind.held.is_some() && matches!(attempt.step, Step::Fetching | Step::Switching) {
+    if cell.mind.held.is_some() && matches!(attempt.step, Step::Fetching | Step::Staged | Step::Switching) {
         return (Phase::Held, None);
     }
     if let Some(hold) = cell.mind.hold.as_ref().filter(|_| attempt.is_held_up()) {
@@ -142,7 +142,7 @@ fn of_attempt(cell: &Cell, attempt: &Attempt) -> (Phase, Option<Waiting>) {
     }
     let is_staging = cell.mind.staging.contains(&attempt.key);
     if let Some(wait) = cell.mind.waits.get(&attempt.key).filter(|_| !is_staging) {
-        return (Phase::Waiting, Some(waits_for(&wait.fault)));
+        return (Phase::Waiting, Some(Waiting { until: wait.until, ..waits_for(&wait.fault) }));
     }
     match attempt.step {
         Step::Fetching => (Phase::Fetching, None),
@@ -156,12 +156,12 @@ fn held_by(hold: &HoldReport) -> Waiting {
     let what = if hold.whole_node { "the node" } else { "it" };
     let until = hold.until.to_rfc3339_opts(SecondsFormat::Secs, true);
     let message = plain(&format!("{} holds {what} until {until}: {}", hold.by, hold.reason));
-    Waiting { reason: Code::Hold, message, since: hold.since }
+    Waiting { reason: Code::Hold, message, since: hold.since, until: Some(hold.until) }
 }
 
 /// A wait for what `fault` names to go away.
 pub(super) fn waits_for(fault: &Fault) -> Waiting {
-    Waiting { reason: fault.code, message: fault.message.clone(), since: fault.at }
+    Waiting { reason: fault.code, message: fault.message.clone(), since: fault.at, until: None }
 }
 
 /// Entries as a heartbeat has them.

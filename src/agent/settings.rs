@@ -13,6 +13,7 @@ use super::profile::Profiles;
 use super::steps::Steps;
 use crate::model::NodeName;
 use crate::model::sign::Trust;
+use crate::model::window::Windows;
 use crate::store::Store;
 
 /// What an agent is told when it starts. It holds no secrets but those inside the [`Store`].
@@ -40,6 +41,8 @@ pub struct AgentSettings {
     pub full_scan_interval: Duration,
     /// How many releases of a cell are kept besides the current and the known good one.
     pub keep_versions: usize,
+    /// When the node's owner lets its cells change.
+    pub windows: Windows,
     /// How many objects are fetched at once, for all cells together.
     pub parallel_downloads: usize,
     /// What must stay free on a file system when a release is written to it.
@@ -75,6 +78,7 @@ impl AgentSettings {
             heartbeat_interval: Duration::from_secs(60),
             full_scan_interval: Duration::from_secs(30 * 60),
             keep_versions: 3,
+            windows: Windows::default(),
             parallel_downloads: 8,
             reserve_bytes: 64 << 20,
             drift: DriftSettings::default(),

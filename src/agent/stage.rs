@@ -20,6 +20,7 @@ use super::reuse::Sources;
 use super::state::{Effort, Placed, release_name};
 use super::trouble::{Cure, Trouble};
 use super::users;
+use super::windows::{self, Kind};
 use crate::model::document::{Document as _, DocumentError};
 use crate::model::hook::{HookEvent, owed_hooks};
 use crate::model::manifest::{Manifest, ManifestError, ManifestFile};
@@ -53,6 +54,8 @@ pub(super) struct Staging {
     pub(super) waits_since: Option<DateTime<Utc>>,
     /// Whether what is run before was run, by an earlier try.
     pub(super) is_prepared: Arc<AtomicBool>,
+    /// Whether a window may keep it from being fetched.
+    pub(super) may_wait: bool,
 }
 
 impl Staging {
@@ -113,6 +116,9 @@ impl Staging {
         if self.is_whole(&plot, manifest).await? {
             self.log.line("the release is on the node already, and whole");
             return Ok(Effort::default());
+        }
+        if self.may_wait {
+            windows::check(&self.context, manifest, Kind::Download)?;
         }
         let unfinished = self.begin(&plot, manifest).await?;
         let mut effort = Effort::default();

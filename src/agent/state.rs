@@ -173,7 +173,9 @@ impl<W> Attempt<W> {
 pub(super) enum Step {
     /// The release is being fetched and verified; the link points where it pointed.
     Fetching,
-    /// The release is whole; the link points at it or where it pointed.
+    /// The release is whole and waits for its turn; the link points where it pointed.
+    Staged,
+    /// The link points at it or where it pointed.
     Switching,
     /// The link points at it; it is being brought up.
     Activating,
@@ -252,14 +254,14 @@ impl<W> CellState<W> {
 }
 
 impl<W> Attempt<W> {
-    /// Whether a hold keeps it where it is. Fetching touches nothing that runs; and what the attempt has begun to bring
-    /// up itself is not left half done.
+    /// Whether a hold keeps it where it is. Fetching touches nothing that runs; and what is due, or was begun to be
+    /// brought up by the attempt itself, is not left half done.
     pub(super) fn is_held_up(&self) -> bool {
         match self.step {
-            Step::Switching => self.resumed == 0,
+            Step::Staged => self.resumed == 0,
             Step::Stopping | Step::Removing => true,
             Step::RollingBack { .. } => self.repairs.is_some(),
-            Step::Fetching | Step::Activating | Step::Checking | Step::Ended { .. } => false,
+            Step::Fetching | Step::Switching | Step::Activating | Step::Checking | Step::Ended { .. } => false,
         }
     }
 }
@@ -336,6 +338,7 @@ mod tests {
     fn a_state_of_an_older_agent_is_read_and_a_newer_step_comes_back() {
         for (name, step) in [
             ("fetching", Step::Fetching),
+            ("staged", Step::Staged),
             ("switching", Step::Switching),
             ("activating", Step::Activating),
             ("checking", Step::Checking),

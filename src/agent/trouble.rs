@@ -26,6 +26,8 @@ pub(super) struct Trouble {
 pub(super) enum Cure {
     /// Trying again later may do.
     Time,
+    /// Nothing is wrong: it is not its turn yet. It is looked again whether it is, at the latest then.
+    Turn { until: Option<DateTime<Utc>> },
     /// This content will never do.
     OtherContent,
     /// An agent that knows more.

@@ -12,11 +12,13 @@ use super::access::{Signing, TrustedKey, with_access};
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::user;
+use super::windows::WrittenWindows;
 use crate::agent::{AgentError, AgentSettings, DriftSettings, Profiles, Reset, ResetSettings};
 use crate::clock::SharedClock;
 use crate::model::NodeName;
 use crate::model::drift::{DriftMode, DriftSpec};
 use crate::model::sign::{PinnedKey, Trust};
+use crate::model::window::Windows;
 use crate::profiles::{
     DeploySettings, ProcessSettings, ProfileSettings, Program, Scope, SupervisorSettings, SystemdSettings,
 };
@@ -50,6 +52,8 @@ pub struct AgentConfig {
     pub profiles: ProfileSettings,
     /// How cells are looked at for drift whose versions do not say.
     pub drift: DriftSettings,
+    /// When the node's owner lets its cells change.
+    pub windows: Windows,
     /// Where monitoring finds the agent's figures.
     pub metrics: MetricsSettings,
     /// What the file's owner should hear.
@@ -88,6 +92,8 @@ pub(super) struct Written {
     #[serde(default)]
     drift: WrittenDrift,
     metrics: Option<WrittenMetrics>,
+    #[serde(default)]
+    windows: WrittenWindows,
 }
 
 with_access! {
@@ -183,6 +189,7 @@ impl AgentConfig {
             full_scan_interval: self.full_scan_interval,
             keep_versions: self.keep_versions,
             drift: self.drift,
+            windows: self.windows,
             ..AgentSettings::new(self.node, self.fleet, self.trust, store, self.state_folder, profiles)
         })
     }
@@ -349,6 +356,7 @@ impl AgentConfig {
             },
             drift,
             metrics,
+            windows: written.windows.check(&document, &root.key("windows")).map_err(invalid)?,
             warnings: file.warning(bucket.holds_secrets()).into_iter().collect(),
         })
     }

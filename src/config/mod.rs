@@ -22,6 +22,8 @@ mod serving;
 #[cfg(feature = "controller")]
 mod sources;
 mod user;
+#[cfg(feature = "agent")]
+mod windows;
 
 #[cfg(feature = "agent")]
 pub use agent::{AgentConfig, MetricsSettings};

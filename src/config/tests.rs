@@ -10,6 +10,7 @@ use serde::de::value::Error as AnyError;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::access::{ProxyLogin, TrustedKey};
+use super::windows::WrittenWindows;
 use super::*;
 use crate::model::sign::{PrivateKey, Signer, Trust};
 use crate::profiles::{ProfileSettings, Scope};
@@ -125,6 +126,7 @@ fn the_examples_are_taken_and_show_every_field() {
         fields::<agent::WrittenSystemd>(),
         fields::<TrustedKey>(),
         fields::<ProxyLogin>(),
+        fields::<WrittenWindows>(),
     ];
     assert!(written.iter().all(|fields| !fields.is_empty()));
     for field in written.concat() {

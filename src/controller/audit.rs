@@ -145,7 +145,9 @@ impl Controller {
         stage: AuditStage,
     ) -> AuditEntry {
         let object = format!("cell/{}", entry.cell_id());
-        let after = Some(super::Claim::from(entry).to_string());
+        let with = Some(entry.options.names()).filter(|names| !names.is_empty());
+        let with = with.map(|names| format!(", with {}", names.join(" and "))).unwrap_or_default();
+        let after = Some(format!("{}{with}", super::Claim::from(entry)));
         let reason = entry.reason.clone();
         let id = claim_id(entry, half);
         // The intent's bytes are the same however often it is written; an outcome tells when it was.

@@ -169,6 +169,8 @@ fn settings(manifest: &Manifest) -> BTreeMap<String, Value> {
         ("strategy", serde_json::to_value(&manifest.strategy)),
         ("limits", serde_json::to_value(&manifest.limits)),
         ("drift", serde_json::to_value(&manifest.drift)),
+        ("windows", serde_json::to_value(&manifest.windows)),
+        ("lock", serde_json::to_value(&manifest.lock)),
     ] {
         // Every one of them is written to the manifest as it is here.
         flatten(name, value.unwrap_or_default(), &mut flat);

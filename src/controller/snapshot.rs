@@ -135,6 +135,8 @@ impl Controller {
             strategy: resolved.strategy,
             limits: resolved.limits,
             drift: resolved.drift,
+            windows: resolved.windows,
+            lock: resolved.lock,
             files,
         };
         manifest.requires = manifest.features();

@@ -53,6 +53,8 @@ codes! {
     UserDenied = "user_denied", "the agent is not root, and so cannot run a cell as the user or group of the manifest";
     LimitUnavailable = "limit_unavailable", "the node has nothing to enforce a limit with that the manifest sets";
     FailedBefore = "failed_before", "this content failed here before; a trigger with retry tries it again";
+    Window = "window", "a maintenance window is closed; nothing is wrong, and it goes on when it opens";
+    Lock = "lock", "the application holds its lock file; nothing is wrong, and it goes on when that is let go";
     ProfileUnavailable = "profile_unavailable", "the agent is not set up for this profile";
     DiskFull = "disk_full", "there is not enough free space for the version";
     Io = "io", "the node's own disk refused an operation";

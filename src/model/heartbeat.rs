@@ -298,6 +298,9 @@ pub struct Waiting {
     pub message: String,
     /// Since when.
     pub since: DateTime<Utc>,
+    /// Until when, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// Whether a cell runs.

@@ -19,6 +19,7 @@ use super::process::ProcessError;
 use super::run_spec::{EnvValue, Limits, Profile};
 use super::strategy::{self, StrategyError};
 use super::systemd::SystemdError;
+use super::window::Windows;
 
 /// A version of a cell, whole: what is on the node when it runs, and how it is run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +65,12 @@ pub struct Manifest {
     /// What is done about files that are not what they were deployed as any more.
     #[serde(default, skip_serializing_if = "is_default")]
     pub drift: DriftSpec,
+    /// When a node may fetch it and switch to it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub windows: Windows,
+    /// The file in the cell's data folder that the application locks while it must not be switched away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<FilePath>,
     /// What is on the node, sorted by path.
     pub files: Vec<ManifestFile>,
 }
@@ -222,6 +229,9 @@ pub enum ManifestError {
         /// Its size.
         size: u64,
     },
+    /// More windows than an agent looks through.
+    #[error("more windows than the {} that a list may have", Windows::MOST)]
+    TooManyWindows,
     /// The document says of itself what it is not.
     #[error("content_sha256 is {stated}, but the content is {computed}")]
     Content {
@@ -245,8 +255,8 @@ impl Manifest {
     pub const MAX_FILES: usize = 20_000;
 
     /// Features that `requires` may name.
-    pub const FEATURES: [&'static str; 8] =
-        ["processes", "health", "systemd", "credentials", "checks", "hooks", "drift", "strategy"];
+    pub const FEATURES: [&'static str; 10] =
+        ["processes", "health", "systemd", "credentials", "checks", "hooks", "drift", "strategy", "windows", "lock"];
 
     /// The features that it uses, for `requires`: an agent that would read past one of them must not deploy it.
     #[must_use]
@@ -268,6 +278,8 @@ impl Manifest {
             ("hooks", !self.hooks.is_empty()),
             ("drift", !is_default(&self.drift)),
             ("strategy", !is_default(&self.strategy)),
+            ("windows", !is_default(&self.windows)),
+            ("lock", self.lock.is_some()),
         ];
         used.into_iter().filter(|(_, used)| *used).map(|(feature, _)| feature.to_owned()).collect()
     }
@@ -312,6 +324,9 @@ impl Manifest {
         self.hooks.iter().try_for_each(|(event, hook)| hook.check(*event))?;
         self.drift.check()?;
         self.strategy.check(&self.profile)?;
+        if !self.windows.is_bounded() {
+            return Err(ManifestError::TooManyWindows);
+        }
         let computed = content_sha256(self);
         if computed == self.content_sha256 {
             Ok(())

@@ -56,6 +56,7 @@ pub mod systemd;
 pub(crate) mod text;
 pub mod trigger;
 pub mod users;
+pub mod window;
 
 pub use cell_id::CellId;
 pub use code::Code;

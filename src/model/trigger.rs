@@ -95,7 +95,7 @@ pub struct TriggerOptions {
     /// Overwrite what was changed by hand on the host.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
-    /// Do not wait for a maintenance window.
+    /// Wait neither for a maintenance window nor for the application's lock.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub override_windows: bool,
     /// With `remove`: delete the cell's data folder, too.

@@ -20,6 +20,7 @@ use crate::model::health::Health;
 use crate::model::hook::Hooks;
 use crate::model::manifest::{Mode, Origin};
 use crate::model::strategy::Strategy;
+use crate::model::window::Windows;
 use crate::model::{FilePath, run_spec};
 use crate::yaml::{self, Field, YamlError};
 
@@ -40,6 +41,10 @@ pub struct Resolved {
     pub limits: run_spec::Limits,
     /// What is done when what is on the node is not this any more.
     pub drift: DriftSpec,
+    /// When it may be fetched and switched to.
+    pub windows: Windows,
+    /// The file by which the application keeps what runs from being switched away.
+    pub lock: Option<FilePath>,
     /// The cell's labels: those of the manifest, and over them its own.
     pub labels: BTreeMap<String, String>,
     /// What its template files see; [`file`](super::render::file) renders them.
@@ -109,8 +114,12 @@ pub fn resolve(
     let drift = recipe.drift.as_ref().map(Drift::spec).unwrap_or_default();
     match profile {
         Some(profile) => {
+            let windows = Windows::from(&recipe.windows);
+            // What is no path was refused when the document was read.
+            let lock = recipe.lock.as_ref().and_then(|path| FilePath::new(path).ok());
             let labels = context.labels.clone();
-            let resolved = Resolved { files, profile, health, hooks, strategy, limits, drift, labels, context };
+            let resolved =
+                Resolved { files, profile, health, hooks, strategy, limits, drift, windows, lock, labels, context };
             RecipeError::unless(errors, resolved)
         }
         None => Err(RecipeError { errors }),

@@ -7,6 +7,7 @@ mod hooks;
 mod processes;
 mod strategy;
 pub(super) mod units;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -228,8 +229,21 @@ fn is_identifier(text: &str) -> bool {
 
 impl Check for Recipe {
     fn check(&self, checker: &mut Checker<'_>) {
-        let Self { name: _, description: _, labels, vars, files, profile, health, hooks, strategy, limits, drift } =
-            self;
+        let Self {
+            name: _,
+            description: _,
+            labels,
+            vars,
+            files,
+            profile,
+            health,
+            hooks,
+            strategy,
+            limits,
+            drift,
+            windows,
+            lock,
+        } = self;
         let root = Field::root();
         checker.labels(labels);
         checker.var_names(vars);
@@ -259,6 +273,10 @@ impl Check for Recipe {
             if let Some((message, help)) = unlimited(profile, key) {
                 checker.key(&field.key(key), message, Some(help));
             }
+        }
+        checker.windows(windows);
+        if let Some(lock) = lock {
+            checker.path(&root.key("lock"), lock);
         }
     }
 }

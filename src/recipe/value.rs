@@ -426,6 +426,19 @@ inline_schema!(CellText, "Cell", {
     "examples": ["n1/web"],
 });
 
+/// A [`Cron`](crate::model::window::Cron).
+pub(super) struct CronText;
+inline_schema!(CronText, "Cron", {
+    "type": "string",
+    "maxLength": 200,
+    "pattern": "^\\s*([0-9a-zA-Z*,/-]+\\s+){4}[0-9a-zA-Z*,/-]+\\s*$",
+    "examples": ["0 2 * * *", "30 22 * * mon-fri"],
+});
+
+/// A [`Zone`](crate::model::window::Zone).
+pub(super) struct ZoneText;
+inline_schema!(ZoneText, "TimeZone", {"type": "string", "examples": ["Europe/Berlin", "UTC"]});
+
 /// A time in RFC 3339.
 pub(super) struct Time;
 inline_schema!(Time, "Time", {"type": "string", "format": "date-time", "examples": ["2026-11-20T14:00:00Z"]});

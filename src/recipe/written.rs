@@ -8,6 +8,7 @@ mod process;
 mod settings;
 mod strategy;
 mod systemd;
+mod windows;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ pub use self::process::{Process, ProcessKind, ProcessOverrides, ProcessRestart, 
 pub(super) use self::settings::{Settings, unknown_to};
 pub use self::strategy::{Socket, StartStop, Strategy};
 pub use self::systemd::{Hardening, Unit};
+pub use self::windows::{Window, Windows};
 use super::either::{EnvValue, Schedule, VarDeclaration};
 use super::value::{CellText, HumanBytes, Name, Scalar, Signal, Time, Umask, VarValue, WrittenMode};
 use crate::model::{CellId, ManifestName, ProcessName, run_spec};
@@ -61,6 +63,12 @@ pub struct Recipe {
     pub limits: Limits,
     /// What is done when what is on a node is not what was deployed any more.
     pub drift: Option<Drift>,
+    /// When a node may fetch a version and switch to it.
+    #[serde(default)]
+    pub windows: Windows,
+    /// A file below the cell's data folder. While a process holds a lock of `flock(2)` on it, the node does not switch to
+    /// another version.
+    pub lock: Option<String>,
 }
 
 /// Files of a release, by path or by glob. A `path` decides over every `glob`; of several globs the last decides.

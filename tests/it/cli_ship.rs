@@ -340,3 +340,28 @@ async fn an_agent_may_open_as_many_files_as_the_system_lets_it() {
     assert_ne!(soft, "64");
     end(child).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_is_waited_for_unless_it_is_overridden_for_this_once() {
+    let place = place_with(&["n1/web"]).await;
+    place.write("site.yaml", &format!("{SITE}windows:\n  activate:\n    - {{deny: \"* * * * *\", for: 1h}}\n"));
+    place.fleetman(&["apply", "-f", "site.yaml"]).await.exits(0);
+    let child = agent(&place, "n1").await;
+    place.fleetman(&["publish", "n1/web", "-y", "-w"]).await.exits(0);
+    upload(&place, "r2").await;
+    place.fleetman(&["publish", "n1/web", "-y"]).await.exits(0);
+    let waits = async || cell(&place, "n1/web").await["waiting"]["reason"] == "window";
+    wait_for(waits, "it to wait for its window").await;
+    assert_eq!(page(&place, "n1", "web").as_deref(), Some("r1"));
+    let told = "window: the activation windows of the version do not open within 400 days";
+    let status = place.fleetman(&["get", "cells"]).await.exits(0).out;
+    assert!(status.contains(told), "{status}");
+    let status = place.fleetagent(&["-c", "n1.yaml", "status"]).await.exits(0).out;
+    assert!(status.contains(told), "{status}");
+
+    place.fleetman(&["redeploy", "n1/web", "--override-windows", "-y", "-w"]).await.exits(0);
+    assert_eq!(page(&place, "n1", "web").as_deref(), Some("r2"));
+    let audit = place.fleetman(&["-o", "json", "audit"]).await.exits(0).out;
+    assert_eq!(audit.matches("with override_windows").count(), 1, "{audit}");
+    end(child).await;
+}

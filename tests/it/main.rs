@@ -56,6 +56,7 @@ mod foreign_clients;
 mod format;
 mod health_host;
 mod layering;
+mod maintenance_windows;
 mod metrics;
 mod node_add;
 mod node_commands;

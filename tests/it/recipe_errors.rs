@@ -226,6 +226,18 @@ drift:
   ignore: [cache/**]
   interval: 10m
   repairs_per_hour: 2
+windows:
+  download:
+    - allow: 0 22 * * *
+      for: 7h
+      time_zone: Europe/Berlin
+  activate:
+    - allow: 0 2 * * mon-fri
+      for: 2h
+      time_zone: Europe/Berlin
+    - deny: 0 0 24-26 12 *
+      for: 1d
+lock: run/busy
 ";
 
 const CELL: &str = "\
@@ -307,6 +319,9 @@ const FREE: [&str; 14] = [
     "overrides.processes.web.env",
 ];
 
+/// Lists of maps.
+const LISTS: [&str; 3] = ["files", "windows.download", "windows.activate"];
+
 type Reader = fn(&str) -> Result<(), RecipeError>;
 
 fn samples() -> [(&'static str, Reader); 7] {
@@ -353,7 +368,7 @@ fn keys(sample: &str) -> Vec<Key> {
         let list = above.last().map(|(_, field)| field.clone()).unwrap_or_default();
         item = if dash {
             Some(item.map_or(0, |index| index + 1))
-        } else if above.last().is_some_and(|(_, field)| field == "files") {
+        } else if above.last().is_some_and(|(_, field)| LISTS.contains(&field.as_str())) {
             item
         } else {
             None

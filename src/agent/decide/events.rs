@@ -84,6 +84,10 @@ pub(in super::super) enum Seen {
         key: AttemptKey,
         trouble: Trouble,
     },
+    /// Nothing is in the way of what is staged.
+    Due {
+        key: AttemptKey,
+    },
     Switched {
         key: AttemptKey,
     },
@@ -179,6 +183,8 @@ pub(in super::super) enum Action {
 pub(in super::super) enum Deed {
     /// Run a hook.
     Run(HookEvent),
+    /// Look whether it is the attempt's turn.
+    Ask,
     /// Let the link point at the attempt's release.
     Switch,
     /// Bring up what the link points at.

@@ -13,6 +13,10 @@ impl Cell {
         for attempt in &mut self.state.journal {
             let linked = placed_by(attempt).filter(|placed| Some(placed.release().as_str()) == current);
             match attempt.step {
+                Step::Staged => {
+                    attempt.step = Step::Fetching;
+                    continue;
+                }
                 Step::Switching | Step::Activating => {}
                 Step::Checking if linked.is_none() => {}
                 _ => continue,

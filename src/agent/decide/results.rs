@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{
-    Aftermath, Attempt, AttemptKey, BETWEEN_CHECKS, Cell, Code, Cure, Effort, Ending, Failed, Fault, MOST_FAILED,
-    MOST_ORDERED, MOST_RESUMES, Now, Patience, Placed, Standing, Step, Trouble, Verdict, Wait, Watch, placed_by,
+    Aftermath, Attempt, AttemptKey, BETWEEN_CHECKS, BETWEEN_TURNS, Cell, Code, Cure, Effort, Ending, Failed, Fault,
+    MOST_FAILED, MOST_ORDERED, MOST_RESUMES, Now, Patience, Placed, Standing, Step, Trouble, Verdict, Wait, Watch,
+    placed_by,
 };
 use crate::model::hook::HookEvent;
 
@@ -17,11 +18,38 @@ impl Cell {
         if attempt.step != Step::Fetching {
             return;
         }
-        attempt.step = Step::Switching;
+        attempt.step = Step::Staged;
         attempt.profile = Some(profile);
         attempt.effort = effort;
-        let sheltered = self.sheltered();
-        self.supersede(|other| other.key.at < key.at && !sheltered.contains(&other.key), now);
+        // One that was switched to already is watched on until this one is due.
+        let waits = |step: &Step| matches!(step, Step::Fetching | Step::Staged);
+        self.supersede(|other| other.key.at < key.at && waits(&other.step), now);
+    }
+
+    /// From now on it is finished, whatever comes in the way.
+    pub(super) fn due(&mut self, key: AttemptKey, now: Now) {
+        self.mind.waits.remove(&key);
+        if let Some(attempt) = self.attempt_mut(key).filter(|attempt| attempt.step == Step::Staged) {
+            attempt.step = Step::Switching;
+            self.supersede(|other| other.key.at < key.at, now);
+        }
+    }
+
+    /// Whether what runs is to be protected from the attempt: it is good, and was not touched by the attempt yet.
+    /// Nothing stands in the way of what makes a cell run at all, or run as it was told to run before.
+    pub(in super::super) fn is_protected(&self, key: AttemptKey) -> bool {
+        let Some(attempt) = self.attempt(key) else { return false };
+        let others = self.open().filter(|other| other.key != key);
+        let is_tried = others.into_iter().any(|other| matches!(other.step, Step::Activating | Step::Checking));
+        let good = self.state.known_good.as_ref();
+        let is_good = good.is_some() && (good == self.state.placed.as_ref() || is_tried);
+        self.state.standing == Standing::Deployed && is_good && attempt.resumed == 0 && attempt.repairs.is_none()
+    }
+
+    /// Whether it is known already that the attempt waits for this.
+    pub(in super::super) fn knows(&self, key: AttemptKey, trouble: &Trouble) -> bool {
+        let wait = self.mind.waits.get(&key);
+        wait.is_some_and(|wait| (wait.fault.code, &wait.fault.message) == (trouble.code, &trouble.message))
     }
 
     /// What is owed once is not owed anew by an agent that takes the attempt up again.
@@ -149,6 +177,16 @@ impl Cell {
         let late = attempt.step == Step::Fetching && self.open().any(|other| other.key.at > key.at);
         match trouble.cure {
             Cure::Killed => {}
+            Cure::Turn { until } => {
+                let same = self.mind.waits.remove(&key).filter(|wait| wait.fault.code == fault.code);
+                let since = same.map_or(now.wall, |wait| wait.fault.at);
+                let left = until.map_or(BETWEEN_TURNS, |until| (until - now.wall).to_std().unwrap_or_default());
+                let retry_at = now.monotonic + left.clamp(BETWEEN_CHECKS, BETWEEN_TURNS);
+                self.mind.waits.insert(key, Wait { fault: Fault { at: since, ..fault }, tries: 0, until, retry_at });
+                if late {
+                    self.supersede(|attempt| attempt.key == key, now);
+                }
+            }
             Cure::Time => {
                 let tries = self.mind.waits.get(&key).map_or(0, |wait| wait.tries) + 1;
                 let same = self.mind.waits.remove(&key).filter(|wait| wait.fault.code == fault.code);
@@ -156,7 +194,7 @@ impl Cell {
                 self.state.last_error = Some(fault.clone());
                 let fault = Fault { at: since, ..fault };
                 let retry_at = now.monotonic + patience.after(tries);
-                self.mind.waits.insert(key, Wait { fault, tries, retry_at });
+                self.mind.waits.insert(key, Wait { fault, tries, until: None, retry_at });
                 if late {
                     self.supersede(|attempt| attempt.key == key, now);
                 }

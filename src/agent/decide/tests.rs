@@ -3,6 +3,7 @@ mod health;
 mod hold;
 mod hooks;
 mod standing;
+mod turn;
 
 use std::sync::{Arc, Mutex};
 
@@ -152,7 +153,7 @@ impl Walk {
                 assert!(supported && asked == Some(&Asked::Remove) && self.is_floor(key), "I6")
             }
             Action::Stage(key)
-            | Action::Do(Deed::Switch | Deed::Run(HookEvent::Stop | HookEvent::BeforeActivate), key) => {
+            | Action::Do(Deed::Ask | Deed::Switch | Deed::Run(HookEvent::Stop | HookEvent::BeforeActivate), key) => {
                 assert!(supported && matches!(asked, Some(Asked::Deploy(_))), "a stop or a hold is not pre-empted");
                 assert!(self.cell.mind.held.is_none(), "held");
                 let attempt = self.cell.attempt(key).unwrap();
@@ -214,6 +215,12 @@ impl Walk {
                 }
                 Some(trouble) => Seen::StepFailed { key, trouble },
             },
+            // What is in the way goes away by itself.
+            (Action::Do(Deed::Ask, key), Some(trouble)) => {
+                let until = Some(self.now().wall + Duration::from_secs(40));
+                Seen::StepFailed { key, trouble: Trouble { cure: Cure::Turn { until }, ..trouble } }
+            }
+            (Action::Do(Deed::Ask, key), None) => Seen::Due { key },
             // Only bringing something up can find the content bad.
             (
                 Action::Do(Deed::Switch, key) | Action::Do(Deed::Stop, key) | Action::Do(Deed::Remove, key),
@@ -434,6 +441,7 @@ fn a_newer_deploy_lets_the_older_one_go_on_until_it_is_staged_itself() {
     let both: Vec<u64> = walk.cell.mind.staging.iter().map(|key| key.at.generation.get()).collect();
     assert_eq!(both, [2, 3]);
     // The older one is there first: it is switched to, and the newer one follows.
+    walk.act(Luck::Well);
     walk.act(Luck::Well);
     walk.act(Luck::Well);
     assert_eq!(walk.placed().unwrap(), "v1");

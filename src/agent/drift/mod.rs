@@ -184,7 +184,7 @@ impl Patrol {
 
 /// What may be looked at now, and whether it may be put back.
 pub(super) fn subject(cell: &Cell) -> Option<(Placed, bool)> {
-    let rests = |step: &Step| matches!(step, Step::Fetching | Step::Switching | Step::Ended { .. });
+    let rests = |step: &Step| matches!(step, Step::Fetching | Step::Staged | Step::Ended { .. });
     let is_still = cell.mind.staging.is_empty() && cell.state.journal.iter().all(|attempt| rests(&attempt.step));
     let placed = cell.should_run().filter(|_| is_still)?;
     let is_free = cell.mind.held.is_none() && cell.mind.hold.is_none() && !cell.mind.unsure;

@@ -40,11 +40,15 @@ pub(super) struct DeployArgs {
     /// Overwrite what was changed by hand on the node
     #[arg(long)]
     force: bool,
+    /// Wait neither for a maintenance window nor for the application's lock, this once
+    #[arg(long)]
+    override_windows: bool,
 }
 
 impl DeployArgs {
     pub(super) fn options(&self) -> TriggerOptions {
-        TriggerOptions { retry: self.retry, force: self.force, ..TriggerOptions::default() }
+        let Self { retry, force, override_windows } = *self;
+        TriggerOptions { retry, force, override_windows, ..TriggerOptions::default() }
     }
 }
 

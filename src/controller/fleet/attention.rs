@@ -357,6 +357,10 @@ fn of_sync(cell: &CellView, limits: AttentionLimits, now: DateTime<Utc>) -> Opti
         return None;
     }
     let waiting = cell.report().and_then(|report| report.waiting.as_ref());
+    // What waits for a window that will open is as somebody wanted it.
+    if waiting.is_some_and(|waiting| waiting.reason == Code::Window && waiting.until.is_some()) {
+        return None;
+    }
     let why = match (waiting, cell.report()) {
         (Some(waiting), _) => brief(&format!("{}: {}", waiting.reason, waiting.message)),
         (None, Some(report)) => report.phase.as_str().replace('_', " "),

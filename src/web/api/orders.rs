@@ -84,6 +84,8 @@ struct Publish {
     retry: bool,
     /// Overwrite what was changed by hand on the host.
     force: bool,
+    /// Wait neither for a maintenance window nor for the application's lock, this once.
+    override_windows: bool,
     /// The generation that the cell must be at, as the plan told it: 0 = it was never published.
     if_generation: Option<u64>,
     /// The content that must come of it, as the plan told it.
@@ -101,6 +103,8 @@ struct Redeploy {
     retry: bool,
     /// Overwrite what was changed by hand on the host.
     force: bool,
+    /// Wait neither for a maintenance window nor for the application's lock, this once.
+    override_windows: bool,
     /// The generation that the cell must be at.
     if_generation: Option<u64>,
 }
@@ -118,6 +122,8 @@ struct Rollback {
     retry: bool,
     /// Overwrite what was changed by hand on the host.
     force: bool,
+    /// Wait neither for a maintenance window nor for the application's lock, this once.
+    override_windows: bool,
     /// The generation that the cell must be at.
     if_generation: Option<u64>,
 }
@@ -256,13 +262,13 @@ impl Publish {
             version: self.version.clone(),
             note: self.note.clone(),
             reason: self.reason.clone(),
-            options: options(self.retry, self.force),
+            options: options(self.retry, self.force, self.override_windows),
         }
     }
 }
 
-fn options(retry: bool, force: bool) -> TriggerOptions {
-    TriggerOptions { retry, force, ..TriggerOptions::default() }
+fn options(retry: bool, force: bool, override_windows: bool) -> TriggerOptions {
+    TriggerOptions { retry, force, override_windows, ..TriggerOptions::default() }
 }
 
 fn at(if_generation: Option<u64>) -> Guard {
@@ -295,7 +301,7 @@ async fn redeploy(
 ) -> Result<Json<Order>, Failure> {
     caller.check_writable()?;
     let guard = at(wanted.if_generation);
-    let options = options(wanted.retry, wanted.force);
+    let options = options(wanted.retry, wanted.force, wanted.override_windows);
     let published = caller.may.redeploy(&cell, options, wanted.reason, &guard).await;
     ordered(&caller, &cell, guard, published).await
 }
@@ -307,8 +313,8 @@ async fn rollback(
 ) -> Result<Json<Order>, Failure> {
     caller.check_writable()?;
     let guard = at(wanted.if_generation);
-    let Rollback { to, reason, retry, force, .. } = wanted;
-    let request = RollbackRequest { cell: cell.clone(), to, reason, options: options(retry, force) };
+    let options = options(wanted.retry, wanted.force, wanted.override_windows);
+    let request = RollbackRequest { cell: cell.clone(), to: wanted.to, reason: wanted.reason, options };
     let published = caller.may.rollback(&request, &guard).await;
     ordered(&caller, &cell, guard, published).await
 }

@@ -102,7 +102,7 @@ struct Trigger {
     version: Option<VersionName>,
     /// What that version is.
     content_sha256: Option<Sha256Digest>,
-    /// How it was to be carried out: `retry`, `force`, `purge_data`.
+    /// How it was to be carried out: `retry`, `force`, `override_windows`, `purge_data`.
     options: Vec<String>,
     /// Who issued it.
     issued_by: Option<UserName>,

@@ -20,7 +20,8 @@ use fleetman::model::{Code, Epoch, FilePath, Sha256Digest};
 use super::samples::{
     alerts, alice, fleet, floor, heartbeat, heartbeat_with_processes, key, manifest, manifest_with_checks,
     manifest_with_drift, manifest_with_group, manifest_with_hooks, manifest_with_processes, manifest_with_sockets,
-    manifest_with_unit, manifest_with_unit_file, order, target, time, trigger, trust, ulid, users,
+    manifest_with_unit, manifest_with_unit_file, manifest_with_windows, order, target, time, trigger, trust, ulid,
+    users,
 };
 use super::{root, updating};
 
@@ -53,6 +54,7 @@ fn unsigned_documents_stay_readable() {
         ("manifest-systemd.json", manifest_with_unit()),
         ("manifest-unit-file.json", manifest_with_unit_file()),
         ("manifest-supervisor.json", manifest_with_group()),
+        ("manifest-windows.json", manifest_with_windows()),
     ] {
         golden(name, &manifest.render());
         assert_eq!(Manifest::parse(&manifest.render()).unwrap(), manifest, "{name}");

@@ -20,7 +20,7 @@ use fleetman::model::manifest::{Manifest, ManifestFile, Mode, Origin};
 use fleetman::model::order::{Order, OrderAction};
 use fleetman::model::process::{Process, ProcessKind, ProcessSpec};
 use fleetman::model::run_spec::{
-    EnvValue, FromCredential, FromFile, Limits, Profile, Restart, RestartPolicy, RunSpec, Stop, StopSignal,
+    DeploySpec, EnvValue, FromCredential, FromFile, Limits, Profile, Restart, RestartPolicy, RunSpec, Stop, StopSignal,
 };
 use fleetman::model::sign::{PinnedKey, PrivateKey, Trust};
 use fleetman::model::strategy::{Socket, StartStop, Strategy};
@@ -29,6 +29,7 @@ use fleetman::model::systemd::{
 };
 use fleetman::model::trigger::{Action, Target, Trigger, TriggerOptions};
 use fleetman::model::users::{EndedVouched, PasswordHash, RevokedSession, SessionId, Token, User, Users};
+use fleetman::model::window::Windows;
 use fleetman::model::{Code, Epoch, FilePath, Floor, Generation, ObjectPath, Sha256Digest, UserName};
 use ulid::Ulid;
 use uuid::Uuid;
@@ -104,6 +105,8 @@ pub(super) fn manifest() -> Manifest {
         strategy: Strategy::default(),
         limits: Limits { open_files: Some(4096), memory_bytes: Some(1 << 30), ..Limits::default() },
         drift: DriftSpec::default(),
+        windows: Windows::default(),
+        lock: None,
         files: vec![
             file("bin/shop", b"#!/bin/sh\n", Mode::EXECUTE, Origin::Deployment),
             file("etc/shop.conf", b"port = 8080\n", Mode::READ, Origin::Template),
@@ -243,6 +246,24 @@ pub(super) fn manifest_with_sockets() -> Manifest {
     manifest
 }
 
+/// A version that nodes fetch and switch to in windows only.
+pub(super) fn manifest_with_windows() -> Manifest {
+    let window = |text: &str| serde_json::from_str(text).unwrap();
+    let mut manifest = manifest();
+    manifest.profile = Profile::Deploy(DeploySpec::default());
+    manifest.limits = Limits::default();
+    manifest.windows = Windows {
+        download: vec![window(r#"{"allow": "0 22 * * *", "for_secs": 25200, "time_zone": "Europe/Berlin"}"#)],
+        activate: vec![
+            window(r#"{"allow": "0 2 * * mon-fri", "for_secs": 7200, "time_zone": "Europe/Berlin"}"#),
+            window(r#"{"deny": "0 0 20-31 12 *", "for_secs": 86400, "time_zone": "UTC"}"#),
+        ],
+    };
+    manifest.requires = manifest.features();
+    manifest.content_sha256 = content_sha256(&manifest);
+    manifest
+}
+
 /// A version that systemd runs, with everything that can be said of a unit.
 pub(super) fn manifest_with_unit() -> Manifest {
     let run = RunSpec {
@@ -359,7 +380,12 @@ pub(super) fn heartbeat() -> Heartbeat {
     let web = CellReport {
         profile: Some("process".to_owned()),
         phase: Phase::Waiting,
-        waiting: Some(Waiting { reason: Code::FileMissing, message: "bin/shop".to_owned(), since: time(3) }),
+        waiting: Some(Waiting {
+            reason: Code::FileMissing,
+            message: "bin/shop".to_owned(),
+            since: time(3),
+            until: None,
+        }),
         hold: Some(hold()),
         seen: Some(floor()),
         applied: Some(floor()),

@@ -354,7 +354,7 @@ impl Acme {
                     report.phase = Phase::Waiting;
                     report.running = Some(VersionReport::from(was(of)));
                     let message = "/etc/api/token is not there".to_owned();
-                    report.waiting = Some(Waiting { reason: Code::SecretMissing, message, since: now });
+                    report.waiting = Some(Waiting { reason: Code::SecretMissing, message, since: now, until: None });
                     report.state = RunningState::Failed { reason: "the value of TOKEN cannot be read".to_owned() };
                     let reason = Some("it cannot be started".to_owned());
                     let failed = ProcessReport { state: ProcessState::Failed, pid: None, reason, ..process(now) };

@@ -22,6 +22,7 @@ use fleetman::model::run_spec::{DeploySpec, Limits, Profile};
 use fleetman::model::sign::{self, PinnedKey, PrivateKey, Signer, Trust, Verified};
 use fleetman::model::strategy::Strategy;
 use fleetman::model::trigger::{Action, Target, Trigger, TriggerOptions};
+use fleetman::model::window::Windows;
 use fleetman::model::{
     CellId, CellName, Epoch, FilePath, Floor, Generation, ManifestName, NodeName, ObjectKey, ObjectPath, Prefix,
     Sha256Digest, UserName, VersionName,
@@ -234,6 +235,8 @@ impl Bench {
             strategy: Strategy::default(),
             limits: Limits::default(),
             drift: fleetman::model::drift::DriftSpec::default(),
+            windows: Windows::default(),
+            lock: None,
             files: files.collect(),
         };
         manifest.content_sha256 = content_sha256(&manifest);

@@ -136,7 +136,7 @@ fn a_stop_comes_before_the_gate_and_bars_the_rollback() {
 }
 
 #[test]
-fn a_newer_version_is_fetched_meanwhile_and_ends_the_watch_once_it_is_whole() {
+fn a_newer_version_is_fetched_meanwhile_and_ends_the_watch_once_it_is_due() {
     let (mut walk, key) = checking();
     walk.pending(key);
     walk.trigger(&wish(1, 3, Ask::Deploy(2)), Place::Index);
@@ -145,6 +145,8 @@ fn a_newer_version_is_fetched_meanwhile_and_ends_the_watch_once_it_is_whole() {
     walk.see(Seen::Changed);
     assert_eq!(walk.next(), Some(Action::Do(Deed::Check, key)), "it is watched until then");
     walk.pending(key);
+    walk.act(Luck::Well);
+    assert_eq!(walk.step(key), Some(Step::Checking), "the newer one is whole, and may still have to wait");
     walk.act(Luck::Well);
     assert!(matches!(walk.step(key), Some(Step::Ended { ending: Ending::Superseded, .. })), "{:?}", walk.step(key));
     walk.run_to(Deed::Check);

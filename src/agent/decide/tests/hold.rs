@@ -32,7 +32,7 @@ fn a_held_cell_is_fetched_for_and_switched_once_it_is_released() {
     hold(&mut walk);
     walk.trigger(&wish(1, 2, Ask::Deploy(1)), Place::Index);
     walk.run();
-    assert_eq!((walk.placed().unwrap().as_str(), steps(&walk)), ("v0", vec![Step::Switching]));
+    assert_eq!((walk.placed().unwrap().as_str(), steps(&walk)), ("v0", vec![Step::Staged]));
     let report = crate::agent::report::report(&walk.cell, crate::model::heartbeat::RunningState::Unknown.into());
     let waiting = report.waiting.unwrap();
     assert_eq!((report.phase.as_str(), waiting.reason), ("waiting", Code::Hold));
@@ -114,14 +114,18 @@ fn what_waited_for_the_hold_comes_before_what_is_still_watched_when_it_ends() {
     hold(&mut walk);
     walk.trigger(&wish(1, 3, Ask::Deploy(2)), Place::Index);
     // Nothing is good yet, and the newer one is staged.
-    while walk.cell.open().all(|attempt| attempt.step != Step::Switching) {
+    while walk.cell.open().all(|attempt| attempt.step != Step::Staged) {
         walk.act(Luck::NotYet);
         if walk.cell.mind.staging.len() == 1 {
             walk.finish_staging(Luck::Well);
         }
     }
-    assert_eq!(steps(&walk), [Step::Checking, Step::Switching]);
+    assert_eq!(steps(&walk), [Step::Checking, Step::Staged]);
     release(&mut walk);
+    while !matches!(walk.next(), Some(Action::Do(Deed::Ask, _))) {
+        walk.act(Luck::NotYet);
+    }
+    walk.act(Luck::Well);
     assert_eq!(steps(&walk), [Step::Switching]);
 }
 

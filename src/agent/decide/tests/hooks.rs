@@ -34,14 +34,14 @@ use HookEvent::{AfterActivate, BeforeActivate, OnFailure, OnRollback, Stop};
 #[test]
 fn what_runs_is_told_before_it_is_replaced_and_what_replaces_it_before_and_after() {
     let done = deeds(&mut wanted(), Deed::Remove);
-    assert_eq!(done, [Run(Stop), Run(BeforeActivate), Switch, Activate, Run(AfterActivate), Check, Write]);
+    assert_eq!(done, [Deed::Ask, Run(Stop), Run(BeforeActivate), Switch, Activate, Run(AfterActivate), Check, Write]);
 }
 
 #[test]
 fn a_hook_that_fails_before_the_switch_leaves_everything_as_it_is() {
     let mut walk = wanted();
     let done = deeds(&mut walk, Run(BeforeActivate));
-    assert_eq!(done, [Run(Stop), Run(BeforeActivate), Run(OnFailure), Write]);
+    assert_eq!(done, [Deed::Ask, Run(Stop), Run(BeforeActivate), Run(OnFailure), Write]);
     assert_eq!(walk.placed().as_deref(), Some("v0"));
     assert_eq!(walk.cell.state.verdict.as_ref().map(|verdict| verdict.aftermath), Some(Aftermath::Untouched));
 }
@@ -63,7 +63,7 @@ fn an_agent_that_is_killed_between_two_hooks_does_not_run_the_first_once_more() 
     walk.run_to(Run(BeforeActivate));
     walk.restart(walk.linked());
     let done = deeds(&mut walk, Deed::Remove);
-    assert_eq!(done, [Run(BeforeActivate), Switch, Activate, Run(AfterActivate), Check, Write]);
+    assert_eq!(done, [Deed::Ask, Run(BeforeActivate), Switch, Activate, Run(AfterActivate), Check, Write]);
     // Nor what comes before the switch once it has switched.
     let mut walk = wanted();
     walk.run_to(Run(AfterActivate));

@@ -55,6 +55,8 @@ impl Place {
             hooks: Default::default(),
             limits: Limits::default(),
             drift: DriftSpec::default(),
+            windows: Default::default(),
+            lock: None,
             files: files.collect(),
         };
         Self { home, manifest }

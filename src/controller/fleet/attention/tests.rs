@@ -145,6 +145,14 @@ fn a_cell_is_late_only_after_a_while() {
     let unheard = found(vec![node("n1", Some((1, json!({}))), [("web", wish(600))])]);
     assert_eq!(unheard[0].1, "not yet what it is to be: its node says nothing of it");
     assert_eq!(found(vec![node("n1", Some((1, json!({}))), [("web", Wish::default())])]), [], "never published");
+
+    let window = |until: Option<&str>| {
+        let waiting = json!({"reason": "window", "message": "closed", "since": "2026-01-02T03:00:00Z", "until": until});
+        let waits = json!({"phase": "waiting", "state": {"state": "running"}, "waiting": waiting});
+        found(vec![node("n1", Some((1, json!({"cells": {"web": waits}}))), [("web", wish(600))])]).len()
+    };
+    assert_eq!(window(Some("2026-01-03T01:00:00Z")), 0, "it waits as somebody wanted it");
+    assert_eq!(window(None), 1, "it would wait for ever");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::words;
 use crate::controller::VersionDetail;
 use crate::model::ObjectKey;
 use crate::model::manifest::{ManifestFile, Origin};
+use crate::model::window::{FORESIGHT_DAYS, Passage, Window, passage};
 use crate::web::changes::{FieldRow, size};
 use crate::web::failure::Failure;
 use crate::web::list::{Asked, Chip, Pager, has};
@@ -24,6 +25,7 @@ struct Page {
     it: VersionDetail,
     proof: (State, String),
     size: String,
+    windows: Vec<WindowsRow>,
     settings: Vec<FieldRow>,
     asked: Asked,
     chips: Vec<Chip>,
@@ -31,6 +33,13 @@ struct Page {
     pager: Pager,
     key: ObjectKey,
     may_delete: bool,
+}
+
+/// The version's windows of one kind; what its node adds to them only the node knows.
+struct WindowsRow {
+    what: &'static str,
+    list: Vec<Window>,
+    passage: Passage,
 }
 
 struct FileRow {
@@ -54,12 +63,17 @@ pub(super) async fn version(
     let files = fitting[pager.from..pager.to].iter().map(row).collect();
     let settings = it.content.fields.iter().map(FieldRow::from).collect();
     let shell = page.shell(format!("{name} of {cell}"), Nav::Cells, format!("fleetman describe version {cell} {name}"));
+    let windows = [("Fetched", &it.manifest.windows.download), ("Switched to", &it.manifest.windows.activate)];
+    let row =
+        |(what, list): (_, &Vec<Window>)| WindowsRow { what, list: list.clone(), passage: passage(&[list], shell.now) };
+    let windows = windows.into_iter().filter(|(_, list)| !list.is_empty()).map(row).collect();
     page.render(&Page {
         shell,
         may_delete: frame.may_delete(&page),
         frame,
         proof: words::proof(&it.proof),
         size: size(it.manifest.total_bytes()),
+        windows,
         settings,
         chips: asked.chips(&["q"]),
         asked,

@@ -34,6 +34,8 @@ pub(super) struct Sent {
     #[serde(default)]
     pub(super) force: Option<String>,
     #[serde(default)]
+    pub(super) override_windows: Option<String>,
+    #[serde(default)]
     pub(super) purge_data: Option<String>,
     /// The version to go back to.
     #[serde(default)]
@@ -125,6 +127,7 @@ impl Order {
         let flags = [
             flag("retry", sent.retry.is_some()),
             flag("force", sent.force.is_some()),
+            flag("override_windows", sent.override_windows.is_some()),
             flag("purge_data", sent.purge_data.is_some()),
         ];
         let texts = [text("reason", &sent.reason), text("to", sent.to.as_deref().unwrap_or_default())];

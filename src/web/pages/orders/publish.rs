@@ -39,6 +39,7 @@ pub(super) struct Sent {
     reason: String,
     retry: Option<String>,
     force: Option<String>,
+    override_windows: Option<String>,
     if_generation: Option<u64>,
     #[serde(default)]
     expect: String,
@@ -62,6 +63,7 @@ impl Sent {
             options: TriggerOptions {
                 retry: self.retry.is_some(),
                 force: self.force.is_some(),
+                override_windows: self.override_windows.is_some(),
                 ..TriggerOptions::default()
             },
         })
@@ -83,6 +85,10 @@ impl Sent {
             said(&self.note).map(|note| ("Note", note.to_owned())),
             choice("Try again what failed before", self.retry.is_some()),
             choice("Overwrite what was changed by hand", self.force.is_some()),
+            choice(
+                "Wait neither for a maintenance window nor for the application's lock",
+                self.override_windows.is_some(),
+            ),
         ];
         let again = [
             ("deployment", said(&self.deployment)),
@@ -91,6 +97,7 @@ impl Sent {
             ("reason", said(&self.reason)),
             ("retry", self.retry.as_deref()),
             ("force", self.force.as_deref()),
+            ("override_windows", self.override_windows.as_deref()),
         ];
         Late {
             cell,

@@ -17,13 +17,23 @@ use crate::web::paths::CellOfPath;
 const TRIGGERS: usize = 50;
 
 fn options(sent: &Sent) -> TriggerOptions {
-    TriggerOptions { retry: sent.retry.is_some(), force: sent.force.is_some(), ..TriggerOptions::default() }
+    TriggerOptions {
+        retry: sent.retry.is_some(),
+        force: sent.force.is_some(),
+        override_windows: sent.override_windows.is_some(),
+        ..TriggerOptions::default()
+    }
 }
 
 fn choices(sent: &Sent) -> Vec<Choice> {
     vec![
         Choice { name: "retry", label: "Try again what failed on the node before", is_set: sent.retry.is_some() },
         Choice { name: "force", label: "Overwrite what was changed by hand on the node", is_set: sent.force.is_some() },
+        Choice {
+            name: "override_windows",
+            label: "Wait neither for a maintenance window nor for the application's lock, this once",
+            is_set: sent.override_windows.is_some(),
+        },
     ]
 }
 
