@@ -167,6 +167,7 @@ impl Pattern {
     }
 
     /// Ready to be matched; `None` for none that [`FromStr`] took.
+    #[cfg(feature = "agent")]
     #[must_use]
     pub(crate) fn compiled(&self) -> Option<regex_lite::Regex> {
         regex_lite::Regex::new(&self.0).ok()
