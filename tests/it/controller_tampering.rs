@@ -72,7 +72,7 @@ async fn a_manifest_that_was_planted_is_only_signed_if_it_is_ours_byte_for_byte(
     let key = "cells/n1/web/versions/v1/manifest.json";
     let ours = bench.read(key).await.unwrap();
     // A field that we would ignore, and a newer agent perhaps not.
-    replace(&bench, key, "\"requires\": [],", "\"requires\": [], \"hooks\": {\"pre\": [\"sh\"]},").await;
+    replace(&bench, key, "\"requires\": [],", "\"requires\": [], \"teleport\": {\"to\": [\"sh\"]},").await;
     let error = bench.controller().await.publish(&request("v1"), &Guard::default()).await.unwrap_err();
     assert_eq!(error.code(), "version_tampered");
     assert!(bench.history().await.is_empty());

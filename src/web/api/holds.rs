@@ -47,7 +47,7 @@ struct Hold {
     /// For whoever finds it held; it has to be given.
     reason: String,
     /// After so long it ends by itself; it has to be given, and is 30 days at most.
-    #[schemars(range(min = 1, max = 2_592_000))]
+    #[schemars(range(max = 2_592_000))]
     for_secs: u32,
 }
 
