@@ -373,8 +373,9 @@ async fn a_version_that_does_not_stay_up_is_taken_back_by_each_node() {
     let publish = ["publish", "--manifest", "site", "--as", "broken", "--yes", "--wait", "-o", "json"];
     let said = quickstart.fleetman(&publish).await.exits(8).out;
     let why = "times: it ended with exit code 2";
-    assert_eq!(said.matches("main was restarted ").count(), 3, "{said}");
-    assert_eq!(said.matches(why).count(), 3, "{said}");
+    // Of each cell the reason, and the two lines of its log that tell it.
+    assert_eq!(said.matches("\"message\": \"unhealthy: main was restarted ").count(), 3, "{said}");
+    assert_eq!(said.matches(why).count(), 9, "{said}");
     let line = quickstart.wait_until_told(|line| line.starts_with("n3/site") && line.contains("rolled back")).await;
     assert!(line.starts_with("n3/site: version 1 -> version broken, rolled back: ") && line.contains(why), "{line}");
     quickstart.wait_for_pages("<h1>Version 1</h1>").await;
