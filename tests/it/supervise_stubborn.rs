@@ -304,7 +304,9 @@ async fn a_variable_from_a_file_is_read_at_each_start_and_its_absence_is_told() 
     fs::remove_file(&secret).unwrap();
     let error = client.restart_process("main").await.unwrap_err().to_string();
     assert!(error.contains("the variable TOKEN: reading ") && error.contains("No such file"), "{error}");
-    fs::write(&secret, "three\n").unwrap();
+    // Whole at once: an empty one would be read as it is.
+    fs::write(secret.with_extension("new"), "three\n").unwrap();
+    fs::rename(secret.with_extension("new"), &secret).unwrap();
     // Its restart policy goes on.
     wait_for(async || log(&shims.logs("s"), "main").ends_with("token three\n"), "its third output").await;
     let state = fs::read_to_string(shims.run("s").join("state.json")).unwrap();
