@@ -145,6 +145,28 @@ impl Histogram {
         *place.and_then(|place| self.counts.get_mut(place)).unwrap_or(&mut self.beyond) += 1;
         self.sum += value;
     }
+
+    /// How many values there are.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum::<u64>() + self.beyond
+    }
+
+    /// The bound that this share of the values is not above, of 1; infinite if they are above the last one. None of no
+    /// values.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count is one")]
+    pub fn bound_of(&self, share: f64) -> Option<f64> {
+        let wanted = (number(self.total()) * share).ceil().max(1.0) as u64;
+        let mut count = 0;
+        let bounds = self.bounds.iter().copied().zip(&self.counts);
+        let reached = bounds.map(|(bound, more)| {
+            count += more;
+            (bound, count)
+        });
+        let bound = reached.filter(|(_, count)| *count >= wanted).map(|(bound, _)| bound).next();
+        (self.total() > 0).then(|| bound.unwrap_or(f64::INFINITY))
+    }
 }
 
 #[cfg(test)]
@@ -157,6 +179,17 @@ mod tests {
         text.metric(&Metric::gauge("a", "back\\slash\nand line")).value(&[("b", "\"} 1\n\\"), ("c", "d")], 0.5);
         let expected = "# HELP a back\\\\slash\\nand line\n# TYPE a gauge\na{b=\"\\\"} 1\\n\\\\\",c=\"d\"} 0.5\n";
         assert_eq!(text.into_text(), expected);
+    }
+
+    #[test]
+    fn a_share_of_the_values_is_below_a_bound() {
+        let mut histogram = Histogram::new(&[0.1, 1.0]);
+        assert_eq!((histogram.total(), histogram.bound_of(0.5)), (0, None));
+        for value in [0.05, 0.1, 0.5, 7.0] {
+            histogram.observe(value);
+        }
+        let bounds = [0.0, 0.5, 0.51, 0.75, 0.99].map(|share| histogram.bound_of(share).unwrap());
+        assert_eq!(bounds, [0.1, 0.1, 1.0, 1.0, f64::INFINITY]);
     }
 
     #[test]

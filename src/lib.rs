@@ -20,6 +20,7 @@
 //! | [`outbound`] | requests to services that are no bucket |
 //! | [`embedded`] | an S3 server over a folder, for quickstart and tests |
 //! | [`supervise`] | the built-in process supervisor, usable on its own |
+//! | [`render`] | what a version becomes on its node: units, supervisord's file, processes |
 //! | [`agent`] | what a node does |
 //! | [`controller`] | what publishing does; never imports `agent`, nor the reverse |
 //! | [`profiles`] | how a cell is run: systemd, supervisord, a process, a plain folder |
@@ -82,6 +83,9 @@ pub mod embedded;
 #[cfg(feature = "supervise")]
 #[warn(rustdoc::broken_intra_doc_links)]
 pub mod supervise;
+
+#[cfg(all(feature = "bucket", feature = "supervise"))]
+pub mod render;
 
 #[cfg(feature = "agent")]
 pub mod agent;

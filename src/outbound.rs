@@ -2,7 +2,7 @@
 //! said otherwise, and no redirect is followed.
 
 use std::error::Error;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,7 +112,7 @@ impl Client {
         let own = request.headers_mut();
         own.insert(header::HOST, HeaderValue::from_str(authority.as_str())?);
         own.insert(header::USER_AGENT, HeaderValue::from_static(concat!("fleetman/", env!("CARGO_PKG_VERSION"))));
-        let stream = TcpStream::connect((host, port)).await?;
+        let stream = connect(host, port).await?;
         if !is_tls {
             return speak(stream, request).await;
         }
@@ -125,6 +125,34 @@ impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Client")
     }
+}
+
+/// Connects to where a name leads, but to no address that only serves its own link: there clouds answer with the keys of
+/// their machines, and nobody's service is.
+async fn connect(host: &str, port: u16) -> Result<TcpStream, Cause> {
+    let mut why: Cause = "its name has no address".into();
+    for address in tokio::net::lookup_host((host, port)).await? {
+        if is_of_the_link(address.ip()) {
+            why =
+                format!("{} is an address of this machine's own link, where no service is asked", address.ip()).into();
+            continue;
+        }
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => why = error.into(),
+        }
+    }
+    Err(why)
+}
+
+/// Whether an address is link-local, is none or that of many, or the one of a cloud's metadata that is not.
+fn is_of_the_link(address: IpAddr) -> bool {
+    const EC2_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+    let is_local = match address.to_canonical() {
+        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || address == EC2_METADATA,
+    };
+    is_local || address.is_unspecified() || address.is_multicast()
 }
 
 /// One request and its whole answer.
@@ -175,4 +203,36 @@ pub fn host(url: &Uri) -> Option<&str> {
     let authority = url.authority().filter(|authority| !authority.as_str().contains('@'))?;
     let host = authority.host().trim_matches(['[', ']']);
     (!host.is_empty()).then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_only_a_link_knows_are_asked_for_nothing() {
+        for (address, expected) in [
+            ("169.254.169.254", true),
+            ("::ffff:169.254.169.254", true),
+            ("fe80::1", true),
+            ("fd00:ec2::254", true),
+            ("0.0.0.0", true),
+            ("::", true),
+            ("224.0.0.1", true),
+            ("127.0.0.1", false),
+            ("::1", false),
+            ("10.0.0.1", false),
+            ("fd00::1", false),
+            ("192.0.2.1", false),
+        ] {
+            assert_eq!(is_of_the_link(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cloud_is_not_asked_for_its_keys() {
+        let uri = "http://169.254.169.254/latest/meta-data/".parse().unwrap();
+        let refused = Client::new(None).unwrap().ask(&uri, Method::GET, HeaderMap::new(), Bytes::new()).await;
+        assert!(refused.unwrap_err().contains("own link"));
+    }
 }

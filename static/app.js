@@ -21,11 +21,11 @@
   // The server's clock, as this page learnt it: the browser's may be wrong.
   let aheadMs = 0;
   const tellTimes = (within) => {
-    for (const time of within.querySelectorAll("time[datetime]")) {
+    for (const time of within.querySelectorAll("time[datetime]:not([data-exact])")) {
       const at = Date.parse(time.dateTime);
       if (Number.isNaN(at)) continue;
       const seconds = (Date.now() + aheadMs - at) / 1000;
-      const text = seconds < -4 ? "in the future" : seconds < 1 ? "just now" : `${span(seconds)} ago`;
+      const text = seconds < -4 ? `in ${span(-seconds)}` : seconds < 1 ? "just now" : `${span(seconds)} ago`;
       if (time.textContent !== text) time.textContent = text;
     }
   };
@@ -132,7 +132,11 @@
       // A stream that broke is htmx's to open again; one that never was is not.
       let isOpen = false;
       let waitMs = 1000;
-      stream.addEventListener("htmx:sse:after:connection", () => { isOpen = true; });
+      stream.addEventListener("htmx:sse:after:connection", () => {
+        isOpen = true;
+        // htmx ends a stream when its page is hidden. Of one that was hidden before, it has to be told, once it reads it.
+        setTimeout(() => { if (document.hidden) document.dispatchEvent(new Event("visibilitychange")); });
+      });
       stream.addEventListener("htmx:finally:request", () => {
         if (isOpen) return;
         setTimeout(() => stream.dispatchEvent(new Event("connect")), waitMs * (0.7 + 0.6 * Math.random()));
@@ -165,8 +169,7 @@
     const keysOn = document.getElementById("keys-on");
     keysOn.checked = remembered("keys") !== "off";
     keysOn.addEventListener("change", () => remember("keys", keysOn.checked ? "on" : "off"));
-    const sections = [...document.querySelectorAll(".sections a")];
-    const letters = { o: 0, a: 1, c: 2, m: 3, d: 4, b: 5, u: 6, s: 7 };
+    const section = (key) => document.querySelector(`.sections a[data-key="${CSS.escape(key)}"]`);
     let isGo = false;
     const rows = () => [...main.querySelectorAll("tbody tr")].filter((row) => row.querySelector("a"));
     const step = (by) => {
@@ -180,11 +183,12 @@
     };
     document.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || !keysOn.checked) return;
-      if (event.target.closest?.("input, textarea, select, [contenteditable], dialog")) return;
+      // A dialog that was just closed keeps the focus until the next frame.
+      if (event.target.closest?.("input, textarea, select, [contenteditable], dialog")?.checkVisibility()) return;
       const go = isGo;
       isGo = false;
       const key = event.key;
-      if (go && key in letters) sections[letters[key]]?.click();
+      if (go && section(key)) section(key).click();
       else if (key === "g") isGo = true;
       else if (key === "/") document.getElementById("search").focus();
       else if (key === "?") keys.showModal();

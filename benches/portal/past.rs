@@ -119,6 +119,7 @@ fn entry(number: usize) -> (ObjectKey, Vec<u8>) {
         after: Some("paused".to_owned()),
         reason: Some("the database moves".to_owned()),
         stage: AuditStage::Intent,
+        chain: None,
     };
     (ObjectKey::Audit(at.date_naive(), id), document::render(&entry))
 }

@@ -1,7 +1,12 @@
 //! Alerts, as far as somebody may see what they are about.
 
-use super::{Authorized, Denied};
-use crate::model::alert::{AlertSubject, Alerts};
+use chrono::TimeDelta;
+use ulid::Ulid;
+
+use super::{AccessError, Authorized, Denied};
+use crate::controller::AlertBoard;
+use crate::model::CellId;
+use crate::model::alert::{AlertSubject, Alerts, Silence, SilenceScope};
 use crate::model::users::Role;
 
 impl Authorized {
@@ -21,7 +26,69 @@ impl Authorized {
         alerts.open.iter().filter(|alert| !alert.silenced && self.sees_alert(&alert.subject)).count()
     }
 
-    /// Refuses to tell whoever may not see everything of messages and silences: they are about anything.
+    /// Whether the user may see what a silence covers, whatever becomes of it.
+    #[must_use]
+    pub fn sees_silence(&self, silence: &Silence) -> bool {
+        self.need_on_scope(Role::Viewer, &silence.scope).is_ok()
+    }
+
+    /// Whether the user may silence all of what `scope` covers, and end silences of it.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn check_silence(&self, scope: &SilenceScope) -> Result<(), Denied> {
+        self.need_on_scope(Role::Operator, scope)
+    }
+
+    /// Keeps what `scope` covers from being told for so long, and shows that on `board`.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn silence(
+        &self,
+        board: &AlertBoard,
+        scope: SilenceScope,
+        reason: &str,
+        time: TimeDelta,
+    ) -> Result<Silence, AccessError> {
+        self.check_silence(&scope)?;
+        let silence = self.acting().silence_for(scope, reason, time).await?;
+        self.show_alerts(board).await;
+        Ok(silence)
+    }
+
+    /// Ends a silence, and shows that on `board`. None if there is none, or none that the user may see.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn end_silence(&self, board: &AlertBoard, id: Ulid) -> Result<Option<Silence>, AccessError> {
+        self.need_anywhere(Role::Operator, "silences")?;
+        let alerts = self.reading().alerts().await?.alerts;
+        let known = alerts.silences.into_iter().find(|silence| silence.id == id && self.sees_silence(silence));
+        let Some(known) = known else { return Ok(None) };
+        self.check_silence(&known.scope)?;
+        let ended = self.acting().end_silence(id).await?;
+        self.show_alerts(board).await;
+        Ok(ended)
+    }
+
+    /// Where they cannot be read now, the next look at the fleet shows them.
+    async fn show_alerts(&self, board: &AlertBoard) {
+        if let Ok(held) = self.reading().alerts().await {
+            board.show(held.alerts);
+        }
+    }
+
+    /// For all that a silence may cover, now or later.
+    fn need_on_scope(&self, role: Role, scope: &SilenceScope) -> Result<(), Denied> {
+        match (&scope.node, &scope.cell) {
+            (Some(node), Some(cell)) => self.need_on_cell(role, &CellId { node: node.clone(), cell: cell.clone() }),
+            (Some(node), None) => self.need_on_node(role, node),
+            (None, _) => self.need_everywhere(role, "alerts of more than one node"),
+        }
+    }
+
+    /// Refuses to tell whoever may not see everything of messages: they are about anything.
     ///
     /// # Errors
     /// [`Denied`].

@@ -7,7 +7,9 @@ use chrono::{DateTime, Utc};
 use futures_util::Stream;
 
 use super::{AccessError, Authorized};
-use crate::controller::{AuditCache, AuditFilter, AuditPage, AuditPlace, AuditRow, ControllerError, ExportFormat};
+use crate::controller::{
+    AuditCache, AuditFault, AuditFilter, AuditPage, AuditPlace, AuditRow, ControllerError, ExportFormat,
+};
 use crate::model::users::Role;
 use crate::model::{ObjectKey, Sha256Digest};
 
@@ -25,6 +27,16 @@ impl Authorized {
     ) -> Result<AuditPage, AccessError> {
         self.check_audit()?;
         Ok(self.reading().audit_page(cache, filter, after, limit).await?)
+    }
+
+    /// What is gone or was replaced, as a page's entries tell; see
+    /// [`Controller::audit_faults`](crate::controller::Controller::audit_faults).
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn audit_faults(&self, cache: &AuditCache, page: &AuditPage) -> Result<Vec<AuditFault>, AccessError> {
+        self.check_audit()?;
+        Ok(self.reading().audit_faults(cache, page).await?)
     }
 
     /// Who changed an object last; see [`Controller::last_act`](crate::controller::Controller::last_act). Whoever may

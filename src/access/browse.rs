@@ -1,6 +1,6 @@
 //! The objects of the bucket, for whoever may see every cell.
 
-use super::{AccessError, Authorized, Denied};
+use super::{AccessError, Authorized, Denied, StoreUse};
 use crate::controller::{BrowsePage, Preview, References, UsageBoard, UsageState};
 use crate::model::ObjectKey;
 use crate::model::fleet::{Conditions, Finding};
@@ -29,7 +29,7 @@ impl Authorized {
     /// # Errors
     /// See [`AccessError`].
     pub fn bucket_facts(&self) -> Result<BucketFacts, AccessError> {
-        let (location, requests) = self.store()?;
+        let StoreUse { place: location, requests, .. } = self.store()?;
         let controller = self.reading();
         let writes = match controller.conditions() {
             Conditions::Honoured => "the store keeps its conditions: whoever writes first wins",
@@ -48,7 +48,8 @@ impl Authorized {
         Ok(self.reading().browse(path, after, limit).await?)
     }
 
-    /// Whether the user may read what an object holds: the list of users, with its hashes, only admins may.
+    /// Whether the user may read what an object holds: the list of users, with its hashes, only admins may, and what
+    /// nodes answered of what their cells write only operators.
     ///
     /// # Errors
     /// [`Denied`].
@@ -56,6 +57,9 @@ impl Authorized {
         self.check_bucket()?;
         match key {
             ObjectKey::Users => self.need_everywhere(Role::Admin, "the list of users"),
+            ObjectKey::Answer(..) | ObjectKey::AnswerChunk(..) => {
+                self.need_everywhere(Role::Operator, "what cells write")
+            }
             _ => Ok(()),
         }
     }

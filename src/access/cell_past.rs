@@ -9,7 +9,9 @@ use crate::controller::{
     Attempts, Comparison, ControllerError, FilePreview, LogPiece, LogPlace, Past, Revision, Timeline, VersionDetail,
 };
 use crate::model::keys::AttemptId;
+use crate::model::manifest::Manifest;
 use crate::model::manifest::ManifestFile;
+use crate::model::trigger::Target;
 use crate::model::users::Role;
 use crate::model::{CellId, FilePath, Floor, VersionName};
 
@@ -66,6 +68,15 @@ impl Authorized {
     pub async fn version_names(&self, cell: &CellId) -> Result<Vec<VersionName>, AccessError> {
         self.need_on_cell(Role::Viewer, cell)?;
         Ok(self.reading().version_names_by_number(cell).await?)
+    }
+
+    /// The manifest that a trigger pins, if the bucket has those very bytes.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn pinned_manifest(&self, cell: &CellId, target: &Target) -> Result<Option<Manifest>, AccessError> {
+        self.need_on_cell(Role::Viewer, cell)?;
+        Ok(self.reading().pinned_manifest(cell, target).await?)
     }
 
     /// A version of the cell, and what history says of it.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::{AccessError, Authorized};
 use crate::controller::{
-    Applied, Deletion, DeletionOutlook, Guard, HistoryEntry, Known, ObjectFacts, OutcomeEntry, OverrideView, Plan,
-    PublishRequest, Published, RollbackRequest, StopRequest, Text, VersionPage,
+    Applied, Deletion, DeletionOutlook, Dependent, Guard, HistoryEntry, Known, ObjectFacts, OutcomeEntry, OverrideView,
+    Plan, PublishRequest, Published, RollbackRequest, StopRequest, Text, VersionPage,
 };
 use crate::model::trigger::{Target, TriggerOptions};
 use crate::model::users::Role;
@@ -166,6 +166,17 @@ impl Authorized {
     pub async fn rollback(&self, request: &RollbackRequest, guard: &Guard) -> Result<Published, AccessError> {
         self.need_on_cell(Role::Operator, &request.cell)?;
         Ok(self.acting().rollback(request, guard).await?)
+    }
+
+    /// The cells of its node that are to run a version which depends on the cell, as far as the user sees them.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn dependents(&self, cell: &CellId) -> Result<Vec<Dependent>, AccessError> {
+        self.need_on_cell(Role::Viewer, cell)?;
+        let mut found = self.reading().dependents(cell).await?;
+        found.retain(|dependent| self.sees(&dependent.cell));
+        Ok(found)
     }
 
     /// Stops the cell; its files stay.

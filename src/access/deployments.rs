@@ -48,7 +48,7 @@ impl Authorized {
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub async fn releases(&self, reader: &ReleaseReader) -> Result<Arc<Vec<Release>>, AccessError> {
+    pub async fn releases(&self, reader: &ReleaseReader) -> Result<Arc<Vec<Arc<Release>>>, AccessError> {
         self.need_anywhere(Role::Viewer, "deployments")?;
         Ok(self.reading().releases(reader).await?)
     }

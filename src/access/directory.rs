@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 
 use super::roster;
 use super::state::{Kept, StateError, StateFolder};
+use super::uses::{LastUse, TokenUses, Uses};
 use crate::clock::SharedClock;
 use crate::config::ConfigUser;
 use crate::controller::{
@@ -20,7 +21,7 @@ use crate::controller::{
 };
 use crate::entropy;
 use crate::model::sign::Verified;
-use crate::model::users::{RevokedSession, SessionId, User, Users, is_admin};
+use crate::model::users::{RevokedSession, SessionId, Token, TokenId, User, Users, is_admin};
 use crate::model::{ObjectKey, Sha256Digest, UserName};
 use crate::store::ETag;
 use crate::store::in_full;
@@ -66,6 +67,7 @@ pub struct Directory {
     folder: StateFolder,
     of_config: Vec<ConfigUser>,
     held: RwLock<Held>,
+    uses: TokenUses,
     /// One look, change or write to the disk at a time.
     busy: Mutex<()>,
 }
@@ -102,9 +104,13 @@ impl Directory {
                 None
             }
         });
+        let uses = folder.uses(controller.fleet()).unwrap_or_else(|error| {
+            warn!(error = &error as &dyn std::error::Error, "it is no longer known when tokens were used last");
+            None
+        });
         let seen = UsersSeen { floor: kept.floor, users };
         let held = RwLock::new(Held { seen, revoked: kept.revoked_sessions, ..Held::default() });
-        Ok(Self { controller, clock, folder, of_config, held, busy: Mutex::new(()) })
+        Ok(Self { controller, clock, folder, of_config, held, uses: TokenUses::of(uses), busy: Mutex::new(()) })
     }
 
     /// The list as it counts now; None if there never was one.
@@ -176,6 +182,9 @@ impl Directory {
 
     /// Looks again and again until `ended`.
     pub async fn keep(&self, ended: CancellationToken) {
+        if let Some(uses) = self.uses.begin(self.now()) {
+            self.keep_uses(uses);
+        }
         loop {
             tokio::select! {
                 () = ended.cancelled() => return,
@@ -282,6 +291,31 @@ impl Directory {
             }
             Err(error) => error!(%error, "the list of users cannot be remembered"),
         }
+    }
+
+    /// Notes that a token of the list was used just now.
+    pub(super) fn note_use(&self, id: &TokenId) {
+        let is_listed =
+            |id: &TokenId| self.with(|held| held.seen.users.as_ref().is_some_and(|users| users.token(id).is_some()));
+        if let Some(uses) = self.uses.note(id, crate::clock::to_seconds(self.now()), is_listed) {
+            self.keep_uses(uses);
+        }
+    }
+
+    /// When a token was used last, as far as the portals of this machine know.
+    #[must_use]
+    pub fn last_use(&self, token: &Token) -> LastUse {
+        self.uses.last(token)
+    }
+
+    /// Writes to the disk, and nobody waits for it: without it only a restart forgets.
+    fn keep_uses(&self, uses: Uses) {
+        let (folder, fleet) = (self.folder.clone(), self.controller.fleet());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = folder.keep_uses(fleet, uses) {
+                warn!(error = &error as &dyn std::error::Error, "when tokens were used cannot be kept");
+            }
+        });
     }
 
     /// Changes the list in the name of `actor`; see [`Controller::change_users`].

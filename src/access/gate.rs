@@ -12,7 +12,7 @@ use super::identity::{Identity, Via};
 use super::ledger::Ledger;
 use super::oidc::Vouched;
 use super::once::Once;
-use super::password::{PasswordError, Passwords};
+use super::password::{PasswordError, Passwords, is_outdated};
 use super::roster;
 use super::session::{Session, SessionEnd, Sessions, Voucher};
 use super::throttle::{Attempt, Throttle};
@@ -186,7 +186,34 @@ impl Gate {
         };
         attempt.succeeded();
         self.note_sign_in(&user.name, address, true, "by password");
+        self.renew_hash(&user, password, address).await;
         self.begin(user.name, user.session_epoch, None)
+    }
+
+    /// Hashes a password that was right as it is done today, if that was another way when it was chosen. Whoever signs
+    /// in does so either way.
+    async fn renew_hash(&self, user: &User, password: &str, address: IpAddr) {
+        let (name, from) = (&user.name, &user.password_hash);
+        let is_of_config = self.directory.of_config().iter().any(|user| user.name == *name);
+        if is_of_config || self.directory.is_fixed().is_some() || !is_outdated(from) {
+            return;
+        }
+        let renewed = async {
+            let to = self.passwords.hash_again(password).await?;
+            let what = UsersChange {
+                action: "user-rehash",
+                object: format!("user/{name}"),
+                after: Some("the same password, hashed as it is done today".to_owned()),
+            };
+            let change = |users: &mut Users| {
+                roster::renew_hash(users, name, from, &to);
+                Ok(())
+            };
+            Ok::<_, SignInError>(self.directory.change_list(actor(name, address), what, change).await?)
+        };
+        if let Err(error) = renewed.await {
+            warn!(user = %name, error = &error as &dyn std::error::Error, "a password could not be hashed anew");
+        }
     }
 
     /// Checks the present password of whose session it is, and who wants another.
@@ -313,7 +340,9 @@ impl Gate {
     pub fn by_token(&self, text: &str) -> Option<Identity> {
         let token = TokenText::read(text)?;
         let users = self.directory.list()?;
-        self.of_token(token.find(&users, self.clock.now())?)
+        let identity = self.of_token(token.find(&users, self.clock.now())?)?;
+        self.directory.note_use(&token.id);
+        Some(identity)
     }
 
     fn of_token(&self, entry: &Token) -> Option<Identity> {
@@ -406,6 +435,7 @@ impl Gate {
             Err(error) => return Err(error),
         }
         info!(user = %name, "made the first admin");
+        self.note_sign_in(&name, address, true, "by the one-time link");
         self.begin_again(&name)
     }
 

@@ -6,10 +6,12 @@
 
 mod alerts;
 mod allowance;
+mod apply;
 mod audit;
 mod browse;
 mod browser;
 mod bucket;
+mod bundles;
 mod cell_past;
 mod cells;
 mod deployments;
@@ -20,6 +22,7 @@ mod gate;
 mod identity;
 mod instants;
 mod ledger;
+mod logs;
 mod manifests;
 mod nodes;
 pub mod oidc;
@@ -34,11 +37,13 @@ mod state;
 mod throttle;
 mod token;
 mod users;
+mod uses;
 
 use std::sync::Arc;
 
 pub use browse::BucketFacts;
 pub use browser::KNOWN_FOR as BROWSER_KNOWN_FOR;
+pub use bucket::StoreUse;
 pub use directory::{Directory, Problem};
 pub use error::{AccessError, Denied};
 pub use gate::{Gate, Known, SignInError, SignedIn, SignedOut, Visitor};
@@ -51,6 +56,7 @@ pub use session::{Session, SessionEnd, Sessions, Voucher};
 pub use state::{StateError, StateFolder};
 pub use token::TokenText;
 pub use users::{NewToken, PlannedUser, TOKEN_GOOD_FOR, TOKEN_GOOD_FOR_AT_MOST, UserChange, ended_vouched, listed};
+pub use uses::LastUse;
 
 use crate::controller::{Actor, Controller};
 use crate::model::users::Role;

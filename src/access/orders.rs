@@ -1,9 +1,10 @@
 //! Orders to nodes, which change no version.
 
 use chrono::TimeDelta;
+use ulid::Ulid;
 
 use super::{AccessError, Authorized};
-use crate::controller::Ordered;
+use crate::controller::{HoldStanding, Ordered};
 use crate::model::order::Addressee;
 use crate::model::users::Role;
 
@@ -24,6 +25,19 @@ impl Authorized {
     pub async fn release(&self, to: &Addressee, reason: Option<&str>) -> Result<Ordered, AccessError> {
         self.need_on_addressee(Role::Operator, to)?;
         Ok(self.acting().release(to, reason).await?)
+    }
+
+    /// How far an order about holding has come; see
+    /// [`Controller::hold_standing`](crate::controller::Controller::hold_standing).
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn hold_standing(&self, to: &Addressee, id: Ulid) -> Result<HoldStanding, AccessError> {
+        match to.cell_id() {
+            Some(cell) => self.need_on_cell(Role::Viewer, &cell)?,
+            None => self.check_node(&to.node)?,
+        }
+        Ok(self.reading().hold_standing(to, id).await?)
     }
 
     fn need_on_addressee(&self, role: Role, to: &Addressee) -> Result<(), super::Denied> {

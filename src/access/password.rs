@@ -40,110 +40,28 @@ const MOST_MEMORY_KIB: u32 = 256 * 1_024;
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdA$\
     AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// Those of at least [`LEAST_CHARS`] that are tried first by whoever tries any.
-const COMMON: &[&str] = &[
-    "00000000",
-    "0123456789",
+/// The 3,000 most used of at least [`LEAST_CHARS`], one a line, in small letters. `scripts/common-passwords.sh` made it.
+const COMMON: &str = include_str!("common_passwords.txt");
+
+/// What administrators choose beside those, and what software comes with.
+const OF_ADMINISTRATORS: [&str; 13] = [
     "0987654321",
-    "11111111",
-    "111111111",
-    "1111111111",
-    "11223344",
-    "12121212",
-    "123123123",
-    "12341234",
-    "12344321",
-    "123456789",
-    "1234567890",
-    "12345678",
-    "1234567a",
-    "1234qwer",
-    "123qweasd",
-    "147258369",
-    "1q2w3e4r",
-    "1q2w3e4r5t",
-    "1qaz2wsx",
-    "1qazxsw2",
-    "22222222",
-    "55555555",
-    "66666666",
-    "77777777",
-    "87654321",
-    "88888888",
-    "987654321",
-    "99999999",
-    "aa123456",
-    "aaaaaaaa",
-    "abc12345",
-    "abcd1234",
-    "abcdefgh",
-    "admin123",
     "admin1234",
-    "administrator",
     "adminadmin",
-    "asdf1234",
-    "asdfasdf",
-    "asdfghjk",
-    "asdfghjkl",
-    "baseball",
-    "changeme",
-    "changeme1",
+    "administrator",
     "change-me",
-    "computer",
-    "corvette",
-    "danielle",
-    "dragon123",
-    "einstein",
-    "fleetman",
-    "football",
-    "fuckyou1",
-    "iloveyou",
-    "iloveyou1",
-    "internet",
-    "jennifer",
-    "letmein1",
+    "changeme1",
     "letmein123",
-    "liverpool",
-    "michelle",
-    "midnight",
-    "mustang1",
-    "nicholas",
-    "p@ssw0rd",
     "p@ssword",
-    "passw0rd",
-    "password",
     "password!",
-    "password1",
-    "password12",
-    "password123",
     "password1234",
-    "pokemon1",
-    "princess",
-    "princess1",
-    "q1w2e3r4",
-    "q1w2e3r4t5",
-    "qazwsxedc",
-    "qwer1234",
-    "qwert123",
-    "qwerty12",
-    "qwerty123",
-    "qwertyui",
-    "qwertyuiop",
-    "samantha",
     "secret123",
-    "starwars",
-    "sunshine",
-    "superman",
     "testtest",
-    "trustno1",
-    "victoria",
-    "welcome1",
     "welcome123",
-    "whatever",
-    "zaq12wsx",
-    "zxcvbnm1",
-    "zxcvbnm123",
 ];
+
+/// Nobody guesses long at these.
+const PRODUCT: &str = "fleetman";
 
 /// Why a password cannot be taken, or not be checked.
 #[derive(Debug, thiserror::Error)]
@@ -182,6 +100,14 @@ impl Passwords {
     /// See [`PasswordError`].
     pub async fn hash(&self, user: &UserName, password: &str) -> Result<PasswordHash, PasswordError> {
         check(user, password)?;
+        self.hash_again(password).await
+    }
+
+    /// A new hash of a password that fitted the one before, whether or not it would be taken today.
+    ///
+    /// # Errors
+    /// See [`PasswordError`].
+    pub(super) async fn hash_again(&self, password: &str) -> Result<PasswordHash, PasswordError> {
         let password = normal(password);
         let salt = entropy::bytes::<16>().map_err(PasswordError::Failed)?;
         let hashed = self.work(move || hasher().hash_password_with_salt(password.as_bytes(), &salt)).await?;
@@ -232,7 +158,7 @@ pub(super) fn check(user: &UserName, password: &str) -> Result<(), PasswordError
     if password.len() > MOST_BYTES {
         return weak("is longer than 1024 bytes");
     }
-    if COMMON.contains(&plain.as_str()) {
+    if COMMON.lines().any(|common| common == plain) || OF_ADMINISTRATORS.contains(&plain.as_str()) {
         return weak("is one of those that are tried first; choose another, of 15 characters or more");
     }
     let mut chars = plain.chars();
@@ -240,8 +166,12 @@ pub(super) fn check(user: &UserName, password: &str) -> Result<(), PasswordError
     if chars.all(|c| Some(c) == first) {
         return weak("is one character again and again; choose another, of 15 characters or more");
     }
-    if plain.trim_matches(|c: char| !c.is_alphabetic() && c != '-') == user.as_str() {
+    let without_ends = |letters: fn(char) -> bool| plain.trim_matches(|c| !letters(c));
+    if without_ends(|c| c.is_alphabetic() || c == '-') == user.as_str() {
         return weak("is the user's own name; choose another, of 15 characters or more");
+    }
+    if without_ends(char::is_alphabetic) == PRODUCT {
+        return weak("is the name of this product; choose another, of 15 characters or more");
     }
     Ok(())
 }
@@ -254,6 +184,12 @@ fn normal(password: &str) -> String {
 fn hasher() -> Argon2<'static> {
     let params = Params::new(MEMORY_KIB, PASSES, LANES, None).unwrap_or_default();
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+/// Whether a hash was made with other costs than those of today.
+pub(super) fn is_outdated(hash: &PasswordHash) -> bool {
+    let params = phc::PasswordHash::new(hash.reveal()).ok().and_then(|hash| Params::try_from(&hash).ok());
+    params.is_none_or(|it| (it.m_cost(), it.t_cost(), it.p_cost()) != (MEMORY_KIB, PASSES, LANES))
 }
 
 fn verify(hash: &str, password: &str) -> bool {
@@ -319,10 +255,33 @@ mod tests {
         let long = UserName::new("ada-lovelace").unwrap();
         assert!(check(&long, "ada-lovelace").is_err() && check(&long, "Ada-Lovelace12").is_err());
         assert!(check(&long, "ada-lovelace likes engines").is_ok());
-        let mut sorted = COMMON.to_vec();
-        sorted.dedup();
-        assert!(COMMON.iter().all(|common| common.chars().count() >= LEAST_CHARS && common.to_lowercase() == *common));
-        assert_eq!(sorted.len(), COMMON.len());
+    }
+
+    #[test]
+    fn what_many_have_is_refused_in_whatever_letters() {
+        let refused = |password: &str| check(&ada(), password).err().map(|error| error.to_string()).unwrap_or_default();
+        let common: Vec<&str> = COMMON.lines().chain(OF_ADMINISTRATORS).collect();
+        assert_eq!(common.len(), 3_000 + OF_ADMINISTRATORS.len());
+        let different: std::collections::BTreeSet<&str> = common.iter().copied().collect();
+        assert_eq!(different.len(), common.len(), "none is listed twice");
+        for password in common {
+            assert!(password.chars().count() >= LEAST_CHARS && password.to_lowercase() == password, "{password}");
+            for password in [password.to_owned(), password.to_uppercase()] {
+                assert!(refused(&password).contains("tried first"), "{password}: {}", refused(&password));
+            }
+        }
+        for password in ["fleetman", "Fleetman2026!", "**FLEETMAN**"] {
+            assert!(refused(password).contains("name of this product"), "{password}");
+        }
+        assert_eq!(refused("fleetman sails at dawn"), "");
+    }
+
+    #[tokio::test]
+    async fn only_a_hash_of_other_costs_is_outdated() {
+        let hash = Passwords::default().hash(&ada(), "correct horse battery").await.unwrap();
+        assert!(!is_outdated(&hash));
+        let cheaper = PasswordHash::new(hash.reveal().replace("m=19456", "m=4096")).unwrap();
+        assert!(is_outdated(&cheaper));
     }
 
     #[test]

@@ -68,6 +68,13 @@ pub fn set_password(users: &mut Users, name: &UserName, password_hash: PasswordH
     Ok(())
 }
 
+/// Keeps the same password as another hash, unless they have another password by now. No session ends.
+pub(super) fn renew_hash(users: &mut Users, name: &UserName, from: &PasswordHash, to: &PasswordHash) {
+    if let Some(user) = users.users.iter_mut().find(|user| user.name == *name && user.password_hash == *from) {
+        user.password_hash = to.clone();
+    }
+}
+
 /// Changes what somebody may do. It counts at their next request.
 ///
 /// # Errors

@@ -1,5 +1,5 @@
 //! What a controller keeps on its own disk, where no node can write: the key of its sessions, and for each fleet how
-//! far the list of users had come, with the newest list that was verified.
+//! far the list of users had come, with the newest list that was verified, and when tokens were used last.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
@@ -12,6 +12,7 @@ use tempfile::NamedTempFile;
 use uuid::Uuid;
 
 use super::seal::SealKey;
+use super::uses::Uses;
 use crate::entropy;
 use crate::model::Floor;
 use crate::model::document::{self, Document, DocumentError};
@@ -141,6 +142,30 @@ impl StateFolder {
             File::open(&self.path)?.sync_all()
         };
         write().map_err(|source| StateError::Local { doing: "writing", path: path.clone(), source })
+    }
+
+    /// When tokens were used last; None if nobody here ever paid attention.
+    pub(super) fn uses(&self, fleet: Uuid) -> Result<Option<Uses>, StateError> {
+        let path = self.place_of_uses(fleet);
+        let Some(bytes) = read(&path, Uses::MAX_BYTES)? else { return Ok(None) };
+        document::parse(&bytes).map(Some).map_err(|source| StateError::Damaged { path, source })
+    }
+
+    /// Keeps when tokens were used last, with what another process kept meanwhile. A damaged file is worth nothing, and
+    /// is replaced.
+    pub(super) fn keep_uses(&self, fleet: Uuid, uses: Uses) -> Result<(), StateError> {
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let uses = match self.uses(fleet) {
+            Ok(Some(there)) => uses.and(there),
+            Ok(None) | Err(_) => uses,
+        };
+        let path = self.place_of_uses(fleet);
+        let write = || self.written(&document::render(&uses))?.persist(&path).map_err(|error| error.error);
+        write().map(drop).map_err(|source| StateError::Local { doing: "writing", path: path.clone(), source })
+    }
+
+    fn place_of_uses(&self, fleet: Uuid) -> PathBuf {
+        self.path.join(format!("token-uses-{fleet}.json"))
     }
 
     fn place(&self, fleet: Uuid) -> PathBuf {

@@ -218,6 +218,20 @@ impl Authorized {
         self.need_everywhere(Role::Admin, "users")
     }
 
+    /// Somebody who may sign in, and what names them as they are.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub fn user(&self, directory: &Directory, name: &UserName) -> Result<(User, Sha256Digest), AccessError> {
+        self.check_users()?;
+        let Some(user) = directory.user(name) else {
+            let help = "there is nobody of this name".to_owned();
+            return Err(ControllerError::NotFound { what: format!("user {name}"), help }.into());
+        };
+        let seen = fingerprint(Some(&user));
+        Ok((user, seen))
+    }
+
     /// Changes somebody in the list.
     ///
     /// # Errors
@@ -232,7 +246,7 @@ impl Authorized {
         self.make_change(directory, name, change, None).await
     }
 
-    /// The same, if they are still as [`Self::plan_user`] saw them.
+    /// The same, if they are still as [`Self::user`] or [`Self::plan_user`] saw them.
     ///
     /// # Errors
     /// [`ControllerError::Changed`] if they are not; see [`AccessError`] for others.

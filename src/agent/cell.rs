@@ -8,8 +8,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{self, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::board::Watch;
 use super::context::Context;
-use super::decide::{Action, Cell, Mind, OnHost, Seen, View};
+use super::decide::{Action, Card, Cell, Mind, OnHost, Seen, Ties, View, hindrance, in_circle, lacks};
 use super::disk::apart;
 use super::drift::{self, Patrol};
 use super::health::{Probe, Prober};
@@ -18,12 +19,13 @@ use super::hooks::Reason;
 use super::narrate::narrate;
 use super::perform::{Performer, under_way};
 use super::place::Plot;
-use super::profile::{Profile, Work};
+use super::profile::{Observed, Profile, Work};
 use super::report::report;
 use super::stage::{Staged, Staging};
-use super::state::{AttemptKey, CellState, Placed, Standing, StateError};
+use super::state::{AttemptKey, CellState, Placed, Standing, StateError, Step};
 use super::survey::view;
 use super::trouble::{Cure, Trouble};
+use crate::model::dependencies::Dependencies;
 use crate::model::heartbeat::{CellReport, HoldReport, RunningState};
 use crate::model::{CellName, Code};
 
@@ -37,6 +39,8 @@ pub(super) enum Message {
     Seen(Seen),
     /// Look at the host and compare. Nothing is put right by a state that is not `sure` to be the newest.
     Compare { sure: bool },
+    /// That was all that was announced for it this time.
+    Told,
     /// Answer once there is nothing left to do for now.
     Settle(oneshot::Sender<()>),
 }
@@ -56,7 +60,8 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    /// Reads the cell's state and starts its task, which ends at a journal step once `stop` is cancelled.
+    /// Reads the cell's state and starts its task, which ends at a journal step once `stop` is cancelled. It takes in
+    /// what was announced for it before.
     pub(super) async fn open(
         context: &Arc<Context>,
         name: &CellName,
@@ -72,6 +77,7 @@ impl Handle {
             Ok::<_, StateError>((home, state, view))
         })
         .await?;
+        let performer = Performer::new(Arc::clone(context), name.clone(), home.clone(), stop.clone());
         // From the very beginning: what is owed may be to stop it.
         let mut cell = Cell { state, mind: Mind { hold, ..Mind::default() } };
         let saved = cell.state.render();
@@ -84,8 +90,10 @@ impl Handle {
         cell.observe(started, context.now(), context.patience);
         let (inbox, receiver) = mpsc::channel(INBOX);
         let (sender, report) = watch::channel(report(&cell, RunningState::Unknown.into()));
-        let resuming = resume(context, name, &cell);
-        let performer = Performer::new(Arc::clone(context), name.clone(), home.clone(), stop.clone());
+        let needs = Needs::of(&performer, &cell).await;
+        let waits = !needs.list.is_empty() && starts(context, name, &cell).await;
+        cell.mind.resume = waits;
+        let resuming = if waits { None } else { resume(context, name, &cell) };
         let patrol = Patrol::new(Arc::clone(context), name.clone(), home.clone());
         let task = Task {
             context: Arc::clone(context),
@@ -101,6 +109,9 @@ impl Handle {
             resuming,
             probing: None,
             patrol,
+            needs,
+            others: context.board.watch(),
+            taken: 1,
             settled: Vec::new(),
             stop,
         };
@@ -129,6 +140,34 @@ fn resume(context: &Context, name: &CellName, cell: &Cell) -> Option<Work<'stati
     let profile = Arc::clone(context.profiles.get(&cell.should_run()?.profile)?);
     let name = name.clone();
     Some(Box::pin(async move { profile.resume(&name).await }))
+}
+
+/// Whether what should run of the cell would be started, and does not run already.
+async fn starts(context: &Context, name: &CellName, cell: &Cell) -> bool {
+    match cell.should_run().and_then(|placed| context.profiles.get(&placed.profile)) {
+        Some(profile) => profile.starts(name).await,
+        None => false,
+    }
+}
+
+/// What a release depends on.
+#[derive(Default)]
+struct Needs {
+    /// Of which release.
+    of: Option<Placed>,
+    list: Dependencies,
+}
+
+impl Needs {
+    /// Those of what the link points at.
+    async fn of(performer: &Performer, cell: &Cell) -> Self {
+        let Some(placed) = &cell.state.placed else { return Self::default() };
+        let list = performer.dependencies(&placed.target).await.unwrap_or_else(|Trouble { code, message, .. }| {
+            tracing::warn!(%code, "what version {} depends on is not known: {message}", placed.target.version);
+            Dependencies::default()
+        });
+        Self { of: Some(placed.clone()), list }
+    }
 }
 
 /// What is asked about what runs.
@@ -181,6 +220,11 @@ struct Task {
     resuming: Option<Work<'static, ()>>,
     probing: Option<Probing>,
     patrol: Patrol,
+    /// What it depends on as the link points now.
+    needs: Needs,
+    others: Watch,
+    /// How much of what was announced for it was taken in and not told yet.
+    taken: usize,
     /// Who waits for the cell to have nothing left to do.
     settled: Vec<oneshot::Sender<()>>,
     stop: CancellationToken,
@@ -204,6 +248,7 @@ impl Task {
         while let Ok(message) = self.inbox.try_recv() {
             self.take(message).await?;
         }
+        self.look_around().await;
         if let Err(trouble) = self.save().await {
             return self.wait_for_disk(trouble).await;
         }
@@ -213,6 +258,51 @@ impl Task {
             Some(action) => self.act(action).await,
             None => self.wait().await,
         }
+    }
+
+    /// Takes in how the other cells of the node stand, as far as it depends on them.
+    async fn look_around(&mut self) {
+        if self.needs.of != self.cell.state.placed {
+            self.needs = Needs::of(&self.performer, &self.cell).await;
+        }
+        let switching = self.cell.in_line().and_then(|key| Some((key, self.performer.needs(key)?.clone())));
+        let (name, needs) = (&self.name, &self.needs.list);
+        let ties = match &switching {
+            // Nobody has to be looked at.
+            None if needs.is_empty() => Ties::default(),
+            _ => self.others.look(|others| {
+                let to_switch = switching.as_ref().map(|(_, needs)| needs);
+                let is_up = self.cell.up().is_some();
+                Ties {
+                    resuming: hindrance(name, needs, others).filter(|_| self.cell.is_to_resume()),
+                    switching: to_switch.and_then(|needs| hindrance(name, needs, others)),
+                    lacks: lacks(needs, others).filter(|_| is_up),
+                    circle: in_circle(name, to_switch.unwrap_or(needs), others),
+                }
+            }),
+        };
+        if ties == self.cell.mind.ties {
+            return;
+        }
+        if let Some((key, _)) = switching {
+            self.performer.tell(key, ties.switching.as_deref().unwrap_or("no other cell holds it up any more"));
+        }
+        self.observe(Seen::Tied(Box::new(ties)));
+    }
+
+    /// What others that depend on it go by.
+    fn card(&self, observed: &Observed) -> Card {
+        let presence = self.cell.presence(observed, self.resuming.is_some());
+        let placed = self.cell.state.placed.as_ref().map(|placed| &placed.target);
+        let needs = match self.cell.state.journal.iter().rev().find(|it| !matches!(it.step, Step::Ended { .. })) {
+            Some(attempt) => match self.performer.needs(attempt.key) {
+                Some(needs) => Some(needs.clone()),
+                None if attempt.wish.action.target() == placed => Some(self.needs.list.clone()),
+                None => None,
+            },
+            None => Some(self.needs.list.clone()),
+        };
+        Card { presence, needs, is_awaited: false }
     }
 
     /// Has what is up asked whether it is well, and nothing else.
@@ -256,6 +346,7 @@ impl Task {
     async fn take(&mut self, message: Message) -> Option<()> {
         match message {
             Message::Seen(seen) => self.observe(seen),
+            Message::Told => self.taken += 1,
             Message::Settle(sender) => self.settled.push(sender),
             Message::Compare { sure } => {
                 self.observe(Seen::Sure(sure));
@@ -310,6 +401,7 @@ impl Task {
             None if self.cell.state.placed.is_some() => RunningState::Unknown.into(),
             None => RunningState::NotApplicable.into(),
         };
+        self.context.board.put(&self.name, self.card(&observed), std::mem::take(&mut self.taken));
         let mut report = report(&self.cell, observed);
         self.patrol.tell(&self.cell, &mut report);
         let changed = self.report.send_if_modified(|known| {
@@ -335,6 +427,10 @@ impl Task {
             Action::Stage(key) => self.begin_staging(key).await,
             Action::Cancel(key) => self.cancel(key).await,
             Action::Look => self.performer.look().await,
+            Action::Resume => {
+                self.resuming = resume(&self.context, &self.name, &self.cell);
+                vec![Seen::Resuming]
+            }
             Action::ClearOthers => match &self.cell.state.placed {
                 Some(placed) => vec![Seen::OthersCleared(self.performer.clear_others(&placed.profile).await)],
                 None => vec![Seen::OthersCleared(Ok(()))],
@@ -444,6 +540,7 @@ impl Task {
         let now = clock.monotonic();
         let wakes = self.cell.wakes_at().filter(|_| self.resuming.is_none()).map(|at| at.saturating_sub(now));
         let subject = drift::subject(&self.cell).filter(|_| self.resuming.is_none());
+        let depends = !self.needs.list.is_empty() || self.cell.in_line().is_some();
         let (profile, name) = (self.profile(), self.name.clone());
         let changed = profile.as_ref().map_or_else(|| Box::pin(pending()) as Work<'_, ()>, |it| it.changed(&name));
         let seen = tokio::select! {
@@ -456,6 +553,7 @@ impl Task {
             () = self.patrol.turn(subject) => None,
             probe = answer(&mut self.probing) => Some(Seen::Probed(probe)),
             () = changed => Some(Seen::Changed),
+            () = self.others.changed(), if depends => None,
             () = clock.sleep(wakes.unwrap_or_default()), if wakes.is_some() => None,
             () = self.stop.cancelled() => None,
         };

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, Semaphore};
 
 use super::belief::Identity;
+use super::board::Board;
 use super::decide::{Now, Patience};
 use super::drift::DriftSettings;
 use super::figures::Attempts;
@@ -34,6 +35,8 @@ pub(super) struct Context {
     pub(super) home: Home,
     pub(super) patience: Patience,
     pub(super) windows: Windows,
+    /// Whether what cells write may be asked for.
+    pub(super) serves_logs: bool,
     pub(super) keep_versions: usize,
     pub(super) reserve_bytes: u64,
     pub(super) parallel_downloads: usize,
@@ -45,6 +48,8 @@ pub(super) struct Context {
     pub(super) drift: DriftSettings,
     /// One permit: no two cells are looked at for drift at a time.
     pub(super) looks: Semaphore,
+    /// Where cells look how the others stand.
+    pub(super) board: Board,
     /// Told whenever a cell's report changes, or something is to be sent.
     pub(super) changed: Notify,
     /// The attempts of all cells that have ended.

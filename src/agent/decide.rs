@@ -6,6 +6,7 @@
 //! the bucket only ever adds a reason to report.
 
 mod events;
+mod neighbours;
 mod reconcile;
 mod results;
 mod taken_off;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 pub(super) use events::{Action, Deed, Now, OnHost, Place, Seen, View};
+pub(super) use neighbours::{Card, Neighbours, Presence, Ties, hindrance, in_circle, lacks};
 
 use super::health::Vitals;
 use super::profile::Activation;
@@ -78,6 +80,12 @@ pub(super) struct Mind {
     pub(super) hold: Option<HoldReport>,
     /// The index lags behind: the trigger itself is to be read.
     pub(super) look: bool,
+    /// What should run has not been brought up since the agent started: it may have to wait for other cells.
+    pub(super) resume: bool,
+    /// What the other cells of the node mean for this one.
+    pub(super) ties: Ties,
+    /// Since when they hold it up, if they do.
+    pub(super) hindered_since: Option<DateTime<Utc>>,
 }
 
 /// Why an attempt does not go on, and when it may.
@@ -137,6 +145,11 @@ impl Cell {
             Seen::Heard(floor) => self.hear(floor, now),
             Seen::Held(why) => self.mind.held = why,
             Seen::Hold(hold) => self.mind.hold = hold,
+            Seen::Tied(ties) => self.tie(*ties, now),
+            Seen::Resuming => {
+                self.mind.resume = false;
+                self.mind.vitals.begin(now);
+            }
             Seen::Sure(sure) => {
                 self.mind.unsure = !sure;
                 self.mind.clear_others &= sure;
@@ -171,6 +184,7 @@ impl Cell {
             }
             Seen::Due { key } => self.due(key, now),
             Seen::Switched { key } => {
+                self.replace(key);
                 if let Some(attempt) = self.attempt_mut(key) {
                     attempt.step = Step::Activating;
                 }
@@ -178,7 +192,7 @@ impl Cell {
                 self.state.standing = Standing::Deployed;
                 self.mind.waits.remove(&key);
             }
-            Seen::Activated { key } => self.activated(key, now),
+            Seen::Activated { key, goes_on } => self.activated(key, goes_on, now),
             Seen::Passed { key } => self.succeeded(key, now),
             Seen::Pending { key, missing, deadline } => self.pending(key, &missing, deadline, now),
             Seen::NotStarted { key } => self.not_started(key, now),
@@ -195,7 +209,7 @@ impl Cell {
                 }
             }
             Seen::Restarted(result) => self.restarted(result, now),
-            Seen::Restored { key, placed } => self.restored(key, placed, now),
+            Seen::Restored { key, placed, goes_on } => self.restored(key, placed, goes_on, now),
             Seen::Stopped { key } => self.obeyed(key, Standing::Stopped, now),
             Seen::Removed { key } => {
                 self.state.placed = None;
@@ -216,12 +230,12 @@ impl Cell {
         if let Some(key) = self.mind.staging.iter().find(|key| !open(key)) {
             return Some(Action::Cancel(*key));
         }
+        if self.is_to_resume() && self.mind.ties.resuming.is_none() {
+            return Some(Action::Resume);
+        }
         for attempt in &self.state.journal {
             let key = attempt.key;
-            if self.mind.waits.get(&key).is_some_and(|wait| wait.retry_at > now) {
-                continue;
-            }
-            if self.is_held() && attempt.is_held_up() {
+            if self.mind.waits.get(&key).is_some_and(|wait| wait.retry_at > now) || self.is_barred(attempt) {
                 continue;
             }
             let action = match attempt.step {
@@ -275,6 +289,12 @@ impl Cell {
         self.open().filter(|attempt| self.is_held() && is_up(attempt)).map(|attempt| attempt.key).collect()
     }
 
+    /// Whether somebody or something else than its own progress keeps an attempt where it is.
+    fn is_barred(&self, attempt: &Attempt) -> bool {
+        let is_down = attempt.step == Step::Checking && self.is_to_resume();
+        (self.is_held() && attempt.is_held_up()) || self.is_hindered(attempt) || is_down
+    }
+
     /// Whether nothing that runs may be changed.
     pub(super) fn is_held(&self) -> bool {
         self.mind.hold.is_some()
@@ -282,8 +302,9 @@ impl Cell {
 
     /// When [`Cell::next`] may have something to do although nothing was seen.
     pub(super) fn wakes_at(&self) -> Option<Duration> {
-        let waits = self.mind.waits.iter().filter(|(key, _)| !self.mind.staging.contains(key));
-        let watch = self.mind.watch.filter(|watch| !self.mind.waits.contains_key(&watch.key));
+        let is_barred = |key: AttemptKey| self.attempt(key).is_some_and(|attempt| self.is_barred(attempt));
+        let waits = self.mind.waits.iter().filter(|(key, _)| !self.mind.staging.contains(key) && !is_barred(**key));
+        let watch = self.mind.watch.filter(|watch| !self.mind.waits.contains_key(&watch.key) && !is_barred(watch.key));
         let times = waits.map(|(_, wait)| wait.retry_at).chain(watch.map(|watch| watch.look_at));
         times.chain(self.restarts_at()).min()
     }
@@ -298,10 +319,20 @@ impl Cell {
 
     /// What is up, and whose checks are to be asked; and which bringing up of it that is.
     pub(super) fn up(&self) -> Option<(&Placed, u64)> {
+        self.stands().filter(|_| !self.mind.resume).map(|placed| (placed, self.mind.vitals.round()))
+    }
+
+    /// What should run, unless it is just being changed.
+    fn stands(&self) -> Option<&Placed> {
         let waits = |attempt: &Attempt| self.is_held() && attempt.is_held_up();
         let moves = |attempt: &Attempt| !matches!(attempt.step, Step::Fetching | Step::Staged | Step::Checking);
         let is_moving = self.open().any(|attempt| moves(attempt) && !waits(attempt));
-        self.should_run().filter(|_| !is_moving).map(|placed| (placed, self.mind.vitals.round()))
+        self.should_run().filter(|_| !is_moving)
+    }
+
+    /// The attempt whose release is whole, and waits for its turn.
+    pub(super) fn in_line(&self) -> Option<AttemptKey> {
+        self.open().find(|attempt| attempt.step == Step::Staged).map(|attempt| attempt.key)
     }
 
     /// The attempt whose version is being watched.
@@ -442,9 +473,11 @@ impl Cell {
     fn pursue(&mut self, wish: &Wish, floor: Floor, now: Now) {
         // A stop that was not carried out yet is no longer asked for.
         self.supersede(|attempt| matches!(attempt.step, Step::Stopping | Step::Removing), now);
-        // Nor is an older version, once the newest has failed.
+        // Nor is an older version, once the newest has failed; but what was switched to already comes to its end.
         if self.state.verdict.is_some() || self.failed_before().is_some() {
-            self.supersede(|attempt| attempt.step == Step::Fetching && attempt.key.at != floor, now);
+            let is_untouched = |step: &Step| matches!(step, Step::Fetching | Step::Staged);
+            let is_older = |attempt: &Attempt| attempt.key.at != floor && attempt.resumed == 0;
+            self.supersede(|attempt| is_older(attempt) && is_untouched(&attempt.step), now);
             return;
         }
         if self.owed().is_none() || self.is_open(floor) || self.mind.held.is_some() {
@@ -477,9 +510,20 @@ impl Cell {
         self.state.attempts += 1;
         let key = AttemptKey { at, number: self.state.attempts };
         let (wish, started_at, effort) = (wish.clone(), now.wall, Effort::default());
-        let (from, hooks) = (None, None);
-        let attempt = Attempt { key, wish, started_at, step, profile: None, repairs, resumed: 0, effort, from, hooks };
-        self.state.journal.push(attempt);
+        self.state.journal.push(Attempt {
+            key,
+            wish,
+            started_at,
+            step,
+            profile: None,
+            repairs,
+            resumed: 0,
+            effort,
+            from: None,
+            replaces: None,
+            goes_on: false,
+            hooks: None,
+        });
     }
 
     fn end(&mut self, key: AttemptKey, ending: Ending, fault: Option<Fault>, now: Now) {

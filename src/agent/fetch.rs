@@ -203,10 +203,13 @@ mod tests {
             health: Health::default(),
             hooks: Default::default(),
             strategy: Strategy::default(),
+            reload_if: Vec::new(),
+            restart_if: Vec::new(),
             limits: Limits::default(),
             drift: crate::model::drift::DriftSpec::default(),
             windows: Default::default(),
             lock: None,
+            dependencies: Default::default(),
             files: files.collect(),
         }
     }

@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use super::attempt_log::AttemptLog;
 use super::context::Context;
 use super::errand::program;
-use super::profile::variables;
 use super::state::Attempt;
 use super::trouble::{Cure, Trouble};
 use crate::model::hook::{Hook, HookEvent};
@@ -20,6 +19,7 @@ use crate::model::manifest::Manifest;
 use crate::model::pattern::changed_files;
 use crate::model::trigger::Action;
 use crate::model::{Code, Floor, VersionName};
+use crate::render::OnNode;
 use crate::supervise::{ErrandEnd, Exit, run_errand};
 
 /// What of a hook's output stands in the log, in bytes: an attempt's log holds more than one.
@@ -172,7 +172,9 @@ impl Call<'_> {
             names.push('\n');
             named += 1;
         }
-        let mut variables = variables(self.manifest, &self.release, &self.data).to_vec();
+        let (release, data) = (self.release.as_path(), self.data.as_path());
+        let on_node = OnNode { cell: &self.manifest.cell, manifest: self.manifest, release, data };
+        let mut variables = on_node.variables();
         variables.extend([
             ("FLEETMAN_HOOK", self.event.to_string()),
             ("FLEETMAN_FROM", name(version(self.from))),

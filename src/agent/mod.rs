@@ -6,7 +6,8 @@
 //! observe  reads index, triggers and history, and verifies them
 //! cell     one task a cell: takes in, writes down, acts
 //! decide   a cell's state + what was seen -> its next state, and what to do next
-//! orders   verifies orders and keeps them: holds
+//! board    how each cell stands, for those that depend on it
+//! orders   verifies orders and keeps them: holds; answers those for logs from what `output` reads
 //! survey   what of a cell is on the host with our marker; of a cell that nothing is known of, `orphans` tells
 //! stage    manifest and files -> a whole release beside the others
 //! health   asks what runs whether it is well, as its manifest says
@@ -35,11 +36,13 @@
 
 mod attempt_log;
 mod belief;
+mod board;
 mod cell;
 mod context;
 mod decide;
 mod disk;
 mod drift;
+mod effect;
 mod errand;
 mod error;
 mod fetch;
@@ -57,6 +60,7 @@ mod onlooker;
 mod orders;
 mod orphans;
 mod outbox;
+mod output;
 mod perform;
 mod place;
 mod profile;
@@ -81,8 +85,8 @@ pub use figures::Figures;
 pub use node::{Agent, Status, read_status};
 pub use onlooker::{Onlooker, Rest};
 pub use profile::{
-    Activation, Deployed, Gate, Log, Mark, NotAnActivation, Observed, Placement, Profile, ProfileError, Profiles,
-    Start, Strayed, Work,
+    Activation, Gate, Log, Mark, NotAnActivation, Observed, Over, Placement, Profile, ProfileError, Profiles, Start,
+    Strayed, Work,
 };
 pub use reset::{Reset, ResetError, ResetOptions, ResetReport, ResetSettings};
 pub use settings::AgentSettings;

@@ -1,6 +1,6 @@
 //! The agent's own log: one line a decision, with the same fields everywhere.
 
-use super::decide::{Cell, Now, Seen};
+use super::decide::{Cell, Now, Seen, Ties};
 use super::state::{AttemptKey, Step};
 use super::trouble::{Cure, Trouble, plain};
 use crate::model::{CellName, Code};
@@ -22,7 +22,8 @@ pub(super) fn narrate(name: &CellName, cell: &Cell, seen: &Seen, now: Now) {
         Seen::Staged { key, .. } => told(key, "version_staged", "the release is on the node, whole and verified"),
         Seen::Due { key } => told(key, "version_due", "nothing is in the way of the version any more"),
         Seen::Switched { key } => told(key, "version_switched", "the link points at the release"),
-        Seen::Activated { key } => told(key, "version_up", "the version is up"),
+        Seen::Activated { key, goes_on: false } => told(key, "version_up", "the version is up"),
+        Seen::Activated { key, goes_on: true } => told(key, "version_up", "what ran goes on as the version"),
         Seen::Passed { key } => told(key, "version_good", "the version is good"),
         Seen::NotStarted { key } => {
             told(key, "version_not_started", "something else runs; the version is brought up once more")
@@ -67,6 +68,26 @@ pub(super) fn narrate(name: &CellName, cell: &Cell, seen: &Seen, now: Now) {
         }
         Seen::Hold(Some(hold)) => {
             tracing::info!(event = "cell_held", cell = %name, by = %hold.by, until = %hold.until, "what runs is not changed: {}", plain(&hold.reason))
+        }
+        Seen::Tied(ties) if cell.mind.ties != **ties => {
+            let held_up = |ties: &Ties| ties.resuming.clone().or(ties.switching.clone());
+            match (held_up(&cell.mind.ties), held_up(ties)) {
+                // Whom it waits for may have more and more to tell.
+                (Some(_), Some(_)) => {}
+                (None, Some(why)) => {
+                    tracing::info!(event = "cell_waits", cell = %name, code = %Code::Dependency, "{why}")
+                }
+                (Some(_), None) => {
+                    tracing::info!(event = "cell_goes_on", cell = %name, "no other cell holds it up any more")
+                }
+                (None, None) => {}
+            }
+            if let Some(why) = ties.circle.as_ref().filter(|why| cell.mind.ties.circle.as_ref() != Some(*why)) {
+                tracing::warn!(event = "dependency_circle", cell = %name, code = %Code::DependencyCircle, "{why}");
+            }
+            if let Some(why) = ties.lacks.as_ref().filter(|why| cell.mind.ties.lacks.as_ref() != Some(*why)) {
+                tracing::warn!(event = "dependency_missing", cell = %name, code = %Code::Dependency, "it goes on running: {why}");
+            }
         }
         Seen::Hold(None) => tracing::info!(event = "cell_released", cell = %name, "it is held no longer"),
         Seen::Started { up: Some(up), .. } if cell.state.floor.as_ref().is_none_or(|floor| floor.at < up.at()) => {

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::belief::Identity;
+use super::board::Board;
 use super::cell::{Handle, Message};
 use super::context::Context;
 use super::decide::{Patience, Place};
@@ -19,7 +20,7 @@ use super::figures::{Attempts, Figures, Tally};
 use super::heartbeat::Heart;
 use super::home::{self, Home, Resident, STATUS};
 use super::onlooker::Rest;
-use super::orders::{Kept, Orders};
+use super::orders::{Answers, Kept, Orders};
 use super::outbox::Sent;
 use super::profile::Profiles;
 use super::settings::AgentSettings;
@@ -59,6 +60,7 @@ pub struct Agent {
     pub(super) heart: Heart,
     pub(super) sent: Sent,
     pub(super) orders: Orders,
+    pub(super) answers: Answers,
     /// The index that the cells were told of.
     pub(super) index: Option<ETag>,
     /// What is wrong with the index as a whole.
@@ -140,6 +142,7 @@ impl Agent {
             home,
             patience: Patience { first: settings.poll_interval, most: LONGEST_WAIT },
             windows: settings.windows,
+            serves_logs: settings.serves_logs,
             keep_versions: settings.keep_versions,
             reserve_bytes: settings.reserve_bytes,
             parallel_downloads: settings.parallel_downloads.max(1),
@@ -147,6 +150,7 @@ impl Agent {
             probing: Arc::default(),
             drift: settings.drift,
             looks: Semaphore::new(1),
+            board: Board::default(),
             changed: Notify::new(),
             attempts: Mutex::new(Attempts::default()),
         });
@@ -155,6 +159,7 @@ impl Agent {
             heartbeat: settings.heartbeat_interval,
             full_scan: settings.full_scan_interval,
         };
+        let stop = CancellationToken::new();
         let mut agent = Self {
             context,
             timing,
@@ -165,6 +170,7 @@ impl Agent {
             heart,
             sent: Sent::default(),
             orders: Orders::new(kept),
+            answers: Answers::new(stop.child_token()),
             index: None,
             index_conditions: Vec::new(),
             memory: if resident.settled_in { Memory::Unsure } else { Memory::Lost },
@@ -176,17 +182,21 @@ impl Agent {
             polls: Tally::default(),
             beats: Tally::default(),
             figures: watch::Sender::default(),
-            stop: CancellationToken::new(),
+            stop,
         };
-        for name in names {
-            agent.open_cell(&name).await;
+        // None of them may start before those are known that it depends on.
+        names.iter().for_each(|name| agent.context.board.announce(name));
+        for name in &names {
+            agent.open_cell(name).await;
         }
+        names.iter().for_each(|name| agent.context.board.withdraw(name, 1));
         Ok(agent)
     }
 
     /// Starts the task of a cell. One whose state cannot be read is reported, and not touched; nor are the others.
     pub(super) async fn open_cell(&mut self, name: &CellName) {
         let hold = self.orders.kept.hold(Some(name), self.context.store_now());
+        self.context.board.announce(name);
         let trouble = match Handle::open(&self.context, name, hold.clone(), self.stop.child_token()).await {
             Ok(handle) => {
                 self.strangers.remove(name);
@@ -202,6 +212,7 @@ impl Agent {
             Err(StateError::Disk(error)) => Trouble::from(error),
             Err(error @ StateError::Invalid(_)) => Trouble::new(Code::StateInvalid, in_full(&error), Cure::NewerAgent),
         };
+        self.context.board.withdraw(name, 1);
         let message = plain(&format!("{}; nothing of the cell is touched", trouble.message));
         let fault = Fault { code: trouble.code, message, at: self.context.clock.now() };
         let known = self.unusable.get(name);
@@ -300,12 +311,14 @@ impl Agent {
     /// # Errors
     /// [`AgentError::Store`] when the bucket could not be read; what was owed is carried out all the same.
     pub async fn poll_once(&mut self) -> Result<Heartbeat, AgentError> {
+        self.answers.follows = false;
         let refused = self.read_bucket(true).await?;
         self.tell_holds().await;
         for handle in self.cells.values() {
             handle.tell(Message::Compare { sure: self.is_sure() }).await;
         }
         self.settle().await;
+        self.answers.finish().await;
         self.check_parts()?;
         let (heartbeat, sent) = self.beat_once(true).await;
         match refused.index.or(refused.scan) {
@@ -317,9 +330,16 @@ impl Agent {
     /// Waits until no cell has anything left to do for now; false if one could not write down what it is to do.
     pub(super) async fn settle(&self) -> bool {
         let mut settled = true;
-        for handle in self.cells.values() {
-            let (sender, answer) = oneshot::channel();
-            settled &= handle.tell(Message::Settle(sender)).await && answer.await.is_ok();
+        // Each time at least one goes on that waited for others.
+        for _ in 0..=self.cells.len() {
+            let before = self.context.board.revision();
+            for handle in self.cells.values() {
+                let (sender, answer) = oneshot::channel();
+                settled &= handle.tell(Message::Settle(sender)).await && answer.await.is_ok();
+            }
+            if self.context.board.revision() == before {
+                break;
+            }
         }
         settled
     }
@@ -329,7 +349,9 @@ impl Agent {
         self.stop.cancel();
         let clock = Arc::clone(&self.context.clock);
         let tasks = std::mem::take(&mut self.cells);
+        let mut answers = std::mem::replace(&mut self.answers, Answers::new(CancellationToken::new()));
         let drained = async {
+            answers.finish().await;
             for handle in tasks.into_values() {
                 // A task that panicked has ended as well.
                 let _ = handle.task.await;

@@ -12,13 +12,14 @@ use super::attempt_log::AttemptLog;
 use super::context::Context;
 use super::decide::{Cell, Deed, Place, Seen};
 use super::disk::{DiskError, apart};
+use super::effect::said;
 use super::health::{self, Prober, Subject};
 use super::home::CellHome;
 use super::hooks::{Call, Reason};
 use super::lock;
 use super::outbox::{log_name, outcome_name};
 use super::place::Plot;
-use super::profile::{Activation, Gate, Profile, Start, variables};
+use super::profile::{Activation, Gate, Log, Over, Profile, ProfileError, Start};
 use super::release::{Look, difference};
 use super::stage::kept_manifest;
 use super::state::{Attempt, AttemptKey, CellState, Placed, Standing, Step, release_name};
@@ -26,14 +27,16 @@ use super::survey::{Holding, holdings};
 use super::trouble::{Cure, Trouble};
 use super::users;
 use super::windows::{self, Kind};
+use crate::model::dependencies::Dependencies;
 use crate::model::document::{self, Document as _};
-use crate::model::health::Check;
+use crate::model::effect::{Effect, effect};
 use crate::model::heartbeat::VersionReport;
 use crate::model::hook::HookEvent;
 use crate::model::manifest::Manifest;
-use crate::model::outcome::Outcome;
+use crate::model::outcome::{Ending, Outcome};
 use crate::model::trigger::{Target, Trigger};
 use crate::model::{CellName, Code, ObjectKey};
+use crate::render::OnNode;
 
 /// Carries out what was decided for one cell.
 #[derive(Debug)]
@@ -49,10 +52,20 @@ pub(super) struct Performer {
     stop: CancellationToken,
 }
 
+/// A version that is to be brought up.
+struct Arrival<'a> {
+    target: &'a Target,
+    manifest: &'a Manifest,
+    force: bool,
+    activation: Activation,
+    /// What it takes the place of.
+    over: Option<&'a Placed>,
+}
+
 /// The releases that must stay, whatever else goes.
 pub(super) fn kept(state: &CellState) -> BTreeSet<String> {
     let wished = state.wish.as_ref().and_then(|wish| wish.action.target()).map(release_name);
-    let placed = state.placed.iter().chain(&state.known_good).map(Placed::release);
+    let placed = state.placed.iter().chain(&state.known_good).chain(&state.started_from).map(Placed::release);
     under_way(state).into_iter().chain(wished).chain(placed).collect()
 }
 
@@ -146,15 +159,26 @@ impl Performer {
             }
             Deed::Activate => {
                 let (target, manifest) = self.manifest_of(attempt).await?;
-                self.activate(&target, &manifest, attempt.wish.options.force, key.activation()).await?;
+                let (force, activation) = (attempt.wish.options.force, key.activation());
+                let over = attempt.replaces.as_ref();
+                let goes_on = self
+                    .activate(Arrival { target: &target, manifest: &manifest, force, activation, over }, log)
+                    .await?;
                 log.line(format!("version {} is up under the {} profile", target.version, manifest.profile.name()));
-                Ok(Seen::Activated { key })
+                Ok(Seen::Activated { key, goes_on })
             }
             Deed::Check => self.check(cell, attempt, log).await,
             Deed::Restore => {
-                let placed = self.restore(state, key.activation().restoring()).await?;
+                if let (Step::RollingBack { fault }, None) = (&attempt.step, &attempt.repairs) {
+                    log.line(format!(
+                        "it has failed, and is to be replaced by what is known to be good: {}",
+                        fault.message
+                    ));
+                    self.quote(state, attempt, log).await;
+                }
+                let (placed, goes_on) = self.restore(state, key.activation().restoring(), log).await?;
                 log.line(format!("back to version {}, the last known good one", placed.target.version));
-                Ok(Seen::Restored { key, placed })
+                Ok(Seen::Restored { key, placed, goes_on })
             }
             Deed::Stop => {
                 self.check_placed(state)?;
@@ -176,6 +200,15 @@ impl Performer {
                 Ok(Seen::Removed { key })
             }
             Deed::Write => {
+                let is_failed = matches!(attempt.step, Step::Ended { ending: Ending::Failed, .. });
+                let is_up = |placed: &&Placed| Some(&placed.target) == attempt.wish.action.target();
+                if let Some(placed) = state.placed.as_ref().filter(is_up).filter(|_| is_failed) {
+                    self.quote(state, attempt, log).await;
+                    let version = &placed.target.version;
+                    log.line(format!(
+                        "nothing can be gone back to, so version {version} is left as it is; a person must look"
+                    ));
+                }
                 self.write(state, attempt, log).await?;
                 if let Step::Ended { ending, .. } = attempt.step {
                     self.context.count_attempt(&attempt.wish.action, ending);
@@ -246,6 +279,16 @@ impl Performer {
         })
     }
 
+    /// What the version of an attempt depends on, once its release is whole.
+    pub(super) fn needs(&self, key: AttemptKey) -> Option<&Dependencies> {
+        self.manifests.get(&key).map(|manifest| &manifest.dependencies)
+    }
+
+    /// What a version that is on the node depends on.
+    pub(super) async fn dependencies(&self, target: &Target) -> Result<Dependencies, Trouble> {
+        Ok(self.kept_manifest(target).await?.dependencies.clone())
+    }
+
     /// What is on the host of the cell that is ours.
     async fn ours(&self) -> Result<Vec<Holding>, DiskError> {
         let (context, cell) = (Arc::clone(&self.context), self.cell.clone());
@@ -280,23 +323,46 @@ impl Performer {
     }
 
     /// Brings up what the link points at. What another profile had of the cell stays until this is known to be good:
-    /// it may be what there is to go back to.
-    async fn activate(
-        &self,
-        target: &Target,
-        manifest: &Manifest,
-        force: bool,
-        activation: Activation,
-    ) -> Result<(), Trouble> {
+    /// it may be what there is to go back to. True if what ran went on as it.
+    async fn activate(&self, arrival: Arrival<'_>, log: &AttemptLog) -> Result<bool, Trouble> {
+        let Arrival { target, manifest, force, activation, over } = arrival;
         let profile = self.profile(manifest.profile.name())?;
         let (release, data) = (self.release_path(&profile, target), self.data_path());
         self.give_data(manifest).await?;
-        if manifest.health.checks.values().any(|check| matches!(check, Check::Log(_))) {
-            let (folder, log, now) = (self.home.folder.clone(), profile.log(&self.cell), self.context.clock.now());
-            apart(move || health::mark(&folder, &log, &activation.to_string(), now)).await?;
+        let written = profile.log(&self.cell);
+        if written != Log::Nowhere {
+            let (folder, now) = (self.home.folder.clone(), self.context.clock.now());
+            apart(move || health::mark(&folder, &written, &activation.to_string(), now)).await?;
         }
         let start = Start { cell: &self.cell, manifest, release: &release, data: &data, force, activation };
-        Ok(profile.activate(start).await?)
+        let over = over.filter(|over| over.profile == profile.name());
+        let before = match over {
+            Some(over) => self.kept_manifest(&over.target).await.ok().map(|manifest| (over, manifest)),
+            None => None,
+        };
+        if let Some((over, before)) = &before {
+            let effect = effect(before, manifest);
+            let reloads = matches!(effect, Effect::Reloads(_));
+            if reloads || effect == Effect::GoesOn {
+                let release = self.release_path(&profile, &over.target);
+                match profile.go_on(start, Over { manifest: before, release: &release, reloads }).await {
+                    Ok(true) => {
+                        log.line(said(&effect));
+                        return Ok(true);
+                    }
+                    Ok(false) => log.line("it is started anew, because not all of what was to go on runs as it should"),
+                    // What is gone back to has to run, whatever becomes of what runs.
+                    Err(ProfileError::Version(why)) if start.restores() => {
+                        log.line(format!("it is started anew, because {why}"));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            } else if manifest.may_go_on() {
+                log.line(said(&effect));
+            }
+        }
+        profile.activate(start).await?;
+        Ok(false)
     }
 
     /// Makes the cell's data folder, and makes it theirs as whom the version runs. Only now, because until the switch it
@@ -386,6 +452,12 @@ impl Performer {
         let unchecked = cell.mind.vitals.missing(&manifest.health);
         match (profile.check(start).await, unchecked) {
             (Gate::Passed, Some(missing)) => pending(missing),
+            // What went on has run for long: it is what it was told that it has to bear.
+            (Gate::Passed, None)
+                if let Some(left) = cell.has_to_bear(attempt, &manifest.health, self.context.clock.monotonic()) =>
+            {
+                pending(format!("it has to go on well for {:.1} s more", left.as_secs_f64()))
+            }
             (Gate::Passed, None) => {
                 if attempt.owes(&[HookEvent::Validate]).is_some() {
                     self.run_hook(cell, attempt, HookEvent::Validate, log).await?;
@@ -411,8 +483,9 @@ impl Performer {
         let (profile, manifest) = (self.profile(&placed.profile)?, self.kept_manifest(&placed.target).await?);
         let (release, data) = (self.release_path(&profile, &placed.target), self.data_path());
         let (user, group) = manifest.profile.owner();
+        let on_node = OnNode { cell: &self.cell, manifest: &manifest, release: &release, data: &data };
         let subject = Subject {
-            variables: variables(&manifest, &release, &data),
+            variables: on_node.variables(),
             owner: (user.map(str::to_owned), group.map(str::to_owned)),
             log: profile.log(&self.cell),
             home: self.home.folder.clone(),
@@ -431,6 +504,25 @@ impl Performer {
         }
     }
 
+    /// Tells the attempt's log what the programs of the version that failed said last. What cannot be read is told, and
+    /// keeps nothing from going on.
+    async fn quote(&self, state: &CellState, attempt: &Attempt, log: &AttemptLog) {
+        let target = attempt.wish.action.target();
+        let Some(placed) = state.placed.as_ref().filter(|placed| Some(&placed.target) == target) else { return };
+        let Ok(profile) = self.profile(&placed.profile) else { return };
+        let (from, activation) = (profile.log(&self.cell), attempt.key.activation().to_string());
+        match health::last_lines(&self.home.folder, &from, &activation, &self.context.clock).await {
+            Ok(lines) if lines.is_empty() => {}
+            Ok(lines) => {
+                log.line(format!("the last that version {} said:", placed.target.version));
+                for line in lines {
+                    log.line(format!("  {line}"));
+                }
+            }
+            Err(why) => log.line(format!("what version {} said cannot be read: {why}", placed.target.version)),
+        }
+    }
+
     /// Restarts what runs, because its checks go on failing.
     pub(super) async fn restart(&self, state: &CellState) -> Result<(), Trouble> {
         let Some(placed) = &state.placed else { return Ok(()) };
@@ -438,7 +530,12 @@ impl Performer {
     }
 
     /// Puts the last known good release back, after verifying that it is still what it was (I3).
-    async fn restore(&self, state: &CellState, activation: Activation) -> Result<Placed, Trouble> {
+    async fn restore(
+        &self,
+        state: &CellState,
+        activation: Activation,
+        log: &AttemptLog,
+    ) -> Result<(Placed, bool), Trouble> {
         let lost = |what: String| Trouble::new(Code::NeedsOperator, what, Cure::OtherContent);
         let placed = state.known_good.clone().ok_or_else(|| lost("there is nothing to go back to".to_owned()))?;
         let manifest = self.kept_manifest(&placed.target).await?;
@@ -456,9 +553,11 @@ impl Performer {
         }
         self.stop_others(state, profile.name()).await?;
         self.switch(&profile, placed.release()).await?;
-        self.activate(&placed.target, &manifest, false, activation).await?;
+        let (target, over) = (&placed.target, state.placed.as_ref());
+        let goes_on =
+            self.activate(Arrival { target, manifest: &manifest, force: false, activation, over }, log).await?;
         self.clear_others(profile.name()).await?;
-        Ok(placed)
+        Ok((placed, goes_on))
     }
 
     async fn remove(&self, state: &CellState, purge_data: bool) -> Result<(), Trouble> {
@@ -482,7 +581,7 @@ impl Performer {
     /// Writes down what came of the attempt, to be sent, and tidies up behind it.
     async fn write(&mut self, state: &CellState, attempt: &Attempt, log: &AttemptLog) -> Result<(), Trouble> {
         let Some(outcome) = self.outcome(state, attempt) else { return Ok(()) };
-        let ending = format!("{:?}", outcome.outcome).to_lowercase();
+        let ending = outcome.outcome.words();
         match (&outcome.code, &outcome.message) {
             (Some(code), Some(message)) => log.line(format!("{ending}: {code}: {message}")),
             _ => log.line(ending),

@@ -12,6 +12,7 @@ use crate::model::drift::Deviation;
 use crate::model::heartbeat::{Condition, ProcessReport, RunningState};
 use crate::model::manifest::Manifest;
 use crate::model::{CellName, Code, Epoch, Floor, Generation, ProcessName, VersionName};
+use crate::render::OnNode;
 
 /// What a profile promises to do.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -32,11 +33,17 @@ pub trait Profile: fmt::Debug + Send + Sync {
 
     /// Brings up from what the node itself knows whatever of `cell` should run and does not.
     ///
-    /// Asked once when the agent starts, for every cell that is deployed under this profile, all at the same time and
-    /// before anything is asked of the bucket: after a boot cells must come up without it. What runs already is left
+    /// Asked once when the agent starts, for every cell that is deployed under this profile, all at the same time but for
+    /// those that [start](Profile::starts) after others, and before anything is asked of the bucket: after a boot cells must come up without it. What runs already is left
     /// alone (I6). A failure is for [`state`](Profile::state) to tell.
     fn resume<'a>(&'a self, _cell: &'a CellName) -> Work<'a, ()> {
         Box::pin(ready(()))
+    }
+
+    /// Whether [`resume`](Profile::resume) would start anything of `cell`, and not only find it running or leave it to
+    /// the host: then it is asked for once the cells that `cell` depends on are up.
+    fn starts<'a>(&'a self, _cell: &'a CellName) -> Work<'a, bool> {
+        Box::pin(ready(false))
     }
 
     /// Brings up what the link points at now, restarting what runs already.
@@ -47,6 +54,19 @@ pub trait Profile: fmt::Debug + Send + Sync {
     /// # Errors
     /// The release could not be brought up; the agent goes back to the last known good one.
     fn activate<'a>(&'a self, start: Start<'a>) -> Work<'a, Result<(), ProfileError>>;
+
+    /// Lets what runs of `over` go on as the version of `start`: from now on that is what is started whenever it has to
+    /// be, also after a boot, and what runs is told to read its files again if `over` says so. Where it is not `over`
+    /// that runs, or not all of it, or what is gone back from has ended and was started again, nothing is done, and it
+    /// comes back with false: then it is to be [activated](Profile::activate).
+    ///
+    /// Idempotent by [`Start::activation`], but that what runs may be told once more.
+    ///
+    /// # Errors
+    /// What runs cannot be told; the agent goes back to the last known good version.
+    fn go_on<'a>(&'a self, _start: Start<'a>, _over: Over<'a>) -> Work<'a, Result<bool, ProfileError>> {
+        Box::pin(ready(Ok(false)))
+    }
 
     /// Whether what was activated is good: the health that [`Manifest::health`] asks for.
     ///
@@ -116,7 +136,7 @@ pub trait Profile: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Something could not be put back.
-    fn mend<'a>(&'a self, _deployed: Deployed<'a>) -> Work<'a, Result<(), ProfileError>> {
+    fn mend<'a>(&'a self, _deployed: OnNode<'a>) -> Work<'a, Result<(), ProfileError>> {
         Box::pin(ready(Ok(())))
     }
 
@@ -153,20 +173,7 @@ pub struct Strayed {
     pub path: PathBuf,
 }
 
-/// A version that is up already.
-#[derive(Debug, Clone, Copy)]
-pub struct Deployed<'a> {
-    /// The cell.
-    pub cell: &'a CellName,
-    /// What runs, and how.
-    pub manifest: &'a Manifest,
-    /// The release's own folder.
-    pub release: &'a Path,
-    /// The cell's data folder.
-    pub data: &'a Path,
-}
-
-impl<'a> Deployed<'a> {
+impl<'a> OnNode<'a> {
     /// What brought it up, if that was `activation`.
     #[must_use]
     pub fn start(self, activation: Activation) -> Start<'a> {
@@ -184,8 +191,8 @@ pub enum Log {
     Folder(PathBuf),
     /// In the journal.
     Journal {
-        /// The unit.
-        unit: String,
+        /// The units that there may be.
+        units: Vec<String>,
         /// Whether the unit is of a user's own manager.
         is_users: bool,
     },
@@ -347,24 +354,38 @@ pub struct Start<'a> {
     pub activation: Activation,
 }
 
-impl Start<'_> {
-    /// The variables that every program of the cell is given, whatever its manifest says.
+impl<'a> Start<'a> {
+    /// The version on its node.
     #[must_use]
-    pub fn variables(&self) -> [(&'static str, String); 5] {
-        variables(self.manifest, self.release, self.data)
+    pub fn on_node(&self) -> OnNode<'a> {
+        let Self { cell, manifest, release, data, .. } = *self;
+        OnNode { cell, manifest, release, data }
+    }
+
+    /// Whether it is gone back to, because another version failed.
+    #[must_use]
+    pub fn restores(&self) -> bool {
+        self.activation.restores
     }
 }
 
-/// What programs of a version are told of where they are.
-pub(super) fn variables(manifest: &Manifest, release: &Path, data: &Path) -> [(&'static str, String); 5] {
-    let Manifest { node, cell, version, .. } = manifest;
-    [
-        ("FLEETMAN_NODE", node.to_string()),
-        ("FLEETMAN_CELL", cell.to_string()),
-        ("FLEETMAN_VERSION", version.to_string()),
-        ("FLEETMAN_RELEASE_DIR", release.display().to_string()),
-        ("FLEETMAN_DATA_DIR", data.display().to_string()),
-    ]
+/// A version that runs, and is to go on as another one.
+#[derive(Debug, Clone, Copy)]
+pub struct Over<'a> {
+    /// What it is.
+    pub manifest: &'a Manifest,
+    /// Its release's own folder.
+    pub release: &'a Path,
+    /// Whether what runs is to be told to read its files again.
+    pub reloads: bool,
+}
+
+impl<'a> Over<'a> {
+    /// What brought it up, as far as the version decides that, if `start` is what takes its place.
+    #[must_use]
+    pub fn start(self, start: Start<'a>) -> Start<'a> {
+        Start { manifest: self.manifest, release: self.release, ..start }
+    }
 }
 
 /// Why a profile did not do what it was asked.

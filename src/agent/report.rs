@@ -42,6 +42,10 @@ pub(super) fn report(cell: &Cell, observed: Observed) -> CellReport {
         code: Code::NeedsOperator,
         message: plain(&format!("the version that was gone back to is not well either: {why}")),
     }));
+    let ties = &cell.mind.ties;
+    let lacks = ties.lacks.iter().map(|message| (Code::Dependency, message));
+    let circle = ties.circle.iter().map(|message| (Code::DependencyCircle, message));
+    conditions.extend(lacks.chain(circle).map(|(code, message)| Condition { code, message: message.clone() }));
     let unsupported = kept.wish.as_ref().and_then(|wish| wish.unsupported());
     conditions.extend(unsupported.map(|feature| Condition {
         code: Code::Unsupported,
@@ -102,6 +106,9 @@ fn phase(cell: &Cell) -> (Phase, Option<Waiting>) {
     if wish.is_some_and(|wish| wish.unsupported().is_some()) {
         return (Phase::Held, None);
     }
+    if let Some(why) = cell.mind.ties.resuming.as_ref().filter(|_| cell.is_to_resume()) {
+        return (Phase::Waiting, held_up_by(cell, why));
+    }
     // What the floor asks for says more than an older attempt that goes on beside it.
     if let Some(attempt) = kept.journal.iter().rev().find(|attempt| !matches!(attempt.step, Step::Ended { .. })) {
         return of_attempt(cell, attempt);
@@ -140,6 +147,9 @@ fn of_attempt(cell: &Cell, attempt: &Attempt) -> (Phase, Option<Waiting>) {
     if let Some(hold) = cell.mind.hold.as_ref().filter(|_| attempt.is_held_up()) {
         return (Phase::Waiting, Some(held_by(hold)));
     }
+    if let Some(why) = cell.mind.ties.switching.as_ref().filter(|_| cell.is_hindered(attempt)) {
+        return (Phase::Waiting, held_up_by(cell, why));
+    }
     let is_staging = cell.mind.staging.contains(&attempt.key);
     if let Some(wait) = cell.mind.waits.get(&attempt.key).filter(|_| !is_staging) {
         return (Phase::Waiting, Some(Waiting { until: wait.until, ..waits_for(&wait.fault) }));
@@ -157,6 +167,12 @@ fn held_by(hold: &HoldReport) -> Waiting {
     let until = hold.until.to_rfc3339_opts(SecondsFormat::Secs, true);
     let message = plain(&format!("{} holds {what} until {until}: {}", hold.by, hold.reason));
     Waiting { reason: Code::Hold, message, since: hold.since, until: Some(hold.until) }
+}
+
+/// A wait for other cells.
+fn held_up_by(cell: &Cell, why: &str) -> Option<Waiting> {
+    let since = cell.mind.hindered_since?;
+    Some(Waiting { reason: Code::Dependency, message: why.to_owned(), since, until: None })
 }
 
 /// A wait for what `fault` names to go away.

@@ -1,6 +1,6 @@
 //! One round of the agent: read, tell the cells, and tell the bucket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::cell::Message;
@@ -157,15 +157,32 @@ impl Agent {
 
     /// Tells the cells what was seen of them; false if the disk did not take a new one.
     async fn deliver(&mut self, seen: BTreeMap<CellName, Vec<Seen>>) -> Result<bool, AgentError> {
+        let is_owed = |seen: &[Seen]| seen.iter().any(|seen| matches!(seen, Seen::Trigger { .. } | Seen::Heard(_)));
+        let announced: BTreeSet<CellName> =
+            seen.iter().filter(|(_, seen)| is_owed(seen)).map(|(name, _)| name.clone()).collect();
+        announced.iter().for_each(|name| self.context.board.announce(name));
+        let told = self.tell_cells(seen, &announced).await;
+        // Whoever was told takes back itself what was announced, once it has taken it in.
+        let (delivered, untold) = told?;
+        untold.iter().for_each(|name| self.context.board.withdraw(name, 1));
+        Ok(delivered)
+    }
+
+    /// Whether all could be told, and whom of those that were announced nothing was told.
+    async fn tell_cells(
+        &mut self,
+        seen: BTreeMap<CellName, Vec<Seen>>,
+        announced: &BTreeSet<CellName>,
+    ) -> Result<(bool, BTreeSet<CellName>), AgentError> {
         let mut delivered = true;
+        let mut untold = announced.clone();
         for (name, seen) in seen {
             // What only the disk keeps from being used is tried again.
             if self.unusable.get(&name).is_some_and(|fault| fault.code == Code::StateInvalid) {
                 continue;
             }
-            let is_owed = seen.iter().any(|seen| matches!(seen, Seen::Trigger { .. } | Seen::Heard(_)));
             if !self.cells.contains_key(&name) {
-                if !is_owed {
+                if !announced.contains(&name) {
                     self.remember_stranger(name, seen);
                     continue;
                 }
@@ -175,13 +192,15 @@ impl Agent {
                 delivered &= self.unusable.get(&name).is_some_and(|fault| fault.code == Code::StateInvalid);
                 continue;
             };
-            for seen in seen {
-                if !handle.tell(Message::Seen(seen)).await {
+            let was_announced = untold.remove(&name);
+            let messages = seen.into_iter().map(Message::Seen).chain(was_announced.then_some(Message::Told));
+            for message in messages {
+                if !handle.tell(message).await {
                     return Err(AgentError::Broken { part: format!("the task of cell {name}") });
                 }
             }
         }
-        Ok(delivered)
+        Ok((delivered, untold))
     }
 
     /// What the disk refuses is reported and tried again: what runs does not depend on it.
@@ -309,6 +328,7 @@ impl Agent {
         let disk = self.disk_faults.values();
         conditions.extend(disk.map(|fault| Condition { code: fault.code, message: fault.message.clone() }));
         conditions.extend(self.orders.refused());
+        conditions.extend(self.answers.trouble());
         conditions.extend(self.held().map(|message| Condition { code: Code::DuplicateNode, message }));
         if let Memory::Rebuilt { implausible } = &self.memory {
             let message =

@@ -43,6 +43,8 @@ pub struct AgentSettings {
     pub keep_versions: usize,
     /// When the node's owner lets its cells change.
     pub windows: Windows,
+    /// Whether the node's owner lets what cells write be asked for.
+    pub serves_logs: bool,
     /// How many objects are fetched at once, for all cells together.
     pub parallel_downloads: usize,
     /// What must stay free on a file system when a release is written to it.
@@ -79,6 +81,7 @@ impl AgentSettings {
             full_scan_interval: Duration::from_secs(30 * 60),
             keep_versions: 3,
             windows: Windows::default(),
+            serves_logs: true,
             parallel_downloads: 8,
             reserve_bytes: 64 << 20,
             drift: DriftSettings::default(),

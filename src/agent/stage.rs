@@ -64,9 +64,13 @@ impl Staging {
         let given_up = || Trouble::new(Code::Interrupted, "it was given up", Cure::Time);
         let known = async { Ok::<_, Trouble>((Arc::new(self.manifest().await?), self.manifest_before().await?)) };
         let (manifest, before) = cancel.run_until_cancelled(known).await.ok_or_else(given_up)??;
+        let (plot, is_whole) = cancel.run_until_cancelled(self.begin(&manifest)).await.ok_or_else(given_up)??;
         // What it started has to be ended with it, so it is not just dropped.
         self.prepare(&manifest, before.as_ref(), &cancel).await?;
-        let effort = cancel.run_until_cancelled(self.bring(&manifest)).await.ok_or_else(given_up)??;
+        let effort = match is_whole {
+            true => Effort::default(),
+            false => cancel.run_until_cancelled(self.bring(&plot, &manifest)).await.ok_or_else(given_up)??,
+        };
         Ok(Staged { hooks: owed_hooks(before.as_ref(), &manifest), manifest, effort })
     }
 
@@ -111,16 +115,21 @@ impl Staging {
         Ok(())
     }
 
-    async fn bring(&self, manifest: &Arc<Manifest>) -> Result<Effort, Trouble> {
+    /// Takes the cell's place, and looks whether the release is there already, and whole; if not, whether it may be
+    /// fetched now.
+    async fn begin(&self, manifest: &Arc<Manifest>) -> Result<(Arc<Plot>, bool), Trouble> {
         let plot = Arc::new(self.claim(manifest).await?);
-        if self.is_whole(&plot, manifest).await? {
+        let is_whole = self.is_whole(&plot, manifest).await?;
+        if is_whole {
             self.log.line("the release is on the node already, and whole");
-            return Ok(Effort::default());
-        }
-        if self.may_wait {
+        } else if self.may_wait {
             windows::check(&self.context, manifest, Kind::Download)?;
         }
-        let unfinished = self.begin(&plot, manifest).await?;
+        Ok((plot, is_whole))
+    }
+
+    async fn bring(&self, plot: &Arc<Plot>, manifest: &Arc<Manifest>) -> Result<Effort, Trouble> {
+        let unfinished = self.make_room(plot, manifest).await?;
         let mut effort = Effort::default();
         let missing = self.reuse(&unfinished, manifest, &mut effort).await?;
         self.log.line(format!(
@@ -130,7 +139,7 @@ impl Staging {
             effort.files_reused
         ));
         self.fetch(&unfinished, manifest, missing, &mut effort).await?;
-        let (release, owned) = (release_name(&self.target), Arc::clone(manifest));
+        let (plot, release, owned) = (Arc::clone(plot), release_name(&self.target), Arc::clone(manifest));
         apart(move || unfinished.complete(&plot.releases, &release, &owned)).await?;
         self.log.line(format!("the release is whole: {} files fetched", effort.files_fetched));
         Ok(effort)
@@ -246,7 +255,7 @@ impl Staging {
     }
 
     /// Begins the release's folder, if there is room for the release.
-    async fn begin(&self, plot: &Arc<Plot>, manifest: &Arc<Manifest>) -> Result<Unfinished, Trouble> {
+    async fn make_room(&self, plot: &Arc<Plot>, manifest: &Arc<Manifest>) -> Result<Unfinished, Trouble> {
         let (plot, manifest, release) = (Arc::clone(plot), Arc::clone(manifest), release_name(&self.target));
         let reserve = self.context.reserve_bytes;
         apart(move || {

@@ -45,6 +45,9 @@ pub(super) struct CellState<W = Wish> {
     pub(super) placed: Option<Placed>,
     /// What to go back to.
     pub(super) known_good: Option<Placed>,
+    /// From whose release what runs was started, if that is another one than what the link points at.
+    #[serde(default)]
+    pub(super) started_from: Option<Placed>,
     /// Releases that were switched to, the newest last. Only the order counts: which there are the disk says.
     pub(super) placed_before: Vec<Placed>,
     /// Content that failed here.
@@ -154,6 +157,12 @@ pub(super) struct Attempt<W = Wish> {
     /// What ran when its release was whole.
     #[serde(default)]
     pub(super) from: Option<Placed>,
+    /// What the link pointed at before it pointed at the attempt's release.
+    #[serde(default)]
+    pub(super) replaces: Option<Placed>,
+    /// Whether what ran went on as it, and was not started anew.
+    #[serde(default)]
+    pub(super) goes_on: bool,
     /// The hooks that are still to be run for it; not known before its release is whole.
     #[serde(default)]
     pub(super) hooks: Option<BTreeSet<HookEvent>>,
@@ -218,6 +227,7 @@ impl<W> Default for CellState<W> {
             standing: Standing::Absent,
             placed: None,
             known_good: None,
+            started_from: None,
             placed_before: Vec::new(),
             failed: Vec::new(),
             verdict: None,
@@ -233,8 +243,22 @@ impl<W> CellState<W> {
     fn with_wishes<V>(self, mut convert: impl FnMut(W) -> Option<V>) -> CellState<V> {
         let journal = self.journal.into_iter().filter_map(|attempt| {
             let wish = convert(attempt.wish)?;
-            let Attempt { key, started_at, step, profile, repairs, resumed, effort, from, hooks, .. } = attempt;
-            Some(Attempt { key, wish, started_at, step, profile, repairs, resumed, effort, from, hooks })
+            let Attempt { key, started_at, step, profile, repairs, resumed, effort, .. } = attempt;
+            let Attempt { from, replaces, goes_on, hooks, .. } = attempt;
+            Some(Attempt {
+                key,
+                wish,
+                started_at,
+                step,
+                profile,
+                repairs,
+                resumed,
+                effort,
+                from,
+                replaces,
+                goes_on,
+                hooks,
+            })
         });
         CellState {
             journal: journal.collect(),
@@ -244,6 +268,7 @@ impl<W> CellState<W> {
             standing: self.standing,
             placed: self.placed,
             known_good: self.known_good,
+            started_from: self.started_from,
             placed_before: self.placed_before,
             failed: self.failed,
             verdict: self.verdict,

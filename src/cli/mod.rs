@@ -15,6 +15,8 @@ mod log;
 mod notify;
 mod output;
 mod program;
+#[cfg(feature = "controller")]
+mod terminal;
 
 #[cfg(feature = "agent")]
 mod write_env;

@@ -1,10 +1,11 @@
 //! What a command writes: data on standard output, talk on standard error.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
 use serde::Serialize;
-use unicode_width::UnicodeWidthStr as _;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::exit::Exit;
 use super::failure::Failure;
@@ -52,6 +53,12 @@ impl Output {
     #[cfg(test)]
     pub(crate) fn plain(format: Format) -> Self {
         Self { format, out_is_terminal: false, colour: false }
+    }
+
+    /// An output that somebody looks at.
+    #[cfg(all(test, feature = "controller"))]
+    pub(crate) fn terminal() -> Self {
+        Self { format: Format::Table, out_is_terminal: true, colour: false }
     }
 
     /// `word` in a colour, if there are colours.
@@ -111,7 +118,7 @@ impl Output {
     }
 }
 
-#[cfg(feature = "agent")]
+#[cfg(any(feature = "agent", feature = "controller"))]
 impl Output {
     /// Whether somebody looks on, who must be protected from what strangers wrote.
     pub(crate) fn is_terminal(self) -> bool {
@@ -138,6 +145,21 @@ impl Output {
     /// The same without colours, for what is said rather than shown.
     pub(crate) fn uncoloured(self) -> Self {
         Self { colour: false, ..self }
+    }
+
+    /// Writes some of what goes on, as it is; false if nobody reads any more.
+    pub(crate) fn stream(self, bytes: &[u8]) -> Result<bool, Failure> {
+        let mut out = io::stdout().lock();
+        match out.write_all(bytes).and_then(|()| out.flush()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(Failure::local("writing the output", &error)),
+        }
+    }
+
+    /// How data is written.
+    pub(crate) fn format(self) -> Format {
+        self.format
     }
 
     /// Writes bytes as they are, unless a terminal would have to show them.
@@ -172,16 +194,24 @@ fn written(result: io::Result<()>) -> Result<(), Failure> {
 pub(crate) struct Rows {
     output: Output,
     rows: Vec<Vec<Shown>>,
+    /// What would be beyond so many columns of the terminal is left out.
+    most: usize,
 }
 
 impl Rows {
     pub(crate) fn new(output: Output, head: &[&str]) -> Self {
         let head = head.iter().map(|word| Shown { text: word.to_uppercase(), tone: Some(Tone::Faint) }).collect();
-        Self { output, rows: vec![head] }
+        Self { output, rows: vec![head], most: usize::MAX }
     }
 
     pub(crate) fn row<const N: usize>(&mut self, cells: [Shown; N]) {
         self.rows.push(cells.into());
+    }
+
+    /// Lines that are no longer than `most` columns of the terminal.
+    #[cfg(feature = "controller")]
+    pub(crate) fn within(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     /// Whether there is nothing below the head.
@@ -197,13 +227,14 @@ impl Rows {
         let lines = self.rows.iter().map(|row| {
             let mut line = String::new();
             // Spaces are only written in front of the next cell, so that no line ends in them.
-            let mut owed = 0;
+            let (mut owed, mut left) = (0, self.most);
             for (cell, width) in row.iter().zip(&widths) {
-                if !cell.text.is_empty() {
+                if !cell.text.is_empty() && left > owed {
+                    left -= owed;
                     line.extend(std::iter::repeat_n(' ', owed));
-                    line.push_str(
-                        &cell.tone.map_or_else(|| cell.text.clone(), |tone| self.output.paint(tone, &cell.text)),
-                    );
+                    let text = cut(&cell.text, left);
+                    left -= text.width();
+                    line.push_str(&cell.tone.map_or_else(|| text.to_string(), |tone| self.output.paint(tone, &text)));
                     owed = 0;
                 }
                 owed += width - cell.width() + Self::GAP;
@@ -215,6 +246,34 @@ impl Rows {
 
     /// Spaces between two columns.
     const GAP: usize = 2;
+}
+
+/// The longest beginning of `text` that has room in so many columns of a terminal.
+pub(crate) fn begin(text: &str, most: usize) -> &str {
+    let mut left = most;
+    let end = text.char_indices().find(|(_, c)| match left.checked_sub(c.width().unwrap_or(0)) {
+        Some(rest) => {
+            left = rest;
+            false
+        }
+        None => true,
+    });
+    end.map_or(text, |(end, _)| &text[..end])
+}
+
+/// `text` on one line that is safe to show and has room in so many columns.
+#[cfg(feature = "controller")]
+pub(crate) fn fitting(text: &str, most: usize) -> String {
+    cut(&text::line(text), most).into_owned()
+}
+
+/// The same of what is safe already.
+fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    match (text.width() <= most, most) {
+        (true, _) => text.into(),
+        (false, 0) => "".into(),
+        (false, most) => format!("{}…", begin(text, most - 1)).into(),
+    }
 }
 
 /// A cell of a table: one line that is safe to show.
@@ -263,6 +322,22 @@ mod tests {
             rows.render(),
             "NODE    WHY           MORE\nn1      bad�[2J�news  x\nnode-2\n世界                  y"
         );
+    }
+
+    #[test]
+    fn what_has_no_room_is_cut_and_does_not_wrap() {
+        let rows = |most| {
+            let mut rows = Rows::new(Output::plain(Format::Table), &["a", "b"]).within(most);
+            rows.row(["世界世".into(), "wide".into()]);
+            rows.render().split('\n').nth(1).unwrap().to_owned()
+        };
+        assert_eq!(rows(12), "世界世  wide");
+        assert_eq!(rows(11), "世界世  wi…");
+        assert_eq!(rows(9), "世界世  …");
+        assert_eq!(rows(8), "世界世");
+        assert_eq!(rows(4), "世…");
+        assert_eq!(rows(1), "…");
+        assert_eq!(rows(0), "");
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct AgentConfig {
     pub drift: DriftSettings,
     /// When the node's owner lets its cells change.
     pub windows: Windows,
+    /// Whether what cells write may be asked for.
+    pub serves_logs: bool,
     /// Where monitoring finds the agent's figures.
     pub metrics: MetricsSettings,
     /// What the file's owner should hear.
@@ -94,6 +96,15 @@ pub(super) struct Written {
     metrics: Option<WrittenMetrics>,
     #[serde(default)]
     windows: WrittenWindows,
+    #[serde(default)]
+    orders: WrittenOrders,
+}
+
+/// Which orders the node's owner lets be carried out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenOrders {
+    logs: Option<bool>,
 }
 
 with_access! {
@@ -190,6 +201,7 @@ impl AgentConfig {
             keep_versions: self.keep_versions,
             drift: self.drift,
             windows: self.windows,
+            serves_logs: self.serves_logs,
             ..AgentSettings::new(self.node, self.fleet, self.trust, store, self.state_folder, profiles)
         })
     }
@@ -355,6 +367,7 @@ impl AgentConfig {
                 systemd,
             },
             drift,
+            serves_logs: written.orders.logs.unwrap_or(true),
             metrics,
             windows: written.windows.check(&document, &root.key("windows")).map_err(invalid)?,
             warnings: file.warning(bucket.holds_secrets()).into_iter().collect(),

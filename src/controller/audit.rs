@@ -9,10 +9,10 @@ use tracing::warn;
 use ulid::Ulid;
 
 use super::{Controller, ControllerError};
-use crate::model::audit::{AuditEntry, AuditStage};
-use crate::model::sign::Verified;
+use crate::model::audit::{AuditEntry, AuditStage, Chain, EntryRef};
+use crate::model::sign::{Verified, sign};
 use crate::model::trigger::Trigger;
-use crate::model::{ObjectKey, Sha256Digest, document};
+use crate::model::{ObjectKey, Sha256Digest};
 use crate::store::StoreError;
 
 /// An intent that was written and wants an outcome.
@@ -43,7 +43,8 @@ fn claim_id(entry: &Verified<Trigger>, half: Half) -> Ulid {
 }
 
 /// An entry's key; the day is that of its id, so that the id alone finds it.
-pub(super) fn key(id: Ulid) -> ObjectKey {
+#[must_use]
+pub fn key(id: Ulid) -> ObjectKey {
     let millis = i64::try_from(id.timestamp_ms()).unwrap_or(i64::MAX);
     let at = DateTime::from_timestamp_millis(millis).unwrap_or(DateTime::<Utc>::UNIX_EPOCH);
     ObjectKey::Audit(at.date_naive(), id)
@@ -150,7 +151,7 @@ impl Controller {
         let after = Some(format!("{}{with}", super::Claim::from(entry)));
         let reason = entry.reason.clone();
         let id = claim_id(entry, half);
-        // The intent's bytes are the same however often it is written; an outcome tells when it was.
+        // An intent says the same however often it is written; an outcome tells when it was.
         let at = match half {
             Half::Intent => entry.issued_at,
             Half::Outcome => self.now(),
@@ -182,12 +183,20 @@ impl Controller {
             after,
             reason,
             stage: AuditStage::Intent,
+            chain: None,
         }
     }
 
     async fn write_audit(&self, entry: &AuditEntry) -> Result<(), ControllerError> {
-        let body = Bytes::from(document::render(entry));
-        self.writer().await?.create(&key(entry.id), body).await?;
+        let writer = self.writer().await?;
+        let taken = self.followed().await;
+        let chain = Chain { fleet: self.fleet(), follows: taken.follows() };
+        let entry = AuditEntry { chain: Some(chain), ..entry.clone() };
+        let key = key(entry.id);
+        let signed = sign(&entry, &self.settings.signer)
+            .map_err(|source| ControllerError::Sign { what: key.to_string(), source })?;
+        writer.create(&key, Bytes::copy_from_slice(signed.document())).await?;
+        taken.replace(EntryRef { id: entry.id, sha256: signed.signed_sha256() });
         Ok(())
     }
 }

@@ -60,6 +60,13 @@ pub enum Warning {
         /// Why.
         problem: String,
     },
+    /// It requires a cell that nobody wishes to run.
+    DependencyMissing {
+        /// Which.
+        cell: CellId,
+        /// Why nothing of it runs, in words.
+        how: &'static str,
+    },
 }
 
 impl std::fmt::Display for Warning {
@@ -70,6 +77,9 @@ impl std::fmt::Display for Warning {
             }
             Self::OutcomeNotRecorded { problem } => {
                 write!(f, "it is published, but the audit has no outcome of it: {problem}")
+            }
+            Self::DependencyMissing { cell, how } => {
+                write!(f, "it requires {cell}, which {how}: its node waits with it until that runs")
             }
         }
     }

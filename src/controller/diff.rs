@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use similar::TextDiff as Differ;
 
+use super::definitions::{self, DefinitionChange, StandIn};
 use super::secret;
 use crate::model::deployment::DeploymentFile;
 use crate::model::manifest::{Manifest, ManifestFile, Mode};
@@ -32,6 +33,10 @@ pub struct Changes {
     pub fields: Vec<FieldChange>,
     /// Files, by path.
     pub files: Vec<FileChange>,
+    /// What stands on the host beside the files, as its agent renders it: units, supervisord's file, processes.
+    pub definitions: Vec<DefinitionChange>,
+    /// The words in angle brackets that stand in the lines of definitions.
+    pub stand_ins: Vec<StandIn>,
 }
 
 /// A setting that differs. Values are JSON; what is read on the node stands there as the reference that it is.
@@ -130,13 +135,15 @@ impl Changes {
     /// not looked at.
     #[must_use]
     pub fn between(before: Option<&Manifest>, after: &Manifest) -> Self {
-        Self { fields: fields(before, after), files: files(before, after) }
+        let definitions = definitions::changed(before, after);
+        let stand_ins = definitions::stand_ins(&definitions);
+        Self { fields: fields(before, after), files: files(before, after), definitions, stand_ins }
     }
 
     /// Whether nothing differs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.fields.is_empty() && self.files.is_empty()
+        self.fields.is_empty() && self.files.is_empty() && self.definitions.is_empty()
     }
 
     /// What differs, in one line.
@@ -171,6 +178,7 @@ fn settings(manifest: &Manifest) -> BTreeMap<String, Value> {
         ("drift", serde_json::to_value(&manifest.drift)),
         ("windows", serde_json::to_value(&manifest.windows)),
         ("lock", serde_json::to_value(&manifest.lock)),
+        ("dependencies", serde_json::to_value(&manifest.dependencies)),
     ] {
         // Every one of them is written to the manifest as it is here.
         flatten(name, value.unwrap_or_default(), &mut flat);

@@ -13,7 +13,7 @@ use crate::model::document::DocumentError;
 use crate::model::order::Addressee;
 use crate::model::sign::{SignError, Verified};
 use crate::model::trigger::Trigger;
-use crate::model::{CellId, DeploymentName, Epoch, Floor, ManifestName, Sha256Digest, UserName, VersionName};
+use crate::model::{CellId, Code, DeploymentName, Epoch, Floor, ManifestName, Sha256Digest, UserName, VersionName};
 use crate::recipe::RecipeError;
 use crate::recipe::render::RenderError;
 use crate::store::{ErrorKind, StoreError};
@@ -313,6 +313,26 @@ pub enum ControllerError {
         /// How long was waited.
         waited: Duration,
     },
+    /// The node does not tell what a cell's programs write, and says so.
+    #[error("{cell}: its node does not show the log: {message}")]
+    LogsRefused {
+        /// The cell.
+        cell: CellId,
+        /// Why, as the node names it.
+        code: Code,
+        /// Why, in the node's words.
+        message: String,
+    },
+    /// The node says nothing of what a cell's programs write, or no more.
+    #[error("{cell}: nothing came from its node for {waited:?}: {why}", waited = Duration::from_secs(waited.as_secs()))]
+    NoLogs {
+        /// The cell.
+        cell: CellId,
+        /// How long was waited.
+        waited: Duration,
+        /// Why that may be.
+        why: String,
+    },
     /// The bucket did not do what it was asked.
     #[error(transparent)]
     Store(Box<StoreError>),
@@ -386,6 +406,8 @@ impl ControllerError {
             Self::Outranked { .. } => ("outranked", ErrorKind::Denied),
             Self::Exhausted { .. } => ("exhausted", ErrorKind::Denied),
             Self::TimedOut { .. } | Self::Unconfirmed { .. } => ("timed_out", ErrorKind::TimedOut),
+            Self::LogsRefused { code, .. } => (code.as_str(), refusal(*code)),
+            Self::NoLogs { .. } => ("no_answer", ErrorKind::TimedOut),
             Self::Store(error) => (error.code(), error.error_kind()),
             Self::Local { .. } => ("local", ErrorKind::Invalid),
             Self::Sign { .. } => ("sign", ErrorKind::Internal),
@@ -406,6 +428,11 @@ impl ControllerError {
             Self::Store(error) => Some(error),
             _ => None,
         }
+    }
+
+    /// The bucket does not answer at present.
+    pub(super) fn is_outage(&self) -> bool {
+        self.of_store().is_some_and(StoreError::is_transient)
     }
 
     /// The document is there, but it is too large or not what its kind says.
@@ -433,6 +460,16 @@ impl ControllerError {
 
     pub(super) fn invalid(what: impl fmt::Display, problem: impl fmt::Display) -> Self {
         Self::Invalid { what: what.to_string(), problem: problem.to_string() }
+    }
+}
+
+/// What whoever asked must do about what a node refuses.
+fn refusal(code: Code) -> ErrorKind {
+    match code {
+        Code::NoLog => ErrorKind::NotFound,
+        Code::LogsOff | Code::SigInvalid => ErrorKind::Denied,
+        Code::OrderExpired => ErrorKind::TimedOut,
+        _ => ErrorKind::Conflict,
     }
 }
 

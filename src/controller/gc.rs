@@ -3,6 +3,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt as _, stream};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tracing::info;
 
 use super::claim::PublishedHow;
@@ -11,14 +13,14 @@ use super::references::Named;
 use super::{Controller, ControllerError, Deletion};
 use crate::model::keys::Folder;
 use crate::model::order::Order;
-use crate::model::{CellId, DeploymentName, ManifestName, NodeName, ObjectKey, VersionName};
+use crate::model::{CellId, DeploymentName, ManifestName, NodeName, ObjectKey, Sha256Digest, VersionName};
 use crate::store::Depth;
 
 /// What no commit document names is swept after this time, by the store's clock.
 const SWEPT_AFTER: TimeDelta = TimeDelta::hours(24);
 
 /// What a sweep did, or would do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct GcReport {
     /// Folders and objects that no commit document names.
     pub swept: Vec<String>,
@@ -29,9 +31,40 @@ pub struct GcReport {
     /// Versions whose deletion was finished.
     pub deleted: Vec<String>,
     /// Versions whose deletion is marked, and from when on it may be finished.
-    pub marked: Vec<(String, DateTime<Utc>)>,
+    pub marked: Vec<MarkedVersion>,
     /// What could not be done, and why.
     pub problems: Vec<String>,
+}
+
+impl GcReport {
+    /// What names exactly what would be done: whoever looked at it can say so when it is to be done.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let mut name = Sha256Digest::builder();
+        let cells = self.finished.iter().map(|cell| format!("finish {cell}\n"));
+        let folders = self.swept.iter().map(|folder| format!("sweep {folder}\n"));
+        let versions = self.marked.iter().map(|marked| format!("delete {}\n", marked.version));
+        let mut lines: Vec<String> = cells.chain(folders).chain(versions).collect();
+        lines.sort_unstable();
+        lines.push(self.objects.to_string());
+        lines.iter().for_each(|line| name.update(line.as_bytes()));
+        name.finish().to_string()
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A version whose deletion was begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct MarkedVersion {
+    /// Its cell and its name.
+    pub version: String,
+    /// From then on it may be deleted, by the store's clock.
+    pub ready_at: DateTime<Utc>,
 }
 
 /// A folder that has, or lacks, a commit document.
@@ -89,6 +122,17 @@ impl Seen {
 }
 
 impl Controller {
+    /// Finishes and sweeps, if that would do what was `seen`, by [`GcReport::name`].
+    ///
+    /// # Errors
+    /// [`ControllerError::Changed`] when it would do something else by now; see also [`Self::gc`].
+    pub async fn gc_seen(&self, seen: &str) -> Result<GcReport, ControllerError> {
+        if self.gc(true).await?.name() != seen {
+            return Err(ControllerError::Changed { what: "what is to be swept".to_owned() });
+        }
+        self.gc(false).await
+    }
+
     /// Finishes what others began and sweeps what nobody will. With `dry_run` nothing is written.
     ///
     /// # Errors
@@ -128,7 +172,12 @@ impl Controller {
         let head = self.head(cell).await?;
         match &head.newest {
             Some(newest) if !self.is_finished(&head).await? => {
-                Ok(dry_run || self.settle(&head, newest).await?.how == PublishedHow::Finished)
+                if dry_run {
+                    return Ok(true);
+                }
+                let act = self.intend("gc", format!("cell/{cell}"), None, None, None).await?;
+                let settled = self.settle(&head, newest).await;
+                Ok(self.conclude(act, settled).await?.how == PublishedHow::Finished)
             }
             _ => Ok(false),
         }
@@ -177,7 +226,8 @@ impl Controller {
         let name = format!("{cell} {version}");
         if dry_run {
             let since = self.is_marked(cell, version).await?;
-            report.marked.extend(since.map(|since| (name, since + super::version::DELETION_RESTS)));
+            let ready = |since| MarkedVersion { version: name, ready_at: since + super::version::DELETION_RESTS };
+            report.marked.extend(since.map(ready));
             return Ok(());
         }
         match self.delete_version(cell, version).await? {
@@ -185,7 +235,7 @@ impl Controller {
                 report.objects += objects;
                 report.deleted.push(name);
             }
-            Deletion::Marked { ready_at } => report.marked.push((name, ready_at)),
+            Deletion::Marked { ready_at } => report.marked.push(MarkedVersion { version: name, ready_at }),
         }
         Ok(())
     }

@@ -125,6 +125,15 @@ impl Controller {
         Ok(Head { newest, copied, indexed, next })
     }
 
+    /// Where `cell` stands, for who only looks. The inner error says why nothing that was asked of it is believed: that
+    /// is something to see, and keeps nobody from the rest.
+    pub(super) async fn look_at_head(&self, cell: &CellId) -> Result<Result<Head, ControllerError>, ControllerError> {
+        match self.head(cell).await {
+            Err(error @ ControllerError::Untrusted { .. }) => Ok(Err(error)),
+            found => found.map(Ok),
+        }
+    }
+
     /// Takes bytes for a trigger of `cell` if they are one that is believed.
     ///
     /// # Errors

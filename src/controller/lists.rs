@@ -186,13 +186,13 @@ impl Controller {
         cell: &CellId,
         names: Vec<VersionName>,
     ) -> Result<Vec<VersionView>, ControllerError> {
-        let (head, beat) = tokio::try_join!(self.head(cell), async {
+        let (head, beat) = tokio::try_join!(self.look_at_head(cell), async {
             match self.find_document::<Heartbeat>(&ObjectKey::Heartbeat(cell.node.clone())).await {
                 Err(error) if error.is_unreadable() => Ok(None),
                 found => found,
             }
         })?;
-        let needs = Needs::new(cell, &head, beat.as_ref());
+        let needs = Needs::new(cell, head.as_ref().ok(), beat.as_ref());
         stream::iter(names)
             .map(async |name| self.look_at_row(cell, name, &needs).await)
             .buffered(READS)
@@ -231,8 +231,9 @@ pub(super) struct Needs<'a> {
 }
 
 impl<'a> Needs<'a> {
-    pub(super) fn new(cell: &'a CellId, head: &Head, beat: Option<&Heartbeat>) -> Self {
-        let desired = head.newest.as_ref().and_then(|newest| Some((floor(newest), newest.action.target()?)));
+    pub(super) fn new(cell: &'a CellId, head: Option<&Head>, beat: Option<&Heartbeat>) -> Self {
+        let newest = head.and_then(|head| head.newest.as_ref());
+        let desired = newest.and_then(|newest| Some((floor(newest), newest.action.target()?)));
         let report = beat.and_then(|beat| beat.cells.get(&cell.cell));
         let digest = |version: &Option<VersionReport>| version.as_ref().map(|version| version.manifest_sha256);
         Self {

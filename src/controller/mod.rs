@@ -15,6 +15,7 @@ mod alerts;
 mod apply;
 mod attempt_log;
 mod audit;
+mod audit_ends;
 mod audit_log;
 mod browse;
 mod bundle;
@@ -23,22 +24,29 @@ mod checkup;
 mod claim;
 mod compare;
 mod copies;
+mod definitions;
 mod delete;
 mod delivery;
+mod dependencies;
 mod diff;
 pub mod doctor;
 mod documents;
 mod error;
+mod events;
+mod export;
 mod facts;
 mod fleet;
 mod follow;
+mod forecast;
 mod fsck;
 mod gc;
 mod head;
 mod history;
+mod holds;
 mod inputs;
 mod instant;
 mod lists;
+mod logs;
 mod names;
 mod orders;
 mod overrides;
@@ -79,25 +87,32 @@ pub use alerts::{
     AlertBoard, AlertFilter, AlertKeeper, AlertRule, AlertRules, AlertSettings, Channel, Fate, HeldAlerts, KnownAlerts,
     LONGEST_SILENCE, Letter, MailSettings, MailTls, Observation, Receiver, ReceiverError, ReceiverRules, in_short,
 };
-pub use apply::{ApplyPlan, ApplyRequest, ApplyStep, ApplyTarget, Collision, LocalFile, Prune, StepHow, Stepped};
+pub use apply::{
+    ApplyLine, ApplyPlan, ApplyRequest, ApplyStep, ApplySummary, ApplyTarget, Collision, LocalFile, Prune, StepHow,
+    Stepped,
+};
 pub use attempt_log::{LogPiece, LogPlace};
+pub use audit::key as audit_key;
 pub use audit_log::{
-    Act, ActResult, AuditCache, AuditFilter, AuditLine, AuditPage, AuditPlace, AuditRow, ExportFormat, PlaceError,
-    ResultFilter, day_after,
+    Act, ActResult, AuditCache, AuditFault, AuditFilter, AuditLine, AuditPage, AuditPlace, AuditProof, AuditRow,
+    ExportFormat, FaultKind, PlaceError, ResultFilter, day_after,
 };
 pub use browse::{
     About, BrowsePage, Content, FolderRow, ObjectRow, Preview, Reference, References, TextKind, about_folder,
     about_key, rule_in_words,
 };
-pub use bundle::{BundleSelector, Loaded, Saved};
+pub use bundle::{BundleFile, BundlePlan, BundleSelector, BundleToSave, BundledVersion, Loaded, Saved};
 pub use checkup::Checkup;
 pub use claim::{Published, PublishedHow, Warning};
 pub use compare::{Compared, Comparison, Made, Proof, Revision, VersionDetail};
+pub use definitions::{DefinitionChange, StandIn};
 pub use delete::{Deletion, DeletionOutlook};
 pub use delivery::{Delivery, DeliveryPlan, FileFate};
+pub use dependencies::Dependent;
 pub use diff::{Changes, FieldChange, FileChange, FileKind, FileSide, TextDiff};
 pub use documents::{Applied, AppliedHow, Known, Text};
 pub use error::{Claim, ControllerError};
+pub use events::{Event, EventKind, EventWatch};
 pub use facts::ObjectFacts;
 #[cfg(test)]
 pub(crate) use fleet::sample as fleet_sample;
@@ -106,14 +121,17 @@ pub use fleet::{
     LivenessLimits, Looked, NodeView, Severity, Sight, Subject, Sync,
 };
 pub use follow::{Followed, FollowedHow};
-pub use fsck::{Finding, FsckOptions};
-pub use gc::GcReport;
+pub use forecast::{Forecast, Gate, HookForecast, HookRun, ProcessFate, ProcessForecast, Wait, WaitKind};
+pub use fsck::{Finding, FsckOptions, findings_name};
+pub use gc::{GcReport, MarkedVersion};
 pub use history::{HistoryEntry, OutcomeEntry};
+pub use holds::{HoldOrder, HoldStanding};
 pub use instant::{
     Answer, CellAt, Chronicle, InstantChange, Moment, MomentError, Ran, Revert, RevertOptions, RevertPlan, RevertStep,
     Scope, Told, Wish, Wished,
 };
 pub use lists::{DeploymentView, ManifestView, VersionPage, VersionState, VersionView};
+pub use logs::{AskedLogs, LogNews, LogReader};
 pub use orders::Ordered;
 pub use overrides::OverrideView;
 pub use past::{Attempts, LogFacts, Past, PastAttempt, PastTrigger};
@@ -133,6 +151,7 @@ pub use usage::{Amount, FolderUsage, Usage, UsageBoard, UsageState};
 pub use users::{UsersChange, UsersFound, UsersObject, UsersSeen, users_floor};
 pub use version_facts::VersionFacts;
 
+use self::audit_ends::LooseEnds;
 use self::seen::Seen;
 use self::turns::Presence;
 use self::version_facts::SaidFacts;
@@ -141,7 +160,7 @@ use crate::entropy;
 use crate::model::fleet::Fleet;
 use crate::model::sign::{Signer, Trust};
 use crate::model::{Epoch, ObjectKey, UserName, document};
-use crate::store::Store;
+use crate::store::{Memory, Store};
 
 /// Who acts, and from where: what the audit says of every change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,6 +208,8 @@ pub struct Controller {
     /// The store with what is known of its conditions; set before the first write, whoever makes it.
     writer: Arc<OnceCell<Store>>,
     presence: Arc<Presence>,
+    /// What the next entry of the audit follows.
+    ends: Arc<LooseEnds>,
     /// What was read for views.
     seen: Arc<Seen>,
     /// What manifests of versions said that were read for lists.
@@ -204,6 +225,7 @@ impl Controller {
             clock,
             writer: Arc::default(),
             presence: Arc::default(),
+            ends: Arc::default(),
             seen: Arc::default(),
             said: Arc::default(),
         }
@@ -231,13 +253,23 @@ impl Controller {
     #[must_use]
     pub fn acting_as(&self, actor: Actor) -> Self {
         Self {
-            settings: ControllerSettings { actor, ..self.settings.clone() },
+            settings: ControllerSettings { actor, store: self.store().clone().forgetful(), ..self.settings.clone() },
             clock: self.clock.clone(),
             writer: self.writer.clone(),
             presence: self.presence.clone(),
+            ends: self.ends.clone(),
             seen: self.seen.clone(),
             said: self.said.clone(),
         }
+    }
+
+    /// The same controller for who only looks: what was read before is to be had while the store does not answer.
+    /// [`Controller::acting_as`] leads back.
+    #[must_use]
+    pub fn remembering(&self, memory: Arc<Memory>) -> Self {
+        let known = self.acting_as(self.actor().clone());
+        let store = self.store().clone().remembering(memory);
+        Self { settings: ControllerSettings { store, ..known.settings }, ..known }
     }
 
     /// Marks the bucket as this fleet's. Doing it again is fine.

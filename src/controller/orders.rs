@@ -3,8 +3,6 @@
 //! The object in the node's `_requests/` is what counts; the node's index has a copy, so that an idle poll stays one
 //! request. Whoever writes an order takes out of the index what is over or was overtaken.
 
-use std::time::Duration;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::value::RawValue;
 use tracing::info;
@@ -13,13 +11,11 @@ use ulid::Ulid;
 use super::{Controller, ControllerError};
 use crate::clock::to_millis;
 use crate::entropy;
-use crate::model::document::{self, Document as _, DocumentError};
-use crate::model::heartbeat::Heartbeat;
+use crate::model::document::{Document as _, DocumentError};
 use crate::model::index::Index;
 use crate::model::order::{Addressee, Order, OrderAction};
 use crate::model::sign::{self, Verified};
 use crate::model::{CellId, CellName, NodeName, ObjectKey};
-use crate::store::{ETag, Fetched};
 
 /// Room for the signatures and for white space.
 const ORDER_BYTES: u64 = 2 * Order::MAX_BYTES;
@@ -28,8 +24,8 @@ const ORDER_BYTES: u64 = 2 * Order::MAX_BYTES;
 /// is not to be held again.
 const RELEASE_COUNTS: TimeDelta = TimeDelta::hours(1);
 
-/// Between two looks at the heartbeat; an unchanged one costs one request without a body.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Orders for logs in a node's index: they leave room for others.
+const MOST_LOGS: usize = Order::MOST_OF_NODE / 4;
 
 /// An order that was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +67,7 @@ impl Controller {
         self.order(to, OrderAction::Release, RELEASE_COUNTS, reason.map(str::to_owned)).await
     }
 
-    async fn order(
+    pub(super) async fn order(
         &self,
         to: &Addressee,
         action: OrderAction,
@@ -113,7 +109,8 @@ impl Controller {
             action => action.name().to_owned(),
         };
         let told = match &action {
-            OrderAction::Logs(_) | OrderAction::Unknown(_) => format!("order {id}"),
+            OrderAction::Logs(query) => format!("order {id}: {query}"),
+            OrderAction::Unknown(_) => format!("order {id}"),
             OrderAction::Hold | OrderAction::Release => {
                 format!("order {id} until {}", expires_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
             }
@@ -154,32 +151,45 @@ impl Controller {
     async fn give(&self, order: &Verified<Order>) -> Result<(), ControllerError> {
         let key = ObjectKey::Request(order.node.clone(), order.id);
         self.writer().await?.create(&key, order.document().to_vec().into()).await?;
+        self.list_order(order).await
+    }
+
+    /// Copies an order into its node's index, and takes out what is over or was overtaken.
+    pub(super) async fn list_order(&self, order: &Verified<Order>) -> Result<(), ControllerError> {
         let copy = serde_json::from_slice::<Box<RawValue>>(order.document()).map_err(|source| {
             ControllerError::Unreadable {
-                key: key.to_string(),
+                key: ObjectKey::Request(order.node.clone(), order.id).to_string(),
                 source: DocumentError::Invalid { schema: Order::SCHEMA, source },
             }
         })?;
         let to = order.addressee();
         self.rewrite_index(&order.node, |index| {
-            let now = self.store_now();
-            let requests = std::mem::take(&mut index.requests);
-            index.requests = requests
-                .into_iter()
-                .filter(|raw| {
-                    self.believe_order(&order.node, raw.get().as_bytes()).is_ok_and(|known| {
-                        known.expires_at > now && known.id != order.id && !is_overtaken(&known, &to, &order.action)
-                    })
-                })
-                .collect();
+            self.keep_orders(index, |known| known.id != order.id && !is_overtaken(known, &to, &order.action));
             if index.requests.len() >= Order::MOST_OF_NODE {
                 let problem = format!("{} orders to it are still to be carried out", index.requests.len());
                 return Err(ControllerError::invalid(&order.node, problem));
+            }
+            if matches!(order.action, OrderAction::Logs(_)) {
+                let standing = self.believed_orders(index);
+                let asked = standing.iter().filter(|known| matches!(known.action, OrderAction::Logs(_))).count();
+                if asked >= MOST_LOGS {
+                    let problem = format!("it was asked for logs {asked} times in the last minutes; wait a little");
+                    return Err(ControllerError::invalid(&order.node, problem));
+                }
             }
             index.requests.push(copy.clone());
             Ok(true)
         })
         .await
+    }
+
+    /// Takes out of an index what is no order of its node, what is over, and what is not to be kept.
+    pub(super) fn keep_orders(&self, index: &mut Index, is_kept: impl Fn(&Order) -> bool) {
+        let (now, node) = (self.store_now(), index.node.clone());
+        index.requests.retain(|raw| {
+            let order = self.believe_order(&node, raw.get().as_bytes());
+            order.is_ok_and(|order| order.expires_at > now && is_kept(&order))
+        });
     }
 
     /// What is ordered must be about something that there is.
@@ -228,38 +238,6 @@ impl Controller {
         Ok(order)
     }
 
-    /// Waits until the node says that a hold is in force, or that a release is.
-    ///
-    /// # Errors
-    /// [`ControllerError::Unconfirmed`] after `patience`.
-    pub async fn confirm_hold(
-        &self,
-        ordered: &Ordered,
-        is_hold: bool,
-        patience: Duration,
-    ) -> Result<(), ControllerError> {
-        let (began, key) = (self.clock.monotonic(), ObjectKey::Heartbeat(ordered.to.node.clone()));
-        let mut known: Option<ETag> = None;
-        loop {
-            match self.store().get_if_changed(&key, known.as_ref(), Heartbeat::MAX_BYTES).await? {
-                Fetched::Changed(object) => {
-                    // One that cannot be read says nothing; the next one may.
-                    if document::parse(&object.bytes).is_ok_and(|beat| says_so(&beat, ordered, is_hold)) {
-                        return Ok(());
-                    }
-                    known = Some(object.etag);
-                }
-                Fetched::Unchanged => {}
-                Fetched::Absent => known = None,
-            }
-            let waited = self.clock.monotonic().saturating_sub(began);
-            if waited >= patience {
-                return Err(ControllerError::Unconfirmed { to: ordered.to.clone(), order: ordered.id, waited });
-            }
-            self.clock.sleep(LOOK_AGAIN).await;
-        }
-    }
-
     /// An order as it was given; None if it is no longer there.
     ///
     /// # Errors
@@ -280,25 +258,6 @@ impl Controller {
     }
 }
 
-/// Whether a node says that the order is carried out.
-fn says_so(beat: &Heartbeat, ordered: &Ordered, is_hold: bool) -> bool {
-    let hold = match &ordered.to.cell {
-        Some(cell) => match beat.cells.get(cell) {
-            Some(report) => report.hold.as_ref(),
-            // A cell that the node knows nothing of cannot be told of.
-            None => return !is_hold,
-        },
-        None => beat.hold.as_ref(),
-    };
-    match hold {
-        // Of two holds the one that lasts longer is told of.
-        Some(hold) if is_hold => hold.order == ordered.id || hold.until >= ordered.expires_at,
-        Some(hold) => hold.order > ordered.id || (hold.whole_node && ordered.to.cell.is_some()),
-        // However late the node reads what came before, the release counts.
-        None => !is_hold,
-    }
-}
-
 /// When an order was issued, as its id says.
 fn at(id: Ulid) -> DateTime<Utc> {
     let millis = i64::try_from(id.timestamp_ms()).unwrap_or(i64::MAX);
@@ -306,7 +265,7 @@ fn at(id: Ulid) -> DateTime<Utc> {
 }
 
 /// Whether an order counts no more once `action` is ordered.
-fn is_overtaken(order: &Order, to: &Addressee, action: &OrderAction) -> bool {
+pub(super) fn is_overtaken(order: &Order, to: &Addressee, action: &OrderAction) -> bool {
     order.addressee() == *to && order.action.is_about_holding() && action.is_about_holding()
 }
 

@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::diff::Changes;
 use super::error::Claim;
+use super::forecast::Forecast;
 use super::head::{Head, Next};
 use super::publish::PublishRequest;
 use super::texts::Side;
 use super::{Controller, ControllerError, Warning};
 use crate::model::manifest::Manifest;
-use crate::model::run_spec::Profile;
 use crate::model::trigger::{Action, Target};
 use crate::model::{CellId, DeploymentName, ManifestName, Sha256Digest, VersionName};
 use crate::store::ETag;
@@ -38,8 +38,8 @@ pub struct Plan {
     pub inputs: BTreeMap<String, ETag>,
     /// What differs from the version that was desired last.
     pub changes: Changes,
-    /// Whether the cell's service would be restarted.
-    pub restart: bool,
+    /// What the cell's node will do with it.
+    pub forecast: Forecast,
     /// Whether there is anything to publish.
     pub is_needed: bool,
     /// Why nothing can be published at present, if the cell is paused.
@@ -59,6 +59,23 @@ pub struct PlannedVersion {
     pub files: usize,
     /// Their bytes together.
     pub bytes: u64,
+}
+
+impl Plan {
+    /// Whether anything that runs would be stopped or started anew.
+    #[must_use]
+    pub fn restarts(&self) -> bool {
+        self.is_needed && self.forecast.restarts()
+    }
+
+    /// In one line what is published and what comes of it.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self.is_needed {
+            true => self.forecast.summary(&self.changes),
+            false => "0 cells to publish".to_owned(),
+        }
+    }
 }
 
 impl Controller {
@@ -91,6 +108,9 @@ impl Controller {
             self.refuse_marked(cell, &name).await?;
         }
         let manifest = snapshot.nameless();
+        let missing = self.check_dependencies(manifest).await?;
+        let implausible = implausible.map(|claimed| Warning::FloorImplausible { claimed });
+        let forecast = self.forecast(last.as_ref(), manifest, request.options).await?;
         Ok(Plan {
             cell: cell.clone(),
             manifest: inputs.binding.manifest.clone(),
@@ -99,12 +119,12 @@ impl Controller {
             generation: head.at().map_or(0, |at| at.generation.get()),
             version: PlannedVersion { name, exists, files: manifest.files.len(), bytes: manifest.total_bytes() },
             content_sha256: snapshot.content(),
-            restart: restarts(&manifest.profile) && !(is_same && same_options),
+            forecast,
             is_needed: !(is_same && same_options),
             inputs: inputs.by_key(),
             changes,
             paused: inputs.binding.paused.as_ref().map(|paused| paused.reason.clone()),
-            warnings: implausible.map(|claimed| Warning::FloorImplausible { claimed }).into_iter().collect(),
+            warnings: implausible.into_iter().chain(missing).collect(),
         })
     }
 
@@ -117,29 +137,6 @@ impl Controller {
             Some(_) => self.newest_target(cell, |_| true).await?,
         };
         let Some(target) = desired else { return Ok(None) };
-        let Some(found) = self.find_manifest(cell, &target.version).await? else { return Ok(None) };
-        let found_digest = Sha256Digest::of(&found);
-        if found_digest != target.manifest_sha256 {
-            let (version, expected) = (&target.version, target.manifest_sha256);
-            return Err(ControllerError::version_tampered(cell, version, expected, found_digest));
-        }
-        Manifest::parse(&found).map(Some).map_err(|error| ControllerError::invalid(cell, error))
-    }
-}
-
-/// Whether a new version of this profile means a new process.
-fn restarts(profile: &Profile) -> bool {
-    !matches!(profile, Profile::Deploy(_))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whatever_is_run_is_restarted_by_a_new_version() {
-        let profile = |json| serde_json::from_value(json).unwrap();
-        assert!(!restarts(&profile(serde_json::json!({"kind": "deploy"}))));
-        assert!(restarts(&profile(serde_json::json!({"kind": "systemd", "unit_file": "etc/web.service"}))));
+        self.pinned_manifest(cell, &target).await
     }
 }

@@ -1,6 +1,7 @@
 //! Publishing what the inputs of a cell give, and running again what is desired already.
 
 use super::claim::Order;
+use super::error::Claim;
 use super::head::Head;
 use super::snapshot::Snapshot;
 use super::{Controller, ControllerError, Published};
@@ -52,7 +53,10 @@ impl Guard {
             Some(expected) if expected != found => Err(ControllerError::Guard {
                 cell: cell.clone(),
                 expected: format!("generation {expected}"),
-                found: format!("generation {found}"),
+                found: head
+                    .newest
+                    .as_ref()
+                    .map_or("nothing published".to_owned(), |newest| Claim::from(newest).to_string()),
             }),
             _ => Ok(()),
         }
@@ -103,6 +107,7 @@ impl Controller {
         }
         guard.check_generation(cell, &head)?;
         head.next(cell, self.epoch())?;
+        let missing = self.check_dependencies(snapshot.nameless()).await?;
         let (name, _) = self.choose_name(&snapshot, request.version.as_ref()).await?;
 
         // The files first: they may take long, and nobody has to wait for them.
@@ -124,7 +129,9 @@ impl Controller {
             }
             let (action, options, reason) = (Action::Deploy(target), request.options, request.reason.clone());
             let order = Order { verb: "publish", action, options, reason };
-            self.claim(cell, &head, &order, &mut turn).await.map(Some)
+            let mut published = self.claim(cell, &head, &order, &mut turn).await?;
+            published.warnings.extend(missing);
+            Ok(Some(published))
         }
         .await;
         turn.end().await;

@@ -114,7 +114,7 @@ pub type ReleaseName = (ManifestName, DeploymentName);
 #[derive(Debug)]
 pub struct ReleasePage {
     /// The releases, by manifest and name.
-    pub releases: Vec<Release>,
+    pub releases: Vec<Arc<Release>>,
     /// How many there are in all.
     pub total: usize,
     /// The last of the page, if others come after it.
@@ -129,7 +129,7 @@ pub type KnownVersion = (CellId, VersionName, Sha256Digest);
 pub struct ReleaseReader {
     // Held while they are read, so that many who look at once read once.
     documents: Arc<Mutex<ReadDocuments>>,
-    list: Arc<Lately<Vec<Release>>>,
+    list: Arc<Lately<Vec<Arc<Release>>>>,
     names: Arc<Lately<BTreeSet<ReleaseName>>>,
     made_from: Arc<Mutex<BTreeMap<KnownVersion, Option<DeploymentName>>>>,
 }
@@ -203,7 +203,7 @@ impl Read for BTreeSet<ReleaseName> {
     }
 }
 
-impl Read for Vec<Release> {
+impl Read for Vec<Arc<Release>> {
     fn place(reader: &ReleaseReader) -> &Arc<Lately<Self>> {
         &reader.list
     }
@@ -217,27 +217,23 @@ impl Read for Vec<Release> {
     }
 }
 
-/// Documents, and when each was read, by the monotonic clock.
+/// What documents say, and when each was read, by the monotonic clock. Lists share it: there may be tens of thousands.
 #[derive(Debug, Default)]
-struct ReadDocuments(BTreeMap<ReleaseName, (ReleaseState, Duration)>);
+struct ReadDocuments(BTreeMap<ReleaseName, (Arc<Release>, Duration)>);
 
 impl ReadDocuments {
     /// What has to be read of `names`.
     fn unknown<'a>(&self, names: impl Iterator<Item = &'a ReleaseName>, now: Duration) -> Vec<ReleaseName> {
         let is_known = |name: &&ReleaseName| match self.0.get(*name) {
-            Some((ReleaseState::Whole(_), at)) => now.saturating_sub(*at) < DOCUMENT_FRESH,
-            _ => false,
+            Some((release, at)) => release.facts().is_some() && now.saturating_sub(*at) < DOCUMENT_FRESH,
+            None => false,
         };
         names.filter(|name| !is_known(name)).cloned().collect()
     }
 
     /// Those of `names` that were read, in their order.
-    fn releases<'a>(&self, names: impl Iterator<Item = &'a ReleaseName>) -> Vec<Release> {
-        let release = |name: &ReleaseName| {
-            let (state, _) = self.0.get(name)?;
-            Some(Release { manifest: name.0.clone(), name: name.1.clone(), state: state.clone() })
-        };
-        names.filter_map(release).collect()
+    fn releases<'a>(&self, names: impl Iterator<Item = &'a ReleaseName>) -> Vec<Arc<Release>> {
+        names.filter_map(|name| self.0.get(name)).map(|(release, _)| release.clone()).collect()
     }
 }
 
@@ -261,7 +257,7 @@ impl Controller {
     ///
     /// # Errors
     /// Why the store did not answer.
-    pub async fn releases(&self, reader: &ReleaseReader) -> Result<Arc<Vec<Release>>, ControllerError> {
+    pub async fn releases(&self, reader: &ReleaseReader) -> Result<Arc<Vec<Arc<Release>>>, ControllerError> {
         self.lately(reader).await
     }
 
@@ -280,21 +276,27 @@ impl Controller {
     async fn lately<T: Read>(&self, reader: &ReleaseReader) -> Result<Arc<T>, ControllerError> {
         let (now, place) = (self.clock.monotonic(), T::place(reader));
         let shown = place.state().read.clone().map(|(read, at)| (read, now.saturating_sub(at)));
-        if let Some((shown, age)) = shown.filter(|(_, age)| *age < LIST_STALE) {
-            if age >= LIST_FRESH
-                && let Ok(turn) = place.turn.clone().try_lock_owned()
-            {
-                let (controller, reader) = (self.acting_as(self.settings.actor.clone()), reader.clone());
-                tokio::spawn(async move {
-                    if let Err(error) = controller.read_now::<T>(&reader).await {
-                        tracing::debug!("the list of releases stays as it is: {}", in_full(&error));
-                    }
-                    drop(turn);
-                });
+        // What is known is kept by the reader: no other memory has to.
+        let controller = self.acting_as(self.settings.actor.clone());
+        match shown {
+            Some((shown, age)) if age < LIST_FRESH => Ok(shown),
+            Some((shown, age)) if age < LIST_STALE => {
+                if let Ok(turn) = place.turn.clone().try_lock_owned() {
+                    let reader = reader.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = controller.read_now::<T>(&reader).await {
+                            tracing::debug!("the list of releases stays as it is: {}", in_full(&error));
+                        }
+                        drop(turn);
+                    });
+                }
+                Ok(shown)
             }
-            return Ok(shown);
+            shown => match (controller.read_lately(reader).await, shown) {
+                (Err(error), Some((shown, _))) if error.is_outage() => Ok(shown),
+                (read, _) => read,
+            },
         }
-        self.read_lately(reader).await
     }
 
     /// Reads it, unless another that was asked for since does.
@@ -376,15 +378,15 @@ impl Controller {
         names: impl Iterator<Item = &'a ReleaseName>,
     ) -> Result<(), ControllerError> {
         let now = self.clock.monotonic();
-        let read: Vec<_> = stream::iter(known.unknown(names, now))
-            .map(async |(manifest, name)| {
-                let Release { manifest, name, state } = (&self.look_at_deployment(manifest, name).await?).into();
-                Ok::<_, ControllerError>(((manifest, name), (state, now)))
+        let mut reads = stream::iter(known.unknown(names, now))
+            .map(async |name: ReleaseName| {
+                let view = self.look_at_deployment(name.0.clone(), name.1.clone()).await?;
+                Ok::<_, ControllerError>((name, Arc::new(Release::from(&view))))
             })
-            .buffer_unordered(READS)
-            .try_collect()
-            .await?;
-        known.0.extend(read);
+            .buffer_unordered(READS);
+        while let Some((name, release)) = reads.try_next().await? {
+            known.0.insert(name, (release, now));
+        }
         Ok(())
     }
 

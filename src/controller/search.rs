@@ -30,8 +30,10 @@ impl<'a> Found<'a> {
             Some((node, cell)) => id.node.as_str().ends_with(node) && id.cell.as_str().starts_with(cell),
             None => id.cell.as_str().contains(&text),
         };
-        let is_release = |manifest: &ManifestName, name: &DeploymentName| {
-            format!("{manifest}/{name}").to_lowercase().contains(&text)
+        // There may be tens of thousands: nothing is written down to look at one.
+        let is_release = |manifest: &ManifestName, name: &DeploymentName| match text.split_once('/') {
+            Some((end, start)) => manifest.as_str().ends_with(end) && begins(name.as_str(), start),
+            None => manifest.as_str().contains(&text) || has(name.as_str(), &text),
         };
         Self {
             nodes: fleet.nodes.iter().map(|node| &node.node).filter(|node| node.as_str().contains(&text)).collect(),
@@ -40,6 +42,16 @@ impl<'a> Found<'a> {
             releases: releases.into_iter().filter(|(manifest, name)| is_release(manifest, name)).collect(),
         }
     }
+}
+
+/// Whether `name`, which is ASCII, begins with `start`, whatever its case.
+fn begins(name: &str, start: &str) -> bool {
+    name.as_bytes().get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start.as_bytes()))
+}
+
+/// Whether `name`, which is ASCII, has `part` in it, whatever its case.
+fn has(name: &str, part: &str) -> bool {
+    (0..=name.len()).any(|at| begins(&name[at..], part))
 }
 
 #[cfg(test)]
@@ -64,6 +76,8 @@ mod tests {
         assert_eq!(found("2/w"), (0, String::new(), 0, 0), "the end of a node's name");
         assert_eq!(found("1/eb"), (0, String::new(), 0, 0), "the start of a cell's name");
         assert_eq!(found("b/r"), (0, String::new(), 0, 1));
+        assert_eq!(found("R1").3 + found("1").3 + found("web/").3, 3, "a release by any part of its name");
+        assert_eq!(found("e/r").3 + found("b/1").3 + found("b/r12").3 + found("r11").3, 0);
         assert_eq!(found("eu-2"), (1, String::new(), 0, 0));
     }
 }

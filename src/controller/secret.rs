@@ -21,7 +21,12 @@ pub(super) fn is_named(field: &str) -> bool {
     if REFERENCES.iter().any(|reference| variable.ends_with(reference)) {
         return false;
     }
-    let variable = variable.to_ascii_uppercase();
+    is_variable(variable)
+}
+
+/// Whether a variable of the environment is named as secrets are.
+pub(super) fn is_variable(name: &str) -> bool {
+    let variable = name.to_ascii_uppercase();
     WORDS.iter().any(|word| variable.contains(word))
 }
 
@@ -35,7 +40,8 @@ pub(super) fn is_inside(value: &Value) -> bool {
     }
 }
 
-fn has_password(text: &str) -> bool {
+/// Whether a text has an address with a password in it.
+pub(super) fn has_password(text: &str) -> bool {
     text.split("://").skip(1).any(|after| {
         let authority = after.split(['/', '?', '#', ' ']).next().unwrap_or_default();
         let user = authority.rsplit_once('@').map(|(user, _)| user);

@@ -12,7 +12,7 @@ use crate::model::ObjectKey;
 use crate::store::{ETag, Fetched, Object, StoreError};
 
 /// The most bytes that are kept; what was not used for longest goes first (I9).
-const MOST_BYTES: usize = 32 << 20;
+const MOST_BYTES: usize = 16 << 20;
 
 /// A larger object is not kept: it would push out too many others.
 const LARGEST_BYTES: usize = 4 << 20;
@@ -131,7 +131,7 @@ mod tests {
             assert!(seen.get(&key(1)).is_some(), "it is used all the time");
         }
         let (count, bytes) = state(&seen);
-        assert!((count, bytes <= MOST_BYTES) == (15, true), "{count} objects of {bytes} bytes");
+        assert!((count, bytes <= MOST_BYTES) == (7, true), "{count} objects of {bytes} bytes");
         assert!(seen.get(&key(2)).is_none() && seen.get(&key(20)).is_some());
     }
 

@@ -133,10 +133,13 @@ impl Controller {
             health: resolved.health,
             hooks: resolved.hooks,
             strategy: resolved.strategy,
+            reload_if: resolved.reload_if,
+            restart_if: resolved.restart_if,
             limits: resolved.limits,
             drift: resolved.drift,
             windows: resolved.windows,
             lock: resolved.lock,
+            dependencies: resolved.dependencies,
             files,
         };
         manifest.requires = manifest.features();

@@ -262,11 +262,33 @@ impl Spool {
         self.bytes
     }
 
+    /// What names all that has arrived, and what is wrong with it.
+    #[must_use]
+    pub fn digest(&self) -> Sha256Digest {
+        let mut digest = Sha256Digest::builder();
+        for (found, expect) in self.files(|_| false) {
+            digest.update(format!("{} {}\n", expect.sha256, found.path).as_bytes());
+        }
+        for problem in self.problems() {
+            digest.update(format!("{problem}\n").as_bytes());
+        }
+        digest.finish()
+    }
+
     /// What its only file is; None if it has none, or several.
     #[must_use]
     pub fn only(&self) -> Option<Expect> {
         match &self.files[..] {
             [(_, expect)] => Some(*expect),
+            _ => None,
+        }
+    }
+
+    /// Where its only file lies; None if it has none, or several.
+    #[must_use]
+    pub fn only_path(&self) -> Option<&Path> {
+        match &self.files[..] {
+            [(found, _)] => Some(&found.local),
             _ => None,
         }
     }

@@ -12,7 +12,7 @@ use super::{Controller, ControllerError};
 use crate::model::document::Document as _;
 use crate::model::heartbeat::Heartbeat;
 use crate::model::{CellId, Floor, ObjectKey, VersionName, document};
-use crate::store::StoreError;
+use crate::store::{StoreError, in_full};
 
 /// How many triggers back it is looked for what desired a version.
 const RECENT: usize = 100;
@@ -26,6 +26,8 @@ pub struct Timeline {
     pub total: usize,
     /// How many triggers were looked at for what desired them.
     pub triggers: usize,
+    /// Why nothing that was asked of the cell is believed, if that is so: then nobody knows what is desired.
+    pub problem: Option<String>,
 }
 
 /// A version, and what it was and is to the cell.
@@ -53,12 +55,16 @@ impl Controller {
     pub async fn timeline(&self, cell: &CellId, from: usize, limit: usize) -> Result<Timeline, ControllerError> {
         let (names, head, beat, (triggers, _)) = tokio::try_join!(
             self.version_names_by_number(cell),
-            self.head(cell),
+            self.look_at_head(cell),
             self.look_at_beat(cell),
             self.believed(cell, None, RECENT),
         )?;
         let total = names.len();
-        let needs = Needs::new(cell, &head, beat.as_ref());
+        let (head, problem) = match head {
+            Ok(head) => (Some(head), None),
+            Err(error) => (None, Some(in_full(&error))),
+        };
+        let needs = Needs::new(cell, head.as_ref(), beat.as_ref());
         let mut versions: Vec<TimelineVersion> = stream::iter(names.into_iter().skip(from).take(limit))
             .map(async |name| {
                 let version = self.look_at_row(cell, name, &needs).await?;
@@ -88,7 +94,7 @@ impl Controller {
                 None => (false, Reverse(None)),
             });
         }
-        Ok(Timeline { versions, total, triggers: triggers.len() })
+        Ok(Timeline { versions, total, triggers: triggers.len(), problem })
     }
 
     /// The names of a cell's versions, the highest number first: `1.10` before `1.9`.

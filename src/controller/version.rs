@@ -215,6 +215,19 @@ impl Controller {
         Ok(())
     }
 
+    /// The manifest that a trigger pins; None if it is gone. Whether its files are there is not asked.
+    ///
+    /// # Errors
+    /// [`ControllerError::VersionTampered`] when the bucket has other bytes.
+    pub async fn pinned_manifest(&self, cell: &CellId, target: &Target) -> Result<Option<Manifest>, ControllerError> {
+        let Some(found) = self.find_manifest(cell, &target.version).await? else { return Ok(None) };
+        let digest = Sha256Digest::of(&found);
+        if digest != target.manifest_sha256 {
+            return Err(ControllerError::version_tampered(cell, &target.version, target.manifest_sha256, digest));
+        }
+        Manifest::parse(&found).map(Some).map_err(|error| ControllerError::invalid(cell, error))
+    }
+
     /// The bytes of a version's manifest, if there is one.
     pub(super) async fn find_manifest(
         &self,

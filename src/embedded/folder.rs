@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use super::EmbeddedError;
 use super::bucket::{Bucket, Refusal};
@@ -17,11 +18,19 @@ use crate::clock::SharedClock;
 /// An exclusive hold on the folder. Whatever may still write into the folder keeps a share of it.
 #[derive(Debug)]
 pub(super) struct Hold {
-    // Declared first, so that the lock is given up before `_released` reports it.
-    _lock: File,
+    lock: File,
     _released: oneshot::Sender<()>,
     temporary: PathBuf,
     next_temporary: AtomicU64,
+}
+
+impl Drop for Hold {
+    /// Closing the file would not do: a process that was forked meanwhile has it open until it executes its program.
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.lock, FlockOperation::Unlock) {
+            warn!(%error, "the lock of the folder is given up once every process has closed it");
+        }
+    }
 }
 
 impl Hold {
@@ -123,7 +132,7 @@ impl Folder {
         sync_folder(root).map_err(failed("syncing", root))?;
 
         let (released, until_released) = oneshot::channel();
-        let hold = Arc::new(Hold { _lock: lock, _released: released, temporary, next_temporary: AtomicU64::new(0) });
+        let hold = Arc::new(Hold { lock, _released: released, temporary, next_temporary: AtomicU64::new(0) });
         let mut buckets = BTreeMap::new();
         for entry in fs::read_dir(&buckets_path).map_err(failed("listing", &buckets_path))? {
             let path = entry.map_err(failed("listing", &buckets_path))?.path();

@@ -428,7 +428,7 @@ impl NoticePart {
     /// How many there are.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.counts.values().sum()
+        self.counts.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 }
 

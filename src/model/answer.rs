@@ -63,7 +63,7 @@ pub enum AnswerState {
     Time,
     /// It has as many bytes or chunks as one may have.
     Full,
-    /// Nobody wants it any more, or the agent ended.
+    /// The agent ended.
     Withdrawn,
     /// The output could not be read any further.
     Failed,

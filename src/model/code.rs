@@ -52,9 +52,12 @@ codes! {
     UserUnknown = "user_unknown", "the node has no user or group of the name that the manifest gives";
     UserDenied = "user_denied", "the agent is not root, and so cannot run a cell as the user or group of the manifest";
     LimitUnavailable = "limit_unavailable", "the node has nothing to enforce a limit with that the manifest sets";
+    SocketUnavailable = "socket_unavailable", "the node cannot listen where the manifest says, such as at a port that another program holds";
     FailedBefore = "failed_before", "this content failed here before; a trigger with retry tries it again";
     Window = "window", "a maintenance window is closed; nothing is wrong, and it goes on when it opens";
     Lock = "lock", "the application holds its lock file; nothing is wrong, and it goes on when that is let go";
+    Dependency = "dependency", "a cell that this one depends on is not up; nothing of this one is wrong";
+    DependencyCircle = "dependency_circle", "cells depend on each other in a circle, so the first of them by name starts without waiting";
     ProfileUnavailable = "profile_unavailable", "the agent is not set up for this profile";
     DiskFull = "disk_full", "there is not enough free space for the version";
     Io = "io", "the node's own disk refused an operation";
@@ -88,6 +91,8 @@ codes! {
     Hold = "hold", "somebody holds the cell or its node: nothing that runs is changed until then";
     OrderExpired = "order_expired", "an order came too late; it is not carried out";
     OrderRefused = "order_refused", "an order asks for what this agent cannot do, or will not";
+    NoLog = "no_log", "the cell's profile keeps nothing of what its programs write";
+    LogsOff = "logs_off", "the node's owner lets nobody read what its cells write";
     NeedsOperator = "needs_operator", "the agent has done what it may do; a person must look";
 }
 

@@ -273,7 +273,6 @@ deviations! {
     UnitMissing = "unit_missing", "a unit or configuration that Fleetman wrote is gone", "unit missing";
     UnitChanged = "unit_changed", "a unit or configuration that Fleetman wrote was edited", "unit changed";
     UnitForeign = "unit_foreign", "in the place of a unit or configuration is one without our marker", "not our unit";
-    DropIn = "drop_in", "a drop-in changes what the cell's unit says", "drop-in";
 }
 
 impl Deviation {
@@ -283,7 +282,7 @@ impl Deviation {
         match self {
             Self::Missing | Self::Changed | Self::ModeChanged | Self::OwnerChanged | Self::NotAFile => true,
             Self::UnitMissing | Self::UnitChanged => true,
-            Self::Unreadable | Self::ExtraExecutable | Self::UnitForeign | Self::DropIn | Self::Unknown => false,
+            Self::Unreadable | Self::ExtraExecutable | Self::UnitForeign | Self::Unknown => false,
         }
     }
 }

@@ -110,6 +110,19 @@ pub struct HostFacts {
     pub addresses: Vec<String>,
 }
 
+impl HostFacts {
+    /// From so much in use on, in percent, a disk is nearly full.
+    const FULL_PERCENT: u64 = 90;
+
+    /// How much of the disk is in use, in percent, if it is nearly full.
+    #[must_use]
+    pub fn full_disk(&self) -> Option<u64> {
+        let used = u128::from(self.disk_bytes.saturating_sub(self.disk_free_bytes));
+        let percent = (used * 100).checked_div(u128::from(self.disk_bytes))?;
+        u64::try_from(percent).ok().filter(|percent| *percent >= Self::FULL_PERCENT)
+    }
+}
+
 /// What goes wrong at the moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]

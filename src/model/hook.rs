@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::effect::{Effect, effect};
 use super::manifest::{Manifest, is_default};
 use super::path::FilePath;
 use super::pattern::{PathPattern, changed_files};
@@ -177,13 +178,15 @@ impl Hook {
 }
 
 /// The hooks that are to be run once `new` is on a node where `old` runs: those of `new` that the changed files concern,
-/// and `stop` of `old` if they concern it. Those are among them that only what comes of it makes necessary.
+/// and `stop` of `old` if they concern it and what runs is not to go on. Those are among them that only what comes of it
+/// makes necessary.
 #[must_use]
 pub fn owed_hooks(old: Option<&Manifest>, new: &Manifest) -> BTreeSet<HookEvent> {
     let changed = changed_files(old, new);
     let is_past = |event: &HookEvent| matches!(event, HookEvent::BeforeStage | HookEvent::Stop);
     let own = new.hooks.iter().filter(|(event, _)| !is_past(event));
-    let stop = old.and_then(|old| old.hooks.get_key_value(&HookEvent::Stop));
+    let left = old.filter(|old| matches!(effect(old, new), Effect::Restarts(_)));
+    let stop = left.and_then(|old| old.hooks.get_key_value(&HookEvent::Stop));
     own.chain(stop).filter(|(_, hook)| hook.concerns(&changed)).map(|(event, _)| *event).collect()
 }
 

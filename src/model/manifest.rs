@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::cell_id::CellId;
 use super::content::content_sha256;
+use super::dependencies::{Dependencies, DependenciesError};
 use super::digest::Sha256Digest;
 use super::document::{self, Document, DocumentError};
 use super::drift::{DriftError, DriftSpec};
@@ -15,6 +16,7 @@ use super::health::{Health, HealthError};
 use super::hook::{HookError, Hooks};
 use super::name::{CellName, DeploymentName, ManifestName, NodeName, UserName, VersionName};
 use super::path::{FilePath, ObjectPath, check_together};
+use super::pattern::PathPattern;
 use super::process::ProcessError;
 use super::run_spec::{EnvValue, Limits, Profile};
 use super::strategy::{self, StrategyError};
@@ -59,6 +61,12 @@ pub struct Manifest {
     /// How it takes the place of the version before.
     #[serde(default, skip_serializing_if = "is_default")]
     pub strategy: strategy::Strategy,
+    /// What runs is told to read its files again, and not started anew, if only such files have changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reload_if: Vec<PathPattern>,
+    /// What runs is started anew only if such a file has changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart_if: Vec<PathPattern>,
     /// The most that it may use.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limits: Limits,
@@ -71,6 +79,9 @@ pub struct Manifest {
     /// The file in the cell's data folder that the application locks while it must not be switched away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<FilePath>,
+    /// The other cells of its node that it starts after, or not without.
+    #[serde(default, skip_serializing_if = "Dependencies::is_empty")]
+    pub dependencies: Dependencies,
     /// What is on the node, sorted by path.
     pub files: Vec<ManifestFile>,
 }
@@ -218,6 +229,9 @@ pub enum ManifestError {
     /// Looks for drift that cannot be made.
     #[error(transparent)]
     Drift(#[from] DriftError),
+    /// Dependencies that a cell cannot have.
+    #[error(transparent)]
+    Dependencies(#[from] DependenciesError),
     /// A strategy that cannot be followed.
     #[error(transparent)]
     Strategy(#[from] StrategyError),
@@ -255,8 +269,20 @@ impl Manifest {
     pub const MAX_FILES: usize = 20_000;
 
     /// Features that `requires` may name.
-    pub const FEATURES: [&'static str; 10] =
-        ["processes", "health", "systemd", "credentials", "checks", "hooks", "drift", "strategy", "windows", "lock"];
+    pub const FEATURES: [&'static str; 12] = [
+        "processes",
+        "health",
+        "systemd",
+        "credentials",
+        "checks",
+        "hooks",
+        "drift",
+        "strategy",
+        "windows",
+        "lock",
+        "reload",
+        "dependencies",
+    ];
 
     /// The features that it uses, for `requires`: an agent that would read past one of them must not deploy it.
     #[must_use]
@@ -280,6 +306,8 @@ impl Manifest {
             ("strategy", !is_default(&self.strategy)),
             ("windows", !is_default(&self.windows)),
             ("lock", self.lock.is_some()),
+            ("reload", self.may_go_on()),
+            ("dependencies", !self.dependencies.is_empty()),
         ];
         used.into_iter().filter(|(_, used)| *used).map(|(feature, _)| feature.to_owned()).collect()
     }
@@ -323,7 +351,9 @@ impl Manifest {
         self.health.check(&self.profile)?;
         self.hooks.iter().try_for_each(|(event, hook)| hook.check(*event))?;
         self.drift.check()?;
+        self.dependencies.check(&self.cell)?;
         self.strategy.check(&self.profile)?;
+        self.check_effect()?;
         if !self.windows.is_bounded() {
             return Err(ManifestError::TooManyWindows);
         }

@@ -30,10 +30,12 @@ pub mod code;
 pub mod content;
 #[cfg(feature = "controller")]
 pub(crate) mod csv;
+pub mod dependencies;
 pub mod deployment;
 pub mod digest;
 pub mod document;
 pub mod drift;
+pub mod effect;
 pub mod fleet;
 pub mod generation;
 pub mod health;

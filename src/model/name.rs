@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// Why a text is not a name: the rule that it broke.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,18 +94,18 @@ macro_rules! name {
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Checks `text` and takes it as a name.
             ///
             /// # Errors
             /// When `text` breaks a rule, naming the rule.
-            pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
-                let text = text.into();
-                match $check(&text) {
-                    Ok(()) => Ok(Self(text)),
-                    Err(rule) => Err(NameError::new($what, &text, rule)),
+            pub fn new(text: impl AsRef<str>) -> Result<Self, NameError> {
+                let text = text.as_ref();
+                match $check(text) {
+                    Ok(()) => Ok(Self(text.into())),
+                    Err(rule) => Err(NameError::new($what, text, rule)),
                 }
             }
 
@@ -183,7 +184,7 @@ impl ProcessName {
     /// The only process of a cell whose manifest names none.
     #[must_use]
     pub fn main() -> Self {
-        Self("main".to_owned())
+        Self(SmolStr::new_static("main"))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 use uuid::Uuid;
@@ -130,11 +130,38 @@ impl LogQuery {
         if self.grep.as_ref().is_some_and(|grep| grep.len() > Self::MOST_GREP_BYTES) {
             return Err(format!("what is looked for has more than {} bytes", Self::MOST_GREP_BYTES));
         }
+        if let Some(grep) = self.grep.as_ref().filter(|_| self.regex)
+            && let Err(error) = regex_lite::Regex::new(grep)
+        {
+            return Err(format!("{grep:?} is no regular expression: {error}"));
+        }
         match self.follow_secs {
             Some(secs) if secs == 0 || secs > Self::LONGEST_FOLLOW_SECS => {
                 Err(format!("a follow takes 1 to {} seconds, got {secs}", Self::LONGEST_FOLLOW_SECS))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for LogQuery {
+    /// In words, for the audit.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the last {} lines", self.lines)?;
+        if let Some(process) = &self.process {
+            write!(f, " of process {process}")?;
+        }
+        if let Some(since) = self.since {
+            write!(f, " since {}", since.to_rfc3339_opts(SecondsFormat::Secs, true))?;
+        }
+        match &self.grep {
+            Some(grep) if self.regex => write!(f, " matching {grep:?}")?,
+            Some(grep) => write!(f, " with {grep:?}")?,
+            None => {}
+        }
+        match self.follow_secs {
+            Some(secs) => write!(f, ", and what comes for {secs} s"),
+            None => Ok(()),
         }
     }
 }
@@ -376,6 +403,7 @@ mod tests {
         assert!(refused(|o| o["args"] = json!({"lines": 10_001})).contains("at most 10000 lines"));
         assert!(refused(|o| o["args"] = json!({"follow_secs": 3_601})).contains("1 to 3600 seconds"));
         assert!(refused(|o| o["args"] = json!({"grep": "x".repeat(513)})).contains("512 bytes"));
+        assert!(refused(|o| o["args"] = json!({"grep": "(", "regex": true})).contains("no regular expression"));
         assert!(refused(|o| drop(o.as_object_mut().unwrap().remove("cell"))).contains("needs a cell"));
         assert!(refused(|o| drop(o.as_object_mut().unwrap().remove("args"))).contains("needs args"));
         let hold = |until: &str| {
@@ -386,6 +414,22 @@ mod tests {
         };
         assert!(hold("2026-02-01T03:04:05Z").is_ok());
         assert!(hold("2026-02-01T03:04:06Z").unwrap_err().contains("expected 1 to 2592000"));
+    }
+
+    #[test]
+    fn a_query_is_told_in_words() {
+        assert_eq!(LogQuery::last(7).to_string(), "the last 7 lines");
+        let query = text(|o| {
+            let args =
+                json!({"lines": 5, "process": "main", "since": "2026-01-02T03:04:05Z", "grep": "e+", "regex": true});
+            o["args"] = args;
+            o["args"]["follow_secs"] = json!(60);
+        });
+        let OrderAction::Logs(query) = query.unwrap().action else { panic!("it is an order for logs") };
+        let words =
+            "the last 5 lines of process main since 2026-01-02T03:04:05Z matching \"e+\", and what comes for 60 s";
+        assert_eq!(query.to_string(), words);
+        assert_eq!(LogQuery { regex: false, ..query }.to_string(), words.replace("matching", "with"));
     }
 
     #[test]

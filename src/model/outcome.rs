@@ -88,6 +88,15 @@ impl Ending {
             Self::Unknown => "unknown",
         }
     }
+
+    /// The ending as people read it.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::RolledBack => "rolled back",
+            other => other.as_str(),
+        }
+    }
 }
 
 impl Document for Outcome {

@@ -12,6 +12,7 @@ use super::name::{ProcessName, SocketName, shown};
 use super::path::FilePath;
 use super::process::{ProcessKind, ProcessSpec};
 use super::run_spec::Profile;
+use super::systemd::{ServiceType, SystemdSpec};
 
 /// How a new version takes the place of the one that runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,20 @@ pub enum Strategy {
     StopStart,
     /// The new one is started beside the old one, which is stopped once the new one is good.
     StartStop(StartStop),
+    /// What runs goes on, and is told to read its files again.
+    Reload,
+}
+
+impl Strategy {
+    /// How manifests call it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::StopStart => "stop_start",
+            Self::StartStop(_) => "start_stop",
+            Self::Reload => "reload",
+        }
+    }
 }
 
 /// How two versions of a cell can run at once.
@@ -144,18 +159,28 @@ impl Strategy {
     /// The most sockets that a version may have.
     pub const MOST_SOCKETS: usize = 16;
 
+    /// How two versions run at once, if they are to.
+    #[must_use]
+    pub fn sharing(&self) -> Option<&StartStop> {
+        match self {
+            Self::StartStop(how) => Some(how),
+            Self::StopStart | Self::Reload => None,
+        }
+    }
+
     /// Checks what the types alone do not say.
     ///
     /// # Errors
     /// The profile cannot do it, or it does not fit the processes.
     pub fn check(&self, profile: &Profile) -> Result<(), StrategyError> {
         let refuse = |problem: &str| Err(StrategyError(problem.to_owned()));
-        let Self::StartStop(how) = self else { return Ok(()) };
+        let Some(how) = self.sharing() else { return Ok(()) };
         match profile {
             Profile::Process(spec) => how.check(spec),
+            Profile::Systemd(spec) => how.check_unit(spec),
             Profile::Deploy(_) => refuse("the profile deploy runs nothing of which there could be two"),
-            Profile::Systemd(_) | Profile::Supervisor(_) => {
-                refuse("only the profile process runs two versions at once")
+            Profile::Supervisor(_) => {
+                refuse("supervisord runs one version at a time; the profiles process and systemd run two at once")
             }
         }
     }
@@ -163,6 +188,40 @@ impl Strategy {
 
 impl StartStop {
     fn check(&self, spec: &ProcessSpec) -> Result<(), StrategyError> {
+        let refuse = |problem: String| Err(StrategyError(problem));
+        for (name, socket) in &self.sockets {
+            if self.taker(spec, socket).is_none() {
+                return refuse(match &socket.process {
+                    Some(process) => format!("socket {name} is for {process}, which is no service of the cell"),
+                    None => format!("socket {name} names no process, and the cell has not just one service"),
+                });
+            }
+        }
+        for name in spec.processes.keys() {
+            let second = second(name);
+            match ProcessName::new(second.as_str()) {
+                Ok(taken) if !spec.processes.contains_key(&taken) => {}
+                Ok(_) => return refuse(format!("process {second} has the name of a second {name}")),
+                Err(_) => return refuse(format!("the name of process {name} is too long for a second one")),
+            }
+        }
+        self.check_sockets()
+    }
+
+    fn check_unit(&self, spec: &SystemdSpec) -> Result<(), StrategyError> {
+        let refuse = |problem: String| Err(StrategyError(problem));
+        if let Some(why) = unit_runs_alone(spec, !self.sockets.is_empty()) {
+            return refuse(why.to_owned());
+        }
+        let main = ProcessName::main();
+        let mut takers = self.sockets.iter().filter_map(|(name, socket)| Some((name, socket.process.as_ref()?)));
+        if let Some((name, process)) = takers.find(|(_, process)| **process != main) {
+            return refuse(format!("socket {name} is for {process}, and the only service is {main}"));
+        }
+        self.check_sockets()
+    }
+
+    fn check_sockets(&self) -> Result<(), StrategyError> {
         let refuse = |problem: String| Err(StrategyError(problem));
         if self.sockets.is_empty() == self.shares.is_none() {
             return refuse(
@@ -173,23 +232,9 @@ impl StartStop {
             return refuse(format!("{} sockets are more than {}", self.sockets.len(), Strategy::MOST_SOCKETS));
         }
         for (name, socket) in &self.sockets {
-            if self.taker(spec, socket).is_none() {
-                return refuse(match &socket.process {
-                    Some(process) => format!("socket {name} is for {process}, which is no service of the cell"),
-                    None => format!("socket {name} names no process, and the cell has not just one service"),
-                });
-            }
             let same = |(other, at): (&SocketName, &Socket)| other < name && at.listen == socket.listen;
             if self.sockets.iter().any(same) {
                 return refuse(format!("two sockets listen at {}", socket.listen));
-            }
-        }
-        for name in spec.processes.keys() {
-            let second = second(name);
-            match ProcessName::new(second.as_str()) {
-                Ok(taken) if !spec.processes.contains_key(&taken) => {}
-                Ok(_) => return refuse(format!("process {second} has the name of a second {name}")),
-                Err(_) => return refuse(format!("the name of process {name} is too long for a second one")),
             }
         }
         Ok(())
@@ -207,11 +252,31 @@ impl StartStop {
     }
 }
 
+/// Why there cannot be two of this service of systemd, if there cannot.
+fn unit_runs_alone(spec: &SystemdSpec, is_given_sockets: bool) -> Option<&'static str> {
+    let Some(spec) = spec.rendered() else {
+        return Some("a unit that the version brings by itself is started alone; describe the service by its fields");
+    };
+    if spec.schedule.is_some() {
+        return Some("what runs by a schedule runs alone");
+    }
+    if spec.kind == ServiceType::Oneshot {
+        return Some("a oneshot ends by itself, so that there is nothing to run beside");
+    }
+    if spec.hardening.dynamic_user == Some(true) {
+        return Some("with dynamic_user the two would be different users; name a user");
+    }
+    // Once it gives one of them up systemd closes the sockets of both: `service-start-limit-hit` of a socket.
+    (is_given_sockets && spec.run.restart.max_retries.is_some())
+        .then_some("with sockets restart.max_retries cannot be kept: systemd would close them under both versions")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::process::Process;
     use crate::model::run_spec::{DeploySpec, Restart, RunSpec, Stop};
+    use crate::model::systemd::UnitSpec;
 
     fn run() -> RunSpec {
         RunSpec {
@@ -266,11 +331,26 @@ mod tests {
         let shares = Strategy::StartStop(StartStop { sockets: BTreeMap::new(), shares: Some(Sharing::SecondPort) });
         assert_eq!(shares.check(&two), Ok(()));
         assert_eq!(Strategy::StopStart.check(&Profile::Deploy(DeploySpec::default())), Ok(()));
+        let unit = |change: fn(&mut UnitSpec)| {
+            let SystemdSpec::Rendered(mut spec) = SystemdSpec::plain(run()) else { unreachable!() };
+            change(&mut spec);
+            Profile::Systemd(SystemdSpec::Rendered(spec))
+        };
+        let retries: fn(&mut UnitSpec) = |spec| spec.run.restart.max_retries = Some(3);
+        assert_eq!(http.check(&unit(|_| {})), Ok(()));
+        assert_eq!(shares.check(&unit(retries)), Ok(()));
+        assert_eq!(sockets(&[("http", "[::]:80", Some("main"))]).check(&unit(|_| {})), Ok(()));
         let nothing = Strategy::StartStop(StartStop::default());
         let twice = sockets(&[("a", "[::]:80", None), ("b", "[::]:80", None)]);
         let long = "x".repeat(62);
         for (strategy, profile, why) in [
             (&http, Profile::Deploy(DeploySpec::default()), "runs nothing"),
+            (&http, Profile::Supervisor(ProcessSpec::main(run())), "supervisord runs one version at a time"),
+            (&nothing, unit(|_| {}), "either with sockets"),
+            (&http, unit(retries), "max_retries"),
+            (&shares, unit(|spec| spec.kind = ServiceType::Oneshot), "a oneshot ends"),
+            (&shares, unit(|spec| spec.hardening.dynamic_user = Some(true)), "different users"),
+            (&sockets(&[("http", "[::]:80", Some("web"))]), unit(|_| {}), "the only service is main"),
             (&http, two, "socket http names no process"),
             (&sockets(&[("http", "[::]:80", Some("db"))]), one.clone(), "is for db, which is no service"),
             (&nothing, one.clone(), "either with sockets"),

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::FilePath;
 use super::manifest::is_default;
 use super::name::UnitName;
-use super::run_spec::{EnvValue, RestartPolicy, RunSpec};
+use super::run_spec::{EnvValue, RestartPolicy, RunSpec, StopSignal};
 
 /// What systemd runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -56,6 +56,13 @@ pub struct UnitSpec {
     /// It is started with these units, and ends with them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub requires: BTreeSet<UnitName>,
+    /// The signal by which it is told to read its files again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload_signal: Option<StopSignal>,
+    /// What is run to tell it so, in place of a signal: a program and its arguments. A relative program is looked up in
+    /// the release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload_command: Option<Vec<String>>,
     /// When it is run, as `systemd.time(7)` writes calendar events; it runs all the time if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
@@ -236,6 +243,9 @@ pub enum SystemdError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// Two ways to tell it the same.
+    #[error("it is reloaded either by a signal or by a command that is not empty")]
+    Reload,
     /// A oneshot that is to be restarted whatever its end.
     #[error("a oneshot service cannot have the restart policy always")]
     RestartedOneshot,
@@ -260,6 +270,8 @@ impl SystemdSpec {
             kind: ServiceType::default(),
             after: BTreeSet::new(),
             requires: BTreeSet::new(),
+            reload_signal: None,
+            reload_command: None,
             schedule: None,
             hardening: Hardening::default(),
         }))
@@ -276,16 +288,22 @@ impl SystemdSpec {
     /// # Errors
     /// See [`SystemdError`].
     pub fn check(&self) -> Result<(), SystemdError> {
-        let Some(UnitSpec { run, description, kind, schedule, hardening, .. }) = self.rendered() else { return Ok(()) };
+        let Some(unit) = self.rendered() else { return Ok(()) };
+        let UnitSpec { run, description, kind, schedule, hardening, reload_signal, reload_command, .. } = unit;
         if run.command.is_empty() {
             return Err(SystemdError::NoCommand);
         }
         if *kind == ServiceType::Oneshot && run.restart.policy == RestartPolicy::Always {
             return Err(SystemdError::RestartedOneshot);
         }
+        if reload_command.as_ref().is_some_and(|command| command.is_empty() || reload_signal.is_some()) {
+            return Err(SystemdError::Reload);
+        }
         let unwritable = |field: String, problem| Err(SystemdError::Unwritable { field, problem });
-        if let Some(at) = run.command.iter().position(|word| word.contains('\0')) {
-            return unwritable(format!("command[{at}]"), "has a NUL character in it, which no program can be given");
+        for (name, command) in [("command", Some(&run.command)), ("reload_command", reload_command.as_ref())] {
+            if let Some(at) = command.and_then(|words| words.iter().position(|word| word.contains('\0'))) {
+                return unwritable(format!("{name}[{at}]"), "has a NUL character in it, which no program can be given");
+            }
         }
         if let Some(name) = run.env.keys().find(|name| !is_variable(name)) {
             let problem = "is no name of a variable: expected letters, digits and `_`, and no digit first";

@@ -30,6 +30,7 @@ use serde::de::DeserializeOwned;
 pub use self::set::Set;
 use self::validate::Check;
 use self::written::{Binding, Recipe};
+use crate::model::dependencies::Dependencies;
 use crate::yaml::{self, Document, YamlError};
 
 /// A value that was read, with the document that it was read from: to keep that as it was written, and to point at
@@ -54,6 +55,12 @@ impl<T> Deref for Written<T> {
     fn deref(&self) -> &T {
         &self.value
     }
+}
+
+/// The cells that a cell depends on, as the two documents say.
+#[must_use]
+pub fn dependencies(recipe: &Written<Recipe>, binding: &Written<Binding>) -> Dependencies {
+    resolve::dependencies(recipe, binding)
 }
 
 /// One of the two kinds of document.

@@ -1,5 +1,6 @@
 //! From a manifest, a cell and the files of a release to what a version is.
 
+mod dependencies;
 mod files;
 mod health;
 mod hooks;
@@ -14,6 +15,7 @@ use super::render::Context;
 use super::value::VarValue;
 use super::written::{Binding, Drift, Recipe};
 use super::{RecipeError, Written};
+use crate::model::dependencies::Dependencies;
 use crate::model::deployment::DeploymentFile;
 use crate::model::drift::DriftSpec;
 use crate::model::health::Health;
@@ -21,7 +23,7 @@ use crate::model::hook::Hooks;
 use crate::model::manifest::{Mode, Origin};
 use crate::model::strategy::Strategy;
 use crate::model::window::Windows;
-use crate::model::{FilePath, run_spec};
+use crate::model::{FilePath, PathPattern, run_spec};
 use crate::yaml::{self, Field, YamlError};
 
 /// What a version is, but for the bytes of its templates and overrides.
@@ -37,6 +39,10 @@ pub struct Resolved {
     pub hooks: Hooks,
     /// How it takes the place of the version before.
     pub strategy: Strategy,
+    /// Files that what runs only reads again when they have changed.
+    pub reload_if: Vec<PathPattern>,
+    /// Files that what runs is started anew for.
+    pub restart_if: Vec<PathPattern>,
     /// The most that it may use.
     pub limits: run_spec::Limits,
     /// What is done when what is on the node is not this any more.
@@ -45,6 +51,8 @@ pub struct Resolved {
     pub windows: Windows,
     /// The file by which the application keeps what runs from being switched away.
     pub lock: Option<FilePath>,
+    /// The other cells of its node that it starts after, or not without.
+    pub dependencies: Dependencies,
     /// The cell's labels: those of the manifest, and over them its own.
     pub labels: BTreeMap<String, String>,
     /// What its template files see; [`file`](super::render::file) renders them.
@@ -112,18 +120,41 @@ pub fn resolve(
     let profile = runs.profile();
     let limits = run::limits(&recipe.limits, &binding.overrides.limits);
     let drift = recipe.drift.as_ref().map(Drift::spec).unwrap_or_default();
+    let dependencies = dependencies::of(recipe, binding, &mut errors);
     match profile {
         Some(profile) => {
+            errors.extend(strategy::unreloadable(recipe, &profile));
             let windows = Windows::from(&recipe.windows);
             // What is no path was refused when the document was read.
             let lock = recipe.lock.as_ref().and_then(|path| FilePath::new(path).ok());
             let labels = context.labels.clone();
-            let resolved =
-                Resolved { files, profile, health, hooks, strategy, limits, drift, windows, lock, labels, context };
+            // Nor are these.
+            let patterns = |texts: &[String]| texts.iter().filter_map(|pattern| pattern.parse().ok()).collect();
+            let resolved = Resolved {
+                files,
+                profile,
+                health,
+                hooks,
+                strategy,
+                reload_if: patterns(&recipe.reload_if),
+                restart_if: patterns(&recipe.restart_if),
+                limits,
+                drift,
+                windows,
+                lock,
+                dependencies,
+                labels,
+                context,
+            };
             RecipeError::unless(errors, resolved)
         }
         None => Err(RecipeError { errors }),
     }
+}
+
+/// The cells that a cell depends on. One on itself is there as well.
+pub(super) fn dependencies(recipe: &Written<Recipe>, binding: &Written<Binding>) -> Dependencies {
+    dependencies::of(recipe, binding, &mut Vec::new())
 }
 
 /// What of a cell's variables does not fit its manifest, whatever files there are.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::resolve::unfit_vars;
 use super::written::{Binding, Recipe};
-use super::{Parsed, RecipeError, Written};
+use super::{Parsed, RecipeError, Written, dependencies};
+use crate::model::dependencies::Dependencies;
 use crate::model::{CellId, ManifestName};
 use crate::yaml::{Field, YamlError};
 
@@ -85,6 +86,16 @@ impl Set {
         let manifests = self.manifests.values().filter_map(|recipe| recipe.unlabelled(labels, &recipe.labels));
         let cells = self.cells.values().filter_map(|cell| cell.unlabelled(labels, &self.labels(cell, others)));
         RecipeError::unless(manifests.chain(cells).collect(), ())
+    }
+
+    /// What a cell of the set depends on.
+    #[must_use]
+    pub fn dependencies(
+        &self,
+        binding: &Written<Binding>,
+        others: &BTreeMap<ManifestName, Written<Recipe>>,
+    ) -> Dependencies {
+        self.manifest_of(binding, others).map(|recipe| dependencies(recipe, binding)).unwrap_or_default()
     }
 
     fn manifest_of<'a>(

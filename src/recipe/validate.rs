@@ -1,6 +1,7 @@
 //! Whether a manifest or a cell makes sense by itself. What needs both, or the files of a release, is for
 //! [`resolve`](super::resolve) to say.
 
+mod dependencies;
 mod drift;
 mod health;
 mod hooks;
@@ -239,10 +240,14 @@ impl Check for Recipe {
             health,
             hooks,
             strategy,
+            reload_if,
+            restart_if,
             limits,
             drift,
             windows,
             lock,
+            after,
+            requires,
         } = self;
         let root = Field::root();
         checker.labels(labels);
@@ -267,6 +272,7 @@ impl Check for Recipe {
             checker.drift(drift);
         }
         checker.strategy(strategy, profile, &vars);
+        checker.changed_files([("reload_if", reload_if), ("restart_if", restart_if)], profile);
         let field = root.key("limits");
         checker.limits(&field, limits);
         for key in limits.keys() {
@@ -278,6 +284,7 @@ impl Check for Recipe {
         if let Some(lock) = lock {
             checker.path(&root.key("lock"), lock);
         }
+        checker.dependencies([("after", after), ("requires", requires)]);
     }
 }
 
@@ -296,10 +303,12 @@ pub(super) fn unlimited(profile: &Profile, key: &str) -> Option<(&'static str, &
 
 impl Check for Binding {
     fn check(&self, checker: &mut Checker<'_>) {
-        let Self { cell: _, manifest: _, description: _, vars, labels, overrides, paused } = self;
+        let Self { cell: _, manifest: _, description: _, vars, labels, after, requires, overrides, paused } = self;
         let root = Field::root();
         checker.labels(labels);
         checker.var_names(vars);
+        let lists = [("after", after), ("requires", requires)];
+        checker.dependencies(lists.map(|(key, names)| (key, names.as_deref().unwrap_or_default())));
         let field = root.key("overrides");
         checker.settings(&field, overrides.settings(), None);
         checker.hardening(&field.key("hardening"), &overrides.hardening);

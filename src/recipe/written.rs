@@ -26,7 +26,7 @@ pub use self::systemd::{Hardening, Unit};
 pub use self::windows::{Window, Windows};
 use super::either::{EnvValue, Schedule, VarDeclaration};
 use super::value::{CellText, HumanBytes, Name, Scalar, Signal, Time, Umask, VarValue, WrittenMode};
-use crate::model::{CellId, ManifestName, ProcessName, run_spec};
+use crate::model::{CellId, CellName, ManifestName, ProcessName, run_spec};
 use crate::yaml::HumanDuration;
 
 /// A manifest: what a cell is made of and how it is run.
@@ -58,6 +58,14 @@ pub struct Recipe {
     /// How a new version takes the place of the one that runs; `stop_start` if left out.
     #[serde(default)]
     pub strategy: Strategy,
+    /// If only files that these patterns match have changed, what runs is told to read them again, and not started anew.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub reload_if: Vec<String>,
+    /// What runs is started anew only if a file that one of these patterns matches has changed.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub restart_if: Vec<String>,
     /// The most that it may use.
     #[serde(default)]
     pub limits: Limits,
@@ -69,6 +77,16 @@ pub struct Recipe {
     /// A file below the cell's data folder. While a process holds a lock of `flock(2)` on it, the node does not switch to
     /// another version.
     pub lock: Option<String>,
+    /// Other cells of the same node: this one starts after those of them that are on their way up. Those that are not
+    /// there, are stopped or have failed do not hold it up.
+    #[serde(default)]
+    #[schemars(with = "Vec<Name>", length(max = 32))]
+    pub after: Vec<CellName>,
+    /// Other cells of the same node: this one starts after them, and waits while one of them is not there, is stopped or
+    /// has failed. What runs of it is never stopped for that.
+    #[serde(default)]
+    #[schemars(with = "Vec<Name>", length(max = 32))]
+    pub requires: Vec<CellName>,
 }
 
 /// Files of a release, by path or by glob. A `path` decides over every `glob`; of several globs the last decides.
@@ -103,8 +121,8 @@ pub enum Profile {
     Process(Processes),
     /// A systemd service.
     Systemd(Box<Unit>),
-    /// Programs of supervisord. It starts all at once and waits a second longer before each restart, so `after`,
-    /// `reload_signal` and the waits of `restart` are not for it.
+    /// Programs of supervisord. It starts all at once and waits a second longer before each restart, so `after` and the
+    /// waits of `restart` are not for it.
     Supervisor(Processes),
 }
 
@@ -211,6 +229,12 @@ pub struct Binding {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Scalar>")]
     pub labels: BTreeMap<String, String>,
+    /// Other cells of the node that this one starts after, in place of those that the manifest names.
+    #[schemars(with = "Option<Vec<Name>>", length(max = 32))]
+    pub after: Option<Vec<CellName>>,
+    /// Other cells of the node that this one does not start without, in place of those that the manifest names.
+    #[schemars(with = "Option<Vec<Name>>", length(max = 32))]
+    pub requires: Option<Vec<CellName>>,
     /// What this cell has different from the manifest's profile and limits.
     #[serde(default)]
     pub overrides: Overrides,
@@ -247,7 +271,7 @@ pub struct Overrides {
     /// How the program is ended, setting by setting.
     #[serde(default)]
     pub stop: Stop,
-    /// The signal that reloads the program; only for the `process` profile.
+    /// The signal that reloads the program.
     pub reload_signal: Option<Signal>,
     /// What is different of each process, where the manifest names them.
     #[serde(default)]

@@ -43,6 +43,46 @@ impl Operation {
             Self::UploadPart => "UploadPart",
         }
     }
+
+    /// What it is counted as on the bills of S3 and its like.
+    fn class(self) -> RequestClass {
+        match self {
+            Self::CompleteMultipartUpload
+            | Self::CopyObject
+            | Self::CreateMultipartUpload
+            | Self::ListObjectsV2
+            | Self::PutObject
+            | Self::UploadPart => RequestClass::A,
+            Self::GetObject | Self::HeadObject => RequestClass::B,
+            Self::AbortMultipartUpload | Self::DeleteObject | Self::DeleteObjects => RequestClass::Free,
+        }
+    }
+}
+
+/// What requests are counted as on the bills of S3 and its like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestClass {
+    /// Writes, copies and lists.
+    A,
+    /// Reads.
+    B,
+    /// Deletions.
+    Free,
+}
+
+/// The requests of one S3 operation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OperationCount {
+    /// Its name, for example `GetObject`.
+    pub name: &'static str,
+    /// What it is billed as.
+    pub class: RequestClass,
+    /// How many there were, every try counted.
+    pub requests: u64,
+    /// Half of the answers began within so many seconds.
+    pub p50_secs: f64,
+    /// All but a hundredth of the answers began within so many seconds.
+    pub p99_secs: f64,
 }
 
 /// How often the store was asked, every try counted. The number of entries is bounded by what there is to ask and to
@@ -68,6 +108,17 @@ impl RequestCounts {
     #[must_use]
     pub fn of(&self, operation: &str) -> u64 {
         self.results.iter().filter(|((of, _), _)| of.name() == operation).map(|(_, count)| count).sum()
+    }
+
+    /// The operations that were asked for, by name.
+    #[must_use]
+    pub fn operations(&self) -> Vec<OperationCount> {
+        let count = |(operation, Taken(took)): (&Operation, &Taken)| {
+            let (p50_secs, p99_secs) = (took.bound_of(0.5)?, took.bound_of(0.99)?);
+            let (name, class, requests) = (operation.name(), operation.class(), took.total());
+            Some(OperationCount { name, class, requests, p50_secs, p99_secs })
+        };
+        self.took.iter().filter_map(count).collect()
     }
 
     /// All requests.

@@ -1,12 +1,14 @@
 //! Files out of the bucket: streamed, digested on the way, taken up again where they broke off.
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::Store;
 use super::attempt::{Failure, Kind, Tries};
 use super::counts::Operation;
 use super::error::{Expect, Outage, StoreError};
+use super::memory::{Asked, Memory};
 use super::read::{Meta, size, time};
 use super::stream::{Body, ObjectStream};
 use crate::model::digest::DigestBuilder;
@@ -39,6 +41,29 @@ impl Store {
     /// [`StoreError::Corrupt`] when other bytes came, [`StoreError::Local`] when `into` failed, or why the store did
     /// not answer.
     pub async fn download(
+        &self,
+        key: &ObjectKey,
+        offset: Option<u64>,
+        expect: Expect,
+        into: &mut (impl AsyncWrite + Unpin + Send),
+    ) -> Result<(), StoreError> {
+        let Some(memory) = self.memory.as_ref().filter(|_| expect.size <= Memory::LARGEST_RANGE) else {
+            return self.download_now(key, offset, expect, into).await;
+        };
+        let full_key = key.render(&self.inner.prefix);
+        let doing = self.doing("fetching", &full_key);
+        let read = async {
+            let mut bytes = Vec::new();
+            self.download_now(key, offset, expect, &mut bytes).await?;
+            Ok(Bytes::from(bytes))
+        };
+        let Expect { size, sha256 } = expect;
+        let asked = Asked::Range { full_key, offset: offset.unwrap_or(0), size, sha256: Some(sha256) };
+        let bytes = memory.settle(asked, read).await?;
+        into.write_all(&bytes).await.map_err(|source| StoreError::Local { doing, source })
+    }
+
+    async fn download_now(
         &self,
         key: &ObjectKey,
         offset: Option<u64>,
@@ -114,6 +139,23 @@ impl Store {
     /// # Errors
     /// Why the store did not answer.
     pub async fn open_range(&self, key: &ObjectKey, offset: u64, size: u64) -> Result<ObjectStream, StoreError> {
+        let Some(memory) = self.memory.as_ref().filter(|_| size <= Memory::LARGEST_RANGE) else {
+            return self.open_range_now(key, offset, size).await;
+        };
+        let full_key = key.render(&self.inner.prefix);
+        let doing = self.doing("fetching", &full_key);
+        let read = async {
+            let (mut stream, mut bytes) = (self.open_range_now(key, offset, size).await?, BytesMut::new());
+            while let Some(piece) = stream.next().await? {
+                bytes.extend_from_slice(&piece);
+            }
+            Ok(bytes.freeze())
+        };
+        let bytes = memory.settle(Asked::Range { full_key, offset, size, sha256: None }, read).await?;
+        Ok(ObjectStream { body: Body::new(self.clone(), bytes.into(), size), doing })
+    }
+
+    async fn open_range_now(&self, key: &ObjectKey, offset: u64, size: u64) -> Result<ObjectStream, StoreError> {
         let full_key = key.render(&self.inner.prefix);
         let wanted = Wanted { full_key: &full_key, range: Range::From(offset), size };
         let doing = self.doing("fetching", &full_key);

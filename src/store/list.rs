@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 
 use super::counts::Operation;
 use super::error::{Doing, StoreError};
+use super::memory::Asked;
 use super::read::{size, time};
 use super::{ETag, Store};
 use crate::model::ObjectKey;
@@ -47,7 +48,7 @@ pub struct Listing {
 }
 
 /// How far down a list goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Depth {
     /// Every object below the folder.
     Deep,
@@ -63,7 +64,7 @@ pub struct Pages {
     depth: Depth,
     start_after: Option<String>,
     /// The most objects and folders on one page; the store's own limit if left out.
-    page: Option<u16>,
+    page_size: Option<u16>,
     next: Next,
     /// Empty pages since the last that was not.
     empty: u32,
@@ -92,7 +93,7 @@ impl Store {
         } else {
             self.inner.prefix.join(path)
         };
-        Pages { store: self.clone(), below, depth, start_after: None, page: None, next: Next::First, empty: 0 }
+        Pages { store: self.clone(), below, depth, start_after: None, page_size: None, next: Next::First, empty: 0 }
     }
 
     /// Lists everything below `folder`, if it is at most `limit` objects and folders.
@@ -124,7 +125,7 @@ impl Pages {
     /// Puts at most so many objects and folders on one page.
     #[must_use]
     pub fn by(self, page: u16) -> Self {
-        Self { page: Some(page), ..self }
+        Self { page_size: Some(page), ..self }
     }
 
     /// Goes on where another list of the same path and depth stood; `token` is what its [`Pages::token`] said.
@@ -152,6 +153,36 @@ impl Pages {
             Next::Token(token) => Some(token.clone()),
             Next::Done => return Ok(None),
         };
+        let before = token.clone();
+        let (listing, token) = match &self.store.memory {
+            Some(memory) => memory.settle(self.asked(token.clone()), self.page(token)).await?,
+            None => self.page(token).await?,
+        };
+        self.empty = if listing == Listing::default() { self.empty + 1 } else { 0 };
+        self.next = match token {
+            // A store that leads in circles or nowhere would be listed for ever.
+            Some(next) if Some(&next) == before.as_ref() || self.empty > MOST_EMPTY_PAGES => {
+                return Err(self.nonsense("it names ever more pages and nothing on them".to_owned()));
+            }
+            Some(next) => Next::Token(next),
+            None => Next::Done,
+        };
+        Ok(Some(listing))
+    }
+
+    fn asked(&self, token: Option<String>) -> Asked {
+        let Self { below, depth, start_after, page_size, .. } = self;
+        Asked::Page {
+            below: below.clone(),
+            depth: *depth,
+            start_after: start_after.clone(),
+            page_size: *page_size,
+            token,
+        }
+    }
+
+    /// The page that `token` names, with the token of the one after it.
+    async fn page(&self, token: Option<String>) -> Result<(Listing, Option<String>), StoreError> {
         let store = &self.store;
         let page = store
             .with_retries(|| {
@@ -165,7 +196,7 @@ impl Pages {
                     .encoding_type(EncodingType::Url)
                     .set_delimiter((self.depth == Depth::Shallow).then(|| "/".to_owned()))
                     .set_start_after(self.start_after.clone())
-                    .set_max_keys(self.page.map(i32::from))
+                    .set_max_keys(self.page_size.map(i32::from))
                     .set_continuation_token(token.clone());
                 store.send(Operation::ListObjectsV2, store.inner.deadlines.whole, request.send())
             })
@@ -184,21 +215,13 @@ impl Pages {
             let name = name.strip_suffix('/').unwrap_or(name).to_owned();
             listing.folders.push(name);
         }
-        self.empty = if listing == Listing::default() { self.empty + 1 } else { 0 };
-        self.next = match page.next_continuation_token {
-            Some(next) if page.is_truncated == Some(true) => {
-                // A store that leads in circles or nowhere would be listed for ever.
-                if Some(&next) == token.as_ref() || self.empty > MOST_EMPTY_PAGES {
-                    return Err(self.nonsense("it names ever more pages and nothing on them".to_owned()));
-                }
-                Next::Token(next)
-            }
+        match page.next_continuation_token {
+            Some(next) if page.is_truncated == Some(true) => Ok((listing, Some(next))),
             None if page.is_truncated == Some(true) => {
-                return Err(self.nonsense("it named no next page although there is one".to_owned()));
+                Err(self.nonsense("it named no next page although there is one".to_owned()))
             }
-            _ => Next::Done,
-        };
-        Ok(Some(listing))
+            _ => Ok((listing, None)),
+        }
     }
 
     fn doing(&self) -> Doing {

@@ -18,6 +18,7 @@ mod download;
 mod error;
 mod kind;
 mod list;
+mod memory;
 mod probe;
 mod read;
 mod remove;
@@ -29,14 +30,16 @@ mod write;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_s3::config::SharedInterceptor;
 use chrono::TimeDelta;
 
-pub use counts::RequestCounts;
+pub use counts::{OperationCount, RequestClass, RequestCounts};
 pub use error::{Call, Cause, Doing, Expect, Outage, StoreError};
 pub use kind::{ErrorKind, in_full};
 pub use list::{Depth, Entry, Listing, Pages};
+pub use memory::Memory;
 pub use read::{Fetched, Meta, Object};
 pub use settings::{Credentials, Deadlines, ProxySettings, RetryPolicy, Secret, StoreSettings};
 pub use stream::ObjectStream;
@@ -75,6 +78,7 @@ impl fmt::Display for ETag {
 pub struct Store {
     inner: Arc<Inner>,
     conditions: Conditions,
+    memory: Option<Arc<Memory>>,
 }
 
 struct Inner {
@@ -90,6 +94,8 @@ struct Inner {
     retry: RetryPolicy,
     watch: watch::Watch,
     counter: counts::Counter,
+    /// Since when there is something to count, by the monotonic clock.
+    counted_since: Duration,
 }
 
 impl Inner {
@@ -110,15 +116,29 @@ impl Store {
         let looked = settings.credentials.places();
         let StoreSettings { bucket, prefix, deadlines, retry, .. } = settings;
         let (client, endpoint) = (connected.client, connected.endpoint);
-        let counter = counts::Counter::default();
-        let inner = Inner { client, bucket, prefix, endpoint, looked, clock, deadlines, retry, watch, counter };
-        Ok(Self { inner: Arc::new(inner), conditions: Conditions::default() })
+        let (counter, counted_since) = (counts::Counter::default(), clock.monotonic());
+        let inner =
+            Inner { client, bucket, prefix, endpoint, looked, clock, deadlines, retry, watch, counter, counted_since };
+        Ok(Self { inner: Arc::new(inner), conditions: Conditions::default(), memory: None })
     }
 
     /// The same store, with what is known about its conditional writes.
     #[must_use]
     pub fn with_capabilities(self, conditions: Conditions) -> Self {
         Self { conditions, ..self }
+    }
+
+    /// The same store for who only looks: small objects and lists that were read before are to be had while it does not
+    /// answer.
+    #[must_use]
+    pub fn remembering(self, memory: Arc<Memory>) -> Self {
+        Self { memory: Some(memory), ..self }
+    }
+
+    /// The same store without a memory, for whoever writes by what it says.
+    #[must_use]
+    pub fn forgetful(self) -> Self {
+        Self { memory: None, ..self }
     }
 
     /// What is taken to be known about its conditional writes.
@@ -150,6 +170,12 @@ impl Store {
     #[must_use]
     pub fn request_counts(&self) -> RequestCounts {
         self.inner.counter.counts()
+    }
+
+    /// For how long requests were counted.
+    #[must_use]
+    pub fn counted_for(&self) -> Duration {
+        self.inner.clock.monotonic().saturating_sub(self.inner.counted_since)
     }
 }
 

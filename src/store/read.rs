@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::attempt::{Failure, Kind};
 use super::counts::Operation;
 use super::error::{Doing, StoreError};
+use super::memory::{Answer, Asked};
 use super::stream::Body;
 use super::{ETag, Store};
 use crate::model::ObjectKey;
@@ -84,6 +85,34 @@ impl Store {
         known: Option<&ETag>,
         max_bytes: u64,
     ) -> Result<Fetched, StoreError> {
+        let Some(memory) = &self.memory else { return self.fetch(key, known, max_bytes).await };
+        let asked = Asked::Object(key.render(&self.inner.prefix));
+        let recalled = || match memory.recall(&asked) {
+            Some(Answer::Object(Some(object))) if Some(&object.etag) != known => Some(Fetched::Changed(object)),
+            Some(Answer::Object(None)) => Some(Fetched::Absent),
+            // The reader has it.
+            _ => known.map(|_| Fetched::Unchanged),
+        };
+        if memory.is_asked_first()
+            && let Some(fetched) = recalled()
+        {
+            return Ok(fetched);
+        }
+        match self.fetch(key, known, max_bytes).await {
+            Ok(fetched) => {
+                match &fetched {
+                    Fetched::Changed(object) => memory.keep(asked, Answer::Object(Some(object.clone()))),
+                    Fetched::Absent => memory.keep(asked, Answer::Object(None)),
+                    Fetched::Unchanged => {}
+                }
+                Ok(fetched)
+            }
+            Err(error) if error.is_transient() => recalled().ok_or(error),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn fetch(&self, key: &ObjectKey, known: Option<&ETag>, max_bytes: u64) -> Result<Fetched, StoreError> {
         let full_key = key.render(&self.inner.prefix);
         let deadlines = self.inner.deadlines;
         let result = self
@@ -116,9 +145,16 @@ impl Store {
     /// A denied object is an error, never None.
     pub async fn head(&self, key: &ObjectKey) -> Result<Option<Meta>, StoreError> {
         let full_key = key.render(&self.inner.prefix);
-        match self.head_full(&full_key).await {
+        match &self.memory {
+            Some(memory) => memory.settle(Asked::Meta(full_key.clone()), self.head_now(&full_key)).await,
+            None => self.head_now(&full_key).await,
+        }
+    }
+
+    async fn head_now(&self, full_key: &str) -> Result<Option<Meta>, StoreError> {
+        match self.head_full(full_key).await {
             Ok(meta) => Ok(Some(meta)),
-            Err(failure) => match self.explain_read(self.doing("looking at", &full_key), &full_key, failure).await {
+            Err(failure) => match self.explain_read(self.doing("looking at", full_key), full_key, failure).await {
                 StoreError::NotFound { .. } => Ok(None),
                 error => Err(error),
             },

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::begin::Begin;
-use super::definition::{ProcessDef, ServiceDef};
+use super::definition::{ProcessDef, ServiceDef, SignalName};
 use super::error::SupervisorError;
 use super::keeper::Command;
-use super::service::all;
+use super::service::{Service, all};
 use super::state::ProcessState;
 use super::supervisor::Supervisor;
 
@@ -17,6 +17,16 @@ enum Same {
     Reloads,
     /// They are left alone if they run, and started if they are to run and do not.
     Runs,
+}
+
+impl Service {
+    /// Tells a process to read its configuration anew. What does not run reads it when it starts.
+    async fn reload(&self, process: &str, signal: SignalName) -> Result<(), SupervisorError> {
+        match self.tell(process, |reply| Command::Signal(signal, reply)).await {
+            Ok(()) | Err(SupervisorError::NotRunning { .. }) => Ok(()),
+            failed => failed,
+        }
+    }
 }
 
 impl Supervisor {
@@ -38,6 +48,42 @@ impl Supervisor {
     /// As for [`Supervisor::reload_service`].
     pub async fn join_service(&self, name: &str, definition: ServiceDef) -> Result<(), SupervisorError> {
         self.change(name, definition, Same::Runs).await
+    }
+
+    /// Has processes started as `definition` says from their next start on. What runs goes on, whatever it was started
+    /// by, and counts its restarts anew; what should run and does not is started. With `reloads` what has a
+    /// [`reload_signal`](ProcessDef::reload_signal) and runs is sent it.
+    ///
+    /// # Errors
+    /// As for [`Supervisor::reload_service`].
+    pub async fn redefine_service(
+        &self,
+        name: &str,
+        definition: ServiceDef,
+        reloads: bool,
+    ) -> Result<(), SupervisorError> {
+        definition.check()?;
+        let service = self.service(name)?;
+        let mut made_of = service.made_of.lock().await;
+        if !made_of.processes.keys().eq(definition.processes.keys()) {
+            drop(made_of);
+            return self.join_service(name, definition).await;
+        }
+        made_of.clone_from(&definition);
+        let (mut result, mut replies) = (Ok(()), Vec::new());
+        for (process, def) in &definition.processes {
+            service.tell(process, |reply| Command::Redefine(Box::new(def.clone()), reply)).await?;
+            let state = service.shared.board.borrow().get(process).map(|status| status.state.clone());
+            let runs = state.as_ref().is_some_and(|state| !state.is_at_rest());
+            let is_done = matches!(state, Some(ProcessState::Completed { .. }));
+            match def.reload_signal.filter(|_| reloads) {
+                _ if def.autostart && !runs && !is_done => replies.push(service.send(process, Command::Start).await?),
+                Some(signal) => result = result.and(service.reload(process, signal).await),
+                None => {}
+            }
+        }
+        drop(made_of);
+        result.and(all(replies).await)
     }
 
     async fn change(&self, name: &str, definition: ServiceDef, same_ones: Same) -> Result<(), SupervisorError> {
@@ -93,13 +139,7 @@ impl Supervisor {
                 (Same::Runs, _) if def.autostart && !runs && !is_done => {
                     replies.push(service.send(process, Command::Start).await?);
                 }
-                (Same::Reloads, Some(signal)) => {
-                    // What does not run reads its configuration when it starts.
-                    match service.tell(process, |reply| Command::Signal(signal, reply)).await {
-                        Ok(()) | Err(SupervisorError::NotRunning { .. }) => {}
-                        failed => result = result.and(failed),
-                    }
-                }
+                (Same::Reloads, Some(signal)) => result = result.and(service.reload(process, signal).await),
                 _ => {}
             }
         }

@@ -45,6 +45,8 @@ pub(super) enum Command {
     Signal(SignalName, Reply),
     /// It is to be run by this definition from its next start on.
     Define(Box<ProcessDef>, Reply),
+    /// The same, and what runs counts as started by it, just now.
+    Redefine(Box<ProcessDef>, Reply),
 }
 
 enum Phase {
@@ -267,6 +269,15 @@ impl Keeper {
             }
             Command::Define(def, reply) => {
                 self.def = *def;
+                self.answers.push((reply, Ok(())));
+            }
+            Command::Redefine(def, reply) => {
+                self.started_by = (*def).clone();
+                self.def = *def;
+                if let Phase::Running(_) = self.phase {
+                    self.count = Count::default();
+                    self.last_end = None;
+                }
                 self.answers.push((reply, Ok(())));
             }
         }

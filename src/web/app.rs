@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
+use tokio::sync::Semaphore;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::api::{self, Answers};
@@ -15,10 +16,11 @@ use super::failure::Failure;
 use super::listener::Arrival;
 use super::live::Streams;
 use super::metrics::{self, Metrics};
+use super::output::Chunks;
 use super::routes::{Route, Routes};
 use super::snapshot::Snapshot;
 use super::staged::Shelf;
-use super::{assets, guard, health, live, pages};
+use super::{assets, encoding, guard, health, live, pages};
 use crate::access::oidc::Oidc;
 use crate::access::{Gate, Problem};
 use crate::clock::SharedClock;
@@ -44,6 +46,8 @@ pub(super) struct Portal {
     pub(super) uploads: SpoolFolder,
     /// Where they wait to be looked at.
     pub(super) shelf: Shelf,
+    /// How many more bundles may be saved at the same time: the documents of each are held in memory.
+    pub(super) bundles: Arc<Semaphore>,
     pub(super) metrics: Metrics,
     /// Who listens to what changes.
     pub(super) streams: Arc<Streams>,
@@ -59,6 +63,8 @@ pub(super) struct Fleet {
     /// What stands before the paths of its pages: nothing for the first, `/b/<name>` for the others.
     pub(super) base: String,
     pub(super) controller: Arc<Controller>,
+    /// The same for pages, with what they showed before while the bucket does not answer.
+    pub(super) looking: Arc<Controller>,
     pub(super) snapshot: Snapshot,
     /// How much lies in it, as far as somebody asked.
     pub(super) usage: UsageBoard,
@@ -66,8 +72,12 @@ pub(super) struct Fleet {
     pub(super) audit: Arc<AuditCache>,
     /// Releases as they were read last.
     pub(super) releases: ReleaseReader,
+    /// What nodes answered of what cells write, as far as it was read.
+    pub(super) output: Chunks,
     /// What is wrong and was told.
     pub(super) alerts: AlertBoard,
+    /// Whether this controller tells anybody of them.
+    pub(super) tells: bool,
     /// Why nothing can be published, if this controller has no key to sign with.
     pub(super) unsigned_reason: Option<String>,
 }
@@ -126,10 +136,11 @@ pub(super) fn router(portal: Arc<Portal>) -> Router {
         .fallback(async || Failure::not_found("page under this path"))
         .method_not_allowed_fallback(async || Failure::method_not_allowed())
         .with_state(portal.clone())
+        .layer(middleware::from_fn_with_state(Arc::new(api::queries()), api::check_query))
         .layer(middleware::from_fn_with_state(portal.clone(), api::answer_once))
         .layer(middleware::from_fn_with_state(portal.clone(), super::rights::check))
         .layer(middleware::from_fn_with_state(portal.clone(), super::identity::recognise))
-        .layer(middleware::from_fn(super::failure::dress))
+        .layer(middleware::from_fn_with_state(portal.clone(), super::failure::dress))
         .layer(middleware::from_fn_with_state(portal, metrics::count))
         .layer(DefaultBodyLimit::max(BODY_BYTES));
     // The fleet is found before the routes are looked at.
@@ -140,6 +151,7 @@ pub(super) fn router(portal: Arc<Portal>) -> Router {
             async move { choose_fleet(&fleets, request, next).await }
         }))
         .layer(middleware::from_fn(guard::check))
+        .layer(middleware::from_fn(encoding::pages))
         .layer(fixed(header::CACHE_CONTROL, "no-store"))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::REFERRER_POLICY, "same-origin"))

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
 
 use super::app::{Fleet, Portal};
 use super::failure::Failure;
@@ -33,7 +33,11 @@ impl FromRequestParts<Arc<Portal>> for Caller {
         let is_api = parts.uri.path().starts_with("/api/");
         let source = if is_api { Source::Api } else { Source::Portal };
         let host = parts.extensions.get::<Arrival>().map(|arrival| arrival.client().to_string()).unwrap_or_default();
-        let may = Authorized::new(fleet.controller.clone(), identity, source, &host);
+        // A page may show what was read before, and says how old it is. A program is told that there is no answer, and
+        // nothing is changed by what is old.
+        let is_look = parts.method == Method::GET && !is_api;
+        let controller = if is_look { &fleet.looking } else { &fleet.controller };
+        let may = Authorized::new(controller.clone(), identity, source, &host);
         Ok(Self { portal: portal.clone(), fleet, may })
     }
 }

@@ -1,6 +1,6 @@
 //! What differs between two versions, as pages show it.
 
-use crate::controller::{Changes, FieldChange, FileChange, FileKind, FileSide, TextDiff};
+use crate::controller::{Changes, DefinitionChange, FieldChange, FileChange, FileKind, FileSide, StandIn, TextDiff};
 
 /// How many files are shown.
 const MOST_FILES: usize = 500;
@@ -16,6 +16,10 @@ const MOST_CHARS: usize = 2_000;
 pub(super) struct ChangesView {
     pub(super) fields: Vec<FieldRow>,
     pub(super) files: Vec<FileRow>,
+    /// What stands on the host beside the files.
+    pub(super) definitions: Vec<FileRow>,
+    /// The words in angle brackets in their lines, and what each is.
+    pub(super) stand_ins: Vec<StandIn>,
     /// How many more files differ.
     pub(super) files_left_out: usize,
 }
@@ -69,9 +73,14 @@ pub(super) struct DiffLine {
 impl From<&Changes> for ChangesView {
     fn from(changes: &Changes) -> Self {
         let mut lines_left = MOST_LINES;
+        // They are few, and what the rest is about.
+        let definitions = changes.definitions.iter().map(|change| FileRow::of_definition(change, &mut lines_left));
+        let definitions = definitions.collect();
         let files = changes.files.iter().take(MOST_FILES).map(|change| FileRow::new(change, &mut lines_left));
         Self {
             files: files.collect(),
+            definitions,
+            stand_ins: changes.stand_ins.clone(),
             fields: changes.fields.iter().map(FieldRow::from).collect(),
             files_left_out: changes.files.len().saturating_sub(MOST_FILES),
         }
@@ -80,7 +89,7 @@ impl From<&Changes> for ChangesView {
 
 impl ChangesView {
     pub(super) fn is_empty(&self) -> bool {
-        self.fields.is_empty() && self.files.is_empty()
+        self.fields.is_empty() && self.files.is_empty() && self.definitions.is_empty()
     }
 }
 
@@ -100,12 +109,22 @@ impl From<&FieldChange> for FieldRow {
 impl FileRow {
     /// A file, with no more than `lines_left` lines.
     fn new(change: &FileChange, lines_left: &mut usize) -> Self {
-        let (mark, word) = match change.kind {
+        let side = |side: &FileSide| format!("{}, {}", size(side.size), side.mode);
+        let (before, after) = (change.before.as_ref().map(side), change.after.as_ref().map(side));
+        Self { before, after, ..Self::of(change.path.to_string(), change.kind, &change.diff, lines_left) }
+    }
+
+    fn of_definition(change: &DefinitionChange, lines_left: &mut usize) -> Self {
+        Self::of(change.name.clone(), change.kind, &change.diff, lines_left)
+    }
+
+    fn of(path: String, kind: FileKind, diff: &TextDiff, lines_left: &mut usize) -> Self {
+        let (mark, word) = match kind {
             FileKind::Added => ("+", "added"),
             FileKind::Removed => ("-", "removed"),
             FileKind::Changed => ("~", "changed"),
         };
-        let (note, unified) = match &change.diff {
+        let (note, unified) = match diff {
             TextDiff::Text(diff) => ("", diff.as_str()),
             TextDiff::Binary => ("It is no text.", ""),
             TextDiff::TooLarge => ("It is too large to be compared line by line.", ""),
@@ -121,10 +140,8 @@ impl FileRow {
         };
         let shown = if is_cut { &unified[..end.unwrap_or(unified.len())] } else { unified };
         *lines_left = most.saturating_sub(shown.lines().count());
-        let side = |side: &FileSide| format!("{}, {}", size(side.size), side.mode);
-        let (before, after) = (change.before.as_ref().map(side), change.after.as_ref().map(side));
-        let (path, is_split) = (change.path.to_string(), change.kind == FileKind::Changed);
-        Self { path, mark, word, before, after, note, blocks: lines(shown), is_split, is_cut }
+        let is_split = kind == FileKind::Changed;
+        Self { path, mark, word, before: None, after: None, note, blocks: lines(shown), is_split, is_cut }
     }
 }
 

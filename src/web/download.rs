@@ -1,12 +1,21 @@
 //! What is sent as a file for the disk: never anything that a browser would show or run.
 
+use std::io;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::io::ReaderStream;
 
+use crate::access::Authorized;
+use crate::controller::BundleToSave;
 use crate::store::{ObjectStream, StoreError};
+
+/// How much of a bundle waits for whoever reads it.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// The file at `path`, which has `size` bytes.
 pub(super) fn file(path: &str, size: u64, bytes: impl Into<Body>) -> Response {
@@ -27,6 +36,19 @@ pub(super) fn streamed(object: ObjectStream) -> Body {
         let piece = object.next().await?;
         Ok::<_, StoreError>(piece.map(|piece| (piece, object)))
     }))
+}
+
+/// A bundle as it is written. One that breaks off ends in an error, so that nobody takes it for whole.
+pub(super) fn bundle(may: Authorized, bundle: BundleToSave, turn: OwnedSemaphorePermit) -> Response {
+    let (reader, mut writer) = tokio::io::duplex(PIECE_BYTES);
+    let writing = tokio::spawn(async move {
+        let _turn = turn;
+        may.write_bundle(&bundle, &mut writer).await.map_err(io::Error::other)
+    });
+    let end = stream::once(async move { writing.await.unwrap_or_else(|error| Err(io::Error::other(error))) });
+    let end = end.filter_map(async |written| written.err().map(Err));
+    let body = Body::from_stream(ReaderStream::with_capacity(reader, PIECE_BYTES).chain(end));
+    saved("application/octet-stream", "bundle.tar", body)
 }
 
 /// A download under the last part of `path`, after RFC 6266: in letters that everything reads, and where those are

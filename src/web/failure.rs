@@ -4,15 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::address::with_query;
+use super::app::{Fleet, Portal};
+use super::assets;
+use super::caller::Caller;
+use super::page::PageContext;
+use super::shell::{Nav, Shell};
 use super::typed::Typed;
-use crate::access::{AccessError, Denied};
+use crate::access::{AccessError, Authorized, Denied, Identity, Source};
 use crate::controller::ControllerError;
 use crate::model::name::NameError;
 use crate::store::{Call, ErrorKind, in_full};
@@ -244,9 +249,10 @@ impl IntoResponse for Failure {
     }
 }
 
+/// For whoever is not signed in.
 #[derive(Template)]
 #[template(path = "failure.html")]
-struct Page<'a> {
+struct BarePage<'a> {
     failure: &'a Failure,
     css: String,
     icon: String,
@@ -256,7 +262,22 @@ struct Page<'a> {
     asked: &'a str,
     /// What was sent there, if it can be sent again.
     typed: Typed,
+    may_try: bool,
+    may_ask_doctor: bool,
     command: &'static str,
+}
+
+/// For somebody: with the way to everything else around it.
+#[derive(Template)]
+#[template(path = "failure_in.html")]
+struct Page<'a> {
+    shell: Shell,
+    failure: &'a Failure,
+    base: &'a str,
+    asked: &'a str,
+    typed: Typed,
+    may_try: bool,
+    may_ask_doctor: bool,
 }
 
 /// What takes the place of the part of a page that changes by itself, until it can be made again.
@@ -271,14 +292,15 @@ struct Part<'a> {
 }
 
 /// Makes pages of failures where people asked, and leads whoever is not signed in to the sign-in page.
-pub(super) async fn dress(request: Request, next: Next) -> Response {
+pub(super) async fn dress(State(portal): State<Arc<Portal>>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let by_program = path.starts_with("/api/") || path == "/readyz" || path == "/metrics" || path == "/live";
     let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str()).to_owned();
     let method = request.method().clone();
     let is_fragment = request.headers().contains_key(super::page::FRAGMENT);
     let (typed, request) = if by_program { (Typed::default(), request) } else { Typed::of(request).await };
-    let base = request.extensions().get::<Arc<super::app::Fleet>>().map(|fleet| fleet.base.clone()).unwrap_or_default();
+    let fleet = request.extensions().get::<Arc<Fleet>>().unwrap_or_else(|| portal.first()).clone();
+    let base = fleet.base.clone();
     let response = next.run(request).await;
     let Some(failure) = response.extensions().get::<Arc<Failure>>().cloned() else { return response };
     if by_program {
@@ -293,12 +315,28 @@ pub(super) async fn dress(request: Request, next: Next) -> Response {
         _ if is_fragment => Part { failure: &failure, url: &asked, sign_in: sign_in.as_deref() }.render(),
         Some(sign_in) => return axum::response::Redirect::to(sign_in).into_response(),
         None => {
-            let (css, icon) = (super::assets::path("app.css"), super::assets::path("icon.svg"));
             let command = failure.command(&path);
             // What is wrong in itself is not worth sending again.
             let is_kept = failure.advice.retry == Some(true) || failure.status == StatusCode::UNAUTHORIZED;
             let typed = if is_kept { typed } else { Typed::default() };
-            Page { failure: &failure, css, icon, base: &base, asked: &asked, typed, command }.render()
+            let may_try = method == Method::GET && failure.status.is_server_error();
+            let (base, asked, failure) = (&*base, &*asked, &*failure);
+            match response.extensions().get::<Arc<Identity>>().cloned() {
+                Some(identity) => {
+                    let may = Authorized::new(fleet.controller.clone(), identity, Source::Portal, "");
+                    let caller = Caller { portal: portal.clone(), fleet, may };
+                    let nav = Nav::of(&path);
+                    let shell =
+                        PageContext::of_failed(caller, path, asked.to_owned()).shell(failure.title, nav, command);
+                    let may_ask_doctor = failure.is_of_store() && shell.is_admin();
+                    Page { shell, failure, base, asked, typed, may_try, may_ask_doctor }.render()
+                }
+                None => {
+                    let (css, icon) = (assets::path("app.css"), assets::path("icon.svg"));
+                    let may_ask_doctor = false;
+                    BarePage { failure, css, icon, base, asked, typed, may_try, may_ask_doctor, command }.render()
+                }
+            }
         }
     };
     match made {

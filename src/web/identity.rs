@@ -40,8 +40,13 @@ pub(super) async fn recognise(State(portal): State<Arc<Portal>>, mut request: Re
     let path = request.uri().path();
     // Nor do what caches between may keep: a cookie in it would be everybody's.
     let by_itself = request.headers().contains_key(FRAGMENT) || path == "/live" || path.starts_with("/static/");
+    let known = if let Who::Known { identity, .. } = &who { Some(identity.clone()) } else { None };
     request.extensions_mut().insert(who);
     let mut response = next.run(request).await;
+    // The page about a failure is for somebody, too.
+    if let Some(identity) = known {
+        response.extensions_mut().insert(identity);
+    }
     if let Some(set) = renewed.filter(|_| !by_itself).and_then(|value| cookie?.set(&value))
         && !response.headers().contains_key(header::SET_COOKIE)
     {

@@ -137,6 +137,11 @@ struct Seat {
 }
 
 impl Streams {
+    /// How many are open.
+    pub(super) fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).seats.len()
+    }
+
     /// A seat for one more stream of `user`. If that is one too many, the one that was opened first ends.
     fn open(self: &Arc<Self>, user: &UserName) -> Seat {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -53,6 +53,9 @@ const HTTP_DURATION: Metric = Metric::histogram(
     "How long requests of browsers and programs took until their answer began, by route.",
 );
 
+const LIVE_STREAMS: Metric =
+    Metric::gauge("fleetman_live_streams", "Pages that are seen in a browser and are told what changes.");
+
 /// Up to which times answers are counted, in seconds.
 const HTTP_BOUNDS_SECS: &[f64] = &[0.005, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
@@ -67,7 +70,7 @@ async fn metrics(
     if !portal.metrics.is_open {
         caller?.may.check_metrics()?;
     }
-    Ok(([(header::CONTENT_TYPE, MEDIA_TYPE)], portal.metrics.render(&portal.fleets)))
+    Ok(([(header::CONTENT_TYPE, MEDIA_TYPE)], portal.metrics.render(&portal.fleets, portal.streams.count())))
 }
 
 /// What is counted while requests are answered.
@@ -120,13 +123,14 @@ impl Metrics {
         durations.observe(took.as_secs_f64());
     }
 
-    fn render(&self, fleets: &[Arc<Fleet>]) -> String {
+    fn render(&self, fleets: &[Arc<Fleet>], streams: usize) -> String {
         let mut text = Exposition::default();
         text.metric(&BUILD_INFO).count(&[("version", env!("CARGO_PKG_VERSION"))], 1);
         for (metric, tell) in FLEET {
             let mut samples = text.metric(metric);
             fleets.iter().for_each(|fleet| tell(fleet, &mut samples, ("bucket", &fleet.name)));
         }
+        text.metric(&LIVE_STREAMS).count(&[], streams as u64);
         let http = self.http.lock().unwrap_or_else(PoisonError::into_inner);
         let mut samples = text.metric(&HTTP_REQUESTS);
         for ((method, route, status), count) in &http.answers {

@@ -10,6 +10,7 @@ mod changes;
 mod command;
 mod cookie;
 mod download;
+mod encoding;
 mod failure;
 mod findings;
 pub mod folder;
@@ -20,6 +21,7 @@ mod list;
 pub mod listener;
 mod live;
 mod metrics;
+mod output;
 mod page;
 mod pages;
 mod paths;
@@ -38,6 +40,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::api::Answers;
@@ -45,6 +48,8 @@ use self::app::{Fleet, Portal};
 pub use self::app::{description, routes};
 use self::listener::Listener;
 use self::metrics::Metrics;
+use self::output::Chunks;
+pub(crate) use self::pages::listed_cells;
 pub use self::routes::Route;
 use self::snapshot::Snapshot;
 use self::staged::Shelf;
@@ -55,6 +60,7 @@ use crate::config::Setting;
 use crate::controller::{
     AlertBoard, AlertKeeper, AlertSettings, Controller, ReleaseReader, SpoolFolder, UploadLimits, UsageBoard,
 };
+use crate::store::Memory;
 
 /// What is served.
 #[derive(Debug)]
@@ -97,6 +103,9 @@ pub fn base(place: usize, name: &str) -> String {
     }
 }
 
+/// How many bundles may be saved at the same time.
+const MOST_BUNDLES: usize = 4;
+
 /// Serves `site` on `listener` until `ended`; requests that are under way are answered first.
 pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: CancellationToken) {
     let Site { fleets, gate, oidc, open_metrics, settings, state_folder, uploads } = site;
@@ -107,12 +116,28 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
     let fleets = fleets.into_iter().enumerate().map(|(place, fleet)| {
         let SiteFleet { name, controller, unsigned_reason, alerts: settings } = fleet;
         let base = base(place, &name);
-        let snapshot = Snapshot::new(clock.clone());
+        let memory = Arc::new(Memory::default());
+        let looking = Arc::new(controller.remembering(memory.clone()));
+        let snapshot = Snapshot::new(clock.clone(), memory);
         let releases = ReleaseReader::default();
         let (usage, audit) = (UsageBoard::default(), Arc::default());
-        let alerts = AlertBoard::default();
+        let (alerts, output) = (AlertBoard::default(), Chunks::default());
+        let tells = !settings.receivers.is_empty();
         keepers.push(AlertKeeper::new(controller.clone(), settings, alerts.clone()));
-        Arc::new(Fleet { name, base, controller, snapshot, usage, audit, releases, alerts, unsigned_reason })
+        Arc::new(Fleet {
+            name,
+            base,
+            controller,
+            looking,
+            snapshot,
+            usage,
+            audit,
+            releases,
+            output,
+            alerts,
+            tells,
+            unsigned_reason,
+        })
     });
     let fleets: Vec<_> = fleets.collect();
     let metrics = Metrics::new(open_metrics);
@@ -124,6 +149,7 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
         settings,
         uploads,
         shelf,
+        bundles: Arc::new(Semaphore::new(MOST_BUNDLES)),
         metrics,
         streams: Arc::default(),
         answers: Answers::default(),

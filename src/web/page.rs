@@ -15,7 +15,6 @@ use super::shell::{BucketLink, Nav, Shell};
 use crate::access::Authorized;
 use crate::controller::FleetView;
 use crate::model::Sha256Digest;
-use crate::model::users::Role;
 
 /// Asks for the part of a page that changes by itself.
 pub(super) const FRAGMENT: HeaderName = HeaderName::from_static("fleetman-fragment");
@@ -50,6 +49,11 @@ impl FromRequestParts<Arc<Portal>> for PageContext {
 }
 
 impl PageContext {
+    /// For a page about a request that failed; `path` is without the prefix of the bucket.
+    pub(super) fn of_failed(caller: Caller, path: String, url: String) -> Self {
+        Self { caller, url, path, is_fragment: false, known: None }
+    }
+
     /// What is seen of the fleet, as it was read last.
     pub(super) fn view(&self) -> Result<Arc<FleetView>, Failure> {
         self.caller.view()
@@ -63,10 +67,12 @@ impl PageContext {
     /// What stands around a page. `cli` is the command that shows or does the same.
     pub(super) fn shell(&self, title: impl Into<String>, nav: Nav, cli: impl Into<String>) -> Shell {
         let Caller { portal, fleet: own, may } = &self.caller;
+        // Settings are those of the whole portal, and their first page is not everybody's.
+        let section = self.path.split('/').nth(1).filter(|section| *section != "settings").unwrap_or_default();
         let link = |fleet: &Arc<Fleet>| BucketLink {
             name: fleet.name.clone(),
             // Only the sections are the same in every bucket.
-            href: format!("{}/{}", fleet.base, self.path.split('/').nth(1).unwrap_or_default()),
+            href: format!("{}/{section}", fleet.base),
             is_current: Arc::ptr_eq(fleet, own),
         };
         Shell {
@@ -75,7 +81,7 @@ impl PageContext {
             bucket: own.name.clone(),
             buckets: portal.fleets.iter().map(link).collect(),
             user: may.identity().user.to_string(),
-            is_admin: may.identity().may_everywhere(Role::Admin),
+            identity: may.identity().clone(),
             alarms: portal.alarms().into_iter().chain(own.alarm()).collect(),
             read_only: self.caller.read_only(),
             cli: cli.into(),

@@ -34,7 +34,9 @@ fn needs(method: &Method, path: &str) -> Option<Needs> {
     if let Some(rest) = path.strip_prefix("/cells/{node}/{cell}") {
         let role = match (rest, is_change) {
             ("/hold" | "/unhold" | "/pause" | "/redeploy" | "/resume" | "/rollback" | "/stop", _) => Role::Operator,
-            ("/publish" | "/remove" | "/overrides/delete" | "/overrides/upload", _) => Role::Editor,
+            // The plan is for whoever sees the cell, and is what the same path shows.
+            ("/publish", true) => Role::Editor,
+            ("/remove" | "/overrides/delete" | "/overrides/upload", _) => Role::Editor,
             ("/overrides/edit" | "/yaml", true) => Role::Editor,
             ("/delete" | "/versions/{version}/delete", _) => Role::Admin,
             _ => Role::Viewer,
@@ -42,9 +44,10 @@ fn needs(method: &Method, path: &str) -> Option<Needs> {
         return Some(Needs::OnCell(role));
     }
     match path {
+        "/alerts/silence" | "/alerts/unsilence" => Some(Needs::Anywhere(Role::Operator)),
         "/agents/{node}/hold" | "/agents/{node}/unhold" => Some(Needs::OnNode(Role::Operator)),
         "/agents/{node}/delete" => Some(Needs::OnNode(Role::Admin)),
-        "/cells/new" | "/deployments/new" | "/manifests/new" | "/uploads/{id}" | "/uploads/{id}/discard" => {
+        "/apply" | "/cells/new" | "/deployments/new" | "/manifests/new" | "/uploads/{id}" | "/uploads/{id}/discard" => {
             Some(Needs::Anywhere(Role::Editor))
         }
         "/manifests/{manifest}/edit" => Some(Needs::OnManifest(Role::Editor)),

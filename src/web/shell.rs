@@ -7,6 +7,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::assets;
 use super::snapshot::Age;
+use crate::access::Identity;
+use crate::model::CellId;
+use crate::model::users::Role;
 
 /// The entries of the navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +25,35 @@ pub(super) enum Nav {
     Settings,
     /// Pages that no entry leads to.
     Elsewhere,
+}
+
+impl Nav {
+    /// The entry that a path belongs to.
+    pub(super) fn of(path: &str) -> Self {
+        match path.split('/').nth(1).unwrap_or_default() {
+            "alerts" => Self::Alerts,
+            "agents" => Self::Agents,
+            "cells" => Self::Cells,
+            "manifests" => Self::Manifests,
+            "deployments" | "uploads" => Self::Deployments,
+            "buckets" => Self::Buckets,
+            "audit" => Self::Audit,
+            "settings" => Self::Settings,
+            _ => Self::Elsewhere,
+        }
+    }
+}
+
+/// One of the entries of the navigation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) name: &'static str,
+    pub(super) href: String,
+    /// The letter that leads there behind a `g`.
+    pub(super) key: char,
+    pub(super) is_current: bool,
+    /// How much there is to look at.
+    pub(super) count: usize,
 }
 
 /// A link to the same place in another bucket.
@@ -42,8 +74,8 @@ pub(super) struct Shell {
     pub(super) buckets: Vec<BucketLink>,
     /// Who is signed in.
     pub(super) user: String,
-    /// Whether the settings are of any use to them.
-    pub(super) is_admin: bool,
+    /// What they may do: a page shows no link that leads to a refusal.
+    pub(super) identity: Identity,
     /// What must not be overlooked on any page: signatures are off, users are not believed.
     pub(super) alarms: Vec<String>,
     /// Why nothing can be changed at present.
@@ -70,7 +102,7 @@ pub(super) struct Moment {
     pub(super) iso: String,
     /// In full.
     pub(super) full: String,
-    /// How long ago.
+    /// How long ago, or how long until then.
     pub(super) text: String,
 }
 
@@ -104,39 +136,72 @@ impl Shell {
         assets::path(name)
     }
 
-    /// The entries of the navigation: which, where, how it is called, and how much there is to look at.
-    pub(super) fn entries(&self) -> Vec<(bool, String, &'static str, usize)> {
-        const ENTRIES: [(Nav, &str, &str); 9] = [
-            (Nav::Overview, "/", "Overview"),
-            (Nav::Alerts, "/alerts", "Alerts"),
-            (Nav::Agents, "/agents", "Agents"),
-            (Nav::Cells, "/cells", "Cells"),
-            (Nav::Manifests, "/manifests", "Manifests"),
-            (Nav::Deployments, "/deployments", "Deployments"),
-            (Nav::Buckets, "/buckets", "Buckets"),
-            (Nav::Audit, "/audit", "Audit"),
-            (Nav::Settings, "/settings", "Settings"),
+    /// Whether the upkeep, the users and the settings are theirs.
+    pub(super) fn is_admin(&self) -> bool {
+        self.identity.may_everywhere(Role::Admin)
+    }
+
+    /// Whether they may see what tells of every cell: the bucket, the audit.
+    pub(super) fn sees_all(&self) -> bool {
+        self.identity.may_everywhere(Role::Viewer)
+    }
+
+    /// Whether there is anything that they may make.
+    pub(super) fn may_make(&self) -> bool {
+        self.identity.may_somewhere(Role::Editor)
+    }
+
+    /// Whether they may stop, start and hold a cell.
+    pub(super) fn may_operate(&self, cell: &CellId) -> bool {
+        self.identity.may(Role::Operator, cell)
+    }
+
+    /// The entries of the navigation that lead somewhere.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        let entries: [(Nav, &str, &str, char); 9] = [
+            (Nav::Overview, "/", "Overview", 'o'),
+            (Nav::Alerts, "/alerts", "Alerts", 'l'),
+            (Nav::Agents, "/agents", "Agents", 'a'),
+            (Nav::Cells, "/cells", "Cells", 'c'),
+            (Nav::Manifests, "/manifests", "Manifests", 'm'),
+            (Nav::Deployments, "/deployments", "Deployments", 'd'),
+            (Nav::Buckets, "/buckets", "Buckets", 'b'),
+            (Nav::Audit, "/audit", "Audit", 'u'),
+            // Who looks after nothing has an account and tokens all the same.
+            (Nav::Settings, if self.is_admin() { "/settings" } else { "/settings/account" }, "Settings", 's'),
         ];
-        let count = |nav: Nav| if nav == Nav::Alerts { self.open_alerts } else { 0 };
-        ENTRIES.iter().map(|(nav, path, name)| (*nav == self.nav, self.link(path), *name, count(*nav))).collect()
+        let is_open = |nav| !matches!(nav, Nav::Buckets | Nav::Audit) || self.sees_all();
+        let entry = |(nav, path, name, key): (Nav, &str, &'static str, char)| Entry {
+            name,
+            href: self.link(path),
+            key,
+            is_current: nav == self.nav,
+            count: if nav == Nav::Alerts { self.open_alerts } else { 0 },
+        };
+        entries.into_iter().filter(|(nav, ..)| is_open(*nav)).map(entry).collect()
     }
 
     /// A time as pages show it. In a part that is fetched again it stands in full, so that only what really changed
     /// differs; the browser says how long ago it is.
     pub(super) fn moment(&self, at: &DateTime<Utc>) -> Moment {
-        let full = at.format("%Y-%m-%d %H:%M:%S UTC").to_string();
+        let full = sentence_time(*at);
         let text = if self.is_fragment { full.clone() } else { ago(self.now, *at) };
         Moment { iso: at.to_rfc3339_opts(SecondsFormat::Millis, true), full, text }
     }
 }
 
-/// How long before `now` something was, in the coarsest unit that says enough.
+/// How long before `now` something was, or how long after it it will be, in the coarsest unit that says enough.
 pub(super) fn ago(now: DateTime<Utc>, at: DateTime<Utc>) -> String {
     match (now - at).num_seconds() {
-        i64::MIN..=-5 => "in the future".to_owned(),
+        secs @ i64::MIN..=-5 => format!("in {}", span(Duration::from_secs(secs.unsigned_abs()))),
         -4..=0 => "just now".to_owned(),
         secs => format!("{} ago", span(Duration::from_secs(secs.unsigned_abs()))),
     }
+}
+
+/// A time in the middle of a sentence.
+pub(super) fn sentence_time(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// A duration in its coarsest unit.
@@ -163,7 +228,8 @@ mod tests {
             (60, "1 min ago"),
             (7_199, "1 h ago"),
             (86_400 * 3, "3 d ago"),
-            (-60, "in the future"),
+            (-60, "in 1 min"),
+            (-4, "just now"),
         ] {
             assert_eq!(ago(now, now - chrono::TimeDelta::seconds(secs)), text);
         }

@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 use crate::clock::SharedClock;
 use crate::controller::{Attention, AttentionLimits, Controller, FleetReader, FleetView, LivenessLimits, Looked};
 use crate::entropy;
+use crate::store::Memory;
 
 /// Between two looks at the bucket while somebody looks at pages, before jitter.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -28,6 +29,8 @@ const FRESH: Duration = Duration::from_secs(90);
 #[derive(Debug)]
 pub(super) struct Snapshot {
     clock: SharedClock,
+    /// What pages fall back on; this knows first that they have to.
+    memory: Arc<Memory>,
     newest: RwLock<Newest>,
     /// Tells of each look, and what the revision is after it.
     looked: watch::Sender<u64>,
@@ -81,9 +84,9 @@ struct Seen {
 }
 
 impl Snapshot {
-    pub(super) fn new(clock: SharedClock) -> Self {
+    pub(super) fn new(clock: SharedClock, memory: Arc<Memory>) -> Self {
         let (newest, looked, taken) = (RwLock::default(), watch::Sender::new(0), watch::Sender::new(0));
-        Self { clock, newest, looked, taken, asked: Mutex::default(), wake: Notify::new() }
+        Self { clock, memory, newest, looked, taken, asked: Mutex::default(), wake: Notify::new() }
     }
 
     /// The newest view; an error says why there is none yet.
@@ -185,6 +188,7 @@ impl Snapshot {
 
     fn take(&self, looked: Result<FleetView, String>, asked: Looked, took: Duration) {
         let mut revision = *self.looked.borrow();
+        self.memory.ask_first(looked.is_err());
         match looked {
             Ok(view) => {
                 debug!(nodes = view.counts.nodes(), cells = view.counts.cells(), gets = asked.gets, "read the fleet");
@@ -251,7 +255,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_bucket_is_looked_at_often_only_while_somebody_looks_at_pages() {
-        let snapshot = Snapshot::new(SystemClock::shared());
+        let snapshot = Snapshot::new(SystemClock::shared(), Arc::default());
         assert!(rested(&snapshot).await >= 24.0, "nobody is there");
         let _ = snapshot.view();
         assert!(rested(&snapshot).await < 1.0, "somebody came");
@@ -272,7 +276,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_seen_last_stays_through_an_outage_and_the_outage_is_told() {
-        let snapshot = Snapshot::new(SystemClock::shared());
+        let snapshot = Snapshot::new(SystemClock::shared(), Arc::default());
         assert!(snapshot.view().unwrap_err().contains("not answered yet"));
         let mut stream = snapshot.subscribe();
         snapshot.take(Err("no route".to_owned()), Looked::default(), Duration::ZERO);

@@ -39,6 +39,11 @@ pub(super) enum Purpose {
         /// What its sender saw there, as the form remembered it.
         seen: String,
     },
+    /// Versions that are to be loaded.
+    Bundle {
+        /// What its sender calls the file.
+        called: String,
+    },
 }
 
 /// What is said of a release besides its files.

@@ -1,64 +1,15 @@
 //! Orders to a node: what is believed, what is carried out once, and what a hold keeps from being changed.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use fleetman::clock::SystemClock;
-use fleetman::model::document;
 use fleetman::model::heartbeat::{Heartbeat, Phase};
-use fleetman::model::index::Index;
 use fleetman::model::order::{Order, OrderAction};
-use fleetman::model::sign::{self, PrivateKey, Signer, Verified};
+use fleetman::model::sign::{self, PrivateKey, Signer};
 use fleetman::model::trigger::Action;
-use fleetman::model::{CellName, Code, Epoch, NodeName, ObjectKey};
-use serde_json::value::RawValue;
-use ulid::Ulid;
+use fleetman::model::{Code, Epoch, NodeName, ObjectKey};
 
 use crate::support::node::{Bench, ONE, TWO, files, of};
-
-fn now() -> DateTime<Utc> {
-    SystemClock::shared().now()
-}
-
-/// An order of alice's for the next hour, whose id is the `number`th of this moment's.
-fn order(bench: &Bench, number: u128, cell: Option<&str>, action: OrderAction) -> Order {
-    let issued_at = now();
-    Order {
-        requires: Vec::new(),
-        fleet: bench.fleet,
-        node: bench.node.clone(),
-        cell: cell.map(|cell| CellName::new(cell).unwrap()),
-        id: Ulid::from_parts(u64::try_from(issued_at.timestamp_millis()).unwrap(), number),
-        action,
-        issued_at,
-        expires_at: issued_at + TimeDelta::hours(1),
-        issued_by: "alice".parse().unwrap(),
-        reason: Some("looking at a leak".to_owned()),
-    }
-}
-
-fn signed(bench: &Bench, order: &Order) -> Verified<Order> {
-    sign::sign(order, &Signer::Key(bench.key.clone(), Epoch::FIRST)).unwrap()
-}
-
-/// Puts an order where a controller would: its object, and the index.
-async fn give(bench: &Bench, order: &Order) {
-    put(bench, order).await;
-    index(bench, signed(bench, order).document()).await;
-}
-
-async fn put(bench: &Bench, order: &Order) {
-    let key = ObjectKey::Request(bench.node.clone(), order.id);
-    bench.put(&key, signed(bench, order).document()).await;
-}
-
-/// Puts a document among the index's requests.
-async fn index(bench: &Bench, document: &[u8]) {
-    let key = ObjectKey::Index(bench.node.clone());
-    let mut index: Index = document::parse(&bench.get(&key).await.unwrap()).unwrap();
-    index
-        .requests
-        .push(RawValue::from_string(String::from_utf8(document.to_vec()).unwrap().trim().to_owned()).unwrap());
-    bench.put(&key, document::render(&index)).await;
-}
+use crate::support::orders::{give, index, now, order, put, signed};
 
 fn codes(heartbeat: &Heartbeat) -> Vec<Code> {
     heartbeat.conditions.iter().map(|condition| condition.code).collect()

@@ -413,6 +413,8 @@ async fn serve_tells_of_alerts_and_the_command_line_shows_silences_and_tests_the
     let serving = Serving::start(&place).await;
     wait_for(async || hooks.told().len() > before, "the alert to be told").await;
     wait_for(async || metric(&serving).await.value("fleetman_alerts_open", &open) == Some(1.0), "its metric").await;
+    let is_kept = async || serving.get("/alerts").await.is(200).text().contains("Sent");
+    wait_for(is_kept, "it to be known that it was told").await;
     drop(serving);
     let serving = Serving::start(&place).await;
     wait_for(async || metric(&serving).await.value("fleetman_alerts_open", &open) == Some(1.0), "the restart").await;

@@ -50,4 +50,25 @@ async fn a_version_that_fails_ends_the_wait_with_the_last_lines_and_what_came_af
     let retried = place.fleetman(&["redeploy", "n1/web", "--retry", "-y", "--wait"]).await.exits(8);
     assert!(retried.err.contains("n1/web: rolled back to good"), "{}", retried.err);
     place.fleetman(&["rollback", "n1/web", "--to", "good", "-y", "--wait"]).await.exits(0);
+
+    // Whatever brings a version that fails ends the same way.
+    let back = place.fleetman(&["rollback", "n1/web", "--to", "bad", "--retry", "-y", "--wait"]).await.exits(8);
+    assert!(back.err.lines().any(|line| line.starts_with("n1/web | ")), "{}", back.err);
+    assert!(back.err.contains("n1/web: rolled back to good"), "{}", back.err);
+
+    // What ran well once need not do so again.
+    let flag = place.write("flag", "");
+    upload(&place, "moody", &format!("test -e {} || exit 3; exec sleep 1000\n", flag.display())).await;
+    place.fleetman(&["publish", "n1/api", "-d", "moody", "--as", "moody", "-y", "--wait"]).await.exits(0);
+    let ran = async || {
+        let history = place.fleetman(&["-o", "json", "history", "n1/api"]).await.exits(0).json();
+        history[0]["outcome"]["ended_at"].as_str().map(ToOwned::to_owned)
+    };
+    wait_for(async || ran().await.is_some(), "the outcome").await;
+    let time = ran().await.unwrap();
+    place.fleetman(&["rollback", "n1/api", "--to", "good", "-y", "--wait"]).await.exits(0);
+    std::fs::remove_file(&flag).unwrap();
+    let reverted = place.fleetman(&["revert", "n1/api", "--to", &time, "-y", "--wait"]).await.exits(8);
+    assert!(reverted.err.lines().any(|line| line.starts_with("n1/api | ")), "{}", reverted.err);
+    assert!(reverted.err.contains("n1/api: rolled back to good"), "{}", reverted.err);
 }

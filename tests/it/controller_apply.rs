@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fleetman::controller::{
-    AppliedHow, ApplyRequest, Controller, ControllerError, Prune, StepHow, Stepped, UploadOptions,
+    AppliedHow, ApplyPlan, ApplyRequest, Controller, ControllerError, Prune, StepHow, Stepped, UploadOptions,
 };
 use fleetman::model::fleet::Conditions;
 use fleetman::model::{DeploymentName, ManifestName};
@@ -156,4 +156,28 @@ async fn what_is_needed_is_never_pruned() {
     let plan = controller.plan_apply(request(&bench).await).await.unwrap();
     let site = plan.steps().iter().find(|step| step.target.to_string().contains("manifests/site/")).unwrap();
     assert!(matches!(&site.how, StepHow::Refused { by } if by.contains("it has releases, such as r1")), "{site:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cell_that_runs_is_removed_only_if_that_is_asked_for_and_nobody_published_since() {
+    const OTHER: &str = "name: other\nlabels: {tier: front}\nprofile: {deploy: {}}\n";
+    let bench = Bench::start().await;
+    bench.publish("v1", "hello").await;
+    let controller = bench.controller().await;
+    let plan = async |remove_running| {
+        let labels = BTreeMap::from([("tier".to_owned(), "front".to_owned())]);
+        let prune = Some(Prune { labels, most: 10, most_percent: 100, remove_running });
+        let set = Set::of(recipe::read(OTHER, "other.yaml").unwrap()).unwrap();
+        controller.plan_apply(ApplyRequest { set, prune, ..ApplyRequest::default() }).await.unwrap()
+    };
+    let of_cell = |plan: &ApplyPlan| {
+        plan.steps().iter().find(|step| step.target.to_string() == "cells/n1/web/cell.yaml").unwrap().clone()
+    };
+    assert!(matches!(of_cell(&plan(false).await).how, StepHow::Refused { .. }));
+    let old = plan(true).await;
+    assert_eq!(of_cell(&old).how, StepHow::Remove);
+    bench.publish("v2", "bye").await;
+    assert_eq!(controller.apply_step(&old, &of_cell(&old)).await.unwrap_err().code(), "guard");
+    let new = plan(true).await;
+    assert_eq!(controller.apply_step(&new, &of_cell(&new)).await.unwrap(), Stepped::Removing);
 }

@@ -36,6 +36,7 @@ fn entry(id: Ulid, action: &str, stage: AuditStage) -> AuditEntry {
         after: None,
         reason: None,
         stage,
+        chain: None,
     }
 }
 
@@ -197,7 +198,7 @@ async fn strangers_entries_are_told_and_spoil_only_themselves() {
             .collect();
         assert_eq!((told[0].as_str(), told[4].as_str()), ("ancient done alone", "orphan done alone"), "{told:?}");
         assert!(told[1].contains("entry 01"), "{told:?}");
-        assert!(told[2].contains("65536") && told[3].contains("not a valid fleetman/audit/1"), "{told:?}");
+        assert!(told[2].contains("131072") && told[3].contains("not a valid fleetman/audit/1"), "{told:?}");
         // Of the two outcomes of one act the first that is met counts; the other is not hidden.
         assert_eq!(told[5..], ["publish done alone", "publish done"], "{told:?}");
     }

@@ -6,6 +6,8 @@ use chrono::TimeDelta;
 use fleetman::controller::{Finding, FsckOptions, Guard, StopRequest};
 use fleetman::model::document;
 use fleetman::model::index::{Index, IndexEntry};
+use fleetman::model::order::Addressee;
+use serde_json::value::RawValue;
 
 use crate::support::fleet::{Bench, KEY, cell, request};
 
@@ -266,4 +268,55 @@ async fn a_version_that_was_made_and_never_published_is_a_notice() {
     controller.remove(&stop, false, &Guard::default()).await.unwrap();
     bench.delete(INDEX).await;
     assert_eq!(fsck(&bench, LOOK).await.iter().filter(|finding| finding.is_open()).count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_and_their_copies_in_the_index_are_held_against_each_other() {
+    let bench = sound().await;
+    let controller = bench.controller().await;
+    let to = Addressee::from(cell());
+    let held = controller.hold(&to, TimeDelta::days(3), "leak").await.unwrap();
+    let object = format!("cells/n1/_requests/{}.json", held.id);
+    assert_eq!(codes(&fsck(&bench, LOOK).await), []);
+    let (sound, index) = (listing(&bench).await, bench.read(INDEX).await.unwrap());
+    let with_orders = |change: &dyn Fn(&mut Vec<Box<RawValue>>)| {
+        let mut index: Index = document::parse(&index).unwrap();
+        change(&mut index.requests);
+        document::render(&index)
+    };
+    let forged = RawValue::from_string("{}".to_owned()).unwrap();
+    let damages: &[(&str, Option<Vec<u8>>, &str, &str)] = &[
+        (INDEX, Some(with_orders(&Vec::clear)), "order_unlisted", &object),
+        (&object, None, "order_missing", &object),
+        (INDEX, Some(with_orders(&|orders| orders.push(forged.clone()))), "order_unbelieved", INDEX),
+    ];
+    for (key, bytes, code, at) in damages {
+        match bytes {
+            Some(bytes) => bench.overwrite(key, bytes.clone()).await,
+            None => bench.delete(key).await,
+        }
+        let damaged = listing(&bench).await;
+        assert_eq!(codes(&fsck(&bench, LOOK).await), [(*code, *at)]);
+        assert!(listing(&bench).await == damaged, "a look writes nothing");
+        assert_eq!(fsck(&bench, REPAIR).await[0].repaired, Some(Ok(())), "{code}");
+        let (mut repaired, mut before) = (timeless(listing(&bench).await), timeless(sound.clone()));
+        // A copy in the index has lost the white space around it.
+        for all in [&mut repaired, &mut before] {
+            all.get_mut(&object).unwrap().retain(|byte| *byte != b'\n');
+        }
+        assert!(repaired == before, "{code}");
+    }
+    // What nobody signed is for people to look at; and what was overtaken, or is over, counts no more.
+    let strange = "cells/n1/_requests/01KDYWXAC0ZZZZZZZZZZZZZZZZ.json";
+    bench.overwrite(strange, "{}").await;
+    let found = fsck(&bench, REPAIR).await;
+    assert_eq!((codes(&found), found[0].repairable), (vec![("order_unbelieved", strange)], false));
+    bench.delete(strange).await;
+    let old = bench.read(&object).await.unwrap();
+    controller.release(&to, None).await.unwrap();
+    bench.overwrite(&object, old).await;
+    assert_eq!(codes(&fsck(&bench, LOOK).await), []);
+    bench.clock.pass(TimeDelta::days(40));
+    bench.overwrite(INDEX, with_orders(&Vec::clear)).await;
+    assert_eq!(codes(&fsck(&bench, LOOK).await), []);
 }

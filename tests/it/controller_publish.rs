@@ -98,7 +98,7 @@ async fn a_plan_shows_what_would_change_and_binds_the_publish_to_it() {
     bench.upload("r2", &[("index.html", "two {{ vars.greeting }}\n"), ("new.css", "a{}\n")]).await;
     let unnamed = PublishRequest::new(cell());
     let plan = controller.plan(&unnamed).await.unwrap();
-    assert!(plan.is_needed && !plan.restart && !plan.version.exists);
+    assert!(plan.is_needed && !plan.restarts() && !plan.version.exists);
     assert_eq!((plan.generation, plan.current.unwrap().version.unwrap().as_str()), (1, "v1"));
     let fields: Vec<&str> = plan.changes.fields.iter().map(|change| change.field.as_str()).collect();
     assert_eq!(fields, ["deployment"]);
@@ -115,7 +115,9 @@ async fn a_plan_shows_what_would_change_and_binds_the_publish_to_it() {
     assert_eq!(code(controller.publish(&unnamed, &guard).await), "guard");
     controller.remove_override(&cell(), &path, &Known::Anything).await.unwrap();
     let stale = Guard { if_generation: Some(0), expect: None };
-    assert_eq!(code(controller.publish(&unnamed, &stale).await), "guard");
+    let told = controller.publish(&unnamed, &stale).await.unwrap_err();
+    assert_eq!(told.code(), "guard");
+    assert!(told.to_string().contains("expected generation 0, found generation 1 (deploy v1) by alice at "), "{told}");
     assert_eq!(controller.publish(&unnamed, &guard).await.unwrap().at.generation.get(), 2);
     bench.check().await;
 }
@@ -312,7 +314,7 @@ async fn what_an_older_agent_would_read_past_is_required_of_it_and_shown_in_the_
     {
         assert!(fields.contains(&field), "{field} is not in {fields:?}");
     }
-    assert!(plan.restart);
+    assert!(plan.restarts());
     controller.publish(&request("v2"), &Guard::default()).await.unwrap();
     bench.check().await;
     let manifest = bench.read("cells/n1/web/versions/v2/manifest.json").await.unwrap();

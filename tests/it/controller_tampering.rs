@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use fleetman::controller::{
-    ControllerError, FleetReader, Guard, LivenessLimits, PublishRequest, PublishedHow, RollbackRequest, Warning,
+    ControllerError, FleetReader, Guard, LivenessLimits, PublishRequest, PublishedHow, RollbackRequest, StopRequest,
+    Warning,
 };
 use fleetman::model::deployment::Deployment;
 use fleetman::model::document;
@@ -368,6 +369,34 @@ async fn views_show_what_is_not_believed_and_go_on() {
     bench.overwrite("cells/n1/web/history/0001-0000000000000001.json", forged.document().to_vec()).await;
     let history = controller.history(&cell(), 10).await.unwrap();
     assert!(matches!(&history[0].trigger, Err(ControllerError::Untrusted { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cell_of_which_nothing_is_believed_is_shown_with_the_reason_and_not_ordered_about() {
+    let bench = Bench::start().await;
+    bench.publish("v1", "hello").await;
+    let forged = sign(&**bench.history().await.first().unwrap(), &TestKey(9, 1).signer()).unwrap();
+    for key in ["cells/n1/web/history/0001-0000000000000001.json", "cells/n1/web/trigger.json"] {
+        bench.overwrite(key, forged.document().to_vec()).await;
+    }
+    bench.overwrite("index/n1.json", "{}").await;
+    let controller = bench.controller().await;
+    let is_told = |why: &str| why.contains("history/0001-0000000000000001.json is not believed") && why.contains("key");
+
+    let timeline = controller.timeline(&cell(), 0, 10).await.unwrap();
+    assert!(is_told(timeline.problem.as_deref().unwrap()), "{timeline:?}");
+    let shown = (timeline.versions[0].version.name.to_string(), timeline.versions[0].is_desired);
+    assert_eq!((shown, timeline.versions.len()), (("v1".to_owned(), false), 1));
+    assert_eq!(controller.version_page(&cell(), None, 10).await.unwrap().total, 1);
+    let (status, is_finished) = controller.cell_status(&cell(), LivenessLimits::default()).await.unwrap();
+    assert!(status.desired().is_none() && is_finished && is_told(status.problem().unwrap()), "{status:?}");
+
+    bench.greet("bye").await;
+    assert_eq!(code(controller.publish(&request("v2"), &Guard::default()).await), "untrusted");
+    assert_eq!(
+        code(controller.stop(&StopRequest { cell: cell(), reason: None }, &Guard::default()).await),
+        "untrusted"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use fleetman::agent::{Agent, AgentSettings};
 use fleetman::clock::{Clock, SharedClock, SystemClock};
 use fleetman::model::content::content_sha256;
 use fleetman::model::heartbeat::{CellReport, Phase};
+use fleetman::model::hook::{Hook, HookEvent};
 use fleetman::model::manifest::Manifest;
 use fleetman::model::trigger::{Action, TriggerOptions};
 use fleetman::model::window::{Cron, Window, Windows, Zone};
@@ -306,4 +307,49 @@ async fn what_is_no_plain_file_in_the_data_folder_is_neither_followed_nor_opened
     fs::write(&path, "nobody holds it").unwrap();
     site.clock.set("2026-01-10T12:02:00Z");
     assert_eq!(site.once().await.phase, Phase::UpToDate);
+}
+
+#[tokio::test]
+async fn what_runs_before_a_version_is_fetched_waits_for_the_window_as_well() {
+    let mut site = Site::start(Windows::default()).await;
+    let diary = site.bench.home.path().join("diary");
+    let line = format!("echo told >> {}", diary.display());
+    let hook = Hook {
+        command: ["/bin/sh".to_owned(), "-c".to_owned(), line].into(),
+        timeout_ms: Hook::USUAL_TIMEOUT_MS,
+        retry_for_ms: Hook::USUAL_RETRY_MS,
+        if_changed: Vec::new(),
+        ignore_failure: false,
+        user: None,
+    };
+    site.publish_with("1", TriggerOptions::default(), |manifest| {
+        manifest.windows = download(at_night());
+        manifest.hooks.insert(HookEvent::BeforeStage, hook);
+    })
+    .await;
+    waits_until(&site.once().await, "2026-01-11T01:00:00Z");
+    assert!(!diary.exists(), "what it prepares for may be long in coming");
+    site.clock.set("2026-01-11T01:00:00Z");
+    assert_eq!(site.once().await.phase, Phase::UpToDate);
+    assert_eq!(fs::read_to_string(&diary).unwrap(), "told\n");
+}
+
+#[tokio::test]
+async fn a_link_that_is_moved_by_hand_is_put_right_while_a_version_waits() {
+    let mut site = Site::start(Windows::default()).await;
+    site.publish("1", Windows::default(), TriggerOptions::default()).await;
+    assert_eq!(site.once().await.phase, Phase::UpToDate);
+    site.publish("2", activate(at_night()), TriggerOptions::default()).await;
+    waits_until(&site.once().await, "2026-01-11T01:00:00Z");
+    let link = site.bench.target().join(APP);
+    fs::remove_file(&link).unwrap();
+    assert!(!site.runs("1"));
+    let report = site.once().await;
+    assert!(site.runs("1"), "{report:?}");
+    let report = site.once().await;
+    assert_eq!(report.waiting.unwrap().reason, Code::Window);
+    assert_eq!(report.last_error.unwrap().code, Code::Inconsistent, "somebody has to know of it");
+    site.clock.set("2026-01-11T01:00:00Z");
+    assert_eq!(site.once().await.phase, Phase::UpToDate);
+    assert!(site.runs("2"));
 }

@@ -80,7 +80,14 @@ async fn a_program_ships_changes_and_cleans_up_a_cell() {
     assert_eq!((&back["version"], &back["at"]["generation"]), (&json!("one"), &json!(3)));
     let redeployed = api.post("/cells/n1/web/redeploy", &json!({"if_generation": 3})).await.is(200).json();
     assert_eq!(redeployed["version"], "one");
-    api.post("/cells/n1/web/pause", &json!({"reason": "holidays"})).await.is(200);
+    let tag = api.get("/cells/n1/web/yaml").await.is(200).header("etag").to_owned();
+    let change = async |verb: &str, tag: &str, body: &str| {
+        let headers = [("if-match", tag), ("content-type", "application/json")];
+        api.send("POST", &format!("/cells/n1/web/{verb}"), &headers, body.to_owned()).await
+    };
+    assert_eq!(code(&change("pause", "\"other\"", "{\"reason\": \"holidays\"}").await.is(412)), "changed");
+    change("pause", &tag, "{\"reason\": \"holidays\"}").await.is(200);
+    assert_eq!(code(&change("resume", &tag, "").await.is(412)), "changed", "the pause is written there");
     assert_eq!(code(&api.post("/cells/n1/web/publish", &json!({"version": "three"})).await.is(409)), "paused");
     api.send("POST", "/cells/n1/web/resume", &[], "").await.is(200);
     assert_eq!(api.post("/cells/n1/web/stop", &json!({})).await.is(200).json()["action"], "stop");
@@ -107,6 +114,7 @@ async fn a_program_ships_changes_and_cleans_up_a_cell() {
     let log = api.get(&format!("/cells/n1/web/logs/{at}/1")).await.is(200).json();
     assert!(log["lines"].as_array().unwrap().iter().any(|line| line.as_str().unwrap().contains("removed")), "{log}");
     assert_eq!(code(&api.delete("/nodes/n1").await.is(409)), "in_use", "it was heard of a moment ago");
+    assert_eq!(code(&api.delete("/cells/n1/web?if_generation=2").await.is(409)), "guard");
 
     assert_eq!(api.delete("/cells/n1/web").await.is(200).json()["done"], true);
     assert_eq!(code(&api.get("/cells/n1/web/yaml").await.is(404)), "not_found");
@@ -213,6 +221,8 @@ async fn what_makes_no_sense_is_refused_with_a_code_and_changes_nothing() {
         (api.get("/cells?limit=0").await, 400, "invalid_query"),
         (api.get("/cells?after=nowhere").await, 400, "invalid_query"),
         (api.get("/cells?health=fine").await, 400, "invalid_query"),
+        (api.get("/cells?helth=failed").await, 400, "invalid_query"),
+        (api.get("/cells/n1/web/yaml?at=1").await, 400, "invalid_query"),
         (api.get("/audit?after=x").await, 400, "invalid_query"),
         (api.get("/nowhere").await, 404, "not_found"),
         (api.send("PATCH", "/cells", &[], "").await, 405, "method_not_allowed"),

@@ -200,6 +200,24 @@ async fn the_audit_tells_what_happened_by_whom_and_why() {
     let ndjson = portal.get("/audit.ndjson?action=rollback").await;
     let line: serde_json::Value = serde_json::from_str(ndjson.lines().next().unwrap()).unwrap();
     assert_eq!((line["actor"].as_str(), line["result"].as_str()), (Some("bob"), Some("done")));
+    // An entry that somebody replaced is missed by the one that names it.
+    assert!(!all.contains("Somebody deleted") && !all.contains("No pinned key"), "{all}");
+    let acts = portal.get("/audit.ndjson").await;
+    let act: serde_json::Value = serde_json::from_str(acts.lines().nth(3).unwrap()).unwrap();
+    let (id, day) = (act["id"].as_str().unwrap(), &act["at"].as_str().unwrap()[..10]);
+    let key = format!("audit/{day}/{id}.json");
+    let bytes = acme.get(&key).await;
+    assert!(object(&portal, &key, "&verify=yes").await.1.contains("a pinned key signed it"));
+    // What the portal has read it knows; another has not.
+    acme.put(&key, "{}").await;
+    let another = portal_of(&acme).await;
+    let told = good(&another, "/audit").await;
+    assert!(told.contains(&format!("entry {id}")) && told.contains("it was replaced"), "{told}");
+    assert!(
+        told.contains("Look at the entry that says so") && told.contains("Its intent is not in the audit"),
+        "{told}"
+    );
+    acme.put(&key, bytes).await;
     // More than one page.
     let mut path = "/audit".to_owned();
     let mut acts = 0;

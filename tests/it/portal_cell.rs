@@ -1,5 +1,7 @@
 //! The pages of one cell, as the server answers them to somebody without scripts.
 
+use fleetman::model::{CellId, ObjectKey};
+
 use crate::portal_pages::look_at;
 use crate::support::acme::Acme;
 use crate::support::cli::Workplace;
@@ -27,6 +29,24 @@ fn sees(page: &str, parts: &[&str]) {
     for part in parts {
         assert!(words.contains(part), "{part:?} is not in: {words}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cell_whose_past_is_forged_shows_its_versions_and_why_nobody_knows_which_is_desired() {
+    let acme = Acme::full().await;
+    let cell: CellId = "par-1/site".parse().unwrap();
+    for entry in acme.controller().history(&cell, 10).await.unwrap() {
+        let key = ObjectKey::History(cell.clone(), entry.at).to_string();
+        acme.put(&key, "{\"signed\": {}, \"signatures\": []}").await;
+    }
+    for copy in ["cells/par-1/site/trigger.json", "index/par-1.json"] {
+        acme.put(copy, "{}").await;
+    }
+    let portal = served(&acme).await;
+    let why = "nothing that was asked of the cell is believed: cells/par-1/site/history/";
+    sees(&portal.get("/cells/par-1/site/versions").await, &[why, "none of its signatures"]);
+    sees(&portal.get("/cells/par-1/site").await, &["What the bucket says of it is not believed"]);
+    sees(&portal.get("/cells/par-1/site/history").await, &["none of its signatures"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,7 +193,7 @@ async fn history_and_logs_stand_beside_each_other() {
 async fn a_cell_stays_readable_while_the_bucket_does_not_answer() {
     let mut acme = Acme::full().await;
     let portal = served(&acme).await;
-    portal.get("/cells/ber-1/api").await;
+    portal.get("/cells").await;
     acme.stop_store().await;
     let status = portal.get("/cells/ber-1/api").await;
     sees(&status, &["Desired 1.4.2 Running 1.4.1", "main ended with exit code 3", "The log cannot be read at present"]);

@@ -134,18 +134,17 @@ impl Operator {
     }
 
     /// Waits as an operator does: with scripts the page tells by itself, without them it is loaded again.
+    /// Waits until what is followed came to this end. What is still to come is named before, too.
     async fn until_it_says(&self, end: &str) {
-        if self.scripts {
-            return self.page.see(end).await;
-        }
         let says = async || {
-            let says = self.page.read().await.contains(end);
-            if !says {
+            let text = self.page.read().await;
+            let says = text.contains(end) && !text.contains("still to come");
+            if !says && !self.scripts {
                 self.page.reload().await;
             }
             says
         };
-        wait_for(says, &format!("the page to say {end:?} when it is loaded again")).await;
+        wait_for(says, &format!("the page to say {end:?}")).await;
     }
 
     /// What a node has on disk of a cell's file.

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::portal_pages::PAGES;
 use crate::support::acme::Acme;
 use crate::support::cli::Workplace;
 use crate::support::serving::{Answer, Serving};
@@ -44,6 +45,10 @@ async fn the_overview_begins_with_what_needs_attention() {
         "no agent of this name has reported yet",
     ] {
         assert!(text.contains(said), "{said}");
+    }
+    for said in ["ListObjectsV2</th><td>A</td>", "GetObject</th><td>B</td>", "≤ ", "known once a minute was counted"]
+    {
+        assert!(text.contains(said), "what is asked of the bucket: {said}");
     }
     // Every number leads to the list of what it counts.
     for (href, count) in [("/agents?status=dead", 1), ("/agents?status=active", 5), ("/cells?health=unknown", 4)] {
@@ -99,12 +104,29 @@ async fn cells_are_listed_with_what_is_known_of_them() {
     let dead = serving.get("/cells?node=osl-1").await.text();
     assert!(dead.contains(">Unknown</span>") && !dead.contains(">Healthy</span>"), "never stale green: {dead}");
     assert!(dead.contains("last seen Healthy") || dead.contains("last seen N/A"), "{dead}");
+    let heads = |page: String| page.matches("<th scope=\"col\"").count();
+    assert_eq!(heads(serving.get("/cells").await.text()), 9);
+    let chosen = serving.get("/cells?q=ams-1&cols=agent&cols=labels").await.text();
+    assert!(chosen.contains("<td><a href=\"/agents/ams-1\">ams-1</a></td>"), "{chosen}");
+    assert!(chosen.contains("title=\"region=eu-west\"") && !chosen.contains(">Desired</a></th>"), "{chosen}");
+    assert!(
+        chosen.contains("name=\"q\" value=\"ams-1\"") && chosen.contains("name=\"cols\" value=\"agent\""),
+        "{chosen}"
+    );
+    assert_eq!(heads(chosen), 3);
+    assert!(serving.get("/cells?cols=shoes").await.is(400).text().contains("cols are some of agent, sync"));
+    let by_label = serving.get("/cells?node=ams-1").await.text();
+    assert!(by_label.contains("href=\"?node=ams%2D1&#38;label=region%3Deu%2Dwest\""), "a facet: {by_label}");
     let json = serving.get("/cells.json?health=failed").await.is(200).json();
     assert_eq!(json["items"][0]["name"], json!("par-1/api"));
     let csv = serving.get("/cells.csv?paused=yes").await.text();
     assert!(csv.lines().nth(1).unwrap().contains("the database moves on Sunday"), "{csv}");
     let agent = serving.get("/agents/par-1").await.is(200);
     assert_eq!(rows(&agent), ["par-1/api", "par-1/site"]);
+    for next in ["/cells?node=par-1", "/at?place=par-1", "/audit?object=par-1"] {
+        assert!(agent.text().contains(&format!("href=\"{next}\"")), "{next}");
+    }
+    assert!(agent.text().contains("Nearly full") && serving.get("/agents").await.text().contains("Nearly full"));
     assert!(agent.text().contains("2 GiB are free below") && agent.text().contains("agents%2Fpar-1.json"));
     serving.get("/agents/nobody").await.is(404);
     serving.get("/agents/No_Name").await.is(400);
@@ -143,14 +165,16 @@ async fn every_list_can_be_saved_as_it_is_filtered_and_sorted() {
 async fn the_search_finds_everything_and_leads_to_what_has_the_name() {
     let acme = Acme::full().await;
     let (_place, serving) = open(&acme).await;
-    for (asked, path) in [
-        ("osl-1", "/agents/osl-1"),
-        ("AMS-1/site", "/cells/ams-1/site"),
-        ("api", "/manifests/api"),
-        ("site/r2", "/deployments/site/r2"),
-    ] {
+    for (asked, path) in
+        [("osl-1", "/agents/osl-1"), ("AMS-1/site", "/cells/ams-1/site"), ("site/r2", "/deployments/site/r2")]
+    {
         let answer = serving.get(&format!("/search?q={}", asked.replace('/', "%2F"))).await;
         assert_eq!((answer.status, answer.header("location")), (303, path), "{asked}");
+    }
+    // A manifest of which cells have the name, too: whoever looks for those finds them.
+    let found = serving.get("/search?q=api").await.is(200).text();
+    for href in ["/manifests/api", "/cells/par-1/api"] {
+        assert!(found.contains(&format!("href=\"{href}\"")), "{href}");
     }
     let found = serving.get("/search?q=a").await.is(200).text();
     for href in ["/agents/ams-1", "/cells/par-1/api", "/manifests/api", "/deployments/api/1.4.1"] {
@@ -219,14 +243,31 @@ async fn an_empty_fleet_is_told_what_to_do_next() {
 async fn what_was_read_stays_readable_while_the_bucket_is_away() {
     let mut acme = Acme::full().await;
     let (_place, serving) = open(&acme).await;
-    // While nobody looks at pages the bucket is looked at less often.
-    serving.get("/").await.is(200);
+    // Also what keeps the bucket in view: while nobody looks at pages it is looked at less often.
+    for (_, path) in PAGES {
+        serving.get(path).await;
+    }
     acme.stop_store().await;
     wait_for(async || serving.get("/readyz").await.status == 503, "the outage to be noticed").await;
     for path in ["/", "/agents", "/cells", "/agents/ams-1"] {
         let text = serving.get(path).await.is(200).text();
         assert!(text.contains("The bucket does not answer"), "{path}");
     }
+    let mut unreadable = Vec::new();
+    for (route, path) in PAGES {
+        let answer = serving.get(path).await;
+        match answer.status {
+            200 => assert!(answer.text().contains("The bucket does not answer"), "{path}"),
+            _ => unreadable.push((*route, answer.status)),
+        }
+    }
+    // What is to be published or deleted has to be looked at as it is.
+    let (publish, release) = ("/cells/{node}/{cell}/publish", "/deployments/{manifest}/{deployment}/delete");
+    let manifest = "/manifests/{manifest}/delete";
+    assert_eq!(unreadable, [(publish, 503), (release, 503), (manifest, 503), ("/uploads/{id}", 410)]);
+    // Programs are told, and what was never looked at is not there.
+    serving.get("/api/v1/manifests/site").await.is(503);
+    serving.get("/cells/ams-2/site/history").await.is(503);
     let found = serving.get("/search?q=am").await.is(200).text();
     assert!(found.contains("/agents/ams-1") && found.contains("Not all manifests and deployments"), "{found}");
     let delete = serving.get("/agents/osl-1/delete").await.is(200).text();

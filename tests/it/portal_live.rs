@@ -97,6 +97,45 @@ async fn keys_lead_through_the_portal_and_can_be_switched_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_letter_behind_g_leads_to_each_section_and_the_help_names_them() {
+    let acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    let sections = [
+        ("a", "/agents"),
+        ("l", "/alerts"),
+        ("c", "/cells"),
+        ("m", "/manifests"),
+        ("d", "/deployments"),
+        ("b", "/buckets"),
+        ("u", "/audit"),
+        ("s", "/settings"),
+        ("o", "/"),
+    ];
+    page.open(&portal.url("/")).await;
+    assert_eq!(page.count(css(".sections a")).await, sections.len(), "each has its letter");
+    for (letter, path) in sections {
+        page.press("g").await;
+        page.press(letter).await;
+        page.wait(&format!("location.pathname === '{path}'")).await;
+        page.loaded().await;
+        page.press("?").await;
+        page.has(heading("Keys")).await;
+        let named =
+            format!("[...document.querySelectorAll('#keys kbd')].some((key) => key.textContent === '{letter}')");
+        assert_eq!(page.evaluate(&named).await, true, "{letter}");
+        page.press("Escape").await;
+        page.wait("!document.getElementById('keys').open").await;
+    }
+    // A letter that leads nowhere, and what would be none of a selector's.
+    for key in ["x", "\""] {
+        page.press("g").await;
+        page.press(key).await;
+    }
+    assert_eq!(page.evaluate("location.pathname").await, "/");
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_theme_is_remembered() {
     let acme = Acme::empty().await;
     let Some((portal, page)) = look_at(&acme).await else { return };
@@ -111,6 +150,15 @@ async fn a_theme_is_remembered() {
     assert_ne!(dark, light);
     page.open(&portal.url("/")).await;
     assert_eq!(page.evaluate(background).await, dark);
+
+    // Paper stays white, and what is on it can be read.
+    page.print().await;
+    assert_eq!(page.evaluate(background).await, "rgb(255, 255, 255)");
+    assert_eq!(page.evaluate("getComputedStyle(document.body).color").await, "rgb(27, 34, 44)");
+    let panel = "getComputedStyle(document.querySelector('.empty')).backgroundColor";
+    assert_eq!(page.evaluate(panel).await, "rgb(255, 255, 255)");
+    page.open(&portal.url("/settings")).await;
+    assert_eq!(page.evaluate("getComputedStyle(document.querySelector('.tabs')).display").await, "none");
     page.end().await;
 }
 
@@ -204,19 +252,27 @@ async fn answered(portal: &Portal, route: &str) -> u64 {
     counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
 }
 
+async fn open_streams(portal: &Portal) -> u64 {
+    let metrics = portal.get("/metrics").await;
+    let line = metrics.lines().find_map(|line| line.strip_prefix("fleetman_live_streams "));
+    line.unwrap().parse().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hidden_page_asks_for_nothing_and_catches_up_once_it_is_seen() {
     let acme = Acme::full().await;
     let Some((portal, page)) = look_at(&acme).await else { return };
     page.open(&portal.url("/agents")).await;
-    page.see("live").await;
+    wait_for(async || open_streams(&portal).await == 1, "its stream to be there").await;
     let front = page.hide().await;
+    // What it asked for before it was hidden has been answered, too.
+    page.wait("document.querySelector('.htmx-request') === null").await;
     let (pages, streams) = (answered(&portal, "/agents").await, answered(&portal, "/live").await);
 
     // A page that is seen tells when the hidden one would have heard of it, too.
     let seen = page.another().await;
     seen.open(&portal.url("/cells")).await;
-    seen.see("live").await;
+    wait_for(async || answered(&portal, "/live").await > streams, "the other's stream to be there").await;
     acme.beat_anew("new-1").await;
     wait_for(async || portal.get("/agents.json").await.contains("new-1"), "the portal to have read it").await;
     seen.evaluate(
@@ -231,8 +287,27 @@ async fn a_hidden_page_asks_for_nothing_and_catches_up_once_it_is_seen() {
     page.show(front).await;
     page.see("new-1").await;
     assert!(answered(&portal, "/agents").await > pages);
-    assert_eq!(answered(&portal, "/live").await, streams + 2, "its stream was ended, and is there anew");
+    wait_for(async || answered(&portal, "/live").await == streams + 2, "its ended stream to be there anew").await;
     seen.end().await;
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_was_never_seen_has_no_stream_until_it_is() {
+    let acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    let front = page.hide().await;
+    wait_for(async || open_streams(&portal).await == 0, "its stream to end").await;
+    let before = answered(&portal, "/live").await;
+    page.open(&portal.url("/agents")).await;
+    wait_for(async || answered(&portal, "/live").await > before, "its stream to have been asked for").await;
+    wait_for(async || open_streams(&portal).await == 0, "its stream to end").await;
+    acme.beat_anew("new-1").await;
+    wait_for(async || portal.get("/agents.json").await.contains("new-1"), "the portal to have read it").await;
+    assert!(!page.read().await.contains("new-1"));
+    page.show(front).await;
+    page.see("new-1").await;
+    assert_eq!(open_streams(&portal).await, 1);
     page.end().await;
 }
 

@@ -40,6 +40,8 @@ const SURFACES: &[&str] = &[
     "/alerts",
     "/api/v1/alerts",
     "/api/v1/alerts?resolved=true",
+    "/alerts/silence?type=needs_operator",
+    "/api/v1/silences",
     "/api/v1/attention",
 ];
 

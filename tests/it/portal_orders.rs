@@ -42,6 +42,7 @@ async fn a_publish_says_what_changes_and_leads_to_the_page_that_follows_it() {
     let portal = served(&acme).await;
     let plan = portal.get("/cells/ams-1/site/publish?deployment=r1&note=back").await;
     sees(&plan, &["What changes", "index.html", "Publish", "value=\"back\"", "fleetman publish ams-1/site"]);
+    sees(&plan, &["1 cell to publish: ", "What the node does", "In place of", "Gate"]);
     let form = filled(&plan, "deployment=r1&note=back&reason=because+of+the+test");
     let followed = portal.send_and_follow("/cells/ams-1/site/publish", &form).await;
     assert!(followed.starts_with("/cells/ams-1/site/follow?at="), "{followed}");
@@ -254,6 +255,64 @@ async fn what_cannot_be_is_said_where_it_was_asked() {
         assert_eq!(found, status, "{path}: {page}");
         sees(&page, &[says]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_leads_to_other_versions_only() {
+    let acme = Acme::full().await;
+    let portal = served(&acme).await;
+    let page = portal.get("/cells/ams-1/site/rollback").await;
+    assert!(page.contains("<option value=\"r1\" selected>") && !page.contains("<option value=\"r2\""), "{page}");
+    assert_eq!(hidden(&page, "to"), "r1");
+    let there_already = portal.get("/cells/ams-1/site/rollback?to=r2").await;
+    sees(&there_already, &["r2 is the version that is desired now", "Redeploy"]);
+    assert!(there_already.contains("disabled aria-describedby=\"obstacle\""), "{there_already}");
+
+    let only = portal.get("/cells/ber-2/site/rollback").await;
+    sees(&only, &["There is no version to go back to: only r1 was ever deployed."]);
+    assert!(!only.contains("<option") && !only.contains("--to"), "{only}");
+    assert!(only.contains("disabled aria-describedby=\"obstacle\""), "{only}");
+
+    // Its newest version is not known to be good, and the one before it is: that of a node which tells of no attempts
+    // is not known either, and has to be chosen.
+    let publish = portal.get("/cells/lab-1/site/publish?deployment=r2&as=r2").await;
+    portal.send_and_follow("/cells/lab-1/site/publish", &filled(&publish, "deployment=r2&as=r2")).await;
+    let back = portal.get("/cells/lab-1/site/rollback").await;
+    assert_eq!(hidden(&back, "to"), "r1", "it was good: {back}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_or_is_held_says_by_whom_and_what_comes_next() {
+    let acme = Acme::full().await;
+    let portal = served(&acme).await;
+    let failed = portal.get("/cells/ber-1/api/follow?at=1-2").await;
+    sees(&failed, &["Failed, and rolled back", "deploy 1.4.2 by carol", " UTC"]);
+    assert!(!failed.contains("+00:00"), "a time for people: {failed}");
+    sees(&failed, &["What to do next", "its manifest", "the log of the attempt"]);
+    for next in ["/cells/ber-1/api/rollback\"", "/cells/ber-1/api/redeploy?retry=on\""] {
+        assert!(failed.contains(&format!("href=\"{next}")), "{next}: {failed}");
+    }
+
+    let hold = serde_json::json!({"order": "01KDYWXAC0ZZZZZZZZZZZZZZZZ", "by": "carol", "reason": "the fair",
+        "since": "2026-01-02T03:04:05Z", "until": "2099-01-02T03:04:05Z", "whole_node": true});
+    let report = serde_json::json!({"phase": "waiting", "state": {"state": "n/a"},
+        "seen": {"epoch": 1, "generation": 2}, "hold": hold});
+    let beat = serde_json::json!({"schema": "fleetman/heartbeat/1", "node": "ams-2",
+        "fleet": "00000000-0000-0000-0000-000000000007", "agent_version": "0.1.0",
+        "instance_id": "00000000-0000-0000-0000-000000000007", "sequence": 1, "started_at": "2026-01-02T03:04:05Z",
+        "reported_at": "2026-01-02T03:04:05Z", "interval_secs": 60, "signing": "signed", "hold": hold,
+        "cells": {"site": report}});
+    acme.put("agents/ams-2.json", beat.to_string()).await;
+    let held = portal.get("/cells/ams-2/site/follow?at=1-2").await;
+    sees(
+        &held,
+        &[
+            "Waiting for the end of a hold",
+            "the whole node is held by carol since 2026-01-02 03:04:05 UTC until 2099-01-02 03:04:05 UTC: the fair",
+            "href=\"/agents/ams-2\"",
+            "Switch over and start</span><span class=\"hidden\">, still to come",
+        ],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

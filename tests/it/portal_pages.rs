@@ -17,16 +17,23 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("/agents/{node}", "/agents/par-1"),
     ("/agents/{node}/delete", "/agents/osl-1/delete"),
     ("/agents/{node}/hold", "/agents/ams-1/hold"),
+    ("/agents/{node}/hold/{order}", "/agents/ber-2/hold/01KDYWXAC4ZZZZZZZZZZZZZZZZ"),
     ("/agents/{node}/unhold", "/agents/ams-1/unhold"),
     ("/alerts", "/alerts"),
+    ("/alerts/silence", "/alerts/silence?type=rolled_back&node=ber-1&cell=api"),
+    ("/alerts/unsilence", "/alerts/unsilence?id=01KDYWXAC0ZZZZZZZZZZZZZZZZ"),
     ("/api", "/api"),
+    ("/apply", "/apply"),
     ("/at", "/at"),
     ("/at/revert", "/at/revert"),
     ("/audit", "/audit"),
     ("/buckets", "/buckets"),
     ("/buckets/browse", "/buckets/browse"),
+    ("/buckets/check", "/buckets/check?run=yes"),
+    ("/buckets/gc", "/buckets/gc?run=yes"),
     ("/buckets/object", "/buckets/object?key=fleet.json&verify=yes"),
     ("/buckets/usage", "/buckets/usage"),
+    ("/bundles", "/bundles"),
     ("/cells", "/cells"),
     ("/cells/new", "/cells/new?manifest=site"),
     ("/cells/{node}/{cell}", "/cells/ber-1/api"),
@@ -35,7 +42,10 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("/cells/{node}/{cell}/follow", "/cells/ber-1/api/follow?at=1-2"),
     ("/cells/{node}/{cell}/history", "/cells/par-1/site/history"),
     ("/cells/{node}/{cell}/hold", "/cells/ams-1/api/hold"),
+    ("/cells/{node}/{cell}/hold/{order}", "/cells/ber-2/site/hold/01KDYWXAC5ZZZZZZZZZZZZZZZZ"),
     ("/cells/{node}/{cell}/log", "/cells/ber-1/api/log?at=1-2&attempt=1"),
+    ("/cells/{node}/{cell}/output", "/cells/ams-1/site/output"),
+    ("/cells/{node}/{cell}/output/{order}", "/cells/ams-1/api/output/01KDYWXAC3ZZZZZZZZZZZZZZZZ"),
     ("/cells/{node}/{cell}/overrides", "/cells/ams-1/site/overrides"),
     ("/cells/{node}/{cell}/overrides/delete", "/cells/ams-1/site/overrides/delete?path=banner.html"),
     ("/cells/{node}/{cell}/overrides/edit", "/cells/ams-1/site/overrides/edit?path=banner.html"),
@@ -79,7 +89,7 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
 pub(crate) const GONE: &str = "/uploads/01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
 /// The same routes without what they are asked for.
-const UNASKED: [&str; 4] = ["/buckets/object", "/cells/new", "/deployments/new", "/search"];
+const UNASKED: [&str; 5] = ["/alerts/silence", "/buckets/object", "/cells/new", "/deployments/new", "/search"];
 
 /// Pages of whoever is not signed in.
 const WAY_IN: [&str; 2] = ["/sign-in", "/sign-in/once"];
@@ -89,7 +99,7 @@ fn is_no_page(path: &str) -> bool {
     ["/api/v1/", "/static/", "/live", "/healthz", "/readyz", "/metrics", "/sign-in/oidc"]
         .iter()
         .any(|no| path.starts_with(no))
-        || [".csv", ".json", ".ndjson", "/raw"].iter().any(|end| path.ends_with(end))
+        || [".csv", ".json", ".ndjson", ".tar", ".yaml", "/raw"].iter().any(|end| path.ends_with(end))
 }
 
 /// What is wider than the window, and does not lie in something that can be scrolled by itself.
@@ -162,6 +172,40 @@ async fn look_at_all(acme: Acme, paths: impl Iterator<Item = &'static str>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_of_a_full_fleet_can_be_used_by_everybody() {
     look_at_all(Acme::full().await, PAGES.iter().map(|(_, url)| *url).chain(UNASKED)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_leave_the_first_screen_to_what_they_are_about() {
+    let acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    for path in ["/cells", "/agents", "/audit", "/deployments"] {
+        page.open(&portal.url(path)).await;
+        for width in [360, 820] {
+            page.size(width, 800).await;
+            let height = page.evaluate("document.querySelector('form.filters').getBoundingClientRect().height").await;
+            assert!(height.as_f64().unwrap() < 100.0, "{path} at {width} px: {height} px of filters");
+        }
+    }
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_overview_fills_the_widest_screen() {
+    let acme = Acme::full().await;
+    let Some((portal, page)) = look_at(&acme).await else { return };
+    page.open(&portal.url("/")).await;
+    let gap = "(() => {
+        const [columns, panels] = ['.columns', '.columns > .panel'].map((of) => [...document.querySelectorAll(of)]);
+        const right = (e) => e.getBoundingClientRect().right;
+        return right(columns[0]) - Math.max(...panels.slice(0, 3).map(right));
+    })()";
+    for (width, row) in [(1280, 3), (3840, 3), (360, 1)] {
+        page.size(width, 1000).await;
+        assert!(page.evaluate(gap).await.as_f64().unwrap() < 2.0, "{width} px");
+        let tops = "new Set([...document.querySelectorAll('.columns > .panel:not(.all)')]                    .map((e) => e.getBoundingClientRect().top)).size";
+        assert_eq!(page.evaluate(tops).await, 4 - row, "{width} px: rows of panels");
+    }
+    page.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

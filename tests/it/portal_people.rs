@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleetman::model::audit::AuditEntry;
-use fleetman::model::document;
+use fleetman::model::sign::{Trust, Verified, verify};
 use fleetman::model::users::Users;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
@@ -36,7 +36,8 @@ async fn objects(place: &mut Workplace, prefix: &str) -> Vec<Vec<u8>> {
 
 async fn audited(place: &mut Workplace, action: &str, object: &str) -> bool {
     let entries = objects(place, "audit/").await;
-    let entries: Vec<AuditEntry> = entries.iter().map(|bytes| document::parse(bytes).unwrap()).collect();
+    let entries = entries.iter().map(|bytes| verify::<AuditEntry>(bytes, &Trust::Unsigned).unwrap());
+    let entries: Vec<Verified<AuditEntry>> = entries.collect();
     entries.iter().any(|entry| entry.action == action && entry.object == object)
 }
 
@@ -185,7 +186,8 @@ async fn a_change_of_somebody_is_shown_before_it_is_made_and_only_to_what_was_se
     let late = review("/settings/users/bob", "change=disable").await;
     confirm(&late, &ada).await.is(303);
     let entries = objects(&mut place, "audit/").await;
-    let entries: Vec<AuditEntry> = entries.iter().map(|bytes| document::parse(bytes).unwrap()).collect();
+    let entries = entries.iter().map(|bytes| verify::<AuditEntry>(bytes, &Trust::Unsigned).unwrap());
+    let entries: Vec<Verified<AuditEntry>> = entries.collect();
     let reason = |action: &str| entries.iter().find(|entry| entry.action == action).and_then(|it| it.reason.clone());
     assert_eq!(
         (reason("user-grant").as_deref(), reason("user-disable").as_deref()),
@@ -227,6 +229,11 @@ async fn a_token_is_shown_once_and_works_until_it_is_revoked() {
     assert_eq!(by_token("GET", "/api/v1/cells").await, 200);
     assert_eq!(by_token("GET", "/settings/users").await, 403, "an admin's token may no more than it says");
     assert_eq!(by_token("POST", "/settings/tokens").await, 403);
+    let listed = serving.get_in(&ada, "/settings/tokens").await.is(200).text();
+    assert!(listed.contains("Last used") && !listed.contains("not since") && !listed.contains("Unused"), "{listed}");
+    let told = serving.get_in(&ada, "/api/v1/tokens").await.is(200).text();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert!(told["items"][0]["last_used_at"].is_string() && told["items"][0]["unused"] == false, "{told}");
     decide(&serving, &ada, "/settings/tokens", "name=ci&may=viewer&days=0").await.is(422);
     let id = &token[3..13];
     decide(&serving, &ada, &format!("/settings/tokens/{id}/revoke"), "").await.is(303);

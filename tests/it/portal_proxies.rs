@@ -1,36 +1,43 @@
-//! The samples of `contrib/` for proxies, with the real programs.
+//! The samples of `contrib/` for proxies, with the real programs: a portal is used through each of them as people use
+//! it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use fleetman::config::{Origin, Serving, TlsFiles};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use fleetman::config::TlsFiles;
+use fleetman::model::Sha256Digest;
 use fleetman::web::listener::Settings;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use rcgen::PublicKeyData as _;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::support::acme::Acme;
+use crate::support::browser::{Browser, Page, button, css, field, heading};
+use crate::support::cli::Workplace;
 use crate::support::garage::free_ports;
-use crate::support::listening::{Authority, LONG, Running, authority, certify, connect_from, connect_tls, over_tls};
+use crate::support::listening::{Authority, Connection, LONG, Running, authority, certify, connect_from, connect_tls};
+use crate::support::people;
+use crate::support::portal::Portal;
 use crate::support::{require_tool, wait_for};
+
+const NGINX: &str = "nginx.conf";
+const CADDY: &str = "Caddyfile";
 
 const HOST: &str = "fleet.example.com";
 
-/// Whose requests the proxy passes on.
+/// Where the browser is, for whoever hears it.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
-/// More than any proxy takes by default, and more than it buffers.
-const UPLOAD_BYTES: usize = 64 << 20;
+/// What the browser claims to be, and is not.
+const CLAIMED: &str = "198.51.100.66";
 
-/// A proxy that runs before a listener; it goes when this goes.
-struct Proxied {
-    _proxy: Child,
-    address: SocketAddr,
-    authority: Authority,
-    behind: Running,
-    _folder: tempfile::TempDir,
-}
+/// More than proxies take by default, and more than they keep in memory.
+const UPLOAD_BYTES: usize = 8 << 20;
 
 /// What a proxy's config has to name.
 struct Places<'a> {
@@ -39,29 +46,30 @@ struct Places<'a> {
     address: SocketAddr,
     /// Where it listens without TLS, if it does.
     plain: SocketAddr,
-    /// What it stands before.
-    behind: SocketAddr,
     files: &'a TlsFiles,
 }
 
-impl Proxied {
+/// A proxy that runs before something; it goes when this goes.
+struct Proxy {
+    _process: Child,
+    address: SocketAddr,
+    plain: SocketAddr,
+    authority: Authority,
+    // After what writes to it.
+    _folder: tempfile::TempDir,
+}
+
+impl Proxy {
     /// Starts `program` with the config that `write` makes, with its arguments.
-    async fn start(program: PathBuf, write: impl Fn(&Places) -> Vec<String>) -> Self {
+    async fn start(program: &Path, write: impl Fn(&Places) -> Vec<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = authority();
         let (files, _) = certify(&authority, HOST, folder.path());
-        let serving = Serving {
-            public_url: Origin::parse(&format!("https://{HOST}")),
-            trusted_proxies: vec!["127.0.0.1/32".parse().unwrap()],
-            tls: None,
-        };
-        let behind = Running::start(Settings { serving, ..Settings::default() }).await;
         // Another may take a port between its choice and its use.
         for _ in 0..5 {
             let [address, plain] = free_ports().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-            let places = Places { folder: folder.path(), address, plain, behind: behind.address, files: &files };
-            let mut proxy = Command::new(&program)
-                .args(write(&places))
+            let mut process = Command::new(program)
+                .args(write(&Places { folder: folder.path(), address, plain, files: &files }))
                 .env("HOME", folder.path())
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
@@ -71,74 +79,137 @@ impl Proxied {
                 .unwrap();
             let mut has_ended = false;
             let stands = async || {
-                has_ended = proxy.try_wait().unwrap().is_some();
+                has_ended = process.try_wait().unwrap().is_some();
                 has_ended || TcpStream::connect(address).await.is_ok()
             };
             wait_for(stands, "the proxy to listen").await;
             if !has_ended {
-                return Self { _proxy: proxy, address, authority, behind, _folder: folder };
+                return Self { _process: process, address, plain, authority, _folder: folder };
             }
         }
         panic!("{}", std::fs::read_to_string(folder.path().join("said")).unwrap());
     }
+}
 
-    async fn check(&self) {
-        let connect = async || connect_tls(&self.authority, self.address, HOST).await;
-        // Whom it heard and over what is believed; what the client claims is not.
-        let ask =
-            format!("GET /who HTTP/1.1\r\nHost: {HOST}\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: http\r\n\r\n");
-        let client = connect_from(CLIENT, self.address).await;
-        let mut client = over_tls(&self.authority, client, HOST).await;
-        client.send(&ask).await;
-        let answer = client.answer().await;
-        assert_eq!((answer.status, &answer.body), (200, &format!("{CLIENT} true https://{HOST}")));
-        assert!(answer.head.contains("strict-transport-security"), "{answer:?}");
-
-        // The first event is there while the stream goes on, and the stream ends with the server.
-        let mut streaming = connect().await;
-        streaming.send(&format!("GET /stream HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n")).await;
-        assert!(streaming.until("data: 1\n\n").await.contains("200"));
-
-        let mut uploading = connect().await;
-        let head = format!("POST /count HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {UPLOAD_BYTES}\r\n\r\n");
-        uploading.send(&head).await;
-        let piece = "x".repeat(1 << 20);
-        timeout(LONG, uploading.send(&piece)).await.unwrap();
-        let passed_on = timeout(LONG, self.behind.receiving.notified()).await;
-        assert!(passed_on.is_ok(), "what comes is passed on, and not kept until all is there");
-        for _ in 1..UPLOAD_BYTES >> 20 {
-            timeout(LONG, uploading.send(&piece)).await.unwrap();
+/// A way to `to` on which every connection comes from [`CLIENT`]. It ends when what is returned goes.
+async fn way_of_the_client(to: SocketAddr) -> (SocketAddr, AbortOnDropHandle<()>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let pass_on = async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut proxy = connect_from(CLIENT, to).await;
+                // Either end may break it off.
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut proxy).await;
+            });
         }
-        let answer = uploading.answer().await;
-        assert_eq!((answer.status, answer.body), (200, UPLOAD_BYTES.to_string()));
-
-        self.behind.ended.cancel();
-        timeout(LONG, streaming.0.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
-    }
+    };
+    (address, AbortOnDropHandle::new(tokio::spawn(pass_on)))
 }
 
 /// A sample of `contrib/`, with other values in the place of its own; each has to be there.
 fn sample(name: &str, replaced: &[(&str, String)]) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib").join(name);
-    let text = std::fs::read_to_string(path).unwrap();
-    replaced.iter().fold(text, |text, (old, new)| {
+    replaced.iter().fold(contributed(name), |text, (old, new)| {
         assert!(text.contains(old), "contrib/{name} has no {old}");
         text.replace(old, new)
     })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nginx_stands_before_it_with_our_sample() {
+fn contributed(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib").join(name)).unwrap()
+}
+
+/// A portal with what a sample says of its config, and somebody who uses it through a proxy.
+struct Visit {
+    acme: Acme,
+    portal: Portal,
+    proxy: Proxy,
+    page: Page,
+    _way: AbortOnDropHandle<()>,
+}
+
+impl Visit {
+    async fn start(name: &str, proxy: impl AsyncFn(&str) -> Option<Proxy>) -> Option<Self> {
+        let acme = Acme::full().await;
+        let place = Workplace::empty();
+        acme.configure(place.path());
+        let config = std::fs::read_to_string(place.path().join("controller_config.yaml")).unwrap();
+        let sample = contributed(name);
+        let more: Vec<_> = sample.lines().filter_map(|line| line.strip_prefix("#   ")).collect();
+        assert_eq!(more.len(), 3, "contrib/{name} says what goes into the config");
+        place.write("controller_config.yaml", &format!("{config}{}\n", more.join("\n")));
+        let portal = Portal::start(place).await;
+        let proxy = proxy(&portal.serving.address).await?;
+        let (door, way) = way_of_the_client(proxy.address).await;
+        // Its certificates are believed, and no other that cannot be checked.
+        let authority = STANDARD.encode(Sha256Digest::of(&proxy.authority.key().subject_public_key_info()).as_bytes());
+        let browser = Browser::own(&[
+            &format!("--host-resolver-rules=MAP {HOST}:443 {door}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
+            &format!("--ignore-certificate-errors-spki-list={authority}"),
+        ])
+        .await?;
+        let page = browser.page().await;
+        page.send_along(&[("X-Forwarded-For", CLAIMED), ("X-Forwarded-Proto", "http")]).await;
+        Some(Self { acme, portal: Portal { origin: format!("https://{HOST}"), ..portal }, proxy, page, _way: way })
+    }
+
+    async fn make(self) {
+        let Self { acme, portal, proxy, page, _way } = self;
+        portal.sign_in(&page, people::ADMIN).await;
+        page.has(heading("Overview")).await;
+        assert_eq!(page.evaluate("isSecureContext && document.cookie").await, "", "no script reads the session");
+
+        page.open(&portal.url("/agents")).await;
+        page.see("ams-1").await;
+        page.evaluate("window.kept = true").await;
+        acme.beat_anew("new-1").await;
+        page.see("new-1").await;
+        assert_eq!(page.evaluate("window.kept").await, true, "the page was loaded anew");
+
+        // Pages come small, and what guards a write is as the portal said it.
+        let sizes = "(({ encodedBodySize, decodedBodySize }) => encodedBodySize * 2 < decodedBodySize)";
+        assert_eq!(page.evaluate(&format!("{sizes}(performance.getEntriesByType('navigation')[0])")).await, true);
+        let tag = page.evaluate("fetch('/api/v1/manifests/site').then(({ headers }) => headers.get('etag'))").await;
+        assert!(tag.as_str().is_some_and(|tag| tag.starts_with('"') && !tag.contains("gzip")), "{tag}");
+
+        page.open(&portal.url("/cells/ams-1/api/pause")).await;
+        page.fill(field("Reason"), "seen through a proxy").await;
+        page.click(button("Pause")).await;
+        page.see("seen through a proxy").await;
+
+        portal.place.write("release/index.html", "<h1>{{ vars.title }}</h1>\n");
+        let large = std::fs::File::create(portal.place.path().join("release/large")).unwrap();
+        large.set_len(UPLOAD_BYTES as u64).unwrap();
+        page.open(&portal.url("/deployments/new?manifest=site")).await;
+        page.fill(field("Name"), "large").await;
+        page.give_files(css("input[name=folder]"), &[&portal.place.path().join("release")]).await;
+        page.click(button("Send and review")).await;
+        page.see("8.0 MiB").await;
+        page.click(button("Put it into the bucket")).await;
+        page.see("It is in the bucket, signed").await;
+
+        for action in ["pause", "upload"] {
+            page.open(&portal.url(&format!("/audit?actor={}&action={action}", people::ADMIN))).await;
+            let told = page.text_of(css("main tbody")).await;
+            assert!(told.contains(&format!("portal, {CLIENT}")) && !told.contains(CLAIMED), "{told}");
+        }
+        // It knows that it is reached over TLS, whatever is claimed.
+        let mut stranger = connect_tls(&proxy.authority, proxy.address, HOST).await;
+        stranger.send(&format!("GET /healthz HTTP/1.1\r\nHost: {HOST}\r\nX-Forwarded-Proto: http\r\n\r\n")).await;
+        let answer = stranger.answer().await;
+        assert!(answer.head.contains("strict-transport-security"), "{answer:?}");
+        page.end().await;
+    }
+}
+
+async fn nginx(behind: &str) -> Option<Proxy> {
     // Debian keeps it where only root looks.
-    let Some(nginx) =
-        Some(PathBuf::from("/usr/sbin/nginx")).filter(|path| path.exists()).or_else(|| require_tool("nginx"))
-    else {
-        return;
-    };
-    let proxied = Proxied::start(nginx, |places| {
-        let Places { folder, address, plain, behind, files } = places;
+    let program =
+        Some(PathBuf::from("/usr/sbin/nginx")).filter(|path| path.exists()).or_else(|| require_tool("nginx"))?;
+    let write = |places: &Places| {
+        let Places { folder, address, plain, files } = places;
         let server = sample(
-            "nginx.conf",
+            NGINX,
             &[
                 ("listen 443 ssl", format!("listen {address} ssl")),
                 ("    listen [::]:443 ssl http2;\n", String::new()),
@@ -159,28 +230,75 @@ async fn nginx_stands_before_it_with_our_sample() {
         let config = folder.join("nginx.conf");
         std::fs::write(&config, main).unwrap();
         vec!["-c".to_owned(), config.display().to_string(), "-e".to_owned(), "stderr".to_owned()]
-    })
-    .await;
-    proxied.check().await;
+    };
+    Some(Proxy::start(&program, write).await)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn caddy_stands_before_it_with_our_sample() {
-    let Some(caddy) = require_tool("caddy") else { return };
-    let proxied = Proxied::start(caddy, |places| {
-        let Places { folder, address, behind, files, plain: _ } = places;
+async fn caddy(behind: &str) -> Option<Proxy> {
+    let program = require_tool("caddy")?;
+    let write = |places: &Places| {
+        let Places { folder, address, plain: _, files } = places;
         let site = format!(
             "{{\n\tadmin off\n\tauto_https off\n}}\nhttps://{HOST}:{} {{\n\tbind 127.0.0.1\n\ttls {} {}\n",
             address.port(),
             files.certificate.display(),
             files.key.display()
         );
-        let text =
-            sample("Caddyfile", &[("fleet.example.com {\n", site), ("127.0.0.1:8080\n}", format!("{behind}\n}}"))]);
+        let text = sample(CADDY, &[("fleet.example.com {\n", site), ("127.0.0.1:8080\n}", format!("{behind}\n}}"))]);
         let config = folder.join("Caddyfile");
         std::fs::write(&config, text).unwrap();
         ["run", "--adapter", "caddyfile", "--config", &config.display().to_string()].map(str::to_owned).to_vec()
-    })
-    .await;
-    proxied.check().await;
+    };
+    Some(Proxy::start(&program, write).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_is_used_through_nginx_with_our_sample() {
+    let Some(visit) = Visit::start(NGINX, async |behind| nginx(behind).await).await else { return };
+    let mut plain = Connection(TcpStream::connect(visit.proxy.plain).await.unwrap());
+    let led = plain.get("/cells?q=a", "").await;
+    assert!(led.status == 308 && led.head.contains(&format!("location: https://{HOST}/cells?q=a\r\n")), "{led:?}");
+    visit.make().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_is_used_through_caddy_with_our_sample() {
+    let Some(visit) = Visit::start(CADDY, async |behind| caddy(behind).await).await else { return };
+    visit.make().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_keeps_nothing_back_with_our_sample() {
+    keeps_nothing_back(async |behind| nginx(behind).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn caddy_keeps_nothing_back_with_our_sample() {
+    keeps_nothing_back(async |behind| caddy(behind).await).await;
+}
+
+/// A page would show late what a proxy keeps back, and sooner or later all the same: that it comes at once takes a
+/// listener whose stream says one thing alone, and that tells when the first of an upload is there.
+async fn keeps_nothing_back(start: impl AsyncFn(&str) -> Option<Proxy>) {
+    let running = Running::start(Settings::default()).await;
+    let Some(proxy) = start(&running.address.to_string()).await else { return };
+    let connect = async || connect_tls(&proxy.authority, proxy.address, HOST).await;
+    let mut streaming = connect().await;
+    streaming.send(&format!("GET /stream HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n")).await;
+    assert!(streaming.until("data: 1\n\n").await.contains("200"));
+
+    let mut uploading = connect().await;
+    let head = format!("POST /count HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {UPLOAD_BYTES}\r\n\r\n");
+    uploading.send(&head).await;
+    let piece = "x".repeat(1 << 20);
+    uploading.send(&piece).await;
+    timeout(LONG, running.receiving.notified()).await.expect("what comes is passed on before all is there");
+    for _ in 1..UPLOAD_BYTES >> 20 {
+        uploading.send(&piece).await;
+    }
+    let answer = uploading.answer().await;
+    assert_eq!((answer.status, answer.body), (200, UPLOAD_BYTES.to_string()));
+
+    running.ended.cancel();
+    streaming.rest().await;
 }

@@ -53,15 +53,21 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("POST", "/agents/{node}/delete", OnNode(Admin)),
     ("GET", "/agents/{node}/hold", OnNode(Operator)),
     ("POST", "/agents/{node}/hold", OnNode(Operator)),
+    ("GET", "/agents/{node}/hold/{order}", SeesNode),
     ("GET", "/agents/{node}/unhold", OnNode(Operator)),
     ("POST", "/agents/{node}/unhold", OnNode(Operator)),
     ("GET", "/api", Somebody),
     ("GET", "/api/v1/alerts", Somebody),
+    ("GET", "/api/v1/alerts/messages", Everywhere(Viewer)),
+    ("POST", "/api/v1/apply", Anywhere(Editor)),
     ("GET", "/api/v1/at", Somebody),
     ("GET", "/api/v1/at/changes", Somebody),
     ("GET", "/api/v1/attention", Somebody),
     ("GET", "/api/v1/audit", Everywhere(Viewer)),
     ("GET", "/api/v1/buckets", Everywhere(Viewer)),
+    // Without a version to save there is nothing that anybody might not see.
+    ("GET", "/api/v1/bundle", Somebody),
+    ("POST", "/api/v1/bundle", Everywhere(Admin)),
     ("GET", "/api/v1/cells", Somebody),
     ("DELETE", "/api/v1/cells/{node}/{cell}", OnCell(Admin)),
     ("GET", "/api/v1/cells/{node}/{cell}", OnCell(Viewer)),
@@ -70,6 +76,9 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("POST", "/api/v1/cells/{node}/{cell}/hold", OnCell(Operator)),
     ("GET", "/api/v1/cells/{node}/{cell}/logs/{at}/{attempt}", OnCell(Viewer)),
     ("GET", "/api/v1/cells/{node}/{cell}/outcomes/{at}", OnCell(Viewer)),
+    ("POST", "/api/v1/cells/{node}/{cell}/output", OnCell(Operator)),
+    ("DELETE", "/api/v1/cells/{node}/{cell}/output/{order}", OnCell(Operator)),
+    ("GET", "/api/v1/cells/{node}/{cell}/output/{order}", OnCell(Operator)),
     ("GET", "/api/v1/cells/{node}/{cell}/overrides", OnCell(Viewer)),
     ("DELETE", "/api/v1/cells/{node}/{cell}/overrides/{*path}", OnCell(Editor)),
     ("GET", "/api/v1/cells/{node}/{cell}/overrides/{*path}", OnCell(Viewer)),
@@ -98,6 +107,11 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/deployments/{manifest}/{deployment}", Anywhere(Viewer)),
     ("GET", "/api/v1/doctor", Everywhere(Admin)),
     ("POST", "/api/v1/doctor", Everywhere(Admin)),
+    ("GET", "/api/v1/export", Anywhere(Viewer)),
+    ("GET", "/api/v1/fsck", Everywhere(Admin)),
+    ("POST", "/api/v1/fsck", Everywhere(Admin)),
+    ("GET", "/api/v1/gc", Everywhere(Admin)),
+    ("POST", "/api/v1/gc", Everywhere(Admin)),
     ("GET", "/api/v1/keys", Everywhere(Admin)),
     ("GET", "/api/v1/manifests", Anywhere(Viewer)),
     ("DELETE", "/api/v1/manifests/{manifest}", OnManifest(Admin)),
@@ -120,14 +134,20 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("POST", "/api/v1/revert", Somebody),
     ("POST", "/api/v1/revert/plan", Somebody),
     ("GET", "/api/v1/search", Somebody),
+    ("GET", "/api/v1/silences", Somebody),
+    // What is sent names no node, so that it is about all of them.
+    ("POST", "/api/v1/silences", Everywhere(Operator)),
+    ("DELETE", "/api/v1/silences/{id}", Anywhere(Operator)),
     ("GET", "/api/v1/tokens", Somebody),
     ("POST", "/api/v1/tokens", Somebody),
     ("DELETE", "/api/v1/tokens/{token}", Somebody),
+    ("GET", "/api/v1/tokens/{token}", Somebody),
     ("GET", "/api/v1/usage", Everywhere(Viewer)),
     ("POST", "/api/v1/usage", Everywhere(Viewer)),
     ("GET", "/api/v1/users", Everywhere(Admin)),
     ("POST", "/api/v1/users", Everywhere(Admin)),
     ("DELETE", "/api/v1/users/{user}", Everywhere(Admin)),
+    ("GET", "/api/v1/users/{user}", Everywhere(Admin)),
     ("POST", "/api/v1/users/{user}/disable", Everywhere(Admin)),
     ("POST", "/api/v1/users/{user}/enable", Everywhere(Admin)),
     ("POST", "/api/v1/users/{user}/end-sessions", Everywhere(Admin)),
@@ -135,6 +155,13 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("PUT", "/api/v1/users/{user}/password", Everywhere(Admin)),
     ("POST", "/api/v1/vouched/end-sessions", Everywhere(Admin)),
     ("GET", "/alerts", Somebody),
+    ("GET", "/alerts/silence", Anywhere(Operator)),
+    ("POST", "/alerts/silence", Anywhere(Operator)),
+    ("GET", "/alerts/unsilence", Anywhere(Operator)),
+    ("POST", "/alerts/unsilence", Anywhere(Operator)),
+    ("GET", "/apply", Anywhere(Editor)),
+    ("POST", "/apply", Anywhere(Editor)),
+    ("GET", "/apply/export.yaml", Anywhere(Viewer)),
     ("GET", "/at", Somebody),
     ("GET", "/at/revert", Somebody),
     ("POST", "/at/revert", Somebody),
@@ -143,10 +170,17 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("GET", "/audit.ndjson", Everywhere(Viewer)),
     ("GET", "/buckets", Everywhere(Viewer)),
     ("GET", "/buckets/browse", Everywhere(Viewer)),
+    ("GET", "/buckets/check", Everywhere(Admin)),
+    ("POST", "/buckets/check", Everywhere(Admin)),
+    ("GET", "/buckets/gc", Everywhere(Admin)),
+    ("POST", "/buckets/gc", Everywhere(Admin)),
     ("GET", "/buckets/object", Everywhere(Viewer)),
     ("GET", "/buckets/object/raw", Everywhere(Viewer)),
     ("GET", "/buckets/usage", Everywhere(Viewer)),
     ("POST", "/buckets/usage", Everywhere(Viewer)),
+    ("GET", "/bundles", Somebody),
+    ("POST", "/bundles", Everywhere(Admin)),
+    ("GET", "/bundles/bundle.tar", Somebody),
     ("GET", "/cells", Somebody),
     ("GET", "/cells.csv", Somebody),
     ("GET", "/cells.json", Somebody),
@@ -160,7 +194,12 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("GET", "/cells/{node}/{cell}/history", OnCell(Viewer)),
     ("GET", "/cells/{node}/{cell}/hold", OnCell(Operator)),
     ("POST", "/cells/{node}/{cell}/hold", OnCell(Operator)),
+    ("GET", "/cells/{node}/{cell}/hold/{order}", OnCell(Viewer)),
     ("GET", "/cells/{node}/{cell}/log", OnCell(Viewer)),
+    ("GET", "/cells/{node}/{cell}/output", OnCell(Viewer)),
+    ("POST", "/cells/{node}/{cell}/output", OnCell(Operator)),
+    ("GET", "/cells/{node}/{cell}/output/{order}", OnCell(Operator)),
+    ("POST", "/cells/{node}/{cell}/output/{order}/end", OnCell(Operator)),
     ("GET", "/cells/{node}/{cell}/overrides", OnCell(Viewer)),
     ("GET", "/cells/{node}/{cell}/overrides.csv", OnCell(Viewer)),
     ("GET", "/cells/{node}/{cell}/overrides.json", OnCell(Viewer)),
@@ -174,7 +213,7 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("POST", "/cells/{node}/{cell}/overrides/upload", OnCell(Editor)),
     ("GET", "/cells/{node}/{cell}/pause", OnCell(Operator)),
     ("POST", "/cells/{node}/{cell}/pause", OnCell(Operator)),
-    ("GET", "/cells/{node}/{cell}/publish", OnCell(Editor)),
+    ("GET", "/cells/{node}/{cell}/publish", OnCell(Viewer)),
     ("POST", "/cells/{node}/{cell}/publish", OnCell(Editor)),
     ("GET", "/cells/{node}/{cell}/redeploy", OnCell(Operator)),
     ("POST", "/cells/{node}/{cell}/redeploy", OnCell(Operator)),
@@ -304,6 +343,7 @@ fn filled(path: &str, [node, manifest]: [&str; 2]) -> String {
         .replace("{token}", "aaaaaaaaaa")
         .replace("{at}", "1")
         .replace("{attempt}", "1")
+        .replace("{order}", "01ARZ3NDEKTSV4RRFFQ69G5FAV")
         .replace("{*path}", "app.conf")
         .replace("{digest}", "0")
         .replace("{*name}", "app.css")
@@ -348,7 +388,11 @@ async fn met(serving: &Serving, method: &str, path: &str, cookie: Option<&str>) 
         headers.push(("sec-fetch-site", "same-origin"));
         headers.extend(match path.starts_with("/api/") {
             true if path.contains("/overrides/") => [("content-type", "application/octet-stream"), CONDITION],
-            true if path.ends_with("/yaml") || path.ends_with("/check") || path.contains("/manifests/") => {
+            true if path.ends_with("/apply")
+                || path.ends_with("/yaml")
+                || path.ends_with("/check")
+                || path.contains("/manifests/") =>
+            {
                 [("content-type", "application/yaml"), CONDITION]
             }
             true => [("content-type", "application/json"), CONDITION],

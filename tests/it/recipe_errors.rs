@@ -105,6 +105,8 @@ strategy:
         listen: /run/admin.sock
         process: web
         mode: \"0660\"
+reload_if: [conf/**]
+restart_if: [bin/**]
 health:
   min_healthy_time: 5s
   deadline: 1m
@@ -156,6 +158,7 @@ profile:
     stop:
       signal: INT
       timeout: 30s
+    reload_command: [bin/worker, --reload]
     schedule:
       on_calendar: \"*-*-* 03:00\"
       persistent: true
@@ -246,6 +249,8 @@ windows:
     - deny: 0 0 24-26 12 *
       for: 1d
 lock: run/busy
+after: [cache]
+requires: [db, queue]
 ";
 
 const CELL: &str = "\
@@ -256,6 +261,8 @@ vars:
   port: 9090
 labels:
   region: eu
+after: [cache]
+requires: [db]
 overrides:
   command: [bin/server]
   env:

@@ -276,7 +276,7 @@ async fn a_socket_that_cannot_be_taken_back_costs_a_restart_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_version_that_wants_somebody_elses_port_fails_and_harms_nothing() {
+async fn a_version_that_wants_somebody_elses_port_waits_for_it_and_harms_nothing() {
     let Some(mut node) = Node::start().await else { return };
     node.serve("1").await;
     let agent = node.agent().await;
@@ -285,10 +285,19 @@ async fn a_version_that_wants_somebody_elses_port_fails_and_harms_nothing() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let own = std::mem::replace(&mut node.port, other.local_addr().unwrap().port());
     node.serve("2").await;
-    let report = node.wait_for("it to be gone back from", |report| report.phase == Phase::RolledBack).await;
-    let message = report.last_error.unwrap().message;
+    let waits = |report: &CellReport| {
+        report.phase == Phase::Waiting
+            && report.waiting.as_ref().is_some_and(|waiting| waiting.reason == Code::SocketUnavailable)
+    };
+    let report = node.wait_for("it to wait for the port", waits).await;
+    let message = report.waiting.unwrap().message;
     assert!(message.starts_with(&format!("listening at 127.0.0.1:{}: ", node.port)), "{message}");
     assert_eq!(node.pids().await, before);
     assert_eq!(ask(own, None, false).await.unwrap().0, "1");
+    assert_eq!(report.failed_content, [], "it is no fault of the content");
+    // Once the port is free nobody has to ask again.
+    drop(other);
+    node.is_up("2").await;
+    assert_eq!(ask(node.port, None, false).await.unwrap().0, "2");
     agent.end().await;
 }

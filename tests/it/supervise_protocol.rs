@@ -181,11 +181,11 @@ async fn a_supervisor_that_speaks_otherwise_is_told_apart_from_one_that_is_not_t
     let hello = |oldest: u32, newest: u32| {
         format!("{{\"oldest\":{oldest},\"newest\":{newest},\"pid\":7,\"program\":\"acme 9\",\"more\":[]}}\n")
     };
-    let foreign = scripted(&shims, &hello(4, 5)).await.unwrap_err();
+    let foreign = scripted(&shims, &hello(5, 6)).await.unwrap_err();
     assert!(matches!(foreign, DetachedError::Foreign { .. }));
     assert_eq!(
         foreign.to_string(),
-        "the supervisor of s (acme 9) speaks versions 4 to 5 of the protocol, expected one of 1 to 3; restart it with \
+        "the supervisor of s (acme 9) speaks versions 5 to 6 of the protocol, expected one of 1 to 4; restart it with \
          this program"
     );
     assert!(scripted(&shims, &hello(2, 9)).await.is_ok(), "both speak version 2");
@@ -218,7 +218,7 @@ async fn what_is_no_request_is_refused_and_harms_nobody() {
     }
     // What a later version may bring is refused, and what follows is answered.
     let mut line = Line::open(&shims).await;
-    for later in ["{\"v\":4,\"do\":\"status\"}\n", "{\"v\":0,\"do\":\"status\"}\n"] {
+    for later in ["{\"v\":5,\"do\":\"status\"}\n", "{\"v\":0,\"do\":\"status\"}\n"] {
         line.say(later).await;
         assert!(is_refused(&line.hear().await), "{later}");
     }

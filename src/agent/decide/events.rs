@@ -9,6 +9,7 @@ use super::super::health::Probe;
 use super::super::profile::Activation;
 use super::super::state::{AttemptKey, Effort, Placed, Wish};
 use super::super::trouble::Trouble;
+use super::Ties;
 use crate::model::Floor;
 use crate::model::health::Health;
 use crate::model::heartbeat::HoldReport;
@@ -50,6 +51,10 @@ pub(in super::super) enum Seen {
     Held(Option<String>),
     /// Nothing that runs may be changed for a while, or it may again.
     Hold(Option<HoldReport>),
+    /// What the other cells of the node mean for this one.
+    Tied(Box<Ties>),
+    /// What should run is being brought up, as far as it is not up.
+    Resuming,
     /// Whether the state here is known to be the newest that there was.
     Sure(bool),
     /// What the host has in the cell's place.
@@ -93,6 +98,8 @@ pub(in super::super) enum Seen {
     },
     Activated {
         key: AttemptKey,
+        /// What ran goes on as it, and was not started anew.
+        goes_on: bool,
     },
     /// What was brought up is good.
     Passed {
@@ -122,6 +129,8 @@ pub(in super::super) enum Seen {
     Restored {
         key: AttemptKey,
         placed: Placed,
+        /// What ran goes on as it, and was not started anew.
+        goes_on: bool,
     },
     Stopped {
         key: AttemptKey,
@@ -151,6 +160,15 @@ pub(in super::super) enum OnHost {
     Foreign(String),
 }
 
+impl OnHost {
+    pub(super) fn release(&self) -> Option<String> {
+        match self {
+            Self::Release(release) => Some(release.clone()),
+            Self::Nothing | Self::Foreign(_) => None,
+        }
+    }
+}
+
 /// What of a cell is on a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct View {
@@ -170,6 +188,8 @@ pub(in super::super) enum Action {
     Cancel(AttemptKey),
     /// Read the cell's trigger.
     Look,
+    /// Bring up what should run, after the agent started.
+    Resume,
     /// Stop and clear what other profiles have of the cell than the one that it is placed under.
     ClearOthers,
     /// Restart what runs: its checks go on failing.

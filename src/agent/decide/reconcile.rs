@@ -1,5 +1,6 @@
 //! What follows from what is found: at the start, and on the host.
 
+use super::super::state::release_name;
 use super::{
     Activation, Aftermath, Asked, Attempt, AttemptKey, Cell, Code, Cure, Fault, Floor, MOST_RESUMES, Now, OnHost,
     Standing, Step, Trouble, placed_by,
@@ -23,6 +24,10 @@ impl Cell {
             }
             // The crash came between the switch and the journal's word of it.
             if let Some(placed) = linked {
+                if attempt.step == Step::Switching && self.state.standing == Standing::Deployed {
+                    attempt.replaces = attempt.replaces.take().or(self.state.placed.clone());
+                    self.state.started_from = self.state.started_from.take().or(self.state.placed.take());
+                }
                 self.state.placed = Some(placed);
                 self.state.standing = Standing::Deployed;
                 attempt.resumed += 1;
@@ -75,7 +80,15 @@ impl Cell {
     /// Compares what the host has with what is remembered. What was changed by hand is put right, unless it is not
     /// ours (I7).
     pub(super) fn compare(&mut self, on_host: OnHost, now: Now) {
-        if self.open().next().is_some() {
+        // What waits for its turn has touched nothing, and may wait for long. Where the link leads to what is wanted the
+        // state may be older than the host.
+        let waits = |attempt: &Attempt| {
+            let is_its_own = attempt.wish.action.target().map(release_name) == on_host.release();
+            let for_its_turn = self.mind.waits.get(&attempt.key).is_some_and(|wait| wait.tries == 0);
+            let waits = for_its_turn || self.is_hindered(attempt);
+            matches!(attempt.step, Step::Fetching | Step::Staged) && waits && !is_its_own
+        };
+        if !self.open().all(waits) {
             return;
         }
         for code in [Code::Inconsistent, Code::UnitNotOwned, Code::Orphaned] {
@@ -173,7 +186,7 @@ impl Cell {
             return;
         }
         let placed = self.state.placed.as_ref();
-        let wished = wish.action.target().filter(|_| self.state.verdict.is_none());
+        let wished = wish.action.target().filter(|_| self.state.verdict.is_none() && self.open().next().is_none());
         if wished.is_some() && wished == placed.map(|placed| &placed.target) {
             self.begin(&wish, heard.at, Step::Fetching, Some(fault), now);
         } else if placed.is_some() && placed == self.state.known_good.as_ref() {

@@ -8,6 +8,7 @@ use super::{
     MOST_FAILED, MOST_ORDERED, MOST_RESUMES, Now, Patience, Placed, Standing, Step, Trouble, Verdict, Wait, Watch,
     placed_by,
 };
+use crate::model::health::Health;
 use crate::model::hook::HookEvent;
 
 impl Cell {
@@ -31,6 +32,7 @@ impl Cell {
         self.mind.waits.remove(&key);
         if let Some(attempt) = self.attempt_mut(key).filter(|attempt| attempt.step == Step::Staged) {
             attempt.step = Step::Switching;
+            self.mind.resume = false;
             self.supersede(|other| other.key.at < key.at, now);
         }
     }
@@ -72,10 +74,21 @@ impl Cell {
         }
     }
 
-    pub(super) fn activated(&mut self, key: AttemptKey, now: Now) {
+    /// Notes what the link points at until it points at the attempt's release.
+    pub(super) fn replace(&mut self, key: AttemptKey) {
+        let placed = self.state.placed.clone().filter(|_| self.state.standing == Standing::Deployed);
+        if let Some(attempt) = self.attempt_mut(key).filter(|attempt| attempt.step == Step::Switching) {
+            attempt.replaces = attempt.replaces.take().or(placed.clone());
+            self.state.started_from = self.state.started_from.take().or(placed);
+        }
+    }
+
+    pub(super) fn activated(&mut self, key: AttemptKey, goes_on: bool, now: Now) {
         self.forget(key);
         if let Some(attempt) = self.attempt_mut(key).filter(|attempt| attempt.step == Step::Activating) {
             attempt.step = Step::Checking;
+            attempt.goes_on = goes_on;
+            self.state.started_from.take_if(|_| !goes_on);
             self.mind.vitals.begin(now);
             self.mind.watch = Some(Watch { key, since: now.monotonic, look_at: now.monotonic });
         }
@@ -104,6 +117,14 @@ impl Cell {
         let watched = now.monotonic.saturating_sub(self.watch(key)?.since);
         let message = || format!("it is not healthy after {deadline:?}: {missing}");
         (watched >= deadline).then(|| Trouble::new(Code::Unhealthy, message(), Cure::OtherContent))
+    }
+
+    /// How long what went on as the attempt's version still has to do so before that is good, by the time since it was
+    /// told of it.
+    pub(in super::super) fn has_to_bear(&self, attempt: &Attempt, health: &Health, now: Duration) -> Option<Duration> {
+        let since = self.watch(attempt.key).map_or(now, |watch| watch.since);
+        let left = Duration::from_millis(health.min_healthy_ms).saturating_sub(now.saturating_sub(since));
+        Some(left).filter(|left| attempt.goes_on && !left.is_zero())
     }
 
     /// Brings it up once more; not for ever, or a version that never stays would never fail.
@@ -137,8 +158,10 @@ impl Cell {
         }
     }
 
-    pub(super) fn restored(&mut self, key: AttemptKey, placed: Placed, now: Now) {
-        self.state.placed = Some(placed);
+    pub(super) fn restored(&mut self, key: AttemptKey, placed: Placed, goes_on: bool, now: Now) {
+        let replaced = self.state.placed.replace(placed);
+        self.mind.resume = false;
+        self.state.started_from = self.state.started_from.take().or(replaced).filter(|_| goes_on);
         self.mind.vitals.begin(now);
         self.mind.conditions.remove(&Code::Inconsistent);
         let Some(Attempt { step: Step::RollingBack { fault }, repairs, .. }) = self.attempt(key) else { return };
@@ -164,6 +187,7 @@ impl Cell {
 
     pub(super) fn obeyed(&mut self, key: AttemptKey, standing: Standing, now: Now) {
         self.state.standing = standing;
+        self.state.started_from = None;
         if self.open().any(|attempt| attempt.key == key) {
             self.state.applied = self.state.applied.max(Some(key.at));
             self.end(key, Ending::Succeeded, None, now);

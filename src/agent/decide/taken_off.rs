@@ -14,6 +14,7 @@ impl Cell {
         let state = &mut self.state;
         (state.placed, state.known_good) = (None, None);
         state.placed_before.clear();
+        state.started_from = None;
         if state.standing == Standing::Removed {
             return;
         }

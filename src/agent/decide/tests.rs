@@ -2,6 +2,7 @@ mod gate;
 mod health;
 mod hold;
 mod hooks;
+mod neighbours;
 mod standing;
 mod turn;
 
@@ -83,6 +84,8 @@ struct Walk {
     hooks: BTreeSet<(AttemptKey, HookEvent)>,
     /// The hooks that its versions have.
     has: BTreeSet<HookEvent>,
+    /// What runs, and which version its processes were started as.
+    runs: Option<(Placed, Placed)>,
 }
 
 /// How a step goes.
@@ -106,7 +109,7 @@ fn trouble_of(luck: Luck) -> Option<Trouble> {
 impl Walk {
     fn new() -> Self {
         let (staged, written, begun, hooks, has) = Default::default();
-        Self { cell: Cell::default(), seconds: 0, staged, written, begun, hooks, has }
+        Self { cell: Cell::default(), seconds: 0, staged, written, begun, hooks, has, runs: None }
     }
 
     fn now(&self) -> Now {
@@ -127,6 +130,11 @@ impl Walk {
         self.begun.extend(after.journal.iter().map(|attempt| attempt.key));
         let open = after.journal.iter().filter(|attempt| !matches!(attempt.step, Step::Ended { .. })).count();
         assert!(open <= 2, "{open} attempts are open at once");
+        if let Some((_, started)) = self.runs.as_ref().filter(|_| after.standing == Standing::Deployed) {
+            let kept = [&after.started_from, &after.placed].into_iter().flatten();
+            let is_kept = kept.into_iter().any(|kept| kept.target == started.target);
+            assert!(is_kept, "the release that processes were started from is not kept: {started:?}");
+        }
     }
 
     fn trigger(&mut self, wish: &Wish, place: Place) {
@@ -186,7 +194,7 @@ impl Walk {
                 assert!(supported && self.cell.owed().is_none(), "what may be wanted is cleared");
                 assert!(!self.cell.mind.unsure && self.cell.state.placed.is_some());
             }
-            Action::Cancel(_) | Action::Do(Deed::Write, _) | Action::Look => {}
+            Action::Cancel(_) | Action::Do(Deed::Write, _) | Action::Look | Action::Resume => {}
         }
         Some(action)
     }
@@ -202,6 +210,7 @@ impl Walk {
             (Action::Stage(key), _) => Seen::StagingBegan { key },
             (Action::Cancel(key), _) => Seen::StagingGivenUp { key },
             (Action::Look, _) => Seen::Looked,
+            (Action::Resume, _) => Seen::Resuming,
             (Action::Restart, trouble) => Seen::Restarted(trouble.map_or(Ok(()), Err)),
             (Action::ClearOthers, trouble) => Seen::OthersCleared(trouble.map_or(Ok(()), Err)),
             (Action::Do(Deed::Write, key), _) => {
@@ -233,7 +242,11 @@ impl Walk {
                 Seen::StepFailed { key, trouble }
             }
             (Action::Do(Deed::Switch, key), None) => Seen::Switched { key },
-            (Action::Do(Deed::Activate, key), None) => Seen::Activated { key },
+            (Action::Do(Deed::Activate, key), None) => {
+                let attempt = self.cell.attempt(key).unwrap();
+                let (placed, over) = (placed_by(attempt).unwrap(), attempt.replaces.clone());
+                Seen::Activated { key, goes_on: self.bring_up(placed, over) }
+            }
             (Action::Do(Deed::Check, key), _) => match luck {
                 Luck::Well => Seen::Passed { key },
                 Luck::NotYet => Seen::Pending { key, missing: "web".to_owned(), deadline: DEADLINE },
@@ -243,14 +256,32 @@ impl Walk {
                 }
                 Luck::TooOld => Seen::NotStarted { key },
             },
-            (Action::Do(Deed::Stop, key), None) => Seen::Stopped { key },
-            (Action::Do(Deed::Remove, key), None) => Seen::Removed { key },
+            (Action::Do(deed @ (Deed::Stop | Deed::Remove), key), None) => {
+                self.runs = None;
+                if deed == Deed::Stop { Seen::Stopped { key } } else { Seen::Removed { key } }
+            }
             (Action::Do(Deed::Restore, key), None) => {
-                Seen::Restored { key, placed: self.cell.state.known_good.clone().unwrap() }
+                let placed = self.cell.state.known_good.clone().unwrap();
+                let goes_on = self.bring_up(placed.clone(), self.cell.state.placed.clone());
+                Seen::Restored { key, placed, goes_on }
             }
         };
         self.see(seen);
         true
+    }
+
+    /// Whether what runs goes on as `placed` in place of `over`: all versions but the first one are run alike.
+    fn bring_up(&mut self, placed: Placed, over: Option<Placed>) -> bool {
+        let is_first = |placed: &Placed| placed.target.content_sha256 == Sha256Digest::of(&[1, 0]);
+        let goes_on = match (&self.runs, over) {
+            (Some((runs, _)), Some(over)) => {
+                (*runs == over || *runs == placed) && over != placed && is_first(&over) == is_first(&placed)
+            }
+            _ => false,
+        };
+        let started = self.runs.take().map(|(_, started)| started).filter(|_| goes_on);
+        self.runs = Some((placed.clone(), started.unwrap_or(placed)));
+        goes_on
     }
 
     fn finish_staging(&mut self, luck: Luck) -> bool {

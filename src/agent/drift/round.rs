@@ -13,7 +13,7 @@ use crate::agent::context::Context;
 use crate::agent::disk::{Folder, apart};
 use crate::agent::home::CellHome;
 use crate::agent::place::Plot;
-use crate::agent::profile::{Deployed, Profile};
+use crate::agent::profile::Profile;
 use crate::agent::stage::kept_manifest;
 use crate::agent::state::Placed;
 use crate::agent::trouble::{Cure, Trouble};
@@ -22,6 +22,7 @@ use crate::model::drift::{DriftMode, DriftRepair, DriftReport, DriftState};
 use crate::model::heartbeat::Fault;
 use crate::model::manifest::Manifest;
 use crate::model::{CellName, Code};
+use crate::render::OnNode;
 
 /// After each slice of work comes a pause so many times as long: what a look takes of disk and processor is the
 /// smaller share.
@@ -209,7 +210,7 @@ impl Round {
         if !found.units.is_empty() {
             let (release, data) =
                 (place.release.path().to_owned(), self.context.home.data().path().join(self.cell.as_str()));
-            let deployed = Deployed { cell: &self.cell, manifest: &place.manifest, release: &release, data: &data };
+            let deployed = OnNode { cell: &self.cell, manifest: &place.manifest, release: &release, data: &data };
             trouble = trouble.or(place.profile.mend(deployed).await.err().map(Trouble::from));
         }
         Ok(trouble)

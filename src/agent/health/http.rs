@@ -43,6 +43,10 @@ fn strict() -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     // What of them cannot be read vouches for nobody.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    trusting(roots)
+}
+
+fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let config = config.with_safe_default_protocol_versions().map_err(|error| in_full(&error))?;
     Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
@@ -164,8 +168,13 @@ async fn holds(mut body: Incoming, text: &[u8]) -> Result<bool, hyper::Error> {
 
 #[cfg(test)]
 mod tests {
+    use rcgen::{Certificate, KeyPair, generate_simple_self_signed};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+    use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 
     use super::*;
 
@@ -226,6 +235,48 @@ mod tests {
         assert!(asked(answer("200 x", "all is well"), contains("is well")).await.is_ok());
         let why = asked(answer("200 x", "all is well"), contains("ill")).await.unwrap_err();
         assert_eq!(why, "HTTP 200 OK, but \"ill\" is not in the first 64 KiB");
+    }
+
+    /// A server over TLS that shows `certificate` and signs with `key`, whether they belong together or not.
+    async fn server_over_tls(certificate: &Certificate, key: &KeyPair) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let key = provider.key_provider.load_private_key(key).unwrap();
+        let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate.der().clone()], key));
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_no_client_auth().with_cert_resolver(Arc::new(shown));
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await else { return };
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            stream.write_all(answer("200 x", "").as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn over_tls_the_name_must_be_vouched_for_unless_anybody_will_do_who_has_the_key() {
+        let rcgen::CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        let known = || Tls { strict: OnceLock::from(trusting(roots.clone())), lax: OnceLock::new() };
+        let asked = async |host: &str, key: &KeyPair, tls: Tls, insecure: bool| {
+            let port = server_over_tls(&cert, key).await;
+            let url = format!("https://{host}:{port}/").parse().unwrap();
+            ask(&HttpCheck { url, status: Default::default(), contains: None, insecure }, &tls).await
+        };
+        assert_eq!(asked("localhost", &signing_key, known(), false).await.unwrap(), "HTTP 200 OK");
+        let why = asked("127.0.0.1", &signing_key, known(), false).await.unwrap_err();
+        assert!(why.starts_with("TLS with 127.0.0.1:") && why.contains("not valid for name"), "{why}");
+        let why = asked("localhost", &signing_key, Tls::default(), false).await.unwrap_err();
+        assert!(why.contains("UnknownIssuer"), "{why}");
+        assert_eq!(asked("127.0.0.1", &signing_key, Tls::default(), true).await.unwrap(), "HTTP 200 OK");
+        let other = KeyPair::generate().unwrap();
+        let why = asked("localhost", &other, Tls::default(), true).await.unwrap_err();
+        assert!(why.contains("BadSignature"), "{why}");
     }
 
     #[tokio::test]

@@ -5,11 +5,8 @@
 //! restarted forgets neither. A line that was found stays found until the next version.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use chrono::{DateTime, Utc};
 use regex_lite::Regex;
@@ -18,6 +15,8 @@ use tokio::io::AsyncReadExt as _;
 
 use super::probe::Subject;
 use crate::agent::disk::{DiskError, Folder, apart};
+use crate::agent::output::files::{self, LogFile};
+use crate::agent::output::journal::journalctl;
 use crate::agent::profile::Log;
 use crate::model::CheckName;
 use crate::model::document::{self, Document};
@@ -26,9 +25,6 @@ use crate::store::in_full;
 
 /// The name of the file in the cell's own folder.
 const FILE: &str = "log-marks.json";
-
-/// Files of a folder of logs that are looked at.
-const MOST_FILES: usize = 1_000;
 
 /// How much is read in one look; the next one goes on there.
 const MOST_READ: u64 = 8 << 20;
@@ -41,13 +37,13 @@ const CURSOR: &str = "-- cursor: ";
 
 /// Where the lines of a version begin.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Marks {
+pub(super) struct Marks {
     /// The bringing up that they are of.
-    activation: String,
+    pub(super) activation: String,
     /// When it began.
-    since: DateTime<Utc>,
+    pub(super) since: DateTime<Utc>,
     /// How long each file was, by device and inode: a rotated file keeps them.
-    files: BTreeMap<String, u64>,
+    pub(super) files: BTreeMap<String, u64>,
     /// The checks whose line was found.
     found: BTreeMap<CheckName, String>,
 }
@@ -59,7 +55,7 @@ impl Document for Marks {
 
 impl Marks {
     /// What is noted; nothing if it cannot be read, because then every line counts.
-    fn load(home: &Folder) -> Self {
+    pub(super) fn load(home: &Folder) -> Self {
         let bytes = home.read(FILE, Self::MAX_BYTES).ok().flatten();
         bytes.and_then(|bytes| document::parse(&bytes).ok()).unwrap_or_default()
     }
@@ -72,33 +68,13 @@ pub(in crate::agent) fn mark(home: &Folder, log: &Log, activation: &str, now: Da
     }
     let files = match log {
         Log::Folder(folder) => {
-            let files = files(folder).map_err(|error| DiskError::new("listing", folder.clone(), error))?;
-            files.into_iter().map(|(key, _, length)| (key, length)).collect()
+            let files = files::list(folder).map_err(|error| DiskError::new("listing", folder.clone(), error))?;
+            files.into_iter().map(|file| (file.key, file.bytes)).collect()
         }
         Log::Journal { .. } | Log::Nowhere => BTreeMap::new(),
     };
     let marks = Marks { activation: activation.to_owned(), since: now, files, found: BTreeMap::new() };
     home.write(FILE, &document::render(&marks))
-}
-
-/// The regular files of a folder: what tells them apart, where they are, how long they are.
-fn files(folder: &Path) -> io::Result<Vec<(String, PathBuf, u64)>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut files = Vec::new();
-    for entry in entries.take(MOST_FILES) {
-        let path = entry?.path();
-        // One that was rotated away meanwhile is found under its new name.
-        if let Ok(meta) = fs::symlink_metadata(&path)
-            && meta.is_file()
-        {
-            files.push((format!("{}:{}", meta.dev(), meta.ino()), path, meta.len()));
-        }
-    }
-    Ok(files)
 }
 
 /// What is looked for, and how far it was looked.
@@ -153,7 +129,7 @@ impl Search {
         match self.log.clone() {
             Log::Nowhere => return Err("the profile keeps no log".to_owned()),
             Log::Folder(folder) => self.read_files(folder).await?,
-            Log::Journal { unit, is_users } => self.read_journal(&unit, is_users).await?,
+            Log::Journal { units, is_users } => self.read_journal(&units, is_users).await?,
         }
         match &self.found {
             Some(line) => Ok(line.clone()),
@@ -184,27 +160,22 @@ impl Search {
         let mut left = MOST_READ;
         let known = self.files.take().unwrap_or_default();
         let mut now = BTreeMap::new();
-        for (key, path, length) in files(folder)? {
+        for file in files::list(folder)? {
             // What is shorter than it was has been emptied, or is another one.
-            let from = known.get(&key).copied().filter(|from| *from <= length).unwrap_or(0);
+            let from = known.get(&file.key).copied().filter(|from| *from <= file.bytes).unwrap_or(0);
             let to = match self.found {
-                None if left > 0 && from < length => self.look_at(&path, from, &mut left)?,
+                None if left > 0 && from < file.bytes => self.look_at(&file, from, &mut left)?,
                 _ => from,
             };
-            now.insert(key, to);
+            now.insert(file.key, to);
         }
         self.files = Some(now);
         Ok(())
     }
 
     /// Looks through a file from there on, and says where the next look begins.
-    fn look_at(&mut self, path: &Path, from: u64, left: &mut u64) -> io::Result<u64> {
-        let no_wait = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
-        let flags = i32::try_from(no_wait.bits()).unwrap_or_default();
-        let mut file = match File::options().read(true).custom_flags(flags).open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(from),
-            file => file?,
-        };
+    fn look_at(&mut self, file: &LogFile, from: u64, left: &mut u64) -> io::Result<u64> {
+        let Some(mut file) = file.open()? else { return Ok(from) };
         file.seek(SeekFrom::Start(from))?;
         let (mut reader, mut line, mut at) = (BufReader::new(file), Vec::new(), from);
         while *left > 0 {
@@ -233,15 +204,13 @@ impl Search {
         self.found.is_some()
     }
 
-    async fn read_journal(&mut self, unit: &str, is_users: bool) -> Result<(), String> {
-        let mut command = tokio::process::Command::new("journalctl");
-        command.args(["--quiet", "--no-pager", "--output=cat", "--show-cursor"]);
-        command.arg(format!("{}={unit}", if is_users { "--user-unit" } else { "--unit" }));
+    async fn read_journal(&mut self, units: &[String], is_users: bool) -> Result<(), String> {
+        let mut command = journalctl(units, is_users);
+        command.args(["--output=cat", "--show-cursor"]);
         command.arg(match &self.cursor {
             Some(cursor) => format!("--after-cursor={cursor}"),
             None => format!("--since=@{}", self.since.timestamp()),
         });
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| format!("starting journalctl: {error}"))?;
         let broken = |error: io::Error| format!("reading the journal: {error}");
         let mut output = child.stdout.take().ok_or("journalctl says nothing")?;
@@ -289,6 +258,7 @@ impl Search {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
     use std::io::Write as _;
 
     use super::*;
@@ -322,7 +292,7 @@ mod tests {
                 release: PathBuf::new(),
                 data: PathBuf::new(),
                 owner: (None, None),
-                variables: [""; 5].map(|name| (name, String::new())),
+                variables: Vec::new(),
                 log: Log::Folder(self.logs.clone()),
                 home: self.home.clone(),
             };

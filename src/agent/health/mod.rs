@@ -3,6 +3,7 @@
 //! ```text
 //! vitals  what the answers mean: pure, and part of the cell's decisions
 //! probe   one question, of whichever kind; `net`, `http`, `exec`, `file` and `log` ask it
+//! said    the last lines of a version that failed
 //! log     which lines are new since a version was brought up, on disk, so that a restart of the agent forgets none
 //! ```
 //! Everything that a check is told is hostile text: it is read up to a bound, within a time, and shown cut and without
@@ -14,6 +15,7 @@ mod http;
 mod log;
 mod net;
 mod probe;
+mod said;
 mod vitals;
 
 use std::future::pending;
@@ -26,6 +28,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub(super) use self::http::Tls;
 pub(super) use self::log::mark;
 pub(super) use self::probe::Subject;
+pub(super) use self::said::last_lines;
 pub(super) use self::vitals::{Probe, Vitals};
 use crate::clock::SharedClock;
 use crate::model::health::Health;

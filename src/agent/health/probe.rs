@@ -30,7 +30,7 @@ pub(in crate::agent) struct Subject {
     /// User and group that own the data.
     pub(in crate::agent) owner: (Option<String>, Option<String>),
     /// What the cell's programs are told by their environment.
-    pub(in crate::agent) variables: [(&'static str, String); 5],
+    pub(in crate::agent) variables: Vec<(&'static str, String)>,
     /// Where what it says can be read.
     pub(in crate::agent) log: Log,
     /// The agent's own folder for the cell.

@@ -184,9 +184,19 @@ impl Vitals {
 
     /// The check that has failed the longest, and why.
     pub(in crate::agent) fn failing(&self) -> Option<String> {
+        let name = self.failing_check()?;
+        Some(format!("check {name} fails: {}", self.checks.get(name)?.latest))
+    }
+
+    /// The check that has failed the longest.
+    pub(in crate::agent) fn failing_check(&self) -> Option<&CheckName> {
         let failing = self.checks.iter().filter(|(_, vital)| vital.state == HealthState::Failing);
-        let (name, vital) = failing.min_by_key(|(_, vital)| vital.since.monotonic)?;
-        Some(format!("check {name} fails: {}", vital.latest))
+        failing.min_by_key(|(_, vital)| vital.since.monotonic).map(|(name, _)| name)
+    }
+
+    /// A check that nothing was heard of since it is asked.
+    pub(in crate::agent) fn unanswered(&self) -> Option<&CheckName> {
+        self.checks.iter().find(|(_, vital)| vital.state == HealthState::Unknown).map(|(name, _)| name)
     }
 
     /// Whether it fails although it had all its time to come up.

@@ -30,6 +30,9 @@ const REMEMBERED: TimeDelta = TimeDelta::hours(1);
 /// None is forgotten before its time: past these no more are taken.
 const MOST: usize = 1_024;
 
+/// Past these no order for logs is taken: whoever asks for many keeps nobody from holding a cell.
+const MOST_BEFORE_LOGS: usize = MOST / 2;
+
 /// What a node has been ordered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::agent) struct Kept {
@@ -92,17 +95,15 @@ impl Kept {
         if let Some(feature) = order.unsupported() {
             return refuse(Code::Unsupported, format!("it requires {feature:?}, which this agent does not have"));
         }
-        if matches!(order.action, OrderAction::Logs(_)) {
-            return refuse(Code::Unsupported, "this agent uploads no logs".to_owned());
-        }
         if now > order.expires_at + TOLERANCE {
             return refuse(Code::OrderExpired, format!("it was to be carried out before {}", order.expires_at));
         }
         if order.issued_at > now + AHEAD {
             return refuse(Code::OrderRefused, format!("it was issued at {}, which is yet to come", order.issued_at));
         }
-        if self.orders.len() >= MOST {
-            return refuse(Code::OrderRefused, format!("{MOST} orders are not over yet, and no more are remembered"));
+        let most = if matches!(order.action, OrderAction::Logs(_)) { MOST_BEFORE_LOGS } else { MOST };
+        if self.orders.len() >= most {
+            return refuse(Code::OrderRefused, format!("{most} orders are not over yet, and no more are remembered"));
         }
         Ok(())
     }
@@ -158,6 +159,7 @@ impl Kept {
 mod tests {
     use super::*;
     use crate::model::NodeName;
+    use crate::model::order::LogQuery;
 
     fn at(minute: i64) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + TimeDelta::minutes(minute)
@@ -251,5 +253,21 @@ mod tests {
         assert_eq!(kept.check(&next, at(30)).unwrap_err().code, Code::OrderRefused);
         kept.forget_old(at(120));
         assert!(kept.check(&next, at(200)).is_ok());
+    }
+
+    #[test]
+    fn orders_for_logs_leave_room_for_others() {
+        let mut kept = Kept::default();
+        let logs = |number| Order {
+            id: Ulid::from_parts(number as u64, 7),
+            ..order(1, Some("web"), OrderAction::Logs(LogQuery::last(1)), 60)
+        };
+        for number in 0..MOST_BEFORE_LOGS {
+            assert!(kept.check(&logs(number), at(30)).is_ok());
+            kept.take(&logs(number));
+        }
+        assert_eq!(kept.check(&logs(MOST), at(30)).unwrap_err().code, Code::OrderRefused);
+        assert!(kept.check(&order(1, Some("web"), OrderAction::Hold, 60), at(30)).is_ok());
+        assert_eq!(holder(&kept, "web", 30), None, "to be asked for logs holds nothing");
     }
 }

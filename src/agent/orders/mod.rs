@@ -1,6 +1,8 @@
 //! Orders to the node: read, verified, written down, and only then carried out (protocol.md, "Objects").
 
+mod answer;
 mod kept;
+mod logs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use ulid::Ulid;
 
 pub(super) use self::kept::Kept;
+pub(super) use self::logs::Answers;
 use super::cell::Message;
 use super::context::Context;
 use super::decide::Seen;
@@ -136,6 +139,9 @@ impl Agent {
         }
         for order in taken {
             tracing::info!(event = "order_taken", id = %order.id, action = order.action.name(), by = %order.issued_by, "an order for {} is taken", order.addressee());
+            let report = order.cell.as_ref().and_then(|cell| self.cells.get(cell)).map(|cell| cell.report.borrow());
+            let profile = report.and_then(|report| report.profile.clone());
+            self.answers.begin(&self.context, order, profile);
         }
         self.tell_holds().await;
         Ok(true)

@@ -10,8 +10,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::{ErrorBody, Failure};
 use crate::cli::output::{Output, Rows, Shown, Tone};
 use crate::cli::{ask, interrupt};
-use crate::controller::{Actor, ApplyPlan, ApplyStep, Collision, Controller, Prune, StepHow, Stepped};
-use crate::model::Sha256Digest;
+use crate::controller::{Actor, ApplyLine, ApplyPlan, ApplyStep, ApplySummary, Controller, Prune, StepHow};
 
 /// Put manifests, cells and their files into the bucket, byte for byte.
 ///
@@ -81,36 +80,10 @@ struct Valid {
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     dry_run: bool,
-    summary: Summary,
-    objects: Vec<Line>,
+    summary: ApplySummary,
+    objects: Vec<ApplyLine>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorBody<'a>>,
-}
-
-/// How many objects, by what came of them.
-#[derive(Debug, Default, Serialize)]
-struct Summary {
-    created: usize,
-    changed: usize,
-    unchanged: usize,
-    pruned: usize,
-    removing: usize,
-    refused: usize,
-    left: usize,
-}
-
-/// What came of one object.
-#[derive(Debug, Serialize)]
-struct Line {
-    object: String,
-    /// One of the names in [`Summary`].
-    how: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    before: Option<Sha256Digest>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<Sha256Digest>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<String>,
 }
 
 impl PruneArgs {
@@ -132,8 +105,7 @@ pub(super) async fn apply(args: ApplyArgs, context: &Context) -> Result<Exit, Fa
     let controller = controller.acting_as(actor);
     let plan = controller.plan_apply(request).await?;
     if args.dry_run {
-        let lines = plan.steps().iter().map(|step| Line::of(step, planned(&step.how)));
-        let report = Report::of(lines.collect(), true, None);
+        let report = Report::of(plan.lines(), true, None);
         context.output.show(&report, |output| report.table(output))?;
         let is_change = plan.steps().iter().any(|step| step.how.is_change());
         return Ok(if is_change { Exit::Negative } else { report.ends(Exit::Ok) });
@@ -149,29 +121,10 @@ pub(super) async fn apply(args: ApplyArgs, context: &Context) -> Result<Exit, Fa
     carry_out(&plan, &controller, context).await
 }
 
-/// Does the steps in their order, up to the first that is refused: what comes later may need it.
 async fn carry_out(plan: &ApplyPlan, controller: &Controller, context: &Context) -> Result<Exit, Failure> {
     let interrupted = interrupt::watch()?;
-    let (mut lines, mut failure) = (Vec::new(), None);
-    for step in plan.steps() {
-        if failure.is_some() || interrupted.is_cancelled() {
-            lines.push(Line::of(step, "left"));
-            continue;
-        }
-        let mut line = match controller.apply_step(plan, step).await {
-            Ok(stepped) => Line::of(step, done(stepped)),
-            Err(error) => {
-                let sides =
-                    if error.is_overtaken() { Some(sides(step, controller.collision(step).await)) } else { None };
-                let found = failure.insert(Failure::from(error));
-                Line { why: sides.or(Some(found.message().to_owned())), ..Line::of(step, "refused") }
-            }
-        };
-        if let StepHow::Refused { by } = &step.how {
-            line.why = Some(by.clone());
-        }
-        lines.push(line);
-    }
+    let (lines, failure) = controller.carry_out(plan, || interrupted.is_cancelled()).await;
+    let failure = failure.map(Failure::from);
     let report = Report::of(lines, false, failure.as_ref());
     context.output.show(&report, |output| report.table(output))?;
     if report.summary.left > 0 || failure.is_some() {
@@ -185,74 +138,9 @@ async fn carry_out(plan: &ApplyPlan, controller: &Controller, context: &Context)
     }
 }
 
-fn planned(how: &StepHow) -> &'static str {
-    match how {
-        StepHow::Create => "created",
-        StepHow::Change => "changed",
-        StepHow::Unchanged => "unchanged",
-        StepHow::Delete => "pruned",
-        StepHow::Remove => "removing",
-        StepHow::Refused { .. } => "refused",
-    }
-}
-
-fn done(stepped: Stepped) -> &'static str {
-    match stepped {
-        Stepped::Written(how) => how.as_str(),
-        Stepped::Deleted => "pruned",
-        Stepped::Removing => "removing",
-        Stepped::Refused => "refused",
-    }
-}
-
-/// What was read, what is there now and whose it is, and what was to be there.
-fn sides(step: &ApplyStep, found: Result<Collision, crate::controller::ControllerError>) -> String {
-    let digest = |digest: Option<Sha256Digest>| digest.map_or_else(|| "nothing".to_owned(), |it| it.to_string());
-    let now = match &found {
-        Ok(Collision { now: Some(facts), .. }) => digest(facts.sha256),
-        Ok(Collision { now: None, .. }) => "nothing".to_owned(),
-        Err(error) => format!("unknown ({error})"),
-    };
-    let by = found.ok().and_then(|found| found.by).and_then(|row| Some((row.at, row.act.ok()?)));
-    let by = by.map(|(at, act)| format!(" by {} ({}) at {}", act.actor, act.source, at.to_rfc3339()));
-    let (before, after) = (digest(step.before), digest(step.after));
-    format!("changed meanwhile: it was {before}, is {now}{}, and was to be {after}", by.unwrap_or_default())
-}
-
-impl Line {
-    fn of(step: &ApplyStep, how: &'static str) -> Self {
-        let why = match &step.how {
-            StepHow::Refused { by } => Some(by.clone()),
-            _ => None,
-        };
-        Self { object: step.target.to_string(), how, before: step.before, after: step.after, why }
-    }
-}
-
-impl Summary {
-    fn count(&mut self, how: &str) {
-        let of = match how {
-            "created" => &mut self.created,
-            "changed" => &mut self.changed,
-            "unchanged" => &mut self.unchanged,
-            "pruned" => &mut self.pruned,
-            "removing" => &mut self.removing,
-            "refused" => &mut self.refused,
-            _ => &mut self.left,
-        };
-        *of += 1;
-    }
-
-    fn done(&self) -> usize {
-        self.created + self.changed + self.unchanged + self.pruned + self.removing
-    }
-}
-
 impl<'a> Report<'a> {
-    fn of(objects: Vec<Line>, dry_run: bool, failure: Option<&'a Failure>) -> Self {
-        let mut summary = Summary::default();
-        objects.iter().for_each(|line| summary.count(line.how));
-        Self { dry_run, summary, objects, error: failure.map(Failure::body) }
+    fn of(objects: Vec<ApplyLine>, dry_run: bool, failure: Option<&'a Failure>) -> Self {
+        Self { dry_run, summary: ApplySummary::of(&objects), objects, error: failure.map(Failure::body) }
     }
 
     /// How the command ends that met nothing worse than what it was to leave.
@@ -272,19 +160,8 @@ impl<'a> Report<'a> {
             let why = Shown::whole(line.why.as_deref().unwrap_or_default());
             rows.row([(&line.object).into(), Shown::from(line.how).toned(tone), why]);
         }
-        let Summary { created, changed, unchanged, pruned, removing, refused, left } = &self.summary;
-        let counts = [
-            (created, "created"),
-            (changed, "changed"),
-            (unchanged, "unchanged"),
-            (pruned, "pruned"),
-            (removing, "being removed"),
-            (refused, "refused"),
-            (left, "left"),
-        ];
-        let counts = counts.iter().filter(|(count, _)| **count > 0).map(|(count, word)| format!("{count} {word}"));
         let dry = if self.dry_run { " (nothing was written)" } else { "" };
-        format!("{}\n{}{dry}", rows.render(), counts.collect::<Vec<_>>().join(", "))
+        format!("{}\n{}{dry}", rows.render(), self.summary)
     }
 }
 

@@ -1,20 +1,24 @@
-//! `fleetman audit`: who did what.
+//! `fleetman audit`: who did what, and whether that is all.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Rows, Shown, Tone};
-use crate::controller::{ActResult, AuditCache, AuditFilter, AuditLine, AuditRow, ResultFilter};
+use crate::controller::{ActResult, AuditCache, AuditFilter, AuditLine, AuditProof, AuditRow, ResultFilter};
+use crate::model::audit::Seal;
 
 /// Show who did what, newest first.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  fleetman audit --action publish\n  fleetman audit --actor alice --from 2026-03-01T00:00:00Z -o json"
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  fleetman audit --action publish\n  fleetman audit --actor alice --from 2026-03-01T00:00:00Z -o json\n  fleetman audit verify"
 )]
 pub(super) struct AuditArgs {
+    #[command(subcommand)]
+    verb: Option<AuditVerb>,
     /// Only what this user did
     #[arg(long, value_name = "USER")]
     actor: Option<String>,
@@ -41,6 +45,25 @@ pub(super) struct AuditArgs {
     limit: usize,
 }
 
+#[derive(Debug, Subcommand)]
+enum AuditVerb {
+    /// Check whether entries are gone, or were replaced or changed
+    ///
+    /// Each entry is signed and names entries that were there before it. What no entry names yet, such as the very
+    /// newest, may be gone unnoticed. Exit code 1 if something is wrong.
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// Only entries from this time on
+    #[arg(long, value_name = "TIME")]
+    from: Option<DateTime<Utc>>,
+    /// Only entries before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<DateTime<Utc>>,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Ended {
     Done,
@@ -50,6 +73,11 @@ enum Ended {
 
 pub(super) async fn run(args: AuditArgs, context: &Context) -> Result<Exit, Failure> {
     let controller = context.looker().await?;
+    if let Some(AuditVerb::Verify(VerifyArgs { from, until })) = args.verb {
+        let proof = controller.verify_audit(from, until).await?;
+        context.output.show(&proof, |output| proof_table(&proof, output))?;
+        return Ok(if proof.faults.is_empty() { Exit::Ok } else { Exit::Negative });
+    }
     let filter = AuditFilter {
         from: args.from,
         until: args.until,
@@ -85,10 +113,11 @@ fn table(rows: &[AuditRow], output: Output) -> String {
         match &row.act {
             Ok(act) => {
                 let result = Shown::from(act.result.as_str());
-                let result = match act.result {
-                    ActResult::Done { .. } => result.toned(Tone::Good),
-                    ActResult::Failed { .. } => result.toned(Tone::Bad),
-                    ActResult::NotConcluded => result.toned(Tone::Warn),
+                let result = match (&act.seal, &act.result) {
+                    (Seal::Broken(_), _) => Shown::from("broken signature").toned(Tone::Bad),
+                    (_, ActResult::Done { .. }) => result.toned(Tone::Good),
+                    (_, ActResult::Failed { .. }) => result.toned(Tone::Bad),
+                    (_, ActResult::NotConcluded) => result.toned(Tone::Warn),
                 };
                 let reason = act.reason.as_deref().unwrap_or_default();
                 let from = format!("{} {}", act.source, act.host);
@@ -110,4 +139,32 @@ fn table(rows: &[AuditRow], output: Output) -> String {
         }
     }
     shown.render()
+}
+
+fn proof_table(proof: &AuditProof, output: Output) -> String {
+    let AuditProof { entries, signed, not_signed, not_kept, faults, checked_from, cut_days } = proof;
+    let mut said = vec![format!(
+        "{entries} {} read: {signed} signed by a pinned key, {not_signed} not.",
+        if *entries == 1 { "entry was" } else { "entries were" }
+    )];
+    if *not_kept > 0 {
+        said.push(format!("{not_kept} older ones that others name are no longer kept."));
+    }
+    if let Some(from) = checked_from {
+        said.push(format!("Entries before {} were not checked; --until goes on from there.", from.to_rfc3339()));
+    }
+    for day in cut_days {
+        said.push(format!("Of {day} only the later entries were checked."));
+    }
+    if faults.is_empty() {
+        said.push("None is gone, replaced or changed, as far as others name it.".to_owned());
+        return said.join("\n");
+    }
+    let mut rows = Rows::new(output, &["entry", "made at", "", "problem"]);
+    for fault in faults {
+        let what = Shown::from(fault.kind.as_str()).toned(Tone::Bad);
+        let at = fault.at.to_rfc3339_opts(SecondsFormat::Millis, true);
+        rows.row([fault.id.to_string().into(), at.into(), what, Shown::whole(&fault.kind.told())]);
+    }
+    format!("{}\n{}", rows.render(), said.join("\n"))
 }

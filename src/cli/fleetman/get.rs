@@ -8,16 +8,19 @@ use super::select::Filter;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Rows, Shown, Tone};
-use crate::controller::{FleetReader, FleetView, Health, Liveness, LivenessLimits, Sync};
+use crate::controller::{CellView, FleetReader, FleetView, Health, Liveness, LivenessLimits, Sync};
 use crate::model::heartbeat::HoldReport;
 use crate::model::{CellId, ManifestName};
+use crate::web::listed_cells;
 use crate::web::views::{Cell, ManifestEntry, Node, Release, Version};
 
 /// List nodes, cells, manifests, deployments or versions.
 ///
 /// With -o json or yaml in the shapes of the API.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  fleetman get cells -l region=eu\n  fleetman get versions n1/web -o json")]
+#[command(
+    after_help = "Examples:\n  fleetman get cells -l region=eu --health failed\n  fleetman get versions n1/web -o json"
+)]
 pub(super) struct GetArgs {
     #[command(subcommand)]
     kind: Kind,
@@ -30,7 +33,7 @@ enum Kind {
     Nodes,
     /// What is deployed to nodes
     #[command(visible_aliases = ["cell", "ce"])]
-    Cells(Filter),
+    Cells(Cells),
     /// Recipes
     #[command(visible_aliases = ["manifest", "mf"])]
     Manifests,
@@ -48,6 +51,58 @@ enum Kind {
     },
 }
 
+/// Which cells, by what they are and how they stand: what the portal's list can be asked for.
+#[derive(Debug, Args)]
+struct Cells {
+    #[command(flatten)]
+    filter: Filter,
+    /// Only those with this in their name, or in that of their manifest
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+    /// Only those that are so: synced, out-of-sync, unknown
+    #[arg(long, value_name = "SYNC")]
+    sync: Option<String>,
+    /// Only those that are so: healthy, starting, degraded, failed, stopped, n-a, unknown
+    #[arg(long, value_name = "HEALTH")]
+    health: Option<String>,
+    /// Only those whose host has, or has not, what was deployed: in-sync, drifted, unknown
+    #[arg(long, value_name = "DRIFT")]
+    drift: Option<String>,
+    /// Only those with which the agent is doing this, such as waiting or failed
+    #[arg(long, value_name = "PHASE")]
+    phase: Option<String>,
+    /// Only those that are to run this version, or run it
+    #[arg(long, value_name = "VERSION")]
+    of_version: Option<String>,
+    /// Only those that are paused, or are not: yes, no
+    #[arg(long, value_name = "YES|NO")]
+    paused: Option<String>,
+    /// Only those of this node
+    #[arg(long, value_name = "NODE")]
+    node: Option<String>,
+}
+
+impl Cells {
+    /// As the portal's list is asked for them.
+    fn asked(&self) -> Vec<(&str, &str)> {
+        let all = [
+            ("q", &self.search),
+            ("sync", &self.sync),
+            ("health", &self.health),
+            ("drift", &self.drift),
+            ("phase", &self.phase),
+            ("version", &self.of_version),
+            ("paused", &self.paused),
+            ("node", &self.node),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
+    }
+
+    fn fitting<'v>(&self, fleet: &'v FleetView) -> Result<Vec<&'v CellView>, Failure> {
+        listed_cells(fleet, &self.asked()).map_err(Failure::usage)
+    }
+}
+
 pub(super) async fn run(args: GetArgs, context: &Context) -> Result<Exit, Failure> {
     let controller = context.looker().await?;
     let output = context.output;
@@ -57,9 +112,10 @@ pub(super) async fn run(args: GetArgs, context: &Context) -> Result<Exit, Failur
             let nodes: Vec<Node> = fleet.nodes.iter().map(|node| Node::from(&**node)).collect();
             output.show(&nodes, |output| self::nodes(&nodes, &fleet, output))?;
         }
-        Kind::Cells(filter) => {
+        Kind::Cells(asked) => {
             let fleet = fleet(&controller).await?;
-            let cells: Vec<Cell> = fleet.cells().filter(|cell| filter.fits(cell)).map(Cell::from).collect();
+            let fitting = asked.fitting(&fleet)?.into_iter();
+            let cells: Vec<Cell> = fitting.filter(|cell| asked.filter.fits(cell)).map(Cell::from).collect();
             output.show(&cells, |output| self::cells(&cells, output))?;
         }
         Kind::Manifests => {
@@ -117,7 +173,7 @@ fn nodes(nodes: &[Node], fleet: &FleetView, output: Output) -> String {
 }
 
 /// What is wrong with a node.
-fn remarks(node: &Node) -> Vec<String> {
+pub(super) fn remarks(node: &Node) -> Vec<String> {
     let unsigned = node.signing == Some(crate::model::heartbeat::SigningMode::Unsigned);
     let unsigned = unsigned.then(|| "its agent checks no signatures".to_owned());
     let store = node.store_error.as_ref().map(|fault| format!("bucket: {}: {}", fault.code, fault.message));
@@ -145,7 +201,7 @@ pub(super) fn cells(cells: &[Cell], output: Output) -> String {
 }
 
 /// What a cell is to be, in a word.
-fn wish(cell: &Cell) -> String {
+pub(super) fn wish(cell: &Cell) -> String {
     match &cell.desired {
         None => "-".to_owned(),
         Some(wish) => wish.version.as_ref().map_or_else(|| wish.action.clone(), ToString::to_string),
@@ -153,7 +209,7 @@ fn wish(cell: &Cell) -> String {
 }
 
 /// What is to be known of a cell beside its state.
-fn remark(cell: &Cell) -> Option<String> {
+pub(super) fn remark(cell: &Cell) -> Option<String> {
     let paused = cell.paused.as_ref().map(|reason| format!("paused: {reason}"));
     let waiting = cell.waiting.as_ref().map(|waiting| format!("{}: {}", waiting.reason, waiting.message));
     let fault = cell.last_error.as_ref().filter(|_| cell.sync != Sync::Synced);
@@ -220,7 +276,7 @@ pub(super) fn liveness(liveness: Liveness) -> Shown {
     Shown::from(liveness.as_str()).toned(tone)
 }
 
-fn sync(sync: Sync) -> Shown {
+pub(super) fn sync(sync: Sync) -> Shown {
     let (word, tone) = match sync {
         Sync::Synced => ("synced", Tone::Good),
         Sync::OutOfSync => ("out of sync", Tone::Warn),
@@ -229,7 +285,7 @@ fn sync(sync: Sync) -> Shown {
     Shown::from(word).toned(tone)
 }
 
-fn health(health: Health) -> Shown {
+pub(super) fn health(health: Health) -> Shown {
     let (word, tone) = match health {
         Health::NotApplicable => ("n/a", Tone::Faint),
         Health::Healthy => ("healthy", Tone::Good),

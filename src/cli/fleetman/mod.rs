@@ -21,8 +21,10 @@ mod delete;
 mod describe;
 mod diff;
 mod doctor;
+mod events;
 mod export;
 mod first_admin;
+mod forecast;
 mod fsck;
 mod gc;
 mod get;
@@ -31,6 +33,7 @@ mod history;
 mod hold;
 mod init;
 mod keygen;
+mod logs;
 mod node;
 mod order;
 mod overrides;
@@ -49,6 +52,7 @@ mod serve;
 mod source;
 mod status;
 mod token;
+mod top;
 mod upload;
 mod user;
 mod wait;
@@ -121,6 +125,7 @@ enum Verb {
     Resume(pause::ResumeArgs),
     Hold(hold::HoldArgs),
     Unhold(hold::UnholdArgs),
+    Logs(logs::LogsArgs),
     Schema(schema::SchemaArgs),
 
     Upload(upload::UploadArgs),
@@ -139,6 +144,7 @@ enum Verb {
     Bundle(bundle::BundleVerb),
 
     Status(status::StatusArgs),
+    Top(top::TopArgs),
     Get(get::GetArgs),
     Describe(describe::DescribeArgs),
     Search(search::SearchArgs),
@@ -149,6 +155,7 @@ enum Verb {
     Cat(cat::CatArgs),
     /// See what is wrong and who was told, and silence it
     Alerts(alerts::AlertsArgs),
+    Events(events::EventsArgs),
     Audit(audit::AuditArgs),
     /// Look at objects in the bucket
     #[command(subcommand)]
@@ -173,8 +180,8 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Look",
         &[
-            "status", "get", "describe", "search", "history", "at", "attempts", "diff", "cat", "alerts", "audit",
-            "bucket", "config",
+            "status", "top", "get", "describe", "search", "history", "at", "attempts", "logs", "diff", "cat", "alerts",
+            "events", "audit", "bucket", "config",
         ],
     ),
     ("Shell", &["completion"]),
@@ -231,6 +238,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Resume(args) => pause::resume(args, context).await,
         Verb::Hold(args) => hold::hold(args, context).await,
         Verb::Unhold(args) => hold::unhold(args, context).await,
+        Verb::Logs(args) => logs::run(args, context).await,
         Verb::Schema(args) => schema::run(&args, context),
         Verb::Upload(args) => upload::run(args, context).await,
         Verb::Plan(args) => plan::run(args, context).await,
@@ -245,6 +253,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Bundle(verb) => bundle::run(verb, context).await,
         Verb::Delete(args) => delete::run(args, context).await,
         Verb::Status(args) => status::run(args, context).await,
+        Verb::Top(args) => top::run(args, context).await,
         Verb::Get(args) => get::run(args, context).await,
         Verb::Describe(args) => describe::run(args, context).await,
         Verb::Search(args) => search::run(args, context).await,
@@ -254,6 +263,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Diff(args) => diff::run(args, context).await,
         Verb::Cat(args) => cat::run(args, context).await,
         Verb::Alerts(args) => alerts::run(args, context).await,
+        Verb::Events(args) => events::run(args, context).await,
         Verb::Audit(args) => audit::run(args, context).await,
         Verb::Config(verb) => config::run(&verb, context),
         Verb::Bucket(verb) => bucket::run(verb, context).await,

@@ -18,14 +18,14 @@ use crate::model::CellId;
 #[derive(Debug, Args)]
 pub(super) struct OrderArgs {
     #[command(flatten)]
-    selection: Selection,
+    pub(super) selection: Selection,
     #[command(flatten)]
     pub(super) change: ChangeArgs,
     #[command(flatten)]
     wait: WaitArgs,
 }
 
-/// Selects, asks, changes, and follows if that is wanted.
+/// Selects, asks, changes, and follows if that is wanted. Cells that others of them depend on come first.
 pub(super) async fn carry_out(
     context: &Context,
     controller: &Controller,
@@ -34,8 +34,22 @@ pub(super) async fn carry_out(
     again: Again,
     work: impl AsyncFn(&CellId) -> Result<Changed, Failure>,
 ) -> Result<Exit, Failure> {
-    let OrderArgs { selection, change, wait } = order;
-    let cells = selection.resolve(controller, context).await?;
+    let cells = order.selection.resolve(controller, context).await?;
+    let cells = controller.in_order(cells).await?;
+    carry_out_to(cells, context, controller, intent, order, again, work).await
+}
+
+/// The same to cells that were selected already.
+pub(super) async fn carry_out_to(
+    cells: Vec<CellId>,
+    context: &Context,
+    controller: &Controller,
+    intent: &str,
+    order: &OrderArgs,
+    again: Again,
+    work: impl AsyncFn(&CellId) -> Result<Changed, Failure>,
+) -> Result<Exit, Failure> {
+    let OrderArgs { change, wait, .. } = order;
     let interrupted: CancellationToken = interrupt::watch()?;
     let mut ran = Batch::ask(context, intent, cells, change.yes, interrupted.clone())?.run(work).await;
     let followed =

@@ -5,17 +5,21 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde::Serialize;
 
-use super::changes;
 use super::context::Context;
 use super::publish::InputArgs;
+use super::{changes, forecast};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Tone};
-use crate::controller::{Changes, Plan, PlannedVersion};
+use crate::controller::{Changes, Forecast, Plan, PlannedVersion};
 use crate::model::text;
 use crate::model::{CellId, DeploymentName, ManifestName, Sha256Digest};
 
-/// Show what a publish would change, and what it takes to publish just that.
+/// Show what a publish would change and what its node would do, and what it takes to publish just that.
+///
+/// Settings, files, and what stands on the host beside them: units, supervisord's file, definitions of processes. What
+/// restarts and what only reloads, which hooks run, what delays it, and what it must pass. Values that may be secrets
+/// are masked.
 ///
 /// Exit code 1 where there is something to publish.
 #[derive(Debug, Args)]
@@ -39,8 +43,10 @@ struct Shape<'a> {
     content_sha256: Sha256Digest,
     is_needed: bool,
     restart: bool,
+    summary: String,
     paused: Option<&'a str>,
     changes: &'a Changes,
+    forecast: &'a Forecast,
     warnings: Vec<String>,
 }
 
@@ -55,9 +61,11 @@ pub(super) async fn run(args: PlanArgs, context: &Context) -> Result<Exit, Failu
         version: &plan.version,
         content_sha256: plan.content_sha256,
         is_needed: plan.is_needed,
-        restart: plan.restart,
+        restart: plan.restarts(),
+        summary: plan.summary(),
         paused: plan.paused.as_deref(),
         changes: &plan.changes,
+        forecast: &plan.forecast,
         warnings: plan.warnings.iter().map(ToString::to_string).collect(),
     };
     context.output.show(&shape, |output| for_people(&plan, output))?;
@@ -91,9 +99,8 @@ fn for_people(plan: &Plan, output: Output) -> String {
         line("Nothing to publish.".to_owned());
         return shown.trim_end().to_owned();
     }
-    if plan.restart {
-        line("The service is restarted.".to_owned());
-    }
+    forecast::lines(&plan.forecast, output).into_iter().for_each(&mut line);
+    line(plan.summary());
     line("Publish exactly this:".to_owned());
     let deployment = plan.deployment.as_ref().map(|name| format!(" --deployment {name}")).unwrap_or_default();
     line(format!(

@@ -96,22 +96,25 @@ pub(super) async fn run(args: StatusArgs, context: &Context) -> Result<Exit, Fai
             return Err(failure.help("`fleetman get cells` shows which there are"));
         }
         let cells: Vec<Cell> = fleet.cells().filter(|cell| args.cells.contains(&cell.cell)).map(Cell::from).collect();
-        context.output.show(&cells, |output| {
-            [get::cells(&cells, output), checks(&cells, output), drift(&cells, output)].concat()
-        })?;
+        context.output.show(&cells, |output| in_full(&cells, output))?;
         return Ok(exit);
     }
     let status = Status {
         fleet: controller.fleet(),
         bucket: controller.store().describe(),
         at: fleet.at,
-        nodes: Counted { total: fleet.counts.nodes(), by: count_nodes(fleet.counts) },
-        cells: Counted { total: fleet.counts.cells(), by: count_cells(fleet.counts) },
+        nodes: count_nodes(fleet.counts),
+        cells: count_cells(fleet.counts),
         attention,
         held: held(&fleet),
     };
     context.output.show(&status, |output| for_people(&status, output))?;
     Ok(exit)
+}
+
+/// Cells with what their checks say, and what strayed.
+pub(super) fn in_full(cells: &[Cell], output: Output) -> String {
+    [get::cells(cells, output), checks(cells, output), drift(cells, output)].concat()
 }
 
 /// What the checks of cells say, where there are some.
@@ -171,29 +174,40 @@ fn drift(cells: &[Cell], output: Output) -> String {
     if are_there { format!("\n\n{}", rows.render()) } else { String::new() }
 }
 
-fn count_nodes(counts: Counts) -> NodeCounts {
-    NodeCounts {
+fn count_nodes(counts: Counts) -> Counted<NodeCounts> {
+    let by = NodeCounts {
         active: counts.liveness(Liveness::Active),
         warning: counts.liveness(Liveness::Warning),
         dead: counts.liveness(Liveness::Dead),
         unknown: counts.liveness(Liveness::Unknown),
-    }
+    };
+    Counted { total: counts.nodes(), by }
 }
 
-fn count_cells(counts: Counts) -> CellCounts {
-    CellCounts {
+fn count_cells(counts: Counts) -> Counted<CellCounts> {
+    let by = CellCounts {
         synced: counts.sync(Sync::Synced),
         out_of_sync: counts.sync(Sync::OutOfSync),
         unknown: counts.sync(Sync::Unknown),
-    }
+    };
+    Counted { total: counts.cells(), by }
+}
+
+/// How many nodes and cells there are, and how they are: two lines.
+pub(super) fn head(fleet: &FleetView, output: Output) -> String {
+    how_many(&count_nodes(fleet.counts), &count_cells(fleet.counts), output)
 }
 
 /// What needs attention, in the words of the portal. To whoever asks on a command line a cell is late at once: they may
 /// have published it just now.
 fn attention(fleet: &FleetView) -> Vec<Attention> {
+    needs_attention(fleet).map(|it| told(it, fleet.at)).collect()
+}
+
+/// The same as the view tells it.
+pub(super) fn needs_attention(fleet: &FleetView) -> impl Iterator<Item = controller::Attention> {
     let limits = AttentionLimits { late: TimeDelta::MIN, ..AttentionLimits::default() };
-    let found = fleet.attention(limits).into_iter().filter(|it| it.severity < Severity::Notice);
-    found.map(|it| told(it, fleet.at)).collect()
+    fleet.attention(limits).into_iter().filter(|it| it.severity < Severity::Notice)
 }
 
 fn told(attention: controller::Attention, now: DateTime<Utc>) -> Attention {
@@ -208,25 +222,8 @@ fn told(attention: controller::Attention, now: DateTime<Utc>) -> Attention {
 }
 
 fn for_people(status: &Status, output: Output) -> String {
-    let NodeCounts { active, warning, dead, unknown } = status.nodes.by;
-    let nodes = counts(
-        output,
-        &[
-            (active, "active", Tone::Good),
-            (warning, "warning", Tone::Warn),
-            (dead, "dead", Tone::Bad),
-            (unknown, "unknown", Tone::Warn),
-        ],
-    );
-    let CellCounts { synced, out_of_sync, unknown } = status.cells.by;
-    let cells = counts(
-        output,
-        &[(synced, "synced", Tone::Good), (out_of_sync, "out of sync", Tone::Warn), (unknown, "unknown", Tone::Warn)],
-    );
-    let mut text = format!(
-        "Fleet {}  {}\nNodes  {}  {nodes}\nCells  {}  {cells}",
-        status.fleet, status.bucket, status.nodes.total, status.cells.total
-    );
+    let mut text =
+        format!("Fleet {}  {}\n{}", status.fleet, status.bucket, how_many(&status.nodes, &status.cells, output));
     if status.nodes.total == 0 {
         text.push_str("\nNo agent has reported yet; `fleetman init` prints the config for one.");
     } else if status.attention.is_empty() {
@@ -249,6 +246,26 @@ fn for_people(status: &Status, output: Output) -> String {
         text.push_str(&rows.render());
     }
     text
+}
+
+/// A line for nodes and one for cells.
+fn how_many(nodes: &Counted<NodeCounts>, cells: &Counted<CellCounts>, output: Output) -> String {
+    let NodeCounts { active, warning, dead, unknown } = nodes.by;
+    let of_nodes = counts(
+        output,
+        &[
+            (active, "active", Tone::Good),
+            (warning, "warning", Tone::Warn),
+            (dead, "dead", Tone::Bad),
+            (unknown, "unknown", Tone::Warn),
+        ],
+    );
+    let CellCounts { synced, out_of_sync, unknown } = cells.by;
+    let of_cells = counts(
+        output,
+        &[(synced, "synced", Tone::Good), (out_of_sync, "out of sync", Tone::Warn), (unknown, "unknown", Tone::Warn)],
+    );
+    format!("Nodes  {}  {of_nodes}\nCells  {}  {of_cells}", nodes.total, cells.total)
 }
 
 /// The counts that are not zero.

@@ -5,10 +5,10 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::user;
-use crate::access::{NewToken, listed, roster};
+use crate::access::{LastUse, NewToken, listed, roster};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::output::Rows;
+use crate::cli::output::{self, Rows, Tone};
 use crate::controller::UsersChange;
 use crate::model::UserName;
 use crate::model::users::{Grant, Token, TokenId};
@@ -16,7 +16,7 @@ use crate::yaml::HumanDuration;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenVerb {
-    /// List the tokens
+    /// List the tokens, and when each was used last as far as the portals of this machine know
     Ls,
     /// Make a token, and print it this once
     Add(AddArgs),
@@ -51,6 +51,11 @@ struct Shown {
     user: UserName,
     grants: Vec<Grant>,
     expires_at: chrono::DateTime<chrono::Utc>,
+    last_used_at: Option<chrono::DateTime<chrono::Utc>>,
+    /// For 90 days or more.
+    unused: bool,
+    #[serde(skip)]
+    last_use: LastUse,
     state: &'static str,
 }
 
@@ -91,23 +96,33 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
     let directory = user::look(context).await?;
     let now = directory.now();
     let tokens = directory.list().map(|users| users.tokens.clone()).unwrap_or_default();
-    let shown = tokens.into_iter().map(|Token { id, name, user, grants, expires_at, revoked, .. }| {
+    let shown = tokens.into_iter().map(|token| {
+        let last_use = directory.last_use(&token);
+        let Token { id, name, user, grants, expires_at, revoked, .. } = token;
         let state = match (revoked, now < expires_at) {
             (true, _) => "revoked",
             (false, true) => "good",
             (false, false) => "ran out",
         };
-        Shown { id, name, user, grants, expires_at, state }
+        let (last_used_at, unused) = (last_use.at(), last_use.is_long_ago(now));
+        Shown { id, name, user, grants, expires_at, last_used_at, unused, last_use, state }
     });
     let tokens: Vec<Shown> = shown.collect();
     context.output.show(&tokens, |output| {
-        let mut rows = Rows::new(output, &["id", "name", "for", "may", "until", "state"]);
+        let mut rows = Rows::new(output, &["id", "name", "for", "may", "last used", "until", "state"]);
         for token in &tokens {
+            let last_use = match token.last_use {
+                LastUse::At(time) => time.to_rfc3339(),
+                LastUse::NotSince(time) => format!("not since {}", time.to_rfc3339()),
+                LastUse::Unknown => "not known here".to_owned(),
+            };
+            let last_use = output::Shown::from(last_use);
             rows.row([
                 token.id.as_str().into(),
                 token.name.as_str().into(),
                 token.user.as_str().into(),
                 listed(&token.grants).into(),
+                if token.unused { last_use.toned(Tone::Warn) } else { last_use },
                 token.expires_at.to_rfc3339().into(),
                 token.state.into(),
             ]);

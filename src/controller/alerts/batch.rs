@@ -195,7 +195,7 @@ pub(super) fn take(
 pub(super) fn settle(alerts: &mut Alerts, known: &[ReceiverRules], id: Ulid, fate: &Fate, now: DateTime<Utc>) {
     let Some(at) = alerts.deliveries.iter().position(|delivery| delivery.id == id) else { return };
     let mut delivery = alerts.deliveries.remove(at);
-    delivery.tries += 1;
+    delivery.tries = delivery.tries.saturating_add(1);
     match fate {
         Fate::Sent => finish(alerts, &delivery, now, None),
         Fate::Never(why) => finish(alerts, &delivery, now, Some(why.clone())),

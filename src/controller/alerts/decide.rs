@@ -96,7 +96,7 @@ pub(super) fn step(
     let mut after = before.clone();
     let mut events = Vec::new();
     let mut next = |sequence: &mut u64| {
-        *sequence += 1;
+        *sequence = sequence.saturating_add(1);
         *sequence
     };
     resolve(rules, now, &mut after, debounce, &mut events, &mut next);

@@ -198,7 +198,7 @@ impl AlertKeeper {
         if alerts.open.iter().any(|alert| alert.key() == outage.key()) {
             return;
         }
-        alerts.sequence += 1;
+        alerts.sequence = alerts.sequence.saturating_add(1);
         alerts.open.push(Alert { sequence: alerts.sequence, ..outage.clone() });
         for receiver in self.wants.iter().filter(|receiver| receiver.wants(outage)) {
             // Whoever was told is told of nothing twice.

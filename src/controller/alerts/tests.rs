@@ -126,6 +126,15 @@ fn what_cannot_be_told_of_a_node_that_died_is_neither_resolved_nor_opened() {
 }
 
 #[test]
+fn what_was_wrong_before_a_node_fell_silent_counts_once_it_is_heard_of_again() {
+    let (mut watcher, mut alerts) = (Watcher::new(), Alerts::default());
+    let mut seen = |secs, wrong: &[&str], silent: &[&str]| watcher.look(&mut alerts, &look(secs, wrong, silent));
+    assert!(seen(0, &[SICK], &[]).is_empty());
+    assert!(seen(30, &[], &["n1"]).is_empty());
+    assert_eq!(seen(60, &[SICK], &[]), [format!("+{SICK}")]);
+}
+
+#[test]
 fn when_the_bucket_cannot_be_read_only_that_is_known() {
     let (mut watcher, mut alerts) = (Watcher::new(), Alerts::default());
     assert_eq!(watcher.look(&mut alerts, &look(0, &[BACK], &[])).len(), 1);
@@ -279,6 +288,18 @@ fn what_was_over_before_anybody_was_told_is_not_told_and_a_new_receiver_hears_of
     watcher.look(&mut alerts, &look(600, &[BACK], &[]));
     assert_eq!(messages(&mut alerts, &[receiver("ops")], 700), ["ops: 1 rolled back"]);
     assert_eq!(messages(&mut alerts, &[receiver("ops"), receiver("new")], 710), ["new: 1 rolled back"]);
+}
+
+#[test]
+fn what_came_and_went_between_two_messages_is_told_to_nobody() {
+    let (mut watcher, mut alerts) = (Watcher::new(), Alerts::default());
+    watcher.look(&mut alerts, &look(0, &[BACK], &[]));
+    assert_eq!(messages(&mut alerts, &[receiver("ops")], 40).len(), 1);
+    for (secs, wrong) in [(50, &[BACK, "needs_operator:cell/n2/db"][..]), (60, &[BACK]), (130, &[BACK])] {
+        watcher.look(&mut alerts, &look(secs, wrong, &[]));
+    }
+    assert_eq!(alerts.resolved.len(), 1);
+    assert!(messages(&mut alerts, &[receiver("ops")], 340).is_empty());
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 mod files;
 mod prune;
+mod report;
 mod step;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use self::files::LocalFile;
 pub use self::prune::Prune;
+pub use self::report::{ApplyLine, ApplySummary};
 pub use self::step::{Collision, Stepped};
 use super::documents::Known;
 use super::inputs::{ListedOverride, READS};
@@ -204,6 +206,7 @@ impl Controller {
             }
         }
         request.set.check(&others)?;
+        self.check_written(&request.set, &others).await?;
         for binding in request.set.cells.values_mut() {
             self.keep_pause(binding).await?;
         }
@@ -218,10 +221,12 @@ impl Controller {
     }
 
     async fn plan_writes(&self, request: &ApplyRequest) -> Result<Vec<ApplyStep>, ControllerError> {
+        let digest = |text: &str| Sha256Digest::of(text.as_bytes());
         let manifests = request.set.manifests.iter();
-        let manifests = manifests.map(|(name, recipe)| (ApplyTarget::Manifest(name.clone()), recipe.text()));
+        let manifests = manifests.map(|(name, recipe)| (ApplyTarget::Manifest(name.clone()), digest(recipe.text())));
         let mut steps = self.plan_texts(manifests.collect()).await?;
-        let cells = request.set.cells.iter().map(|(cell, binding)| (ApplyTarget::Cell(cell.clone()), binding.text()));
+        let cells = request.set.cells.iter();
+        let cells = cells.map(|(cell, binding)| (ApplyTarget::Cell(cell.clone()), digest(binding.text())));
         for step in self.plan_texts(cells.collect()).await? {
             if let ApplyTarget::Cell(cell) = &step.target
                 && let Some(files) = request.overrides.get(cell)
@@ -234,14 +239,14 @@ impl Controller {
         Ok(steps)
     }
 
-    async fn plan_texts(&self, texts: Vec<(ApplyTarget, &str)>) -> Result<Vec<ApplyStep>, ControllerError> {
+    async fn plan_texts(&self, texts: Vec<(ApplyTarget, Sha256Digest)>) -> Result<Vec<ApplyStep>, ControllerError> {
         stream::iter(texts)
-            .map(async |(target, text)| {
+            .map(async |(target, wanted)| {
                 let found = match self.store().find(&target.key(), target.most_bytes()).await? {
                     Some(object) => Found::Bytes(Some(Sha256Digest::of(&object.bytes)), object.etag),
                     None => Found::Nothing,
                 };
-                Ok(ApplyStep::write(target, Sha256Digest::of(text.as_bytes()), found))
+                Ok(ApplyStep::write(target, wanted, found))
             })
             .buffered(READS)
             .try_collect()
@@ -255,10 +260,11 @@ impl Controller {
         files: &BTreeMap<FilePath, LocalFile>,
         listed: &BTreeMap<FilePath, ListedOverride>,
     ) -> Result<Vec<ApplyStep>, ControllerError> {
+        let files: Vec<(FilePath, LocalFile)> = files.iter().map(|(path, file)| (path.clone(), file.clone())).collect();
         stream::iter(files)
             .map(async |(path, file)| {
                 let target = ApplyTarget::Override(cell.clone(), path.clone());
-                let found = match listed.get(path) {
+                let found = match listed.get(&path) {
                     None => Found::Nothing,
                     Some(there) if there.size != file.size => Found::Bytes(None, there.etag.clone()),
                     Some(_) => match self.facts(&target.key(), target.most_bytes()).await? {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ulid::Ulid;
 
-use crate::model::audit::AuditEntry;
+use crate::model::audit::FoundEntry;
 
 /// How many bytes of entries are remembered, as they stand in the bucket.
 const MOST_BYTES: usize = 16 << 20;
@@ -16,16 +16,16 @@ pub struct AuditCache(Mutex<Held>);
 
 #[derive(Debug, Default)]
 struct Held {
-    entries: BTreeMap<Ulid, (Arc<AuditEntry>, usize)>,
+    entries: BTreeMap<Ulid, (Arc<FoundEntry>, usize)>,
     bytes: usize,
 }
 
 impl AuditCache {
-    pub(super) fn get(&self, id: Ulid) -> Option<Arc<AuditEntry>> {
+    pub(super) fn get(&self, id: Ulid) -> Option<Arc<FoundEntry>> {
         self.held(|held| held.entries.get(&id).map(|(entry, _)| entry.clone()))
     }
 
-    pub(super) fn put(&self, entry: &Arc<AuditEntry>, bytes: usize) {
+    pub(super) fn put(&self, entry: &Arc<FoundEntry>, bytes: usize) {
         self.held(|held| {
             if let Some((_, before)) = held.entries.insert(entry.id, (entry.clone(), bytes)) {
                 held.bytes -= before;
@@ -48,15 +48,17 @@ impl AuditCache {
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
+    use uuid::Uuid;
 
     use super::*;
-    use crate::model::UserName;
-    use crate::model::audit::AuditStage;
+    use crate::model::audit::{AuditEntry, AuditStage};
+    use crate::model::sign::Trust;
+    use crate::model::{UserName, document};
 
     #[test]
     fn the_oldest_is_forgotten_first_and_the_bytes_are_bounded() {
         let entry = |millis: u64| {
-            Arc::new(AuditEntry {
+            let entry = AuditEntry {
                 id: Ulid::from_parts(millis, 1),
                 at: DateTime::UNIX_EPOCH,
                 actor: UserName::new("alice").unwrap(),
@@ -68,7 +70,9 @@ mod tests {
                 after: None,
                 reason: None,
                 stage: AuditStage::Intent,
-            })
+                chain: None,
+            };
+            Arc::new(FoundEntry::read(&document::render(&entry), Uuid::nil(), &Trust::Unsigned).unwrap())
         };
         let cache = AuditCache::default();
         for millis in [3, 1, 2] {

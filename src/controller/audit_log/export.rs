@@ -52,9 +52,11 @@ pub struct AuditLine<'a> {
     pub message: Option<&'a str>,
     /// When that was.
     pub concluded_at: Option<String>,
+    /// `signed`, `not signed`, `broken` or `signatures are off`; empty in an entry that cannot be read.
+    pub signature: &'a str,
 }
 
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "id",
     "at",
     "actor",
@@ -68,6 +70,7 @@ const COLUMNS: [&str; 13] = [
     "result",
     "message",
     "concluded_at",
+    "signature",
 ];
 
 impl AuditLine<'_> {
@@ -86,6 +89,7 @@ impl AuditLine<'_> {
             self.result,
             self.message.unwrap_or_default(),
             self.concluded_at.as_deref().unwrap_or_default(),
+            self.signature,
         ]
     }
 }
@@ -109,6 +113,7 @@ impl AuditRow {
             result: "unreadable",
             message: None,
             concluded_at: None,
+            signature: "",
         };
         match &self.act {
             Err(why) => AuditLine { message: Some(why), ..unreadable },
@@ -124,6 +129,7 @@ impl AuditRow {
                 result: act.result.as_str(),
                 message: act.result.message(),
                 concluded_at: act.result.at().map(time),
+                signature: act.seal.as_str(),
                 ..unreadable
             },
         }

@@ -9,7 +9,7 @@ use ulid::Ulid;
 use super::LONGEST_ACT;
 use super::place::time_of;
 use crate::model::UserName;
-use crate::model::audit::{AuditEntry, AuditStage};
+use crate::model::audit::{AuditStage, FoundEntry, Seal};
 
 /// One act, or an entry that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct Act {
     pub result: ActResult,
     /// Its intent is not in the audit: what is told of it is what the outcome repeats.
     pub lacks_intent: bool,
+    /// How far it can be believed: as far as the less believed of its entries.
+    pub seal: Seal,
 }
 
 /// What came of an act.
@@ -110,8 +112,8 @@ impl AuditRow {
 /// An act of which more may come.
 #[derive(Debug, Default)]
 struct Open {
-    intent: Option<Arc<AuditEntry>>,
-    outcome: Option<Arc<AuditEntry>>,
+    intent: Option<Arc<FoundEntry>>,
+    outcome: Option<Arc<FoundEntry>>,
     unreadable: Option<String>,
     entries: Vec<Ulid>,
 }
@@ -131,7 +133,7 @@ impl Joiner {
         self.told = Some(id);
     }
 
-    pub(super) fn take(&mut self, (id, entry): (Ulid, Result<Arc<AuditEntry>, String>)) {
+    pub(super) fn take(&mut self, (id, entry): (Ulid, Result<Arc<FoundEntry>, String>)) {
         let place = match entry.as_ref().map(|entry| &entry.stage) {
             Ok(AuditStage::Outcome { intent, .. }) if can_follow(id, *intent) => match self.open.get(intent) {
                 // A second outcome is told by itself.
@@ -190,6 +192,7 @@ impl Open {
             Some((AuditStage::Intent, _)) | None => ActResult::NotConcluded,
         };
         let lacks_intent = intent.is_none();
+        let seal = [&intent, &outcome].into_iter().flatten().map(|entry| entry.seal.clone()).max();
         // What the intent says counts: who finished the act of somebody else wrote its outcome in other words.
         let act = match intent.or(outcome) {
             Some(entry) => Ok(Act {
@@ -203,6 +206,7 @@ impl Open {
                 reason: entry.reason.clone(),
                 result,
                 lacks_intent,
+                seal: seal.unwrap_or(Seal::Missing),
             }),
             None => Err(unreadable.unwrap_or_default()),
         };

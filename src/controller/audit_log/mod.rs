@@ -4,6 +4,7 @@
 //! on an earlier page. What was read and is not told yet is named in the place where the next page begins.
 
 mod cache;
+mod chain;
 mod export;
 mod join;
 mod place;
@@ -15,18 +16,19 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use ulid::Ulid;
 
 pub use cache::AuditCache;
+pub use chain::{AuditFault, AuditProof, FaultKind};
 pub use export::{AuditLine, ExportFormat};
 pub use join::{Act, ActResult, AuditRow};
 pub use place::{AuditPlace, PlaceError};
 
+use self::chain::Links;
 use self::join::Joiner;
 use super::audit::key;
 use super::inputs::READS;
 use super::{Controller, ControllerError};
-use crate::model::audit::AuditEntry;
-use crate::model::document::Document as _;
+use crate::model::ObjectKey;
+use crate::model::audit::FoundEntry;
 use crate::model::keys::Folder;
-use crate::model::{ObjectKey, document};
 use crate::store::{Depth, StoreError, in_full};
 
 /// How many entries are read for one page at most, and how many days are listed: what matches a rare filter is found
@@ -84,6 +86,8 @@ pub struct AuditPage {
     pub searched_to: Option<DateTime<Utc>>,
     /// Days of which only the later entries are told, because they have too many.
     pub cut_days: Vec<NaiveDate>,
+    /// The entries that were read for it, and those that they say were there before.
+    links: Links,
 }
 
 impl AuditFilter {
@@ -114,12 +118,14 @@ impl ResultFilter {
 }
 
 /// One way back through the audit.
-struct Walk<'a> {
+pub(super) struct AuditWalk<'a> {
     controller: &'a Controller,
     /// Below this id.
     below: Ulid,
     /// Not before this time.
     from: DateTime<Utc>,
+    /// The oldest day that there are entries of.
+    begins: Option<NaiveDate>,
     /// The days that are not listed yet, oldest first.
     days: Vec<NaiveDate>,
     /// The ids that are not read yet, oldest first.
@@ -145,7 +151,7 @@ impl Controller {
             None => AuditPlace::before(filter.until.map_or(DateTime::<Utc>::MAX_UTC, |until| until + LONGEST_ACT)),
         };
         let from = filter.from.unwrap_or(DateTime::<Utc>::MIN_UTC);
-        let mut walk = Walk::start(self, start.below, from).await?;
+        let mut walk = AuditWalk::start(self, start.below, from).await?;
         let mut joiner = Joiner::default();
         for entry in self.audit_entries(cache, &start.held).await? {
             joiner.take(entry);
@@ -188,21 +194,23 @@ impl Controller {
             }
             read += ids.len();
             for entry in self.audit_entries(cache, &ids).await? {
+                page.links.take(&entry);
                 joiner.take(entry);
             }
             ready = joiner.ready(walk.below);
         }
+        page.links.begins = walk.begins;
         page.cut_days = walk.cut_days;
         Ok(page)
     }
 
     /// The entries with these ids, in this order, each with why it cannot be read if it cannot. One that is gone is
     /// left out.
-    async fn audit_entries(
+    pub(super) async fn audit_entries(
         &self,
         cache: &AuditCache,
         ids: &[Ulid],
-    ) -> Result<Vec<(Ulid, Result<Arc<AuditEntry>, String>)>, ControllerError> {
+    ) -> Result<Vec<(Ulid, Result<Arc<FoundEntry>, String>)>, ControllerError> {
         let entries = stream::iter(ids.to_vec()).map(async |id| self.audit_entry(cache, id).await).buffered(READS);
         let entries: Vec<_> = entries.try_collect().await?;
         Ok(entries.into_iter().flatten().collect())
@@ -212,17 +220,17 @@ impl Controller {
         &self,
         cache: &AuditCache,
         id: Ulid,
-    ) -> Result<Option<(Ulid, Result<Arc<AuditEntry>, String>)>, ControllerError> {
+    ) -> Result<Option<(Ulid, Result<Arc<FoundEntry>, String>)>, ControllerError> {
         if let Some(known) = cache.get(id) {
             return Ok(Some((id, Ok(known))));
         }
-        let object = match self.store().find(&key(id), AuditEntry::MAX_BYTES).await {
+        let object = match self.store().find(&key(id), FoundEntry::MOST_BYTES).await {
             Ok(Some(object)) => object,
             Ok(None) => return Ok(None),
             Err(error @ StoreError::TooLarge { .. }) => return Ok(Some((id, Err(in_full(&error))))),
             Err(error) => return Err(error.into()),
         };
-        let read = match document::parse::<AuditEntry>(&object.bytes) {
+        let read = match FoundEntry::read(&object.bytes, self.fleet(), &self.settings.trust) {
             Ok(entry) if entry.id != id => Err(format!("it says that it is entry {}", entry.id)),
             Ok(entry) => {
                 let entry = Arc::new(entry);
@@ -244,12 +252,18 @@ impl Controller {
     }
 }
 
-impl<'a> Walk<'a> {
+impl<'a> AuditWalk<'a> {
+    /// From the newest entry back to those of `from`.
+    pub(super) async fn newest(controller: &'a Controller, from: DateTime<Utc>) -> Result<Self, ControllerError> {
+        Self::start(controller, AuditPlace::before(DateTime::<Utc>::MAX_UTC).below, from).await
+    }
+
     async fn start(controller: &'a Controller, below: Ulid, from: DateTime<Utc>) -> Result<Self, ControllerError> {
         let (first, last) = (from.date_naive(), place::time_of(below).date_naive());
         let mut days = controller.audit_days().await?;
+        let begins = days.first().copied();
         days.retain(|day| *day >= first && *day <= last);
-        Ok(Self { controller, below, from, days, ids: Vec::new(), listed: 0, cut_days: Vec::new() })
+        Ok(Self { controller, below, from, begins, days, ids: Vec::new(), listed: 0, cut_days: Vec::new() })
     }
 
     /// Whether every id was handed out.
@@ -263,7 +277,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The next ids, at most `most`, newest first; none at the end, or when enough was listed.
-    async fn next(&mut self, most: usize) -> Result<Vec<Ulid>, ControllerError> {
+    pub(super) async fn next(&mut self, most: usize) -> Result<Vec<Ulid>, ControllerError> {
         while self.ids.is_empty() && !self.listed_enough() {
             let Some(day) = self.days.pop() else { return Ok(Vec::new()) };
             self.listed += 1;

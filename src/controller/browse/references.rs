@@ -3,7 +3,7 @@
 use super::Controller;
 use crate::controller::ControllerError;
 use crate::controller::head::floor;
-use crate::model::audit::{AuditEntry, AuditStage};
+use crate::model::audit::{AuditStage, FoundEntry};
 use crate::model::heartbeat::{CellReport, Heartbeat, VersionReport};
 use crate::model::index::Index;
 use crate::model::keys::AttemptId;
@@ -123,9 +123,15 @@ impl Controller {
                 found.names(ObjectKey::Request(node.clone(), *order), "the order that it answers");
             }
             ObjectKey::Audit(..) => {
-                let entry = readable(self.find_document::<AuditEntry>(key).await)?.flatten();
-                if let Some(AuditEntry { stage: AuditStage::Outcome { intent, .. }, .. }) = entry {
-                    found.names(super::super::audit::key(intent), "the intent that it concludes");
+                let object = self.store().find(key, FoundEntry::MOST_BYTES).await?;
+                let read = |bytes: &[u8]| FoundEntry::read(bytes, self.fleet(), &self.settings.trust).ok();
+                if let Some(entry) = object.and_then(|object| read(&object.bytes)) {
+                    if let AuditStage::Outcome { intent, .. } = entry.stage {
+                        found.names(super::super::audit::key(intent), "the intent that it concludes");
+                    }
+                    for before in entry.follows() {
+                        found.names(super::super::audit::key(before.id), "an entry that was there before it");
+                    }
                 }
             }
             ObjectKey::Override(..)

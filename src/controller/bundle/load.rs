@@ -6,9 +6,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 use tokio::fs::File;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 
-use super::{Bundle, CONTENTS, MOST_DOCUMENT_BYTES, Packed, is_document, local, numbered, refuse, tar};
+use super::{Bundle, BundleFile, CONTENTS, MOST_DOCUMENT_BYTES, Packed, is_document, local, numbered, refuse, tar};
 use crate::controller::head::floor;
 use crate::controller::version::REUSED;
 use crate::controller::{Controller, ControllerError};
@@ -34,12 +34,20 @@ pub struct Loaded {
     pub created: usize,
 }
 
+/// A bundle whose documents are believed.
+pub(super) struct Opened {
+    pub(super) bundle: Bundle,
+    pub(super) believed: Believed,
+    /// Its files are next.
+    pub(super) from: BufReader<File>,
+}
+
 /// What the documents of a bundle say, believed.
 #[derive(Default)]
-struct Believed {
-    triggers: Vec<Verified<Trigger>>,
+pub(super) struct Believed {
+    pub(super) triggers: Vec<Verified<Trigger>>,
     /// In the order of their commits: releases, manifests, history.
-    commits: Vec<(ObjectKey, Bytes)>,
+    pub(super) commits: Vec<(ObjectKey, Bytes)>,
     /// What each file must be.
     files: BTreeMap<String, (ObjectKey, Expect)>,
     versions: Vec<(CellId, VersionName)>,
@@ -53,14 +61,10 @@ impl Controller {
     /// [`ControllerError::ForeignFleet`] for a bundle of another fleet, [`ControllerError::Untrusted`] for one that is
     /// cut, changed or not signed, [`ControllerError::Exists`] when the bucket has something else under a name of it.
     /// Nothing is committed then.
-    pub async fn load_bundle(&self, path: &Path) -> Result<Loaded, ControllerError> {
-        self.check_fleet().await?;
-        let file = File::open(path).await.map_err(local("opening", path))?;
-        let mut from = BufReader::with_capacity(PIECE_BYTES, file);
-        let bundle = self.read_contents(path, &mut from).await?;
-        let believed = self.read_documents(path, &bundle, &mut from).await?;
-        self.check_free(&believed).await?;
-
+    pub async fn load_bundle<'b>(&self, file: impl Into<BundleFile<'b>>) -> Result<Loaded, ControllerError> {
+        let file = file.into();
+        let Opened { bundle, believed, mut from } = self.open_bundle(file).await?;
+        let path = file.called;
         let object = format!("bundle/{}", path.file_name().unwrap_or_default().to_string_lossy());
         let act = self.intend("load", object, None, None, None).await?;
         let loaded = async {
@@ -71,6 +75,17 @@ impl Controller {
         }
         .await;
         self.conclude(act, loaded).await
+    }
+
+    /// Reads a bundle up to its files, and refuses one that cannot be loaded as far as that can be told by then.
+    pub(super) async fn open_bundle(&self, file: BundleFile<'_>) -> Result<Opened, ControllerError> {
+        self.check_fleet().await?;
+        let opened = File::open(file.path).await.map_err(local("opening", file.called))?;
+        let mut from = BufReader::with_capacity(PIECE_BYTES, opened);
+        let bundle = self.read_contents(file.called, &mut from).await?;
+        let believed = self.read_documents(file.called, &bundle, &mut from).await?;
+        self.check_free(&believed).await?;
+        Ok(Opened { bundle, believed, from })
     }
 
     async fn read_contents(&self, path: &Path, from: &mut BufReader<File>) -> Result<Bundle, ControllerError> {
@@ -222,19 +237,11 @@ impl Controller {
     ) -> Result<usize, ControllerError> {
         let folder = tempfile::tempdir().map_err(local("creating a folder for files of", path))?;
         let spool = folder.path().join("file");
-        let mut missing: BTreeSet<&str> = believed.files.keys().map(String::as_str).collect();
-        let mut sent = 0;
-        for (number, packed) in (bundle.documents.len()..).zip(&bundle.files) {
+        let (mut files, mut sent) = (Signed::of(path, bundle, believed), 0);
+        while let Some(SignedFile { number, packed, keys }) = files.next()? {
             let expect = Expect { size: packed.size, sha256: packed.sha256 };
-            let mut keys = Vec::new();
-            for key in &packed.keys {
-                match believed.files.get(key) {
-                    Some((key, signed)) if *signed == expect => keys.push(key),
-                    _ => return Err(refuse(path, format!("{key:?} in it is nothing that is signed"))),
-                }
-                missing.remove(key.as_str());
-            }
-            take(path, from, number, packed, &spool).await?;
+            let mut into = File::create(&spool).await.map_err(local("writing", &spool))?;
+            take(path, from, number, packed, &mut into).await?;
             for key in keys {
                 if !self.has_lately(key, expect.size).await? {
                     self.writer().await?.upload(key, &spool, expect, &|_| {}).await?;
@@ -242,10 +249,7 @@ impl Controller {
                 }
             }
         }
-        match missing.first() {
-            Some(missing) => Err(refuse(path, format!("{missing} is missing in it"))),
-            None => Ok(sent),
-        }
+        Ok(sent)
     }
 
     /// Whether an interrupted try has sent a file, so lately that it is not swept before it is committed.
@@ -278,6 +282,50 @@ impl Controller {
     }
 }
 
+/// The files of a bundle in their order, each if something signed names it; and at the end all that something signed
+/// names must have been there.
+pub(super) struct Signed<'b> {
+    path: &'b Path,
+    believed: &'b Believed,
+    files: std::iter::Zip<std::ops::RangeFrom<usize>, std::slice::Iter<'b, Packed>>,
+    missing: BTreeSet<&'b str>,
+}
+
+/// A file of a bundle.
+pub(super) struct SignedFile<'b> {
+    pub(super) number: usize,
+    /// What it must be.
+    pub(super) packed: &'b Packed,
+    /// The objects that have it.
+    pub(super) keys: Vec<&'b ObjectKey>,
+}
+
+impl<'b> Signed<'b> {
+    pub(super) fn of(path: &'b Path, bundle: &'b Bundle, believed: &'b Believed) -> Self {
+        let missing = believed.files.keys().map(String::as_str).collect();
+        Self { path, believed, files: (bundle.documents.len()..).zip(&bundle.files), missing }
+    }
+
+    /// The next file.
+    pub(super) fn next(&mut self) -> Result<Option<SignedFile<'b>>, ControllerError> {
+        let Some((number, packed)) = self.files.next() else {
+            return match self.missing.first() {
+                Some(missing) => Err(refuse(self.path, format!("{missing} is missing in it"))),
+                None => Ok(None),
+            };
+        };
+        let mut keys = Vec::new();
+        for key in &packed.keys {
+            match self.believed.files.get(key) {
+                Some((key, signed)) if (signed.size, signed.sha256) == (packed.size, packed.sha256) => keys.push(key),
+                _ => return Err(refuse(self.path, format!("{key:?} in it is nothing that is signed"))),
+            }
+            self.missing.remove(key.as_str());
+        }
+        Ok(Some(SignedFile { number, packed, keys }))
+    }
+}
+
 /// Reads a small file of the archive whole.
 async fn read(path: &Path, from: &mut BufReader<File>, name: &str, most: u64) -> Result<Bytes, ControllerError> {
     let refused = |error: std::io::Error| refuse(path, error);
@@ -294,20 +342,19 @@ async fn read(path: &Path, from: &mut BufReader<File>, name: &str, most: u64) ->
     Ok(bytes.into())
 }
 
-/// Takes a file of the archive to the disk, if it is the one that is named.
-async fn take(
+/// Takes a file out of the archive, if it is the one that is named.
+pub(super) async fn take(
     path: &Path,
     from: &mut BufReader<File>,
     number: usize,
     packed: &Packed,
-    spool: &Path,
+    into: &mut (impl AsyncWrite + Unpin),
 ) -> Result<(), ControllerError> {
     let refused = |error: std::io::Error| refuse(path, error);
     let size = tar::expect(from, &numbered(number)).await.map_err(refused)?;
     if size != packed.size {
         return Err(refuse(path, format!("file {number} has {size} bytes, and should have {}", packed.size)));
     }
-    let mut into = File::create(spool).await.map_err(local("writing", spool))?;
     let (mut left, mut digest, mut piece) = (size, Sha256Digest::builder(), vec![0; PIECE_BYTES]);
     while left > 0 {
         let most = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
@@ -316,10 +363,10 @@ async fn take(
             return Err(refuse(path, "it ends too early"));
         }
         digest.update(&piece[..got]);
-        into.write_all(&piece[..got]).await.map_err(local("writing", spool))?;
+        into.write_all(&piece[..got]).await.map_err(local("writing a file of", path))?;
         left -= got as u64;
     }
-    into.flush().await.map_err(local("writing", spool))?;
+    into.flush().await.map_err(local("writing a file of", path))?;
     if digest.finish() != packed.sha256 {
         return Err(refuse(path, format!("file {number} is not the one that it names")));
     }

@@ -6,6 +6,7 @@
 //! names the manifest's digest, the manifest those of its files, and all of that is checked before a byte is written.
 
 mod load;
+mod plan;
 mod save;
 mod tar;
 
@@ -17,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use load::Loaded;
-pub use save::Saved;
+pub use plan::{BundlePlan, BundledVersion};
+pub use save::{BundleToSave, Saved};
 
 use super::ControllerError;
 use crate::model::document::Document;
@@ -80,6 +82,21 @@ fn numbered(number: usize) -> String {
 
 fn local(doing: &'static str, path: &Path) -> impl Fn(std::io::Error) -> ControllerError {
     move |source| ControllerError::Local { doing, path: path.to_owned(), source }
+}
+
+/// A bundle that lies on this machine.
+#[derive(Debug, Clone, Copy)]
+pub struct BundleFile<'b> {
+    /// Where.
+    pub path: &'b Path,
+    /// What it is called where it is spoken of.
+    pub called: &'b Path,
+}
+
+impl<'b, P: AsRef<Path> + ?Sized> From<&'b P> for BundleFile<'b> {
+    fn from(path: &'b P) -> Self {
+        Self { path: path.as_ref(), called: path.as_ref() }
+    }
 }
 
 /// Refuses a bundle. Nothing of it was committed.

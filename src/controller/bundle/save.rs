@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bytes::Bytes;
-use tokio::io::{AsyncWriteExt as _, BufWriter};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _, BufWriter};
 
 use super::{Bundle, BundleSelector, CONTENTS, MOST_DOCUMENT_BYTES, Packed, local, numbered, tar};
 use crate::controller::head::floor;
@@ -29,7 +29,7 @@ pub struct Saved {
 }
 
 /// What is to be saved.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Contents {
     documents: BTreeMap<String, Bytes>,
     /// By what they are: where they are read, and every key that has them.
@@ -44,6 +44,21 @@ impl Contents {
     }
 }
 
+/// Versions that were found whole and are to be written.
+#[derive(Debug)]
+pub struct BundleToSave {
+    contents: Contents,
+    saved: Saved,
+}
+
+impl BundleToSave {
+    /// What it has.
+    #[must_use]
+    pub fn about(&self) -> &Saved {
+        &self.saved
+    }
+}
+
 impl Controller {
     /// Writes versions with their releases and the signed triggers that name them into a file, which appears whole or
     /// not at all.
@@ -51,6 +66,22 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::NotFound`] when no believed trigger names a version, or it is not whole any more.
     pub async fn save_bundle(&self, path: &Path, wanted: &[BundleSelector]) -> Result<Saved, ControllerError> {
+        let bundle = self.gather_bundle(wanted).await?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let part = tempfile::NamedTempFile::new_in(folder).map_err(local("creating a file beside", path))?;
+        let file = part.reopen().map_err(local("writing", path))?;
+        let mut into = BufWriter::new(tokio::fs::File::from_std(file));
+        self.write_bundle(path, &bundle, &mut into).await?;
+        into.into_inner().sync_all().await.map_err(local("writing", path))?;
+        part.persist(path).map_err(|error| local("writing", path)(error.error))?;
+        Ok(bundle.saved)
+    }
+
+    /// Finds what a bundle of these versions has. None of its files is read yet.
+    ///
+    /// # Errors
+    /// See [`Self::save_bundle`].
+    pub async fn gather_bundle(&self, wanted: &[BundleSelector]) -> Result<BundleToSave, ControllerError> {
         let (mut contents, mut versions) = (Contents::default(), Vec::new());
         for BundleSelector { cell, version } in wanted {
             let trigger = self.trigger_to_save(cell, version.as_ref()).await?;
@@ -60,15 +91,11 @@ impl Controller {
         if held > MOST_DOCUMENT_BYTES {
             let problem =
                 format!("its documents have {held} bytes, more than {MOST_DOCUMENT_BYTES}; save fewer versions");
-            return Err(ControllerError::invalid(path.display(), problem));
+            return Err(ControllerError::invalid("a bundle", problem));
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let part = tempfile::NamedTempFile::new_in(folder).map_err(local("creating a file beside", path))?;
-        let file = part.reopen().map_err(local("writing", path))?;
-        self.write_bundle(path, tokio::fs::File::from_std(file), &contents).await?;
-        part.persist(path).map_err(|error| local("writing", path)(error.error))?;
         let bytes = contents.files.keys().map(|(_, size)| size).sum();
-        Ok(Saved { versions, files: contents.files.len(), bytes })
+        let saved = Saved { versions, files: contents.files.len(), bytes };
+        Ok(BundleToSave { contents, saved })
     }
 
     /// The newest believed trigger that names the version.
@@ -139,14 +166,19 @@ impl Controller {
         Ok(())
     }
 
-    async fn write_bundle(
+    /// Writes a bundle; `path` is what it is called where that fails.
+    ///
+    /// # Errors
+    /// [`ControllerError::Local`] when `into` fails, or why the store did not give a file. What was written then is no
+    /// bundle: it has no end.
+    pub async fn write_bundle(
         &self,
         path: &Path,
-        file: tokio::fs::File,
-        contents: &Contents,
+        bundle: &BundleToSave,
+        into: &mut (impl AsyncWrite + Unpin + Send),
     ) -> Result<(), ControllerError> {
+        let contents = &bundle.contents;
         let failed = local("writing", path);
-        let mut into = BufWriter::new(file);
         let documents = contents.documents.iter().map(|(key, bytes)| Packed {
             keys: vec![key.clone()],
             size: bytes.len() as u64,
@@ -161,24 +193,23 @@ impl Controller {
         let bundle = Bundle { fleet, created_at, documents: documents.collect(), files: files.collect() };
         let rendered = document::render(&bundle);
         if rendered.len() as u64 > Bundle::MAX_BYTES {
-            return Err(ControllerError::invalid(path.display(), "it would name too many files; save fewer versions"));
+            return Err(ControllerError::invalid("a bundle", "it would name too many files; save fewer versions"));
         }
         let first = std::iter::once((CONTENTS.to_owned(), Bytes::from(rendered)));
         let rest = contents.documents.values().enumerate().map(|(number, bytes)| (numbered(number), bytes.clone()));
         for (name, bytes) in first.chain(rest) {
             let size = bytes.len() as u64;
-            tar::begin(&mut into, &name, size).await.map_err(&failed)?;
+            tar::begin(&mut *into, &name, size).await.map_err(&failed)?;
             into.write_all(&bytes).await.map_err(&failed)?;
-            tar::end(&mut into, size).await.map_err(&failed)?;
+            tar::end(&mut *into, size).await.map_err(&failed)?;
         }
         let numbers = contents.documents.len()..;
         for (number, ((sha256, size), (from, _))) in numbers.zip(&contents.files) {
             let Some(from) = from else { continue };
-            tar::begin(&mut into, &numbered(number), *size).await.map_err(&failed)?;
-            self.store().download(from, None, Expect { size: *size, sha256: *sha256 }, &mut into).await?;
-            tar::end(&mut into, *size).await.map_err(&failed)?;
+            tar::begin(&mut *into, &numbered(number), *size).await.map_err(&failed)?;
+            self.store().download(from, None, Expect { size: *size, sha256: *sha256 }, &mut *into).await?;
+            tar::end(&mut *into, *size).await.map_err(&failed)?;
         }
-        tar::finish(&mut into).await.map_err(&failed)?;
-        into.into_inner().sync_all().await.map_err(&failed)
+        tar::finish(into).await.map_err(&failed)
     }
 }

@@ -78,6 +78,8 @@ pub enum Concern {
     ClockSkew(TimeDelta),
     /// An agent checks no signatures.
     Unsigned,
+    /// So much of a node's disk is in use, in percent.
+    FullDisk(u64),
     /// So many agents have another version than the newest one.
     OldAgents {
         /// How many.
@@ -117,6 +119,7 @@ impl Concern {
             Self::StoreError(code, _) | Self::Condition(code, _) => code.as_str(),
             Self::ClockSkew(_) => "clock_skew",
             Self::Unsigned => "unsigned",
+            Self::FullDisk(_) => "full_disk",
             Self::OldAgents { .. } => "old_agents",
             Self::NotBelieved(_) => "not_believed",
             Self::Failed(_) => "failed",
@@ -186,6 +189,7 @@ impl fmt::Display for Concern {
                 return write!(f, "its clock is {} s {way} the store's", skew.num_seconds().abs());
             }
             Self::Unsigned => ("its agent checks no signatures", ""),
+            Self::FullDisk(percent) => return write!(f, "{percent} % of its disk are in use"),
             Self::OldAgents { count: 1, newest } => return write!(f, "1 agent is not at {newest}, the newest seen"),
             Self::OldAgents { count, newest } => {
                 return write!(f, "{count} agents are not at {newest}, the newest seen");
@@ -262,6 +266,10 @@ fn of_node(node: &NodeView, limits: AttentionLimits) -> Vec<Finding> {
     if let Some(skew) = skew.filter(|skew| skew.abs() > limits.skew) {
         found.push((Severity::Warning, Concern::ClockSkew(skew), None));
     }
+    // Where the agent itself says what the disk is too full for, that says more.
+    let is_told = beat.conditions.iter().any(|condition| condition.code == Code::DiskFull);
+    let full = beat.host.full_disk().filter(|_| !is_told);
+    found.extend(full.map(|percent| (Severity::Notice, Concern::FullDisk(percent), None)));
     found.extend(beat.hold.as_ref().map(|hold| (Severity::Notice, on_hold(hold), Some(hold.since))));
     found.extend(beat.conditions.iter().take(MOST_CONDITIONS).map(of_condition));
     found

@@ -10,7 +10,7 @@ use crate::model::document::{self, Document as _};
 use crate::model::heartbeat::Heartbeat;
 use crate::model::index::{About, Index};
 use crate::model::{CellId, ObjectKey};
-use crate::store::StoreError;
+use crate::store::{StoreError, in_full};
 
 impl Controller {
     /// One cell, by its history and its node's heartbeat: right even where the index lags. The flag tells whether its
@@ -25,7 +25,7 @@ impl Controller {
     ) -> Result<(CellView, bool), ControllerError> {
         let beat_key = ObjectKey::Heartbeat(cell.node.clone());
         let (head, beat, about) = tokio::try_join!(
-            self.head(cell),
+            self.look_at_head(cell),
             async {
                 match self.store().find(&beat_key, Heartbeat::MAX_BYTES).await {
                     // No agent of ours wrote that; when it came still tells whether there is one.
@@ -44,17 +44,27 @@ impl Controller {
             Some((_, Err(why))) => (None, Some(format!("heartbeat: {why}"))),
             None => (None, None),
         };
+        let (head, unbelieved) = match head {
+            Ok(head) => (Some(head), None),
+            Err(error) => (None, Some(in_full(&error))),
+        };
         let liveness = limits.judge(last_seen, beat.as_ref().map(|beat| beat.interval_secs), self.store_now());
-        let desired = head.newest.as_ref().map(Desired::from);
-        let wish = Wish { about: about.map(Arc::new), desired, problem };
+        let desired = head.as_ref().and_then(|head| head.newest.as_ref()).map(Desired::from);
+        let wish = Wish { about: about.map(Arc::new), desired, problem: unbelieved.or(problem) };
         let view = CellView::of(cell.clone(), Some(Arc::new(wish)), beat, liveness);
-        if view.about().is_none() && view.desired().is_none() && view.report().is_none() {
+        let is_spoken_of = view.about().is_some() || view.desired().is_some() || view.report().is_some();
+        if !is_spoken_of && view.problem().is_none() {
             return Err(ControllerError::not_found(
                 format!("cell {cell}"),
                 "there is none; `fleetman get cells` lists them",
             ));
         }
-        Ok((view, self.is_finished(&head).await?))
+        // What is not believed is not brought to an end either.
+        let is_finished = match &head {
+            Some(head) => self.is_finished(head).await?,
+            None => true,
+        };
+        Ok((view, is_finished))
     }
 
     /// What the index says of a cell for views.

@@ -17,5 +17,6 @@ mod wishes;
 
 pub use attention::{Attention, AttentionLimits, Concern, Severity, Subject};
 pub use judge::{Health, Liveness, LivenessLimits, Sync};
+pub(super) use reader::read_heartbeat;
 pub use reader::{FleetReader, Looked};
 pub use view::{CellView, Counts, Desired, FleetView, NodeView, Sight};

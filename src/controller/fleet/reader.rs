@@ -259,6 +259,7 @@ impl Known {
             last_seen: self.heartbeat.as_ref().and_then(|beat| beat.modified),
             heartbeat: heartbeat.cloned(),
             problems,
+            hold_orders: wishes.map(|wishes| wishes.hold_orders.clone()).unwrap_or_default(),
             cells: cells.filter(|cell| !cell.is_tombstone()).collect(),
         }
     }
@@ -291,7 +292,7 @@ fn put<T>(known: &mut Option<Cached<T>>, read: Cached<T>) -> bool {
 }
 
 /// Reads the heartbeat of `node`; an error says why it is none.
-pub(super) fn read_heartbeat(node: &NodeName, bytes: &[u8]) -> Result<Heartbeat, String> {
+pub(in crate::controller) fn read_heartbeat(node: &NodeName, bytes: &[u8]) -> Result<Heartbeat, String> {
     let beat: Heartbeat = document::parse(bytes).map_err(|error| error.to_string())?;
     if beat.node == *node { Ok(beat) } else { Err(format!("it says that it is of node {}", beat.node)) }
 }

@@ -75,7 +75,8 @@ pub(crate) fn node(
     let cells = cells
         .into_iter()
         .map(|(cell, wish)| CellView::of(CellId::new(node.clone(), cell), wish, heartbeat.clone(), liveness));
-    Arc::new(NodeView { cells: cells.collect(), node, liveness, last_seen, heartbeat, problems: Vec::new() })
+    let (problems, hold_orders) = (Vec::new(), Vec::new());
+    Arc::new(NodeView { cells: cells.collect(), node, liveness, last_seen, heartbeat, problems, hold_orders })
 }
 
 /// A fleet of these nodes, which are sorted by name.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::judge::{Health, Liveness, Sync, health, sync};
+use crate::controller::HoldOrder;
 use crate::controller::error::Claim;
 use crate::model::drift::DriftState;
 use crate::model::heartbeat::{CellReport, Heartbeat, Phase};
@@ -40,6 +41,8 @@ pub struct NodeView {
     pub heartbeat: Option<Arc<Heartbeat>>,
     /// Why its heartbeat or its index cannot be read.
     pub problems: Vec<String>,
+    /// What was ordered about holding it or its cells, by id; a hint that the node's own words outweigh.
+    pub hold_orders: Vec<HoldOrder>,
     /// Every cell of which its index or its heartbeat speaks, by name.
     pub cells: Vec<CellView>,
 }
@@ -201,15 +204,18 @@ impl NodeView {
         // A cell that is no more is only in the heartbeat. Cells are asked about once: there are many.
         let sees_gone = |cell: &CellName| sees(&CellId::new(self.node.clone(), cell.clone()));
         let mut reported = self.heartbeat.iter().flat_map(|beat| beat.cells.keys());
+        let sees_order = |order: &HoldOrder| order.ordered.to.cell_id().is_none_or(|cell| sees(&cell));
         if self.problems.is_empty()
             && self.heartbeat.as_ref().is_none_or(|beat| beat.conditions.is_empty() && beat.store_error.is_none())
             && self.cells.iter().all(|cell| sees(&cell.cell))
+            && self.hold_orders.iter().all(sees_order)
             && reported.all(|cell| self.cell(cell).is_some() || sees_gone(cell))
         {
             return self.clone();
         }
         let mut narrow = Self::clone(self);
         narrow.cells.retain(|cell| sees(&cell.cell));
+        narrow.hold_orders.retain(sees_order);
         if !narrow.problems.is_empty() {
             narrow.problems = vec![WITHHELD.to_owned()];
         }

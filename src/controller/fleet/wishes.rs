@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::view::{Desired, Wish};
-use crate::controller::Controller;
+use crate::controller::{Controller, HoldOrder};
 use crate::model::index::{About, Index};
 use crate::model::{CellId, CellName, NodeName, ObjectKey, document};
 use crate::store::in_full;
@@ -16,6 +16,8 @@ pub(super) struct Wishes {
     pub(super) cells: Vec<(CellName, Arc<Wish>)>,
     /// Entries that cannot even be read.
     pub(super) problems: Vec<String>,
+    /// What is ordered about holding, by id.
+    pub(super) hold_orders: Vec<HoldOrder>,
 }
 
 impl Wishes {
@@ -52,7 +54,7 @@ impl Controller {
             return Err(format!("it says that it is of node {}", index.node));
         }
         let key = ObjectKey::Index(node.clone());
-        let mut wishes = Wishes::default();
+        let mut wishes = Wishes { hold_orders: self.hold_orders(&index), ..Wishes::default() };
         // By text, which is the order of the names, too.
         for (name, entry) in index.entries() {
             let (cell, entry) = match entry {

@@ -5,19 +5,21 @@
 
 mod cell;
 mod held;
+mod order;
 mod repair;
 
 use chrono::TimeDelta;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use schemars::JsonSchema;
 use serde::Serialize;
+use ulid::Ulid;
 
 use super::inputs::READS;
 use super::{Controller, ControllerError};
 use crate::model::keys::Folder;
 use crate::model::sign::Verified;
 use crate::model::trigger::Trigger;
-use crate::model::{CellId, DeploymentName, ManifestName, NodeName, ObjectKey, VersionName};
+use crate::model::{CellId, DeploymentName, ManifestName, NodeName, ObjectKey, Sha256Digest, VersionName};
 use crate::store::Depth;
 
 /// What nothing names is only swept when it is older than this, by the store's clock: it may be on its way.
@@ -77,6 +79,17 @@ impl Finding {
     }
 }
 
+/// What names exactly those of the findings that can be put right: whoever looked at them can say so when they are.
+#[must_use]
+pub fn findings_name(findings: &[Finding]) -> String {
+    let mut name = Sha256Digest::builder();
+    for finding in findings.iter().filter(|finding| finding.repairable) {
+        // No key holds a line end.
+        name.update(format!("{} {}\n", finding.code, finding.key).as_bytes());
+    }
+    name.finish().to_string()
+}
+
 /// What puts something right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Repair {
@@ -86,6 +99,12 @@ enum Repair {
     Restore(CellId),
     /// Take an entry out of the index that is about no cell.
     Forget(CellId),
+    /// Copy an order that counts into its node's index.
+    List(NodeName, Ulid),
+    /// Write an order that stands in the index only.
+    RestoreOrder(NodeName, Ulid),
+    /// Take what is no order of the node out of its index.
+    Unlist(NodeName),
     /// Begin an index anew with what the triggers of its node's cells say.
     Rebuild(NodeName),
     /// Finish the deletion, or take back its mark.
@@ -104,6 +123,9 @@ impl std::fmt::Display for Repair {
             Self::Spread(_) => "copy the newest believed trigger there",
             Self::Restore(_) => "write the entry from its signed copy, byte for byte",
             Self::Forget(_) => "take the entry out of the index",
+            Self::List(..) => "copy the order into the index",
+            Self::RestoreOrder(..) => "write the order from its signed copy",
+            Self::Unlist(_) => "take it out of the index",
             Self::Rebuild(_) => "begin it anew from the triggers of its cells",
             Self::Unmark(..) => "finish the deletion, or take the mark back if somebody needs the version",
             Self::SweepVersion(..) | Self::SweepRelease(..) => "delete the folder, if still nothing needs it",
@@ -121,24 +143,47 @@ impl Controller {
     /// # Errors
     /// Why the store did not answer, or that the bucket is another fleet's. What does not fit is part of the answer.
     pub async fn fsck(&self, options: FsckOptions) -> Result<Vec<Finding>, ControllerError> {
+        let mut found = self.find_damage(options.deep).await?;
+        if options.repair {
+            self.repair_all(&mut found).await;
+        }
+        Ok(found)
+    }
+
+    /// Puts right what can be, if it is still what was `seen`, by [`findings_name`].
+    ///
+    /// # Errors
+    /// [`ControllerError::Changed`] when it is something else by now; see also [`Self::fsck`].
+    pub async fn repair_seen(&self, deep: bool, seen: &str) -> Result<Vec<Finding>, ControllerError> {
+        let mut found = self.find_damage(deep).await?;
+        if findings_name(&found) != seen {
+            return Err(ControllerError::Changed { what: "what can be put right".to_owned() });
+        }
+        self.repair_all(&mut found).await;
+        Ok(found)
+    }
+
+    async fn repair_all(&self, found: &mut [Finding]) {
+        for finding in found {
+            if let Some(repair) = &finding.repair {
+                finding.repaired = Some(self.repair(repair).await.map_err(|error| crate::store::in_full(&error)));
+            }
+        }
+    }
+
+    async fn find_damage(&self, deep: bool) -> Result<Findings, ControllerError> {
         self.check_fleet().await?;
         let mut found = self.check_keys().await?;
         let cells = self.cell_ids().await?;
         let of_cells: Vec<Findings> = stream::iter(cells)
-            .map(async |cell| self.check_cell(&cell, options.deep).await)
+            .map(async |cell| self.check_cell(&cell, deep).await)
             .buffered(READS / 4)
             .try_collect()
             .await?;
         found.extend(of_cells.into_iter().flatten());
         found.extend(self.check_indexes().await?);
-        found.extend(self.check_releases(options.deep).await?);
-        if options.repair {
-            for finding in &mut found {
-                if let Some(repair) = &finding.repair {
-                    finding.repaired = Some(self.repair(repair).await.map_err(|error| crate::store::in_full(&error)));
-                }
-            }
-        }
+        found.extend(self.check_orders().await?);
+        found.extend(self.check_releases(deep).await?);
         Ok(found)
     }
 

@@ -1,5 +1,7 @@
 //! Carrying out what a check proposed. Each looks again first: the bucket may have gone on.
 
+use ulid::Ulid;
+
 use super::Repair;
 use super::cell::INDEX_UNREADABLE;
 use crate::controller::gc::GcReport;
@@ -22,6 +24,24 @@ impl Controller {
                 });
                 let forgotten = forgotten.await;
                 self.conclude(act, forgotten).await
+            }
+            Repair::List(node, id) => {
+                // Over, or taken back meanwhile.
+                let Some(order) = self.find_order(node, *id).await? else { return Ok(()) };
+                let act = self.intend("fsck", ObjectKey::Index(node.clone()).relative(), None, None, None).await?;
+                let listed = self.list_order(&order).await;
+                self.conclude(act, listed).await
+            }
+            Repair::RestoreOrder(node, id) => self.restore_order(node, *id).await,
+            Repair::Unlist(node) => {
+                let act = self.intend("fsck", ObjectKey::Index(node.clone()).relative(), None, None, None).await?;
+                let unlisted = self.rewrite_index(node, |index| {
+                    let before = index.requests.len();
+                    self.keep_orders(index, |_| true);
+                    Ok(index.requests.len() < before)
+                });
+                let unlisted = unlisted.await;
+                self.conclude(act, unlisted).await
             }
             Repair::Rebuild(node) => self.rebuild_index(node).await,
             Repair::Unmark(cell, version) => match self.delete_version(cell, version).await {
@@ -46,7 +66,11 @@ impl Controller {
         let head = self.head(cell).await?;
         match &head.newest {
             // One repair may have served several findings.
-            Some(newest) if head.lags() => self.settle(&head, newest).await.map(|_| ()),
+            Some(newest) if head.lags() => {
+                let act = self.intend("fsck", format!("cell/{cell}"), None, None, None).await?;
+                let settled = self.settle(&head, newest).await.map(|_| ());
+                self.conclude(act, settled).await
+            }
             _ => Ok(()),
         }
     }
@@ -78,6 +102,22 @@ impl Controller {
         let restored = async {
             self.writer().await?.create(&key, document.into()).await?;
             self.spread(newest).await
+        }
+        .await;
+        self.conclude(act, restored).await
+    }
+
+    /// Writes an order from its copy in the index.
+    async fn restore_order(&self, node: &NodeName, id: Ulid) -> Result<(), ControllerError> {
+        let (index, _) = self.index_to_change(&ObjectKey::Index(node.clone()), node).await?;
+        let order = self.believed_orders(&index).into_iter().find(|order| order.id == id);
+        // It was overtaken meanwhile.
+        let Some(order) = order else { return Ok(()) };
+        let key = ObjectKey::Request(node.clone(), id);
+        let act = self.intend("fsck", key.relative(), None, None, None).await?;
+        let restored = async {
+            self.writer().await?.create(&key, order.document().to_vec().into()).await?;
+            Ok(())
         }
         .await;
         self.conclude(act, restored).await

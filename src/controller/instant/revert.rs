@@ -147,13 +147,12 @@ impl Controller {
         options: RevertOptions,
     ) -> Result<Option<RevertStep>, ControllerError> {
         let cell = &chronicle.cell;
-        let head = match self.head(cell).await {
+        let head = match self.look_at_head(cell).await? {
             Ok(head) => head,
-            Err(error @ ControllerError::Untrusted { .. }) => {
+            Err(error) => {
                 let revert = Revert::refused(error.code(), error.to_string());
                 return Ok(Some(RevertStep { cell: cell.clone(), generation: 0, revert }));
             }
-            Err(error) => return Err(error),
         };
         let Some(newest) = &head.newest else { return Ok(None) };
         let revert = match was(&chronicle, time) {

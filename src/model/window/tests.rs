@@ -215,29 +215,24 @@ struct Wall {
 /// Field by field, as a person reads it.
 fn shows(cron: &str, civil: jiff::civil::DateTime) -> bool {
     let fields: Vec<&str> = cron.split(' ').collect();
-    let fits = |field: &str, number: i8, is_weekday: bool| {
+    // `least`: the first number that `*` counts from in this field.
+    let fits = |field: &str, number: i8, least: i8| {
         field.split(',').any(|part| {
             let (range, step) = part.split_once('/').map_or((part, 1), |(range, step)| (range, step.parse().unwrap()));
             let (first, last): (i8, i8) = match range.split_once('-') {
                 Some((first, last)) => (first.parse().unwrap(), last.parse().unwrap()),
-                None if range == "*" => (if is_weekday || part.len() == 1 { 0 } else { -1 }, 99),
+                None if range == "*" => (least, i8::MAX),
                 None => (range.parse().unwrap(), range.parse().unwrap()),
             };
-            let numbers = if is_weekday && number == 0 { vec![0, 7] } else { vec![number] };
-            numbers.iter().any(|number| {
-                // Days and months count from 1.
-                let base = if first == -1 { i8::from(fields[2] == field || fields[3] == field) } else { first };
-                (first.max(base)..=last).contains(number) && (number - base) % step == 0
-            })
+            (first..=last).contains(&number) && (number - first) % step == 0
         })
     };
     let weekday = civil.weekday().to_sunday_zero_offset();
-    let (of_month, of_week) = (fits(fields[2], civil.day(), false), fits(fields[4], weekday, true));
+    let of_month = fits(fields[2], civil.day(), 1);
+    let of_week = fits(fields[4], weekday, 0) || weekday == 0 && fits(fields[4], 7, 0);
     let both = fields[2].starts_with('*') || fields[4].starts_with('*');
     let day = if both { of_month && of_week } else { of_month || of_week };
-    day && fits(fields[0], civil.minute(), false)
-        && fits(fields[1], civil.hour(), false)
-        && fits(fields[3], civil.month(), false)
+    day && fits(fields[0], civil.minute(), 0) && fits(fields[1], civil.hour(), 0) && fits(fields[3], civil.month(), 1)
 }
 
 impl Wall {

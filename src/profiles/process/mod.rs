@@ -32,16 +32,18 @@ use self::launch::Launcher;
 use self::limits::CellLimits;
 pub use self::program::{Program, SUPERVISE, supervise};
 use super::cells_in;
-use super::definition::{self, check_secrets, stops_within};
-use crate::agent::{Gate, Log, Mark, Observed, Placement, Profile, ProfileError, Start, Work};
+use super::definition::{check_secrets, stops_within};
+use crate::agent::{Gate, Log, Mark, Observed, Over, Placement, Profile, ProfileError, Start, Work};
 use crate::clock::SharedClock;
 use crate::model::run_spec;
 use crate::model::strategy::Strategy;
 use crate::model::{CellName, Code};
+use crate::render::CURRENT;
+use crate::render::service::service;
 use crate::store::in_full;
-use crate::supervise::detached::{DetachedError, Orders, Wanted};
+use crate::supervise::detached::{DetachedError, Orders, Report, Stays, Wanted};
+use crate::supervise::{Kind, ProcessState, ServiceDef};
 
-const LINK: &str = "current";
 const RELEASES: &str = "releases";
 /// Where a cell's supervisor keeps what its processes say.
 const LOGS: &str = "logs";
@@ -131,8 +133,32 @@ impl Process {
         if limits != meanwhile {
             self.limit(start.cell, limits).await?;
         }
+        self.known_to_have(&cell, &id).await
+    }
+
+    /// Lets what runs of `over` go on as the version of `start`, if it runs just so.
+    async fn go_over(&self, start: Start<'_>, over: Over<'_>) -> Result<bool, ProfileError> {
+        let cell = self.cell(start.cell);
+        let before = cell.orders().map_err(|error| waiting(Code::Io, format!("reading orders: {error}")))?;
+        let Some(orders) = before.as_ref().and_then(|before| staying(&start, over, before)) else { return Ok(false) };
+        check_secrets(&orders.service)?;
+        let mut client = cell.connect().await.map_err(|why| waiting(Code::Io, why))?;
+        cell.begin();
+        let id = orders.id.clone();
+        let report = client.status().await.map_err(|error| waiting(Code::Io, in_full(&error)))?;
+        // A supervisor of an earlier release does not know how.
+        if !client.takes(&orders) || !runs_well(&report, &orders.service, start.restores()) {
+            return Ok(false);
+        }
+        self.within(SLACK, client.apply(orders)).await?;
+        self.known_to_have(&cell, &id).await?;
+        Ok(true)
+    }
+
+    /// Waits until what is known of a cell is of these orders.
+    async fn known_to_have(&self, cell: &Cell, id: &str) -> Result<(), ProfileError> {
         tokio::select! {
-            () = cell.known_to_have(&id) => Ok(()),
+            () = cell.known_to_have(id) => Ok(()),
             () = self.clock.sleep(SLACK) => {
                 let message = format!("its supervisor has not said what it does, after {} s", SLACK.as_secs());
                 Err(waiting(Code::Io, message))
@@ -201,8 +227,12 @@ impl Process {
     ) -> Result<(), ProfileError> {
         tokio::select! {
             result = asked => result.map_err(|error| match error {
-                DetachedError::Refused { ref code, .. } if code == "invalid" || code == "socket" => {
+                DetachedError::Refused { ref code, .. } if code == "invalid" => {
                     ProfileError::Version(in_full(&error))
+                }
+                // Whoever has the address may let go of it, and the content is as good as ever.
+                DetachedError::Refused { ref code, .. } if code == "socket" => {
+                    waiting(Code::SocketUnavailable, in_full(&error))
                 }
                 error => waiting(Code::Io, in_full(&error)),
             }),
@@ -232,9 +262,45 @@ impl Process {
 fn orders(start: &Start<'_>, before: Option<&Orders>) -> Option<Orders> {
     let run_spec::Profile::Process(spec) = &start.manifest.profile else { return None };
     Some(match &start.manifest.strategy {
-        Strategy::StopStart => Orders::up(start.activation.to_string(), definition::service(spec, start)),
+        Strategy::StopStart | Strategy::Reload => {
+            Orders::up(start.activation.to_string(), service(spec, &start.on_node()))
+        }
         Strategy::StartStop(how) => overlap::orders(spec, how, start, before),
     })
+}
+
+/// Whether all that should run of a service does; where it is gone back from, without having ended meanwhile.
+fn runs_well(report: &Report, service: &ServiceDef, restores: bool) -> bool {
+    let mut should_run = service.processes.iter().filter(|(_, def)| def.autostart && def.kind == Kind::Service);
+    let statuses = report.service.as_ref().map(|service| &service.processes);
+    should_run.all(|(name, _)| match statuses.and_then(|it| it.get(name)).map(|status| &status.state) {
+        Some(ProcessState::Running { restarts, .. }) => *restarts == 0 || !restores,
+        _ => false,
+    })
+}
+
+/// Orders by which what runs by the orders `before` goes on as the version of `start`, in place of that of `over`; None
+/// if it is not that which runs, or not alone.
+fn staying(start: &Start<'_>, over: Over<'_>, before: &Orders) -> Option<Orders> {
+    let id = start.activation.to_string();
+    if before.id == id && before.stays.is_some() {
+        return Some(before.clone());
+    }
+    if before.wanted != Wanted::Up || !before.leaving.is_empty() {
+        return None;
+    }
+    let services = |start: &Start<'_>| -> Option<Vec<ServiceDef>> {
+        let run_spec::Profile::Process(spec) = &start.manifest.profile else { return None };
+        Some(match &start.manifest.strategy {
+            Strategy::StopStart | Strategy::Reload => vec![service(spec, &start.on_node())],
+            Strategy::StartStop(how) => overlap::instances(spec, how, start),
+        })
+    };
+    let (was, is) = (services(&over.start(*start))?, services(start)?);
+    // What could not be brought up left what is gone back to as it was.
+    let alike = was.iter().zip(&is).find(|(was, is)| before.service == **was || before.service == **is);
+    let stays = if over.reloads { Stays::Reloaded } else { Stays::Untouched };
+    alike.map(|(_, is)| Orders { stays: Some(stays), ..Orders::up(id, is.clone()) })
 }
 
 fn waiting(code: Code, message: String) -> ProfileError {
@@ -248,7 +314,7 @@ impl Profile for Process {
 
     fn placement(&self, cell: &CellName) -> Placement {
         let folder = self.launcher.folder(cell);
-        Placement { folder, link: LINK.to_owned(), releases: vec![RELEASES.to_owned()], is_own: true }
+        Placement { folder, link: CURRENT.to_owned(), releases: vec![RELEASES.to_owned()], is_own: true }
     }
 
     fn resume<'a>(&'a self, cell: &'a CellName) -> Work<'a, ()> {
@@ -262,8 +328,16 @@ impl Profile for Process {
         })
     }
 
+    fn starts<'a>(&'a self, cell: &'a CellName) -> Work<'a, bool> {
+        Box::pin(async { matches!(self.cell(cell).find().await, Err(DetachedError::NotThere { .. })) })
+    }
+
     fn activate<'a>(&'a self, start: Start<'a>) -> Work<'a, Result<(), ProfileError>> {
         Box::pin(self.bring_up(start))
+    }
+
+    fn go_on<'a>(&'a self, start: Start<'a>, over: Over<'a>) -> Work<'a, Result<bool, ProfileError>> {
+        Box::pin(self.go_over(start, over))
     }
 
     fn check<'a>(&'a self, start: Start<'a>) -> Work<'a, Gate> {

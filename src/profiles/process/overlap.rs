@@ -9,44 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agent::Start;
 use crate::model::process::ProcessSpec;
-use crate::model::strategy::{self, Socket, StartStop};
-use crate::profiles::definition;
+use crate::model::strategy::StartStop;
+use crate::render::instance::{Instance, service};
 use crate::supervise::detached::{Orders, Wanted};
-use crate::supervise::{EnvValue, Listen, ProcessDef, ServiceDef, Socket as Given};
-
-/// The variable by which a program knows which of the two it is.
-const INSTANCE: &str = "FLEETMAN_INSTANCE";
-
-/// One of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Instance {
-    A,
-    B,
-}
-
-impl Instance {
-    const BOTH: [Self; 2] = [Self::A, Self::B];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::A => "a",
-            Self::B => "b",
-        }
-    }
-
-    fn other(self) -> Self {
-        match self {
-            Self::A => Self::B,
-            Self::B => Self::A,
-        }
-    }
-
-    /// The one that a process belongs to; none if it was started by another strategy.
-    fn of(process: &ProcessDef) -> Option<Self> {
-        let Some(EnvValue::Text(name)) = process.env.get(INSTANCE) else { return None };
-        Self::BOTH.into_iter().find(|instance| instance.name() == name)
-    }
-}
+use crate::supervise::{ProcessDef, ServiceDef};
 
 /// What is to run so that `start` comes up beside what runs by the orders `before`. What those have is left for as long
 /// as the new one is not good; then come the orders of [`settled`].
@@ -55,7 +21,7 @@ impl Instance {
 pub(super) fn orders(spec: &ProcessSpec, how: &StartStop, start: &Start<'_>, before: Option<&Orders>) -> Orders {
     let id = start.activation.to_string();
     let Some(before) = before.filter(|before| before.wanted == Wanted::Up) else {
-        return Orders::up(id, service(spec, how, start, Instance::A));
+        return Orders::up(id, service(spec, how, &start.on_node(), Instance::A));
     };
     if before.id == id {
         return before.clone();
@@ -68,16 +34,15 @@ pub(super) fn orders(spec: &ProcessSpec, how: &StartStop, start: &Start<'_>, bef
             };
             service.processes.iter().all(same)
         };
-        let mut services = Instance::BOTH.into_iter().map(|instance| service(spec, how, start, instance));
-        return match services.find(is_there) {
+        return match instances(spec, how, start).into_iter().find(is_there) {
             Some(service) => Orders { joins: true, ..Orders::up(id, service) },
-            None => Orders::up(id, service(spec, how, start, Instance::A)),
+            None => Orders::up(id, service(spec, how, &start.on_node(), Instance::A)),
         };
     }
     let instances: Option<Vec<Instance>> = older.values().map(Instance::of).collect();
     let stays = instances.and_then(|instances| instances.first().copied());
-    let Some(stays) = stays else { return Orders::up(id, service(spec, how, start, Instance::A)) };
-    let mut both = service(spec, how, start, stays.other());
+    let Some(stays) = stays else { return Orders::up(id, service(spec, how, &start.on_node(), Instance::A)) };
+    let mut both = service(spec, how, &start.on_node(), stays.other());
     let leaving: BTreeSet<String> = older.keys().cloned().collect();
     both.processes.extend(older);
     Orders { joins: true, leaving, ..Orders::up(id, both) }
@@ -98,30 +63,9 @@ pub(super) fn settled(orders: &Orders) -> Option<Orders> {
     })
 }
 
-/// An instance, ready to be started.
-fn service(spec: &ProcessSpec, how: &StartStop, start: &Start<'_>, instance: Instance) -> ServiceDef {
-    let plain = definition::service(spec, start);
-    let named = |name: &String| match (instance, name.parse()) {
-        (Instance::B, Ok(name)) => strategy::second(&name),
-        _ => name.clone(),
-    };
-    let processes = plain.processes.iter().map(|(name, def)| {
-        let mut def = def.clone();
-        def.env.insert(INSTANCE.to_owned(), instance.name().into());
-        def.after = def.after.iter().map(named).collect();
-        let own =
-            how.sockets.iter().filter(|(_, socket)| how.taker(spec, socket).is_some_and(|it| it.as_str() == name));
-        def.sockets = own.map(|(name, socket)| Given { name: name.to_string(), listen: listen(socket) }).collect();
-        (named(name), def)
-    });
-    ServiceDef { processes: processes.collect(), ..plain }
-}
-
-fn listen(socket: &Socket) -> Listen {
-    match &socket.listen {
-        strategy::Listen::Tcp(address) => Listen::Tcp(*address),
-        strategy::Listen::Unix(path) => Listen::Unix { path: path.into(), mode: socket.mode.bits() },
-    }
+/// Both of what one version may run as.
+pub(super) fn instances(spec: &ProcessSpec, how: &StartStop, start: &Start<'_>) -> Vec<ServiceDef> {
+    Instance::BOTH.into_iter().map(|instance| service(spec, how, &start.on_node(), instance)).collect()
 }
 
 #[cfg(test)]

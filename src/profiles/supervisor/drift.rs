@@ -1,12 +1,14 @@
 //! A cell's file that is not as it was written, and writing it once more.
 
+use super::found::Found;
 use super::install::{MODE, disk};
 use super::shim::replace;
-use super::stanza::{self, Found, Stanza};
 use super::{Supervisor, waiting};
-use crate::agent::{Deployed, ProfileError, Strayed};
+use crate::agent::{ProfileError, Strayed};
 use crate::model::drift::Deviation;
 use crate::model::{CellName, Code};
+use crate::render::OnNode;
+use crate::render::stanza::{self, Stanza};
 
 impl Supervisor {
     /// What is otherwise with the cell's file, where one belongs.
@@ -24,7 +26,7 @@ impl Supervisor {
 
     /// Writes the cell's file once more as its activation wrote it, and lets supervisord read it. What runs goes on as
     /// it was started; what does not run is not started.
-    pub(super) async fn write_again(&self, deployed: Deployed<'_>) -> Result<(), ProfileError> {
+    pub(super) async fn write_again(&self, deployed: OnNode<'_>) -> Result<(), ProfileError> {
         let (cell, shim) = (deployed.cell, self.places.shim(deployed.cell));
         let path = self.places.conf(cell);
         let reading = |error| disk(&format!("reading what was activated of {cell}"), &error);

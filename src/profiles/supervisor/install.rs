@@ -7,16 +7,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::conf::Conf;
+use super::found::Found;
 use super::rpc::{ProcessInfo, RpcError, Supervisord};
 use super::shim::{new_name, replace};
-use super::stanza::{self, Found, Stanza};
 use super::{Supervisor, SupervisorSettings, waiting};
 use crate::agent::{ProfileError, Start};
 use crate::clock::SharedClock;
 use crate::model::process::ProcessSpec;
 use crate::model::run_spec::{Profile, Restart};
 use crate::model::{CellName, Code};
-use crate::profiles::definition::{self, check_secrets, stops_within};
+use crate::profiles::definition::{check_secrets, stops_within};
+use crate::render::service::service;
+use crate::render::stanza::{self, Stanza};
 use crate::store::in_full;
 use crate::supervise::SignalName;
 
@@ -35,7 +37,7 @@ impl Supervisor {
             return Err(ProfileError::Version("its manifest is for another profile".to_owned()));
         };
         check_settings(spec).map_err(ProfileError::Version)?;
-        let service = definition::service(spec, &start);
+        let service = service(spec, &start.on_node());
         service.check().map_err(|error| ProfileError::Version(error.to_string()))?;
         check_secrets(&service)?;
         if start.manifest.limits.memory_bytes.is_some() || start.manifest.limits.tasks.is_some() {
@@ -104,7 +106,7 @@ impl Supervisor {
 
     /// Whether the cell's group is ours; None if supervisord has no such group. What it runs says where its log is, and
     /// nobody else logs into the cell's folder.
-    fn is_running(&self, cell: &CellName, running: &[ProcessInfo]) -> Option<bool> {
+    pub(super) fn is_running(&self, cell: &CellName, running: &[ProcessInfo]) -> Option<bool> {
         let group = stanza::group(cell);
         let logs = self.places.logs(cell);
         let of_group = running.iter().filter(|process| process.group == group);
@@ -321,8 +323,6 @@ fn check_settings(spec: &ProcessSpec) -> Result<(), String> {
         let restart = &process.run.restart;
         let set = if !process.after.is_empty() {
             "after"
-        } else if process.reload_signal.is_some() {
-            "reload_signal"
         } else if !restart.is_plain() || restart.delay_ms != Restart::default().delay_ms {
             "a delay, backoff, jitter or reset of its restarts"
         } else {
@@ -333,7 +333,7 @@ fn check_settings(spec: &ProcessSpec) -> Result<(), String> {
     Ok(())
 }
 
-fn unavailable(error: RpcError) -> ProfileError {
+pub(super) fn unavailable(error: RpcError) -> ProfileError {
     waiting(Code::SupervisorUnavailable, in_full(&error))
 }
 

@@ -10,17 +10,19 @@
 //! ```
 //! The cell's file names an activation, and that names the release itself and not `current`: putting the file in place
 //! is what commits, and whatever supervisord starts is one whole version (I4). No two activations have the same file, so
-//! supervisord itself tells whether it runs what the file says, also after a crash of either side.
+//! supervisord itself tells whether it runs what the file says, also after a crash of either side. A version that what
+//! runs only goes on as has no file of its own: it takes its place in what is activated already; see [`reload`].
 //!
 //! Nobody but supervisord runs the programs: they go on, are restarted and start at boot without an agent.
 
 mod conf;
 mod drift;
+mod found;
 mod install;
 mod look;
+mod reload;
 mod rpc;
 mod shim;
-mod stanza;
 mod watch;
 mod xml;
 
@@ -33,20 +35,23 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
+use self::found::Found;
 pub use self::install::SupervisorProbe;
 use self::rpc::Supervisord;
-use self::shim::ShimHome;
-pub use self::shim::{EXEC, become_process_of};
-use self::stanza::Found;
+pub use self::shim::become_process_of;
+use self::shim::{GoesOnAs, ShimHome};
 use self::watch::{Known, Watch};
-use super::definition;
 use super::{Program, cells_in};
-use crate::agent::{Deployed, Gate, Log, Mark, Observed, Placement, Profile, ProfileError, Start, Strayed, Work};
+use crate::agent::{Gate, Log, Mark, Observed, Over, Placement, Profile, ProfileError, Start, Strayed, Work};
 use crate::clock::SharedClock;
 use crate::model::heartbeat::Condition;
 use crate::model::{CellName, Code, VersionName, run_spec};
+use crate::render::CURRENT;
+use crate::render::OnNode;
+use crate::render::service::service;
+use crate::render::stanza;
+pub use crate::render::stanza::EXEC;
 
-const LINK: &str = "current";
 const RELEASES: &str = "releases";
 const LOGS: &str = "logs";
 
@@ -99,8 +104,13 @@ impl Places {
         self.0.conf_d_folder.join(stanza::file_name(cell))
     }
 
+    /// What lies in the place of the cell's file, and what is activated by that.
     fn found(&self, cell: &CellName) -> io::Result<Found> {
-        Found::at(&self.conf(cell), cell, &self.folder(cell))
+        let found = Found::at(&self.conf(cell), cell, &self.folder(cell))?;
+        let Found::Ours { activation, is_edited, .. } = &found else { return Ok(found) };
+        let other = self.shim(cell).goes_on_as(activation)?;
+        let is_edited = *is_edited;
+        Ok(other.map_or(found, |GoesOnAs { activation, version }| Found::Ours { version, activation, is_edited }))
     }
 }
 
@@ -137,7 +147,7 @@ impl Supervisor {
         }
         self.watch.hurry();
         let min_healthy = Duration::from_millis(start.manifest.health.min_healthy_ms);
-        let service = definition::service(spec, start);
+        let service = service(spec, &start.on_node());
         self.watch.look(start.cell).seen.gate(&activation, &service, min_healthy, self.clock.now() - COARSE)
     }
 
@@ -168,7 +178,7 @@ impl Profile for Supervisor {
 
     fn placement(&self, cell: &CellName) -> Placement {
         let folder = self.places.folder(cell);
-        Placement { folder, link: LINK.to_owned(), releases: vec![RELEASES.to_owned()], is_own: true }
+        Placement { folder, link: CURRENT.to_owned(), releases: vec![RELEASES.to_owned()], is_own: true }
     }
 
     /// supervisord starts by itself what should run; all that is left is to look.
@@ -183,6 +193,10 @@ impl Profile for Supervisor {
 
     fn activate<'a>(&'a self, start: Start<'a>) -> Work<'a, Result<(), ProfileError>> {
         Box::pin(self.bring_up(start))
+    }
+
+    fn go_on<'a>(&'a self, start: Start<'a>, over: Over<'a>) -> Work<'a, Result<bool, ProfileError>> {
+        Box::pin(self.go_over(start, over))
     }
 
     fn check<'a>(&'a self, start: Start<'a>) -> Work<'a, Gate> {
@@ -232,7 +246,7 @@ impl Profile for Supervisor {
         Box::pin(ready(self.strayed(cell)))
     }
 
-    fn mend<'a>(&'a self, deployed: Deployed<'a>) -> Work<'a, Result<(), ProfileError>> {
+    fn mend<'a>(&'a self, deployed: OnNode<'a>) -> Work<'a, Result<(), ProfileError>> {
         Box::pin(self.write_again(deployed))
     }
 

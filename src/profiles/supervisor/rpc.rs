@@ -23,6 +23,7 @@ const MOST_ANSWER: usize = 8 << 20;
 /// The faults of supervisord that are told apart, by their numbers in its `xmlrpc.py`.
 const BAD_NAME: i64 = 10;
 const ALREADY_STARTED: i64 = 60;
+const NOT_RUNNING: i64 = 70;
 const ALREADY_ADDED: i64 = 90;
 const STILL_RUNNING: i64 = 91;
 const CANT_REREAD: i64 = 92;
@@ -150,6 +151,13 @@ impl Supervisord {
         let name = format!("{group}:{process}");
         let params = [Param::Text(&name), Param::Bool(false)];
         self.ask("supervisor.startProcess", &params, &[ALREADY_STARTED]).await.map(|_| ())
+    }
+
+    /// Sends a signal to a process of a group. One that does not run gets none.
+    pub(super) async fn signal(&self, group: &str, process: &str, signal: &str) -> Result<(), RpcError> {
+        let name = format!("{group}:{process}");
+        let params = [Param::Text(&name), Param::Text(signal)];
+        self.ask("supervisor.signalProcess", &params, &[NOT_RUNNING]).await.map(|_| ())
     }
 
     /// Forgets a group; false while something of it runs.

@@ -1,7 +1,8 @@
 //! What a cell's processes are, for the shim that supervisord starts in their place and that becomes them.
 //!
 //! ```text
-//! <cell>/activations/<activation>/spec.json   the processes of an activation; never changed once it is named
+//! <cell>/activations/<activation>/spec.json   the processes of an activation, or of what it goes on as
+//! <cell>/activations/<activation>/as.json     which one it goes on as, if what it started only went on since
 //! <cell>/run/<process>.json                   which start of the process was the last
 //! <cell>/run/<process>.failed                 why that could not become the program; empty if it did
 //! ```
@@ -17,9 +18,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::supervise::{Identity, ProcessDef, ServiceDef, become_process};
 
-/// The word that makes the agent's program a process of a cell.
-pub const EXEC: &str = "exec";
-
 /// A specification is never larger: no manifest is.
 const MOST_SPEC: u64 = 32 << 20;
 
@@ -29,6 +27,7 @@ const MOST_SAID: u64 = 64 << 10;
 const ACTIVATIONS: &str = "activations";
 const RUN: &str = "run";
 const SPEC: &str = "spec.json";
+const AS: &str = "as.json";
 
 /// The part of a cell's folder that shims use.
 #[derive(Debug, Clone)]
@@ -46,6 +45,13 @@ pub(super) struct Started {
     /// Who it is, if that could be told.
     #[serde(default)]
     pub(super) identity: Option<Identity>,
+}
+
+/// What takes the place of an activation without a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct GoesOnAs {
+    pub(super) activation: String,
+    pub(super) version: String,
 }
 
 impl ShimHome {
@@ -73,9 +79,29 @@ impl ShimHome {
         File::open(self.cell.join(ACTIVATIONS))?.sync_all()
     }
 
-    /// The processes of an activation; None if it was never written down.
+    /// Has `begun` go on as another activation: its processes are these from their next start on. After a crash of the
+    /// machine it is still itself, or wholly the other.
+    pub(super) fn go_on(&self, begun: &str, other: &GoesOnAs, service: &ServiceDef) -> io::Result<()> {
+        let folder = self.activation(begun);
+        replace(&folder, SPEC, &serde_json::to_vec(service)?, 0o600)?;
+        replace(&folder, AS, &serde_json::to_vec(other)?, 0o600)
+    }
+
+    /// What an activation goes on as, if it does.
+    pub(super) fn goes_on_as(&self, begun: &str) -> io::Result<Option<GoesOnAs>> {
+        read_json(&self.activation(begun).join(AS), MOST_SAID)
+    }
+
+    /// The processes of an activation, also of one that another goes on as; None if it was never written down.
     pub(super) fn service(&self, activation: &str) -> io::Result<Option<ServiceDef>> {
-        read_json(&self.activation(activation).join(SPEC), MOST_SPEC)
+        let own = read_json(&self.activation(activation).join(SPEC), MOST_SPEC)?;
+        match (own, self.only()?) {
+            (None, Some((begun, service))) => {
+                let other = self.goes_on_as(&begun)?.filter(|other| other.activation == activation);
+                Ok(other.map(|_| service))
+            }
+            (own, _) => Ok(own),
+        }
     }
 
     /// The processes of all activations that are left.
@@ -99,7 +125,7 @@ impl ShimHome {
         };
         let (Some(entry), None) = (entries.next().transpose()?, entries.next()) else { return Ok(None) };
         let Ok(activation) = entry.file_name().into_string() else { return Ok(None) };
-        let service = self.service(&activation)?;
+        let service = read_json(&self.activation(&activation).join(SPEC), MOST_SPEC)?;
         Ok(service.map(|service| (activation, service)))
     }
 
@@ -197,9 +223,10 @@ pub fn become_process_of(folder: &Path, process: &str) -> String {
         Ok(service) => match service.processes.get(process) {
             None => format!("{} tells of no process {process}", folder.join(SPEC).display()),
             Some(def) => {
-                let activation = folder.file_name().unwrap_or_default().to_string_lossy();
+                let begun = folder.file_name().unwrap_or_default().to_string_lossy();
+                let other = home.goes_on_as(&begun).ok().flatten().map(|other| other.activation);
                 home.end_orphan(process, def);
-                if let Err(error) = home.count(process, &activation) {
+                if let Err(error) = home.count(process, &other.unwrap_or(begun.into_owned())) {
                     eprintln!("fleetagent: this start is not counted: {error}");
                 }
                 become_process(def)

@@ -8,12 +8,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use super::found::Found;
 use super::rpc::{ProcessInfo, RpcError, Supervisord};
-use super::stanza::{self, Found};
 use super::{Places, look};
 use crate::clock::SharedClock;
 use crate::model::CellName;
 use crate::profiles::look::Seen;
+use crate::render::stanza;
 use crate::store::in_full;
 use crate::supervise::detached::{Report, Wanted};
 use crate::supervise::{ProcessState, ServiceDef, ServiceStatus};

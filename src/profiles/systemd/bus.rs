@@ -19,7 +19,7 @@ const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// How long systemd may take to answer. It reads all its units anew in one call.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+pub(super) const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 
 /// Why systemd did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +57,8 @@ pub(super) enum JobEnd {
 /// The properties of a unit, by name.
 pub(super) type Properties = HashMap<String, OwnedVariant>;
 
-/// What tells that something has changed, and what of it.
-pub(super) type Signals = SelectAll<BoxStream<'static, Properties>>;
+/// What tells that something of a unit has changed, and what.
+pub(super) type Signals = SelectAll<BoxStream<'static, (String, Properties)>>;
 
 /// The way to the manager of one scope; made when it is needed, and again when it is lost.
 pub(super) struct Bus {
@@ -128,9 +128,19 @@ impl Bus {
         unless_unknown(self.manage("CleanUnit", &(unit, &["state"][..])).await)
     }
 
+    /// Has `unit` started, and waits for the end of that.
+    pub(super) async fn start(&self, unit: &str, patience: Duration) -> Result<JobEnd, BusError> {
+        self.job("StartUnit", unit, patience).await
+    }
+
     /// Has `unit` restarted, or started, and waits for the end of that.
     pub(super) async fn restart(&self, unit: &str, patience: Duration) -> Result<JobEnd, BusError> {
         self.job("RestartUnit", unit, patience).await
+    }
+
+    /// Has `unit` reloaded as it says itself, and waits for the end of that.
+    pub(super) async fn reload_unit(&self, unit: &str, patience: Duration) -> Result<JobEnd, BusError> {
+        self.job("ReloadUnit", unit, patience).await
     }
 
     /// Has `unit` stopped, and waits for the end of that. One that systemd does not know is stopped.
@@ -184,10 +194,11 @@ impl Bus {
                 .path(unit_path(unit))
                 .build()
                 .map_err(unreachable)?;
+            let unit = (*unit).to_owned();
             // Whatever it says, it says that something has changed.
-            let changes = |message: zbus::Result<Message>| {
+            let changes = move |message: zbus::Result<Message>| {
                 let changes = message.and_then(|message| message.body().deserialize_ignore_signature::<Changes>());
-                changes.map(|(_, changes, _)| changes).unwrap_or_default()
+                (unit.clone(), changes.map(|(_, changes, _)| changes).unwrap_or_default())
             };
             signals.push(self.stream(rule, &connection).await?.map(changes).boxed());
         }

@@ -1,64 +1,68 @@
 //! Unit files that are not as they were written, and writing them once more.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-use super::install::is_same_file;
-use super::look::is_of_unit;
 use super::owned::{self, InPlace};
 use super::{Systemd, disk, waiting};
-use crate::agent::{Activation, Deployed, ProfileError, Strayed};
+use crate::agent::{Activation, ProfileError, Strayed};
 use crate::model::drift::Deviation;
 use crate::model::{CellName, Code};
-
-/// Of more drop-ins in one folder, the others are not told.
-const MOST_DROP_INS: usize = 64;
+use crate::render::OnNode;
 
 impl Systemd {
-    /// What of the cell's units is otherwise: as systemd has them, and as it would have them once it reads them again.
+    /// What of the cell's units is otherwise. Drop-ins are how the owner of a host says how a unit runs there, and not
+    /// something that strayed: each look at the cell tells of them.
     pub(super) async fn strayed(&self, name: &CellName) -> Result<Vec<Strayed>, ProfileError> {
         let cell = self.cell(name);
         let site = &cell.site;
         let look = cell.look().await?;
         let Some(begun) = &look.begun else { return Ok(Vec::new()) };
         let mut strayed = Vec::new();
-        let units =
-            [(&site.service, true, Some(&look.service)), (&site.timer, begun.is_scheduled, look.timer.as_ref())];
-        for (path, is_wanted, unit) in units {
-            let code = match site.look(path).map_err(|error| disk("reading", path, &error))? {
+        let has_other = look.other.is_some() && begun.beside.is_some();
+        let mut units = vec![
+            (site.service(begun.instance()), true),
+            (site.service(begun.instance().other()), has_other),
+            (site.timer(), begun.is_scheduled),
+        ];
+        for stem in begun.all_sockets().collect::<BTreeSet<_>>() {
+            units.extend(site.socket(stem).map(|path| (path, true)));
+        }
+        for (path, is_wanted) in units {
+            let code = match site.look(&path).map_err(|error| disk("reading", &path, &error))? {
                 InPlace::Nothing if is_wanted => Some(Deviation::UnitMissing),
                 InPlace::Ours(ours) if ours.is_edited => Some(Deviation::UnitChanged),
                 InPlace::Foreign(_) if is_wanted => Some(Deviation::UnitForeign),
                 _ => None,
             };
-            strayed.extend(code.map(|code| Strayed { code, path: path.clone() }));
-            let mut drop_ins = drop_ins_beside(path).map_err(|error| disk("looking beside", path, &error))?;
-            let known = unit.into_iter().flat_map(|unit| &unit.drop_ins).filter(|path| is_of_unit(path));
-            drop_ins.extend(known.cloned());
-            drop_ins.sort_unstable();
-            drop_ins.dedup_by(|one, other| one == other || is_same_file(one, other));
-            strayed.extend(drop_ins.into_iter().map(|path| Strayed { code: Deviation::DropIn, path }));
+            strayed.extend(code.map(|code| Strayed { code, path }));
         }
         Ok(strayed)
     }
 
     /// Writes the units once more as the same bringing up wrote them, and lets systemd read them. What runs goes on
     /// as it was started.
-    pub(super) async fn write_again(&self, deployed: Deployed<'_>) -> Result<(), ProfileError> {
+    pub(super) async fn write_again(&self, deployed: OnNode<'_>) -> Result<(), ProfileError> {
         let cell = self.cell(deployed.cell);
         let site = &cell.site;
         let _turn = self.changing.lock().await;
-        let begun = site.begun().and_then(|begun| begun.activation.parse::<Activation>().ok());
-        let Some(activation) = begun else {
+        let begun = site.begun().and_then(|begun| Some((begun.activation.parse::<Activation>().ok()?, begun)));
+        let Some((activation, begun)) = begun else {
             let message = "which bringing up wrote its units is not known any more; redeploy to write them anew";
             return Err(waiting(Code::NeedsOperator, message.to_owned()));
         };
-        let wanted = self.wanted(&deployed.start(activation), site)?;
+        let instance = begun.instance();
+        let wanted = self.wanted(&deployed.start(activation), site, instance)?;
+        let mut files: Vec<(PathBuf, &[u8])> = Vec::new();
+        // The service last, as when they were written.
+        for (stem, units) in &wanted.sockets {
+            files.extend(site.socket(stem).into_iter().zip([&*units.socket, &*units.idle]));
+        }
+        files.extend(wanted.timer.as_deref().map(|timer| (site.timer(), timer)));
+        files.push((site.service(instance), &wanted.service));
         let mut is_changed = false;
-        // The timer first, as when they were written.
-        for (path, bytes) in [(&site.timer, wanted.timer.as_ref()), (&site.service, Some(&wanted.service))] {
-            let Some(bytes) = bytes else { continue };
+        for (path, bytes) in files {
+            let path = &path;
             let is_whole = match site.look(path).map_err(|error| disk("reading", path, &error))? {
                 InPlace::Foreign(what) => {
                     return Err(waiting(Code::UnitNotOwned, format!("{what}, so it is left alone")));
@@ -77,20 +81,4 @@ impl Systemd {
         cell.look().await?;
         Ok(())
     }
-}
-
-/// Drop-ins in the unit's own folder, whether systemd has read them yet or not.
-fn drop_ins_beside(unit: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut folder = unit.as_os_str().to_owned();
-    folder.push(".d");
-    let entries = match fs::read_dir(Path::new(&folder)) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(Vec::new());
-        }
-        entries => entries?,
-    };
-    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-    let drop_ins =
-        paths.filter(|path| path.as_ref().map_or(true, |path| path.extension().is_some_and(|end| end == "conf")));
-    drop_ins.take(MOST_DROP_INS).collect()
 }

@@ -1,5 +1,6 @@
 //! What systemd says of a cell's units, in the heartbeat's words; and whether it is good enough. Pure.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use zbus::OwnedVariant;
 use super::bus::Properties;
 use crate::agent::{Gate, Observed};
 use crate::model::heartbeat::{Condition, ProcessReport, ProcessState, RunningState};
-use crate::model::{Code, ProcessName};
+use crate::model::{Code, ProcessName, strategy};
+use crate::render::instance::Instance;
+use crate::render::unit::Sockets;
 
 /// What was restarted so often since it was activated is not waited for any longer.
 const MOST_RESTARTS: u32 = 3;
@@ -28,6 +31,8 @@ pub(super) struct Unit {
     pub(super) enabled: String,
     /// Whether the file has changed since systemd read it.
     pub(super) needs_reload: bool,
+    /// Whether it says how it is told to read its files again.
+    pub(super) can_reload: bool,
     pub(super) active: String,
     pub(super) sub: String,
     /// Names one time that it was started; what was never started has none.
@@ -82,6 +87,7 @@ impl Unit {
             drop_ins: get::<Vec<String>>(p, "DropInPaths").unwrap_or_default().into_iter().map(PathBuf::from).collect(),
             enabled: get(p, "UnitFileState").unwrap_or_default(),
             needs_reload: get(p, "NeedDaemonReload").unwrap_or_default(),
+            can_reload: get(p, "CanReload").unwrap_or_default(),
             active: get(p, "ActiveState").unwrap_or_default(),
             sub: get(p, "SubState").unwrap_or_default(),
             invocation: (!invocation.is_empty())
@@ -156,6 +162,38 @@ pub(super) struct Begun {
     pub(super) is_scheduled: bool,
     /// What ran before, and is not it.
     pub(super) instead_of: Option<String>,
+    /// Which of two it is, if it takes turns with what comes before and after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) instance: Option<Instance>,
+    /// The sockets that it is given.
+    #[serde(default, skip_serializing_if = "Sockets::is_empty")]
+    pub(super) sockets: Sockets,
+    /// The other one, which runs on until this one is good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) beside: Option<Older>,
+}
+
+impl Begun {
+    /// Which of the cell's services it is.
+    pub(super) fn instance(&self) -> Instance {
+        self.instance.unwrap_or(Instance::A)
+    }
+
+    /// The sockets that it is given, and those of what runs beside it.
+    pub(super) fn all_sockets(&self) -> impl Iterator<Item = &String> {
+        self.sockets.keys().chain(self.beside.iter().flat_map(|older| older.sockets.keys()))
+    }
+}
+
+/// What runs beside a newer one until that is good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Older {
+    /// Which bringing up it was.
+    pub(super) activation: String,
+    /// The sockets that it is given.
+    #[serde(default, skip_serializing_if = "Sockets::is_empty")]
+    pub(super) sockets: Sockets,
 }
 
 /// The unit file, as far as it matters to what is said of a cell.
@@ -174,9 +212,14 @@ pub(super) enum File {
 /// Everything that is known of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Look {
+    /// The service that was brought up last.
     pub(super) service: Unit,
+    /// The other one of two that take turns.
+    pub(super) other: Option<Unit>,
     /// The timer, where there is one.
     pub(super) timer: Option<Unit>,
+    /// The sockets that either is given.
+    pub(super) sockets: BTreeMap<String, Unit>,
     pub(super) file: File,
     pub(super) begun: Option<Begun>,
 }
@@ -192,6 +235,7 @@ impl Look {
         self.begun.as_ref().is_some_and(|begun| {
             begun.activation == activation
                 && begun.is_scheduled == self.timer.is_some()
+                && self.lead().invocation.is_some()
                 && begun.instead_of != self.lead().invocation
         })
     }
@@ -203,8 +247,12 @@ impl Look {
             return Observed { conditions: self.conditions(), ..RunningState::Stopped.into() };
         }
         let mut observed = Observed { conditions: self.conditions(), ..self.state().into() };
+        let instance = self.begun.as_ref().map_or(Instance::A, Begun::instance);
         if self.service.invocation.is_some() || self.service.is_up() {
-            observed.processes.insert(ProcessName::main(), self.process());
+            observed.processes.insert(process_name(instance), self.process(&self.service));
+        }
+        if let Some(other) = self.other.as_ref().filter(|other| other.is_up()) {
+            observed.processes.insert(process_name(instance.other()), self.process(other));
         }
         observed
     }
@@ -233,8 +281,7 @@ impl Look {
         }
     }
 
-    fn process(&self) -> ProcessReport {
-        let service = &self.service;
+    fn process(&self, service: &Unit) -> ProcessReport {
         let state = match (service.active.as_str(), service.sub.as_str()) {
             ("active", "exited") => ProcessState::Completed,
             ("active" | "reloading", _) => ProcessState::Running,
@@ -280,7 +327,7 @@ impl Look {
             }
             File::Missing => {}
         }
-        let units = || [Some(&self.service), self.timer.as_ref()].into_iter().flatten();
+        let units = || [Some(&self.service), self.other.as_ref(), self.timer.as_ref()].into_iter().flatten();
         let drop_ins: Vec<String> = units()
             .flat_map(|unit| &unit.drop_ins)
             .filter(|path| is_of_unit(path))
@@ -289,17 +336,39 @@ impl Look {
         if !drop_ins.is_empty() {
             say(Code::UnitExtended, format!("drop-ins change how it runs: {}", drop_ins.join(", ")));
         }
-        if self.begun.is_some() && matches!(self.file, File::Whole(_)) && self.lead().enabled == "disabled" {
+        let Some(begun) = self.begun.as_ref().filter(|_| matches!(self.file, File::Whole(_))) else {
+            return conditions;
+        };
+        // Until it is good it is the other one that starts with the host.
+        if begun.beside.is_none() && self.lead().enabled == "disabled" {
             say(Code::Inconsistent, "its unit was disabled by hand, so it does not start with the host".to_owned());
         }
+        for (stem, listen) in &begun.sockets {
+            if self.sockets.get(stem).is_some_and(|socket| !socket.is_up()) {
+                let message = format!(
+                    "systemd does not listen at {listen} for it any more ({stem}.socket); what has the socket goes on, \
+                     and the next version takes its place by stop_start"
+                );
+                say(Code::Inconsistent, message);
+            }
+        }
         conditions
+    }
+}
+
+/// What heartbeats call the process of an instance.
+fn process_name(instance: Instance) -> ProcessName {
+    let main = ProcessName::main();
+    match instance {
+        Instance::A => main,
+        Instance::B => ProcessName::new(strategy::second(&main)).unwrap_or(main),
     }
 }
 
 /// Whether a drop-in is for units of ours, and not for all services.
 pub(super) fn is_of_unit(path: &Path) -> bool {
     let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
-    !["service.d", "timer.d"].iter().any(|all| folder == *all)
+    !["service.d", "socket.d", "timer.d"].iter().any(|all| folder == *all)
 }
 
 /// Whether `look` is good: this activation runs, without a restart for `min_healthy`.

@@ -6,18 +6,23 @@
 //! <folder>/<cell>/begun.json                  which bringing up has begun
 //! <service_folder>/fleetman-<cell>.service    the unit, with a marker of ours
 //! <service_folder>/fleetman-<cell>.timer      for what runs by schedule
+//! <service_folder>/fleetman-<cell>.b.service  the second of two that take turns
+//! <service_folder>/fleetman-<cell>.<socket>.<digest>.{socket,service}
+//!                                             a socket that both are given, and what it starts, which does nothing
 //! ```
 //! The unit names the release's own folder, not the link: the rename that puts the unit in its place is what decides
 //! which version the host starts, after any crash (I4).
 
 mod bus;
 mod drift;
-mod escape;
 mod install;
 mod look;
+mod needs;
 mod owned;
-mod render;
+mod reload;
 mod secrets;
+mod sockets;
+mod turns;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -27,45 +32,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use self::bus::{Bus, BusError, JobEnd};
-use self::look::{File, Look};
+use self::look::{Begun, File};
 use self::owned::InPlace;
-pub use self::secrets::{SecretsError, WRITE_ENV, write_env};
+pub use self::secrets::{SecretsError, write_env};
 use self::watch::{Cell, Seen, Site};
 use super::{Program, cells_in};
-use crate::agent::{Deployed, Gate, Log, Mark, Observed, Placement, Profile, ProfileError, Start, Strayed, Work};
+use crate::agent::{Gate, Log, Mark, Observed, Over, Placement, Profile, ProfileError, Start, Strayed, Work};
 use crate::clock::SharedClock;
 use crate::model::heartbeat::{Condition, RunningState};
 use crate::model::{CellName, Code};
+use crate::render::CURRENT;
+use crate::render::OnNode;
+use crate::render::instance::Instance;
+use crate::render::unit::PREFIX;
+pub use crate::render::unit::{Scope, WRITE_ENV};
 
-const LINK: &str = "current";
 const RELEASES: &str = "releases";
-
-/// What the names of all our units begin with.
-const UNITS: &str = "fleetman-";
 
 /// What a job may take beyond the time that a unit has to stop.
 const SLACK: Duration = Duration::from_secs(30);
 
-/// Whose manager runs the cells.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    /// The system's, which is PID 1.
-    #[default]
-    System,
-    /// That of the agent's own user.
-    User,
-}
-
 impl Scope {
-    /// What cells start with.
-    fn target(self) -> &'static str {
-        match self {
-            Self::System => "multi-user.target",
-            Self::User => "default.target",
-        }
-    }
-
     /// Where an administrator, or a user, keeps units.
     #[must_use]
     pub fn service_folder(self) -> PathBuf {
@@ -155,34 +142,44 @@ impl Systemd {
     async fn take_down(&self, name: &CellName) -> Result<(), ProfileError> {
         let cell = self.cell(name);
         let (site, names) = (&cell.site, &cell.site.names);
-        let found = |path| site.look(path).map_err(|error| disk("reading", path, &error));
-        let service = found(&site.service)?;
+        let found = |path: &Path| site.look(path).map_err(|error| disk("reading", path, &error));
         let look = cell.look().await?;
-        if let (InPlace::Foreign(what), Some(_)) = (&service, &look.begun) {
+        if let (File::Foreign(what), Some(_)) = (&look.file, &look.begun) {
             let message = format!("{what}, though it was put there for this cell; it is left alone, and may run");
             return Err(waiting(Code::UnitNotOwned, message));
         }
-        if !self.may_touch(&look) {
+        let mut services = Vec::new();
+        for instance in Instance::BOTH {
+            let service = names.service(instance);
+            if self.is_ours(site, &found(&site.service(instance))?, service).await? {
+                services.push(service);
+            }
+        }
+        let sockets = site.sockets().map_err(|error| disk("reading", &self.settings.service_folder, &error))?;
+        if services.is_empty() && sockets.is_empty() {
             return Ok(());
         }
-        let has_timer = match found(&site.timer)? {
+        let has_timer = match found(&site.timer())? {
             InPlace::Ours(_) => true,
             InPlace::Nothing => look.begun.as_ref().is_some_and(|begun| begun.is_scheduled),
             InPlace::Foreign(_) => false,
         };
-        let units: Vec<&str> =
-            [&names.service].into_iter().chain(has_timer.then_some(&names.timer)).map(|it| &**it).collect();
-        for unit in &units {
+        let timer = has_timer.then_some(&*names.timer);
+        for unit in services.iter().copied().chain(timer) {
             self.bus.disable(unit).await?;
         }
         if has_timer && look.timer.as_ref().is_some_and(look::Unit::is_up) {
             self.stop_unit(&names.timer, Duration::ZERO).await?;
         }
-        // Asked once more: a timer may have started it until now.
-        if cell.look().await?.service.is_up() {
-            self.stop_unit(&names.service, look.service.stops_within).await?;
+        // First: what still comes in then is answered, and nothing waits for what will not come.
+        for stem in &sockets {
+            self.close_socket(stem).await?;
         }
-        for unit in units {
+        for service in &services {
+            // Asked once more: a timer may have started it until now.
+            self.stop_service(service).await?;
+        }
+        for unit in services.into_iter().chain(timer) {
             self.bus.reset_failed(unit).await?;
         }
         // Only now: where the unit's file is gone nothing else tells that it is ours to stop.
@@ -197,48 +194,52 @@ impl Systemd {
     async fn start_over(&self, name: &CellName) -> Result<(), ProfileError> {
         let cell = self.cell(name);
         let look = cell.look().await?;
-        let unit = &cell.site.names.service;
-        if !self.may_touch(&look) {
-            return Err(waiting(Code::UnitNotOwned, format!("{unit} is not ours to restart")));
-        }
-        // A unit that failed too often would not be started otherwise.
-        self.bus.reset_failed(unit).await?;
-        match self.bus.restart(unit, look.service.stops_within + SLACK).await? {
-            JobEnd::Result(result) if result != "done" => {
-                Err(waiting(Code::Io, format!("restarting {unit} ended as {result}")))
+        let (site, names) = (&cell.site, &cell.site.names);
+        let instance = look.begun.as_ref().map_or(Instance::A, Begun::instance);
+        let other = look.other.as_ref().filter(|other| other.is_up()).map(|other| (instance.other(), other));
+        for (instance, service) in [(instance, &look.service)].into_iter().chain(other) {
+            let (unit, path) = (names.service(instance), site.service(instance));
+            let found = site.look(&path).map_err(|error| disk("reading", &path, &error))?;
+            if !self.is_ours(site, &found, unit).await? {
+                return Err(waiting(Code::UnitNotOwned, format!("{unit} is not ours to restart")));
             }
-            JobEnd::Result(_) | JobEnd::Going => Ok(()),
-        }
-    }
-
-    /// Whether what runs under the cell's name is ours (I7).
-    fn may_touch(&self, look: &Look) -> bool {
-        match look.file {
-            File::Whole(_) | File::Edited(..) => true,
-            File::Foreign(_) => false,
-            // What was brought up is still ours when its file is gone.
-            File::Missing => {
-                look.begun.is_some()
-                    && look.service.file.as_ref().is_none_or(|path| path.starts_with(&self.settings.service_folder))
+            // A unit that failed too often would not be started otherwise.
+            self.bus.reset_failed(unit).await?;
+            match self.bus.restart(unit, service.stops_within + SLACK).await? {
+                JobEnd::Result(result) if result != "done" => {
+                    return Err(waiting(Code::Io, format!("restarting {unit} ended as {result}")));
+                }
+                JobEnd::Result(_) | JobEnd::Going => {}
             }
         }
+        Ok(())
     }
 
     async fn clear(&self, name: &CellName) -> Result<(), ProfileError> {
         let cell = self.cell(name);
         let (site, names) = (&cell.site, &cell.site.names);
+        let sockets = site.sockets().map_err(|error| disk("reading", &self.settings.service_folder, &error))?;
+        for stem in &sockets {
+            self.close_socket(stem).await?;
+        }
         let _turn = self.changing.lock().await;
-        let mut is_changed = false;
-        for path in [&site.timer, &site.service] {
-            let found = site.look(path).map_err(|error| disk("looking at", path, &error))?;
+        let mut is_changed = !sockets.is_empty();
+        let remove = |path: &Path| owned::remove(path).map_err(|error| disk("removing", path, &error));
+        let services = Instance::BOTH.map(|instance| names.service(instance));
+        for name in [&*names.timer].into_iter().chain(services) {
+            let path = site.unit(name);
+            let found = site.look(&path).map_err(|error| disk("looking at", &path, &error))?;
             if matches!(found, InPlace::Ours(_)) {
-                if path == &site.timer {
-                    self.bus.clean(&names.timer).await?;
+                if name == names.timer {
+                    self.bus.clean(name).await?;
                 }
-                self.bus.disable(if path == &site.timer { &names.timer } else { &names.service }).await?;
-                owned::remove(path).map_err(|error| disk("removing", path, &error))?;
+                self.bus.disable(name).await?;
+                remove(&path)?;
                 is_changed = true;
             }
+        }
+        for path in sockets.iter().flat_map(|stem| site.socket(stem)) {
+            remove(&path)?;
         }
         site.forget().map_err(|error| disk("removing", &site.folder, &error))?;
         if is_changed || cell.look().await?.service.needs_reload {
@@ -272,7 +273,7 @@ impl Profile for Systemd {
 
     fn placement(&self, cell: &CellName) -> Placement {
         let folder = self.settings.folder.join(cell.as_str());
-        Placement { folder, link: LINK.to_owned(), releases: vec![RELEASES.to_owned()], is_own: true }
+        Placement { folder, link: CURRENT.to_owned(), releases: vec![RELEASES.to_owned()], is_own: true }
     }
 
     /// Nothing needs to be brought up: systemd has done that. But it is watched from now on.
@@ -289,6 +290,10 @@ impl Profile for Systemd {
         Box::pin(self.bring_up(start))
     }
 
+    fn go_on<'a>(&'a self, start: Start<'a>, over: Over<'a>) -> Work<'a, Result<bool, ProfileError>> {
+        Box::pin(self.go_over(start, over))
+    }
+
     fn check<'a>(&'a self, start: Start<'a>) -> Work<'a, Gate> {
         Box::pin(async move {
             let cell = self.cell(start.cell);
@@ -302,6 +307,10 @@ impl Profile for Systemd {
                 }
             }
         })
+    }
+
+    fn settle<'a>(&'a self, start: Start<'a>) -> Work<'a, Result<(), ProfileError>> {
+        Box::pin(self.leave_alone(start))
     }
 
     fn stop<'a>(&'a self, cell: &'a CellName) -> Work<'a, Result<(), ProfileError>> {
@@ -332,8 +341,9 @@ impl Profile for Systemd {
     }
 
     fn log(&self, cell: &CellName) -> Log {
-        let unit = self.cell(cell).site.names.service.clone();
-        Log::Journal { unit, is_users: self.settings.scope == Scope::User }
+        let cell = self.cell(cell);
+        let units = Instance::BOTH.map(|instance| cell.site.names.service(instance).to_owned()).to_vec();
+        Log::Journal { units, is_users: self.settings.scope == Scope::User }
     }
 
     fn changed<'a>(&'a self, cell: &'a CellName) -> Work<'a, ()> {
@@ -345,7 +355,7 @@ impl Profile for Systemd {
         Box::pin(self.strayed(cell))
     }
 
-    fn mend<'a>(&'a self, deployed: Deployed<'a>) -> Work<'a, Result<(), ProfileError>> {
+    fn mend<'a>(&'a self, deployed: OnNode<'a>) -> Work<'a, Result<(), ProfileError>> {
         Box::pin(self.write_again(deployed))
     }
 
@@ -360,9 +370,14 @@ impl Profile for Systemd {
     }
 
     fn mark(&self, cell: &CellName) -> io::Result<Option<Mark>> {
-        let site = &self.cell(cell).site;
-        for path in [&site.service, &site.timer] {
-            if let InPlace::Ours(ours) = site.look(path)? {
+        let cell = self.cell(cell);
+        let site = &cell.site;
+        // Of two the one that was brought up last.
+        let instance = site.begun().map_or(Instance::A, |begun| begun.instance());
+        let services = [instance, instance.other()].map(|instance| site.service(instance));
+        let sockets: Vec<PathBuf> = site.sockets()?.iter().flat_map(|stem| site.socket(stem)).collect();
+        for path in services.into_iter().chain([site.timer()]).chain(sockets) {
+            if let InPlace::Ours(ours) = site.look(&path)? {
                 // What anybody may have written raises no floor.
                 let activation = ours.marker.activation.parse().ok().filter(|_| !ours.is_edited);
                 return Ok(Some(Mark { version: ours.marker.version.parse().ok(), activation }));
@@ -383,10 +398,11 @@ impl Systemd {
         let mut cells = Vec::new();
         for entry in entries {
             let name = entry?.file_name().into_string().unwrap_or_default();
-            let cell = name.strip_prefix(UNITS).and_then(|name| name.strip_suffix(".service"));
+            // No name of a cell has a dot in it, and those of all its units begin so.
+            let cell = name.strip_prefix(PREFIX).and_then(|rest| rest.split('.').next());
             let Some(cell) = cell.and_then(|cell| CellName::new(cell).ok()) else { continue };
             let site = Site::new(&cell, &self.settings.folder, &self.settings.service_folder);
-            if matches!(site.look(&site.service), Ok(InPlace::Ours(_))) {
+            if !cells.contains(&cell) && matches!(site.look(&site.unit(&name)), Ok(InPlace::Ours(_))) {
                 cells.push(cell);
             }
         }

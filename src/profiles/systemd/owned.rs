@@ -10,9 +10,6 @@ use crate::model::{CellName, Sha256Digest};
 /// A longer file is none of ours.
 const MOST_BYTES: u64 = 4 << 20;
 
-/// The most that a unit may have before it is sealed: there is room for the longest marker.
-pub(super) const MOST_UNSEALED: usize = 4_000_000;
-
 /// systemd passes over sections whose name begins so.
 const SECTION: &str = "[X-Fleetman]";
 
@@ -159,6 +156,11 @@ fn is_sealed(bytes: &[u8]) -> bool {
 /// The name of a file that is to become `name`: not one that systemd takes for a unit.
 fn unfinished(name: &str) -> String {
     format!(".{name}.new")
+}
+
+/// What a file of that name was to become; None if it is no such file.
+pub(super) fn finished(name: &str) -> Option<&str> {
+    name.strip_prefix('.')?.strip_suffix(".new")
 }
 
 fn parts(path: &Path) -> io::Result<(&Path, String)> {

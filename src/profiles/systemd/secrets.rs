@@ -9,11 +9,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use crate::model::CellName;
 use crate::supervise::{EnvFile, EnvFileError};
-
-/// The word that makes the agent's program write such a file.
-pub const WRITE_ENV: &str = "write-env";
 
 /// How often the folder may vanish under a file that is being made, because another service has just been started.
 const TRIES: usize = 16;
@@ -48,17 +44,6 @@ pub enum SecretsError {
         #[source]
         source: io::Error,
     },
-}
-
-/// Where the values of a cell are while its service starts, as units name it: `%t` is `/run`, or the user's own.
-pub(super) fn file(cell: &CellName) -> String {
-    format!("%t/fleetman/{cell}.env")
-}
-
-/// What to read, as the program is told.
-pub(super) fn told(files: &BTreeMap<&str, EnvFile>) -> String {
-    // Maps of text have nothing that JSON lacks.
-    serde_json::to_string(files).unwrap_or_default()
 }
 
 /// Reads every value, and gives the text of the file.
@@ -135,6 +120,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::render::unit::told;
 
     #[test]
     fn values_are_written_so_that_nothing_in_them_means_anything() {

@@ -1,5 +1,6 @@
 //! A cell's units, watched: what is known of them is kept, so that it can be told at once.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,12 +10,13 @@ use rustix::fs::{AtFlags, CWD, statat};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::bus::{Bus, BusError, Properties, Signals};
+use super::bus::{ANSWERS_WITHIN, Bus, BusError, Properties, Signals};
 use super::look::{Begun, Exit, File, Look, Unit};
 use super::owned::{self, InPlace};
-use super::render::Names;
 use crate::clock::SharedClock;
 use crate::model::CellName;
+use crate::render::instance::Instance;
+use crate::render::unit::{Names, socket_prefix};
 
 /// How often the unit file is looked at, of which systemd does not tell.
 const FILE_EVERY: Duration = Duration::from_secs(2);
@@ -45,20 +47,54 @@ pub(super) struct Site {
     pub(super) names: Names,
     /// The cell's own folder.
     pub(super) folder: PathBuf,
-    pub(super) service: PathBuf,
-    pub(super) timer: PathBuf,
+    /// Where the units are.
+    units: PathBuf,
 }
 
 impl Site {
     pub(super) fn new(cell: &CellName, folder: &Path, service_folder: &Path) -> Self {
         let names = Names::of(cell);
-        Self {
-            cell: cell.clone(),
-            folder: folder.join(cell.as_str()),
-            service: service_folder.join(&names.service),
-            timer: service_folder.join(&names.timer),
-            names,
+        Self { cell: cell.clone(), folder: folder.join(cell.as_str()), units: service_folder.to_owned(), names }
+    }
+
+    /// Where a unit is.
+    pub(super) fn unit(&self, name: &str) -> PathBuf {
+        self.units.join(name)
+    }
+
+    pub(super) fn service(&self, instance: Instance) -> PathBuf {
+        self.unit(self.names.service(instance))
+    }
+
+    pub(super) fn timer(&self) -> PathBuf {
+        self.unit(&self.names.timer)
+    }
+
+    /// Where the units of a socket are: what listens, and what that starts.
+    pub(super) fn socket(&self, stem: &str) -> [PathBuf; 2] {
+        ["socket", "service"].map(|end| self.unit(&format!("{stem}.{end}")))
+    }
+
+    /// The sockets that the host has units of ours for, or what a crash has left of such units.
+    pub(super) fn sockets(&self) -> std::io::Result<BTreeSet<String>> {
+        let prefix = socket_prefix(&self.cell);
+        let mut found = BTreeSet::new();
+        let entries = match std::fs::read_dir(&self.units) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+            entries => entries?,
+        };
+        for entry in entries {
+            let name = entry?.file_name().into_string().unwrap_or_default();
+            let (name, is_whole) = owned::finished(&name).map_or((name.as_str(), true), |name| (name, false));
+            let stem = name.strip_suffix(".socket").or_else(|| name.strip_suffix(".service"));
+            // The service of the second of two has one dot less.
+            let is_sockets = |stem: &&str| stem.strip_prefix(&prefix).is_some_and(|rest| rest.contains('.'));
+            let Some(stem) = stem.filter(is_sockets) else { continue };
+            if !is_whole || matches!(self.look(&self.unit(name))?, InPlace::Ours(_)) {
+                found.insert(stem.to_owned());
+            }
         }
+        Ok(found)
     }
 
     pub(super) fn look(&self, path: &Path) -> std::io::Result<InPlace> {
@@ -84,7 +120,8 @@ impl Site {
             let stat = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
             Some((stat.st_ino, stat.st_size.cast_unsigned(), stat.st_mtime, stat.st_mtime_nsec))
         };
-        vec![of(&self.service), of(&self.timer)]
+        let services = Instance::BOTH.map(|instance| self.service(instance));
+        services.iter().chain([&self.timer()]).map(|path| of(path)).collect()
     }
 }
 
@@ -115,7 +152,7 @@ impl Cell {
             clock: clock.clone(),
             seen,
             asking: tokio::sync::Mutex::default(),
-            last_exit: Mutex::default(),
+            last_exits: Mutex::default(),
         };
         Self { site, watched: Arc::new(watched), looked: Mutex::new(looked), task: Mutex::default() }
     }
@@ -152,15 +189,16 @@ struct Watched {
     seen: watch::Sender<Seen>,
     /// Held while systemd is asked: otherwise an answer that came late would take the place of a newer one.
     asking: tokio::sync::Mutex<()>,
-    /// How the main process ended last.
-    last_exit: Mutex<Option<Exit>>,
+    /// How the main processes ended last.
+    last_exits: Mutex<BTreeMap<String, Exit>>,
 }
 
 impl Watched {
     async fn watch(self: Arc<Self>) {
         loop {
-            let Names { service, timer } = &self.site.names;
-            match self.bus.signals(&[service, timer]).await {
+            let names = &self.site.names;
+            let units = [names.service(Instance::A), names.service(Instance::B), &names.timer];
+            match self.bus.signals(&units).await {
                 Ok(signals) => self.follow(signals).await,
                 Err(error) => self.see(Seen::Trouble(error.to_string())),
             }
@@ -178,11 +216,11 @@ impl Watched {
         loop {
             tokio::select! {
                 signal = signals.next() => {
-                    let Some(changes) = signal else { return };
-                    self.remember(changes);
+                    let Some((unit, changes)) = signal else { return };
+                    self.remember(unit, changes);
                     // They come in bursts.
-                    while let Some(Some(changes)) = signals.next().now_or_never() {
-                        self.remember(changes);
+                    while let Some(Some((unit, changes))) = signals.next().now_or_never() {
+                        self.remember(unit, changes);
                     }
                 }
                 () = self.clock.sleep(FILE_EVERY) => {
@@ -202,15 +240,22 @@ impl Watched {
     }
 
     /// How a process ended systemd forgets once it has started the next.
-    fn remember(&self, mut changes: Properties) {
+    fn remember(&self, unit: String, mut changes: Properties) {
         if let Some(exit) = Exit::of(&mut changes) {
-            *self.last_exit.lock().unwrap_or_else(PoisonError::into_inner) = Some(exit);
+            self.last_exits.lock().unwrap_or_else(PoisonError::into_inner).insert(unit, exit);
         }
     }
 
     async fn look(&self) -> Result<Look, BusError> {
-        let _turn = self.asking.lock().await;
-        let looked = self.ask().await;
+        let asked = async {
+            let _turn = self.asking.lock().await;
+            self.ask().await
+        };
+        // Who waits for another's question waits no longer than for an answer; that to one's own is missed first.
+        let looked = tokio::select! {
+            looked = asked => looked,
+            () = self.clock.sleep(ANSWERS_WITHIN + Duration::from_secs(1)) => Err(BusError::Silent { method: "GetAll" }),
+        };
         match &looked {
             Ok(look) => self.see(Seen::Look(Box::new(look.clone()))),
             Err(error) => self.see(Seen::Trouble(error.to_string())),
@@ -222,25 +267,42 @@ impl Watched {
         let site = &self.site;
         // What is on disk first: it is written before systemd is told.
         let begun = site.begun();
-        let file = match site.look(&site.service) {
+        let instance = begun.as_ref().map_or(Instance::A, Begun::instance);
+        let path = site.service(instance);
+        let file = match site.look(&path) {
             Ok(InPlace::Nothing) => File::Missing,
             Ok(InPlace::Foreign(what)) => File::Foreign(what),
-            Ok(InPlace::Ours(ours)) if ours.is_edited => File::Edited(ours.marker.activation, site.service.clone()),
+            Ok(InPlace::Ours(ours)) if ours.is_edited => File::Edited(ours.marker.activation, path),
             Ok(InPlace::Ours(ours)) => File::Whole(ours.marker.activation),
-            Err(error) => File::Foreign(format!("{} cannot be read: {error}", site.service.display())),
+            Err(error) => File::Foreign(format!("{} cannot be read: {error}", path.display())),
         };
-        let is_scheduled = begun.as_ref().is_some_and(|begun| begun.is_scheduled);
-        let has_timer = is_scheduled || matches!(site.look(&site.timer), Ok(InPlace::Ours(_)));
-        let mut service = Unit::of(self.bus.unit(&site.names.service).await?);
-        {
-            let mut last_exit = self.last_exit.lock().unwrap_or_else(PoisonError::into_inner);
-            if service.restarts > 0 {
-                service.exit = service.exit.or(*last_exit);
-            }
-            *last_exit = service.exit.or(*last_exit);
-        }
+        let is_ours = |path: &Path| matches!(site.look(path), Ok(InPlace::Ours(_)));
+        let has_timer = begun.as_ref().is_some_and(|begun| begun.is_scheduled) || is_ours(&site.timer());
+        // Of a unit that there is not systemd tells that it changes each time that it is asked for.
+        let has_other = begun.as_ref().is_some_and(|begun| begun.beside.is_some());
+        let has_other = has_other || is_ours(&site.service(instance.other()));
+        let service = self.service(instance).await?;
+        let other = if has_other { Some(self.service(instance.other()).await?) } else { None };
         let timer = if has_timer { Some(Unit::of(self.bus.unit(&site.names.timer).await?)) } else { None };
-        Ok(Look { service, timer, file, begun })
+        let mut sockets = BTreeMap::new();
+        for stem in begun.iter().flat_map(Begun::all_sockets) {
+            sockets.insert(stem.clone(), Unit::of(self.bus.unit(&format!("{stem}.socket")).await?));
+        }
+        Ok(Look { service, other, timer, sockets, file, begun })
+    }
+
+    async fn service(&self, instance: Instance) -> Result<Unit, BusError> {
+        let name = self.site.names.service(instance);
+        let mut service = Unit::of(self.bus.unit(name).await?);
+        let mut last_exits = self.last_exits.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = last_exits.get(name).copied();
+        if service.restarts > 0 {
+            service.exit = service.exit.or(last);
+        }
+        if let Some(exit) = service.exit {
+            last_exits.insert(name.to_owned(), exit);
+        }
+        Ok(service)
     }
 
     fn see(&self, seen: Seen) {

@@ -2,16 +2,34 @@
 
 use super::profile::Runs;
 use super::run::Place;
+use crate::model::effect::{NO_WAY, says_how_to_reload};
+use crate::model::run_spec::Profile;
 use crate::model::strategy::{self, Listen};
-use crate::recipe::written::{Socket, StartStop, Strategy};
-use crate::yaml::Field;
+use crate::recipe::Written;
+use crate::recipe::written::{Recipe, Socket, StartStop, Strategy};
+use crate::yaml::{Field, YamlError};
+
+/// What is wrong with a manifest whose cell is to be reloaded, where nothing says how.
+pub(super) fn unreloadable(recipe: &Written<Recipe>, profile: &Profile) -> Option<YamlError> {
+    let key = match &recipe.strategy {
+        Strategy::Reload => "strategy",
+        _ if !recipe.reload_if.is_empty() => "reload_if",
+        _ => return None,
+    };
+    let help = "add `reload_signal: HUP` to the profile, or whichever signal the program takes for that";
+    // A profile that runs nothing was refused when the document was read.
+    let says_how = matches!(profile, Profile::Deploy(_)) || says_how_to_reload(profile);
+    (!says_how).then(|| recipe.document.error(&Field::root().key(key), NO_WAY, Some(help)))
+}
 
 impl Runs<'_> {
     /// What is wrong with it is among the errors.
     pub(super) fn strategy(&mut self) -> strategy::Strategy {
         let recipe = self.recipe;
-        let Strategy::StartStop(StartStop { sockets, shares }) = &recipe.strategy else {
-            return strategy::Strategy::StopStart;
+        let StartStop { sockets, shares } = match &recipe.strategy {
+            Strategy::StartStop(how) => how,
+            Strategy::StopStart => return strategy::Strategy::StopStart,
+            Strategy::Reload => return strategy::Strategy::Reload,
         };
         let field = Field::root().key("strategy").key("start_stop").key("sockets");
         let place = Place { document: &recipe.document, field };

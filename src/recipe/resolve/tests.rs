@@ -338,11 +338,6 @@ fn what_a_cell_cannot_have_different_is_refused_at_its_place() {
         ),
         (
             systemd,
-            "reload_signal: HUP",
-            "c.yaml:3:13: overrides.reload_signal: the manifest `web` has the profile `systemd`, which does not know `reload_signal` (remove it; only the profile `process` knows it)",
-        ),
-        (
-            systemd,
             "restart: {backoff: 2}",
             "c.yaml:3:23: overrides.restart.backoff: the manifest `web` has the profile `systemd`, which does not know `backoff`",
         ),
@@ -500,4 +495,20 @@ fn checks_are_asked_with_templates_rendered() {
         let errors = resolve(checks, cell).unwrap_err();
         assert!(errors.contains(place), "{errors:?}");
     }
+}
+
+#[test]
+fn what_is_to_be_reloaded_says_how_in_the_manifest_or_the_cell() {
+    let manifest = "profile: {systemd: {command: [/x]}}\nreload_if: [conf/**]\n";
+    let error = try_resolve(manifest, "", &[], &[]).unwrap_err();
+    assert!(error.contains("3:12: reload_if: nothing says how what runs is reloaded"), "{error}");
+    let resolved = try_resolve(manifest, "overrides: {reload_signal: USR1}\n", &[], &[]).unwrap();
+    let run_spec::Profile::Systemd(spec) = resolved.profile else { panic!("{:?}", resolved.profile) };
+    assert_eq!(spec.rendered().unwrap().reload_signal, Some(run_spec::StopSignal::Usr1));
+    assert_eq!(resolved.reload_if, ["conf/**".parse().unwrap()]);
+    let manifest = "profile: {systemd: {command: [/x], reload_command: [/y, now]}}\nstrategy: reload\n";
+    let resolved = try_resolve(manifest, "", &[], &[]).unwrap();
+    assert_eq!(resolved.strategy, Strategy::Reload);
+    let run_spec::Profile::Systemd(spec) = resolved.profile else { panic!("{:?}", resolved.profile) };
+    assert_eq!(spec.rendered().unwrap().reload_command, Some(vec!["/y".to_owned(), "now".to_owned()]));
 }

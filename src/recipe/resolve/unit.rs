@@ -62,12 +62,20 @@ impl<'a> Runs<'a> {
             run.restart.policy = RestartPolicy::Never;
         }
         self.check_env(layers, &run);
+        let [own, _] = layers;
+        let place = own.place.key("reload_command");
+        let reload_command = unit.reload_command.as_ref().map(|command| self.command(&place, command));
+        // What the cell says comes before what the manifest says, whichever of the two ways that is.
+        let reload_signal = last(layers, |settings| settings.reload_signal).map(|signal| signal.0);
+        let reload_command = reload_command.filter(|_| reload_signal.is_none());
         Some(UnitSpec {
             run,
             description: unit.description.clone(),
             kind,
             after: unit.after.iter().cloned().collect(),
             requires: unit.requires.iter().cloned().collect(),
+            reload_signal,
+            reload_command,
             schedule: schedule.and_then(resolved),
             hardening: hardening.into(),
         })

@@ -19,10 +19,6 @@ fn what_supervisord_cannot_do_is_refused_with_what_to_do() {
             ("command: [/x]\nrestart: {jitter: 5%}", "5:15: profile.supervisor.restart.jitter: the profile"),
             ("command: [/x]\nrestart: {reset_after: 5s}", "5:15: profile.supervisor.restart.reset_after: the profile"),
             (
-                "command: [/x]\nreload_signal: HUP",
-                "5:5: profile.supervisor.reload_signal: the profile `supervisor` does not know `reload_signal` (remove it: `supervisorctl signal` sends one by hand; only",
-            ),
-            (
                 "command: [/x]\nenv: {A: {credential: a}}",
                 "5:15: profile.supervisor.env.A.credential: the profile `supervisor` has no credentials (use `from_file: <path>`; only the profile `systemd` knows it)",
             ),
@@ -33,10 +29,6 @@ fn what_supervisord_cannot_do_is_refused_with_what_to_do() {
             (
                 "processes:\n  a: {shell: x, restart: {policy: always, jitter: 1%}}",
                 "5:47: profile.supervisor.processes.a.restart.jitter: the profile `supervisor` does not know `jitter`",
-            ),
-            (
-                "processes:\n  a: {shell: x, reload_signal: HUP}",
-                "5:21: profile.supervisor.processes.a.reload_signal: the profile `supervisor` does not know",
             ),
             (
                 "env: {A: {credential: a}}\nprocesses: {a: {shell: x}}",

@@ -3,29 +3,72 @@
 use std::collections::BTreeSet;
 
 use super::{Checker, Vars};
+use crate::model::PathPattern;
+use crate::model::effect::MOST_PATTERNS;
 use crate::model::strategy::{self, Listen};
-use crate::recipe::written::{ProcessKind, Profile, Socket, StartStop, Strategy};
+use crate::model::systemd::ServiceType;
+use crate::recipe::written::{ProcessKind, Profile, Socket, StartStop, Strategy, Unit};
 use crate::yaml::Field;
 
 impl Checker<'_> {
     pub(super) fn strategy(&mut self, strategy: &Strategy, profile: &Profile, vars: &Vars<'_>) {
         let field = Field::root().key("strategy");
-        let Strategy::StartStop(how) = strategy else { return };
+        let how = match strategy {
+            Strategy::StopStart => return,
+            Strategy::Reload => return self.goes_on(&field, profile),
+            Strategy::StartStop(how) => how,
+        };
         let (message, help) = match profile {
             Profile::Process(_) => return self.start_stop(&field, how, profile, vars),
+            Profile::Systemd(unit) => {
+                self.two_units(&field, how, unit);
+                return self.start_stop(&field, how, profile, vars);
+            }
             Profile::Deploy(_) => (
                 "the profile `deploy` runs nothing of which there could be two",
                 "remove it: files are always switched at once",
             ),
-            Profile::Systemd(_) => (
-                "the profile `systemd` runs one version at a time",
-                "remove it; the profile `process` runs two at once",
+            Profile::Supervisor(_) => (
+                "supervisord runs one version at a time",
+                "remove it; the profiles `process` and `systemd` run two at once",
             ),
-            Profile::Supervisor(_) => {
-                ("supervisord runs one version at a time", "remove it; the profile `process` runs two at once")
-            }
         };
         self.value(&field, message, Some(help));
+    }
+
+    /// Which changed files reload or restart what runs.
+    pub(super) fn changed_files(&mut self, lists: [(&str, &[String]); 2], profile: &Profile) {
+        for (key, patterns) in lists {
+            let field = Field::root().key(key);
+            if patterns.is_empty() {
+                continue;
+            }
+            self.goes_on(&field, profile);
+            if patterns.len() > MOST_PATTERNS {
+                let message =
+                    format!("{} patterns are more than the {MOST_PATTERNS} that there may be", patterns.len());
+                self.key(&field, message, Some("write several names as one: {a,b}"));
+            }
+            for (at, pattern) in patterns.iter().enumerate() {
+                if let Err(error) = pattern.parse::<PathPattern>() {
+                    self.value(&field.index(at), error.to_string(), None);
+                }
+            }
+        }
+    }
+
+    /// Refuses to let go on what does not run on.
+    fn goes_on(&mut self, field: &Field, profile: &Profile) {
+        match profile {
+            Profile::Deploy(_) => {
+                let message = "the profile `deploy` runs nothing that could be reloaded or go on";
+                self.value(field, message, Some("remove it; a hook can tell others: after_activate, with if_changed"));
+            }
+            Profile::Systemd(unit) if unit.schedule.is_some() || unit.kind == Some(ServiceType::Oneshot) => {
+                self.value(field, "what ends by itself cannot be reloaded, nor go on", Some("remove it"));
+            }
+            _ => {}
+        }
     }
 
     fn start_stop(&mut self, field: &Field, how: &StartStop, profile: &Profile, vars: &Vars<'_>) {
@@ -78,6 +121,32 @@ impl Checker<'_> {
         self.seconds(profile);
     }
 
+    /// What of a service of systemd there cannot be two.
+    fn two_units(&mut self, field: &Field, how: &StartStop, unit: &Unit) {
+        let of_unit = Field::root().key("profile").key("systemd");
+        if unit.unit_file.is_some() {
+            let help = "describe the service by its fields in place of `unit_file`, or remove this";
+            return self.value(field, "a unit file of the version's own is started alone", Some(help));
+        }
+        if unit.schedule.is_some() {
+            let help = "remove it, or the strategy `start_stop`";
+            self.key(&of_unit.key("schedule"), "what runs by a schedule runs alone", Some(help));
+        }
+        if unit.kind == Some(ServiceType::Oneshot) {
+            let help = "write another type, or remove the strategy `start_stop`";
+            self.value(&of_unit.key("type"), "a oneshot ends by itself, so that nothing can run beside it", Some(help));
+        }
+        if unit.hardening.dynamic_user == Some(true) {
+            let message = "systemd would make up another user for each of the two that `start_stop` runs at once";
+            self.key(&of_unit.key("hardening").key("dynamic_user"), message, Some("name a `user` instead"));
+        }
+        if !how.sockets.is_empty() && unit.restart.max_retries.is_some() {
+            let message = "systemd closes a socket under both versions once it gives up one that is given it";
+            let help = "remove it: a version that is restarted too often is gone back from all the same";
+            self.key(&of_unit.key("restart").key("max_retries"), message, Some(help));
+        }
+    }
+
     fn socket(&mut self, field: &Field, socket: &Socket, vars: &Vars<'_>) {
         let help = "write it as 0.0.0.0:8080, [::]:8080 or /run/web/http.sock";
         let parse = |text: &str| text.parse::<Listen>().map(|_| ());
@@ -111,7 +180,7 @@ impl Checker<'_> {
 
 /// The services of a cell, by name.
 fn services(profile: &Profile) -> BTreeSet<&str> {
-    let Profile::Process(spec) = profile else { return BTreeSet::new() };
+    let Profile::Process(spec) = profile else { return ["main"].into() };
     let Some(processes) = &spec.processes else { return ["main"].into() };
     let services = processes.iter().filter(|(_, process)| process.kind != Some(ProcessKind::Task));
     services.map(|(name, _)| name.as_str()).collect()

@@ -35,6 +35,13 @@ impl Checker<'_> {
             let help = "add `command: [bin/server]`, or `unit_file: <file>` for a unit of your own";
             self.value(field, "there is nothing to run", Some(help));
         }
+        if let Some(command) = &unit.reload_command {
+            self.command(&field.key("reload_command"), command, Some(vars));
+            if unit.reload_signal.is_some() {
+                let message = "it is reloaded either by a command or by a signal";
+                self.key(&field.key("reload_signal"), message, Some("remove one of them"));
+            }
+        }
         for (name, value) in &unit.env {
             if let EnvValue::Text(text) = value
                 && is_unwritable(text)

@@ -67,7 +67,7 @@ impl Settings<'_> {
 pub(in crate::recipe) fn unknown_to(profile: &str, way: &[&str]) -> Option<String> {
     let known: &[&str] = match way {
         ["shell" | "umask"] => &["process", "supervisor"],
-        ["after" | "reload_signal"] | ["restart", "backoff" | "max_delay" | "jitter" | "reset_after"] => &["process"],
+        ["after"] | ["restart", "backoff" | "max_delay" | "jitter" | "reset_after"] => &["process"],
         ["restart", "delay"] => &["process", "systemd"],
         ["schedule" | "hardening" | "credential"] => &["systemd"],
         _ => return None,
@@ -80,7 +80,6 @@ pub(in crate::recipe) fn unknown_to(profile: &str, way: &[&str]) -> Option<Strin
         ("supervisor", ["after"]) => {
             "remove it: supervisord starts all processes at once, so let the program wait for what it needs"
         }
-        ("supervisor", ["reload_signal"]) => "remove it: `supervisorctl signal` sends one by hand",
         ("supervisor", ["restart", _]) => {
             "remove it: supervisord waits a second longer before each try and cannot be told otherwise"
         }
@@ -94,7 +93,7 @@ pub(in crate::recipe) fn unknown_to(profile: &str, way: &[&str]) -> Option<Strin
 
 impl Unit {
     pub(in crate::recipe) fn settings(&self) -> Settings<'_> {
-        let Self { command, env, user, group, working_dir, restart, stop, .. } = self;
+        let Self { command, env, user, group, working_dir, restart, stop, reload_signal, .. } = self;
         let (policy, delay, max_retries) = (restart.policy, restart.delay, restart.max_retries);
         Settings {
             command: command.as_ref(),
@@ -104,6 +103,7 @@ impl Unit {
             working_dir: working_dir.as_ref(),
             restart: ProcessRestart { policy, delay, max_retries, ..ProcessRestart::default() },
             stop: *stop,
+            reload_signal: *reload_signal,
             ..Settings::default()
         }
     }
@@ -113,13 +113,14 @@ impl Unit {
 
     /// The keys of what is set.
     pub(in crate::recipe) fn keys(&self) -> impl Iterator<Item = &'static str> + use<> {
-        let Self { unit_file, description, kind, after, requires, schedule, hardening, .. } = self;
+        let Self { unit_file, description, kind, after, requires, reload_command, schedule, hardening, .. } = self;
         let keys = [
             ("unit_file", unit_file.is_some()),
             ("description", description.is_some()),
             ("type", kind.is_some()),
             ("after", !after.is_empty()),
             ("requires", !requires.is_empty()),
+            ("reload_command", reload_command.is_some()),
             ("schedule", schedule.is_some()),
             ("hardening", *hardening != Hardening::default()),
         ];

@@ -21,6 +21,8 @@ pub enum Strategy {
     StopStart,
     /// The new one is started beside the old one, which is stopped once the new one is good.
     StartStop(StartStop),
+    /// What runs goes on, and is told to read its files again.
+    Reload,
 }
 
 /// The map form.
@@ -67,7 +69,7 @@ impl<'de> Deserialize<'de> for Strategy {
             type Value = Strategy;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("stop_start, or a map with `start_stop`")
+                f.write_str("stop_start, reload, or a map with `start_stop`")
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Strategy, E> {
@@ -75,8 +77,10 @@ impl<'de> Deserialize<'de> for Strategy {
                     "stop_start" => Ok(Strategy::StopStart),
                     // What it lacks is told where it stands.
                     "start_stop" => Ok(Strategy::StartStop(StartStop::default())),
+                    "reload" => Ok(Strategy::Reload),
                     _ => {
-                        Err(E::custom(format!("`{text}` is no strategy\nwrite stop_start, or a map with `start_stop`")))
+                        let help = "write stop_start, reload, or a map with `start_stop`";
+                        Err(E::custom(format!("`{text}` is no strategy\n{help}")))
                     }
                 }
             }
@@ -99,6 +103,6 @@ impl JsonSchema for Strategy {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let map = generator.subschema_for::<StrategyMap>();
         let description = "How a new version takes the place of the one that runs.";
-        json_schema!({"description": description, "anyOf": [{"const": "stop_start"}, map]})
+        json_schema!({"description": description, "anyOf": [{"enum": ["stop_start", "reload"]}, map]})
     }
 }

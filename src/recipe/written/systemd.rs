@@ -9,7 +9,9 @@ use super::{Restart, Stop};
 use crate::model::systemd::{self, ProtectHome, ProtectSystem, ServiceType};
 use crate::model::{CellName, UnitName};
 use crate::recipe::either::{EnvValue, Schedule};
-use crate::recipe::value::{Capability, Name, ProtectHomeText, ProtectSystemText, Scalar, ServiceTypeText, UnitText};
+use crate::recipe::value::{
+    Capability, Name, ProtectHomeText, ProtectSystemText, Scalar, ServiceTypeText, Signal, UnitText,
+};
 
 /// A service of systemd: a `command` with its settings, or a `unit_file` of the version and nothing but who owns the
 /// cell's data.
@@ -61,6 +63,11 @@ pub struct Unit {
     #[serde(default)]
     #[schemars(with = "Vec<UnitText>")]
     pub requires: Vec<UnitName>,
+    /// The signal that reloads it.
+    pub reload_signal: Option<Signal>,
+    /// What is run to reload it, in place of a signal: a program and its arguments, as in `command`.
+    #[schemars(with = "Option<Vec<Scalar>>", length(min = 1))]
+    pub reload_command: Option<Vec<String>>,
     /// When it runs; all the time if left out.
     pub schedule: Option<Schedule>,
     /// What it is kept from; as systemd has it if left out.

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! # The protocol
-//! A server says first which versions it speaks: `{"oldest":1,"newest":3,"pid":…,"program":"…"}`. Then each request
+//! A server says first which versions it speaks: `{"oldest":1,"newest":4,"pid":…,"program":"…"}`. Then each request
 //! is a line of JSON, as is each answer. An answer with `bytes` is followed by so many bytes of output.
 //!
 //! | request | since | answer |
@@ -26,7 +26,8 @@
 //! | `{"v":2,"do":"watch"}` | 2 | `{"ok":{…}}` now and at each change |
 //! | `{"v":2,"do":"follow","process":"web"}` | 2 | `{"bytes":n}` or `{"lost":n}`, again and again |
 //!
-//! Version 3 brought orders that [join](Orders::joins) what runs, and [sockets](super::ProcessDef::sockets).
+//! Version 3 brought orders that [join](Orders::joins) what runs, and [sockets](super::ProcessDef::sockets); version 4
+//! those by which what runs [stays](Orders::stays).
 //!
 //! What is refused is answered with `{"error":{"code":"…","message":"…"}}`. Unknown fields are ignored.
 
@@ -39,7 +40,7 @@ mod server;
 
 pub use client::{Client, DetachedError, Following, Watch};
 pub use log::last_words;
-pub use orders::{Orders, Wanted};
+pub use orders::{Orders, Stays, Wanted};
 pub use program::{main, takes_sockets, version};
 pub use protocol::{NEWEST, OLDEST, Report};
 pub use server::{Server, ServerConfig, ServerError};

@@ -31,10 +31,23 @@ pub struct Orders {
     /// Whether what runs already just so goes on, and is joined by the rest; otherwise everything starts anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub joins: bool,
+    /// Whether what runs goes on although it would be started otherwise now, as it then is from its next start on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stays: Option<Stays>,
     /// Those of the processes that ran before, and run beside the others only until these are good. For whoever gives
     /// the orders; nothing is done about it here.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub leaving: BTreeSet<String>,
+}
+
+/// How what runs goes on under another definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stays {
+    /// As if nothing had happened.
+    Untouched,
+    /// It is sent its reload signal.
+    Reloaded,
 }
 
 /// Whether a service is to run.
@@ -50,13 +63,17 @@ pub enum Wanted {
 impl Orders {
     /// That `service` is to run, anew.
     pub fn up(id: impl Into<String>, service: ServiceDef) -> Self {
-        Self { id: id.into(), wanted: Wanted::Up, service, joins: false, leaving: BTreeSet::new() }
+        Self { id: id.into(), wanted: Wanted::Up, service, joins: false, stays: None, leaving: BTreeSet::new() }
     }
 
     /// The version of the protocol that brought what they ask for.
     pub(super) fn since(&self) -> u32 {
         let has_sockets = self.service.processes.values().any(|process| !process.sockets.is_empty());
-        if self.joins || has_sockets { 3 } else { 1 }
+        match self.stays {
+            Some(_) => 4,
+            None if self.joins || has_sockets => 3,
+            None => 1,
+        }
     }
 
     /// Reads the orders in the folder of a service; None if it was never given any.

@@ -16,7 +16,7 @@ use crate::supervise::ServiceStatus;
 pub const OLDEST: u32 = 1;
 
 /// The newest version of the protocol.
-pub const NEWEST: u32 = 3;
+pub const NEWEST: u32 = 4;
 
 /// The longest line, newline and all.
 const MOST_LINE: u64 = MOST_BYTES + (64 << 10);

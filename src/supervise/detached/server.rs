@@ -15,7 +15,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::orders::{Orders, Wanted};
+use super::orders::{Orders, Stays, Wanted};
 use super::protocol::{
     Answer, Ask, Hello, NEWEST, OLDEST, Refusal, Report, Request, SOCKET, read_line, socket, write_line,
 };
@@ -256,14 +256,24 @@ impl Shared {
     /// Carries out the orders, unless that is done.
     async fn carry_out(&self, turn: &mut Progress) -> Result<(), SupervisorError> {
         let orders = self.standing.borrow().orders.clone();
-        let Some(Orders { wanted, service: definition, joins, .. }) = orders.filter(|_| *turn != Progress::Done) else {
+        let Some(Orders { wanted, service: definition, joins, stays, .. }) = orders.filter(|_| *turn != Progress::Done)
+        else {
             return Ok(());
         };
         let (supervisor, service) = (&self.supervisor, &self.config.service);
         let is_there = supervisor.service_status(service).is_ok();
         let result = match (wanted, is_there, *turn) {
+            (Wanted::Up, true, _) if let Some(stays) = stays => {
+                supervisor.redefine_service(service, definition, stays == Stays::Reloaded).await
+            }
             (Wanted::Up, true, _) if joins => self.join(definition).await,
             (Wanted::Up, true, _) => supervisor.replace_service(service, definition).await,
+            // Whether what runs was told of it before the supervisor died is not known: once more does no harm.
+            (Wanted::Up, false, Progress::Found { begun: true }) if let Some(stays) = stays => {
+                let resumed = supervisor.resume_service(service, definition.clone()).await;
+                let told = supervisor.redefine_service(service, definition, stays == Stays::Reloaded).await;
+                resumed.and(told)
+            }
             // What joins others leaves nothing half done that could not be gone on with.
             (Wanted::Up, false, Progress::Found { begun }) if joins || !begun => {
                 supervisor.resume_service(service, definition).await

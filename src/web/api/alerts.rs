@@ -1,30 +1,67 @@
-//! Alerts: what is wrong, and what was wrong lately.
+//! Alerts: what is wrong, what was wrong lately, who is told, and of what nobody is told for a while.
 
+use axum::Json;
 use axum::response::Response;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use ulid::Ulid;
 
 use super::super::caller::Caller;
 use super::super::failure::Failure;
+use super::super::pages::{Message, messages};
 use super::answer::{Has, List, Page};
 use super::operation::{Operation, Operations};
-use super::request::Asked;
-use crate::model::alert::{Alert, AlertKind};
+use super::request::{Asked, Of, Sent};
+use crate::model::alert::{Alert, AlertKind, Silence, SilenceScope};
+use crate::model::users::Role;
+use crate::model::{CellName, NodeName};
 
 pub(super) fn operations() -> Operations {
-    Operations::of("Fleet").get(
-        "/api/v1/alerts",
-        alerts,
-        Operation::new(
-            "listAlerts",
-            "viewer",
-            "Lists the alerts that are open, the worst first, or those that are over.",
+    Operations::of("Alerts")
+        .get(
+            "/api/v1/alerts",
+            alerts,
+            Operation::new(
+                "listAlerts",
+                "viewer",
+                "Lists the alerts that are open, the worst first, or those that are over.",
+            )
+            .query::<Which>()
+            .gives::<List<Shown>>()
+            .cli("fleetman alerts"),
         )
-        .query::<Which>()
-        .gives::<List<Shown>>()
-        .cli("fleetman alerts"),
-    )
+        .get(
+            "/api/v1/alerts/messages",
+            sent,
+            Operation::new("listAlertMessages", "viewer", "Lists messages about alerts, and what became of them.")
+                .query::<AtMost>()
+                .gives::<List<Message>>()
+                .cli("fleetman alerts"),
+        )
+        .get(
+            "/api/v1/silences",
+            silences,
+            Operation::new("listSilences", "viewer", "Lists what nobody is told of for a while.")
+                .gives::<List<Silence>>()
+                .cli("fleetman alerts"),
+        )
+        .post(
+            "/api/v1/silences",
+            silence,
+            Operation::new("silence", "operator", "Keeps people from being told of some alerts, for a while.")
+                .takes::<Quiet>()
+                .gives::<Silence>()
+                .cli("fleetman alerts silence --node {node} --for 2h --reason text"),
+        )
+        .delete(
+            "/api/v1/silences/{id}",
+            end,
+            Operation::new("endSilence", "operator", "Ends a silence before its time.")
+                .query::<Why>()
+                .gives::<Silence>()
+                .cli("fleetman alerts unsilence {id}"),
+        )
 }
 
 /// Which alerts.
@@ -37,6 +74,38 @@ struct Which {
     kind: Option<AlertKind>,
     /// Those that were resolved lately, instead of those that are open.
     resolved: Option<bool>,
+}
+
+/// How many.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct AtMost {
+    /// The most entries, 1 to 1,000; 100 if left out. `total` tells how many there are.
+    limit: Option<usize>,
+}
+
+/// What nobody is to be told of, for how long and why. A type, a node or a cell has to be named.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Quiet {
+    /// Only alerts of this type.
+    #[serde(rename = "type")]
+    kind: Option<AlertKind>,
+    /// Only those about this node and what is on it.
+    node: Option<NodeName>,
+    /// Only those about cells of this name.
+    cell: Option<CellName>,
+    /// For those who wonder later; it has to be given.
+    reason: String,
+    /// After so long it ends by itself; it has to be given, and is a year at most.
+    #[schemars(range(max = 31_622_400))]
+    for_secs: u32,
+}
+
+/// Why a silence ends.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Why {
+    /// For the audit.
+    reason: Option<String>,
 }
 
 /// An alert.
@@ -64,4 +133,37 @@ async fn alerts(caller: Caller, has: Has, Asked(which): Asked<Which>) -> Result<
     let total = Some(all.len());
     let items = all.into_iter().take(limit).map(|(alert, resolved_at)| Shown { alert: alert.clone(), resolved_at });
     has.json(&List { items: items.collect(), total, next: None, snapshot_at: Some(view.at) })
+}
+
+async fn sent(caller: Caller, has: Has, Asked(AtMost { limit }): Asked<AtMost>) -> Result<Response, Failure> {
+    caller.may.check_alert_messages()?;
+    let limit = Page { limit, after: None }.limit()?;
+    let known = caller.fleet.alerts.known().alerts;
+    let all: Vec<Message> = messages(&known).collect();
+    let total = Some(all.len());
+    has.json(&List { items: all.into_iter().take(limit).collect(), total, next: None, snapshot_at: None })
+}
+
+async fn silences(caller: Caller, has: Has) -> Result<Response, Failure> {
+    let known = caller.fleet.alerts.known().alerts;
+    // No more than may be made at once.
+    let items: Vec<&Silence> = known.silences.iter().filter(|it| caller.may.sees_silence(it)).collect();
+    has.json(&List { total: Some(items.len()), items, next: None, snapshot_at: None })
+}
+
+async fn silence(caller: Caller, Sent(quiet): Sent<Quiet>) -> Result<Json<Silence>, Failure> {
+    caller.may.need_anywhere(Role::Operator, "silences")?;
+    caller.check_writable()?;
+    let Quiet { kind, node, cell, reason, for_secs } = quiet;
+    let (scope, lasts) = (SilenceScope { kind, node, cell }, TimeDelta::seconds(for_secs.into()));
+    Ok(Json(caller.may.silence(&caller.fleet.alerts, scope, &reason, lasts).await?))
+}
+
+async fn end(caller: Caller, Of(id): Of<String>, Asked(why): Asked<Why>) -> Result<Json<Silence>, Failure> {
+    caller.may.need_anywhere(Role::Operator, "silences")?;
+    caller.check_writable()?;
+    let absent = || Failure::not_found(format_args!("silence {id}"));
+    let wanted = id.parse::<Ulid>().map_err(|_| absent())?;
+    let may = caller.may.because(why.reason.as_deref().unwrap_or_default());
+    may.end_silence(&caller.fleet.alerts, wanted).await?.map(Json).ok_or_else(absent)
 }

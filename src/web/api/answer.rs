@@ -91,16 +91,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Has {
 impl Has {
     /// JSON under the tag of its own bytes, or 304.
     pub(super) fn json(&self, value: &impl Serialize) -> Result<Response, Failure> {
-        let bytes = serde_json::to_vec(value).map_err(|error| {
-            Failure::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                format!("the answer cannot be written: {error}"),
-            )
-        })?;
-        let digest = Sha256Digest::of(&bytes).to_string();
-        let tag = format!("\"{}\"", &digest[..32]);
-        Ok(self.bytes(bytes, "application/json", &tag))
+        let bytes = written(value)?;
+        let tag = tag_of(&bytes);
+        Ok(self.bytes(bytes, "application/json", tag.as_str()))
+    }
+
+    /// JSON of an entry of a signed list, under the digest of all that the list holds of it, or 304.
+    pub(super) fn entry(&self, value: &impl Serialize, digest: &Sha256Digest) -> Result<Response, Failure> {
+        Ok(self.bytes(written(value)?, "application/json", &format!("\"{digest}\"")))
     }
 
     /// What the store keeps, under the store's own tag, or 304.
@@ -127,6 +125,23 @@ impl Has {
         }
         (headers, bytes).into_response()
     }
+}
+
+fn written(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    serde_json::to_vec(value).map_err(|error| {
+        let detail = format!("the answer cannot be written: {error}");
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    })
+}
+
+fn tag_of(bytes: &[u8]) -> ETag {
+    let digest = Sha256Digest::of(bytes).to_string();
+    ETag::from(format!("\"{}\"", &digest[..32]))
+}
+
+/// The tag under which [`Has::json`] would answer.
+pub(super) fn tag(value: &impl Serialize) -> Result<ETag, Failure> {
+    written(value).map(|bytes| tag_of(&bytes))
 }
 
 /// Proxies that compress make a tag weak.

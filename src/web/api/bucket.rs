@@ -95,6 +95,8 @@ struct Act {
     message: Option<String>,
     /// When that was written.
     ended_at: Option<DateTime<Utc>>,
+    /// How far it can be believed: `signed`, `not signed` by a key that is pinned, `broken`, `signatures are off`.
+    signature: Option<&'static str>,
     /// Why the entry cannot be read, if so.
     problem: Option<String>,
 }
@@ -129,6 +131,7 @@ impl From<AuditRow> for Act {
                 result: Some(act.result.as_str()),
                 message: act.result.message().map(str::to_owned),
                 ended_at: act.result.at(),
+                signature: Some(act.seal.as_str()),
                 actor: Some(act.actor),
                 source: Some(act.source),
                 host: Some(act.host),

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::response::Response;
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,13 +12,14 @@ use super::super::pages;
 use super::super::paths::CellOfPath;
 use super::super::views::{Cell, CellDetail, Node, NodeDetail};
 use super::answer::{Has, List, Page};
-use super::operation::{Operation, Operations};
-use super::request::{Asked, Of};
+use super::operation::{Condition, Operation, Operations};
+use super::request::{Asked, IfKnown, Of};
 use crate::controller::{
     self, Attention, AttentionLimits, CellView, Deletion, Health, Known, Liveness, LivenessLimits, NodeView, Severity,
     Subject, Sync,
 };
 use crate::model::drift::DriftState;
+use crate::model::users::Role;
 use crate::model::{CellId, ManifestName, NodeName};
 
 pub(super) fn operations() -> Operations {
@@ -42,6 +44,7 @@ pub(super) fn operations() -> Operations {
             "/api/v1/nodes/{node}",
             delete_node,
             Operation::new("deleteNodeStatus", "admin", "Deletes the heartbeat of a dead node.")
+                .condition(Condition::MayMatch)
                 .gives::<Deleted>()
                 .cli("fleetman delete heartbeat {node}"),
         )
@@ -157,7 +160,7 @@ struct Concern {
     /// What is the matter, in words. Some of them may be a node's own.
     message: String,
     /// Since when, where that is known.
-    since: Option<chrono::DateTime<chrono::Utc>>,
+    since: Option<DateTime<Utc>>,
 }
 
 impl From<Attention> for Concern {
@@ -214,7 +217,7 @@ pub(super) struct Deleted {
     objects: Option<usize>,
     /// When a marked one may be deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    ready_at: Option<chrono::DateTime<chrono::Utc>>,
+    ready_at: Option<DateTime<Utc>>,
 }
 
 impl From<Deletion> for Deleted {
@@ -250,14 +253,34 @@ async fn nodes(
 
 async fn node(caller: Caller, has: Has, Of(name): Of<NodeName>) -> Result<Response, Failure> {
     caller.may.check_node(&name)?;
-    let found = NodeDetail::find(&name, &*caller.view()?);
-    has.json(&found.ok_or_else(|| Failure::not_found(format_args!("node {name}")))?)
+    has.json(&find_node(&caller, &name)?)
 }
 
-async fn delete_node(caller: Caller, Of(name): Of<NodeName>) -> Result<Json<Deleted>, Failure> {
+fn find_node(caller: &Caller, name: &NodeName) -> Result<NodeDetail, Failure> {
+    NodeDetail::find(name, &*caller.view()?).ok_or_else(|| Failure::not_found(format_args!("node {name}")))
+}
+
+async fn delete_node(caller: Caller, Of(name): Of<NodeName>, known: IfKnown) -> Result<Json<Deleted>, Failure> {
     caller.check_writable()?;
-    let deletion = caller.may.delete_heartbeat(&name, LivenessLimits::default(), &Known::Anything).await?;
-    Ok(Json(deletion.into()))
+    let beat = match known.is_said() {
+        true => {
+            caller.may.need_on_node(Role::Admin, &name)?;
+            let beat = caller.may.heartbeat_facts(&name).await?;
+            let now = find_node(&caller, &name)?;
+            known.check(format_args!("node {name}"), &now)?;
+            // What was read in the background may be older than what lies there. Stores tell seconds alone in some answers.
+            let second = |at: Option<DateTime<Utc>>| at.map(|at| at.timestamp());
+            match beat.filter(|beat| second(beat.modified) == second(now.node.last_seen)) {
+                Some(beat) => Known::Tag(beat.etag),
+                None => Known::Absent,
+            }
+        }
+        false => Known::Anything,
+    };
+    let deleted = caller.may.delete_heartbeat(&name, LivenessLimits::default(), &beat).await;
+    let deleted = deleted.map_err(|error| known.failed_at(error, || find_node(&caller, &name).ok()))?;
+    caller.fleet.snapshot.look_soon();
+    Ok(Json(deleted.into()))
 }
 
 async fn cells(

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{FromRequestParts as _, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tokio::sync::OnceCell;
@@ -30,8 +31,7 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 const MOST: usize = 1_024;
 const MOST_OF_ONE: usize = 256;
 
-/// The most bytes of a key, of a request, of an answer, and of an answer that is remembered. Requests with files take no
-/// key.
+/// The most bytes of a key, of a request without files, of an answer, and of an answer that is remembered.
 const KEY_BYTES: usize = 255;
 const REQUEST_BYTES: usize = 1 << 20;
 const ANSWER_BYTES: usize = 64 << 20;
@@ -52,7 +52,7 @@ struct Name {
 
 #[derive(Debug, Clone)]
 struct Entry {
-    /// Method, path and body.
+    /// Method, path and what was sent.
     request: Sha256Digest,
     began: Duration,
     answer: Arc<OnceCell<Answer>>,
@@ -65,49 +65,102 @@ struct Answer {
     body: Bytes,
 }
 
-/// Answers a POST of the API under its key, if it has one.
+/// What the caller calls a request with files, if anything. Such a request is too large to be held; whoever takes it
+/// tells by the digests of its files which it is.
+#[derive(Debug)]
+pub(super) struct Key(Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Key {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        parts.headers.get(KEY).map(read).transpose().map(Self)
+    }
+}
+
+impl Key {
+    /// What comes of a POST to `path` of what `sent` names: what `act` gives, or what it gave before.
+    pub(super) async fn once(
+        self,
+        caller: &Caller,
+        path: &Uri,
+        sent: Sha256Digest,
+        act: impl Future<Output = Response> + Send + 'static,
+    ) -> Result<Response, Failure> {
+        match self.0 {
+            Some(key) => once(caller, key, digest(&Method::POST, path, sent.as_bytes()), act).await,
+            None => Ok(act.await),
+        }
+    }
+}
+
+fn read(key: &HeaderValue) -> Result<String, Failure> {
+    let key = key.to_str().ok().filter(|key| (1..=KEY_BYTES).contains(&key.len()));
+    key.map(str::to_owned).ok_or_else(|| {
+        Failure::bad_request("invalid_idempotency_key", format!("expected 1 to {KEY_BYTES} printable ASCII characters"))
+    })
+}
+
+fn digest(method: &Method, path: &Uri, sent: &[u8]) -> Sha256Digest {
+    let mut digest = Sha256Digest::builder();
+    digest.update(format!("{method} {path}\n").as_bytes());
+    digest.update(sent);
+    digest.finish()
+}
+
+/// Answers a POST of the API under its key, if it has one and no files.
 pub(in crate::web) async fn answer(State(portal): State<Arc<Portal>>, request: Request, next: Next) -> Response {
     let is_call = *request.method() == Method::POST && request.uri().path().starts_with("/api/v1/");
-    let has_files =
-        request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/"));
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..10));
+    let has_files = kind.is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"));
     match request.headers().get(KEY).cloned() {
         Some(key) if is_call && !has_files => {
-            once(&portal, &key, request, next).await.unwrap_or_else(|failure| failure.into_response())
+            whole(&portal, &key, request, next).await.unwrap_or_else(|failure| failure.into_response())
         }
         _ => next.run(request).await,
     }
 }
 
-async fn once(portal: &Arc<Portal>, key: &HeaderValue, request: Request, next: Next) -> Result<Response, Failure> {
-    let key = key.to_str().ok().filter(|key| (1..=KEY_BYTES).contains(&key.len())).ok_or_else(|| {
-        Failure::bad_request("invalid_idempotency_key", format!("expected 1 to {KEY_BYTES} printable ASCII characters"))
-    })?;
+async fn whole(portal: &Arc<Portal>, key: &HeaderValue, request: Request, next: Next) -> Result<Response, Failure> {
+    let key = read(key)?;
     let (mut parts, body) = request.into_parts();
     let caller = Caller::from_request_parts(&mut parts, portal).await?;
     let body = to_bytes(body, REQUEST_BYTES).await.map_err(|_| {
         let detail = format!("a request with an Idempotency-Key may have {REQUEST_BYTES} bytes");
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
     })?;
+    let digest = digest(&parts.method, &parts.uri, &body);
+    once(&caller, key, digest, next.run(Request::from_parts(parts, Body::from(body)))).await
+}
+
+/// What comes of a request, or came of it before.
+async fn once(
+    caller: &Caller,
+    key: String,
+    request: Sha256Digest,
+    act: impl Future<Output = Response> + Send + 'static,
+) -> Result<Response, Failure> {
+    let portal = caller.portal.clone();
     let who = Arc::new(caller.may.identity().clone());
-    let name = Name { who, fleet: caller.fleet.name.clone(), key: key.to_owned() };
-    let mut digest = Sha256Digest::builder();
-    digest.update(format!("{} {}\n", parts.method, parts.uri).as_bytes());
-    digest.update(&body);
-    let entry = portal.answers.begin(name.clone(), digest.finish(), portal.clock.monotonic())?;
-    let mut is_first = false;
-    // Whoever comes while it is under way waits; if its caller leaves, the next one takes it up.
-    let answer = entry
-        .answer
-        .get_or_init(async || {
+    let name = Name { who, fleet: caller.fleet.name.clone(), key };
+    let entry = portal.answers.begin(name.clone(), request, portal.clock.monotonic())?;
+    // Also where its caller leaves it is carried out to its end, so that whoever asks again hears of it and does not do
+    // it once more.
+    let work = tokio::spawn(async move {
+        let mut is_first = false;
+        let act = async {
             is_first = true;
-            Answer::of(next.run(Request::from_parts(parts, Body::from(body))).await).await
-        })
-        .await
-        .clone();
-    if !answer.is_final() {
-        portal.answers.forget(&name, &entry);
-    }
-    Ok(answer.into_response(!is_first))
+            Answer::of(act.await).await
+        };
+        let answer = entry.answer.get_or_init(|| act).await.clone();
+        if !answer.is_final() {
+            portal.answers.forget(&name, &entry);
+        }
+        answer.into_response(!is_first)
+    });
+    work.await.map_err(|error| {
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("the request broke off: {error}"))
+    })
 }
 
 impl Answers {

@@ -16,7 +16,7 @@ use super::super::views::{ManifestDetail, ManifestEntry, Override};
 use super::answer::{Has, List, Page};
 use super::fleet::Deleted;
 use super::operation::{Condition, Content, Operation, Operations};
-use super::request::{Asked, Of, Precondition, Raw, Sent, Yaml, file_path, unless_it_held};
+use super::request::{Asked, IfKnown, Of, Precondition, Raw, Sent, Yaml, file_path, unless_it_held};
 use crate::controller::{Applied, AppliedHow, Guard, Known};
 use crate::model::users::Role;
 use crate::model::{FilePath, ManifestName};
@@ -92,6 +92,7 @@ pub(super) fn operations() -> Operations {
             "/api/v1/cells/{node}/{cell}/pause",
             pause,
             Operation::new("pauseCell", "operator", "Keeps new versions away from a cell.")
+                .condition(Condition::MayMatch)
                 .takes::<Pause>()
                 .gives::<Written>()
                 .cli("fleetman pause {node}/{cell} --reason text"),
@@ -100,6 +101,7 @@ pub(super) fn operations() -> Operations {
             "/api/v1/cells/{node}/{cell}/resume",
             resume,
             Operation::new("resumeCell", "operator", "Ends a pause.")
+                .condition(Condition::MayMatch)
                 .gives::<Written>()
                 .cli("fleetman resume {node}/{cell}"),
         )
@@ -107,6 +109,7 @@ pub(super) fn operations() -> Operations {
             "/api/v1/cells/{node}/{cell}",
             delete_cell,
             Operation::new("deleteCell", "admin", "Deletes a cell that was removed from its node.")
+                .query::<AsItStands>()
                 .gives::<Deleted>()
                 .cli("fleetman delete cell {node}/{cell}"),
         )
@@ -170,6 +173,13 @@ struct Draft {
 struct Pause {
     /// In words.
     reason: String,
+}
+
+/// What a cell must be for it to be deleted.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct AsItStands {
+    /// The generation that it must be at.
+    if_generation: Option<u64>,
 }
 
 /// The path of an override, below the cell's own.
@@ -284,6 +294,7 @@ async fn put_cell(
 async fn pause(
     caller: Caller,
     CellOfPath(cell): CellOfPath,
+    known: IfKnown,
     Sent(wanted): Sent<Pause>,
 ) -> Result<Json<Written>, Failure> {
     caller.check_writable()?;
@@ -291,17 +302,23 @@ async fn pause(
     if reason.is_empty() {
         return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "reason: say why, for whoever wonders"));
     }
-    Ok(Json((&caller.may.because(reason).pause(&cell, reason, &Known::Anything).await?).into()))
+    let paused = caller.may.because(reason).pause(&cell, reason, &known.0).await;
+    Ok(Json((&paused.map_err(|error| known.failed(error))?).into()))
 }
 
-async fn resume(caller: Caller, CellOfPath(cell): CellOfPath) -> Result<Json<Written>, Failure> {
+async fn resume(caller: Caller, CellOfPath(cell): CellOfPath, known: IfKnown) -> Result<Json<Written>, Failure> {
     caller.check_writable()?;
-    Ok(Json((&caller.may.resume(&cell, &Known::Anything).await?).into()))
+    let resumed = caller.may.resume(&cell, &known.0).await;
+    Ok(Json((&resumed.map_err(|error| known.failed(error))?).into()))
 }
 
-async fn delete_cell(caller: Caller, CellOfPath(cell): CellOfPath) -> Result<Json<Deleted>, Failure> {
+async fn delete_cell(
+    caller: Caller,
+    CellOfPath(cell): CellOfPath,
+    Asked(AsItStands { if_generation }): Asked<AsItStands>,
+) -> Result<Json<Deleted>, Failure> {
     caller.check_writable()?;
-    Ok(Json(caller.may.delete_cell(&cell, &Guard::default()).await?.into()))
+    Ok(Json(caller.may.delete_cell(&cell, &Guard { if_generation, expect: None }).await?.into()))
 }
 
 async fn overrides(

@@ -7,10 +7,11 @@
 //! request      what requests carry; answer: how they are answered
 //! idempotency  requests that are sent twice
 //! fleet        nodes, cells, search      orders    what a cell is to be
-//! alerts       what people are told of
+//! alerts       what people are told of   bundles  versions in a file
 //! inputs       what cells are made of    releases  deployments
+//! apply        many manifests and cells
 //! past         versions, history, logs   version   one version, its files
-//! instants     what was at a time, and the way back
+//! instants     what was at a time, and back  upkeep   whether the bucket is sound
 //! bucket       audit, folders            object    one object
 //! usage        buckets, how much is in   settings  config, keys, the doctor
 //! users        users and tokens          me        whoever asks
@@ -20,7 +21,9 @@
 
 mod alerts;
 mod answer;
+mod apply;
 mod bucket;
+mod bundles;
 mod fleet;
 mod holds;
 mod idempotency;
@@ -31,18 +34,22 @@ mod object;
 mod openapi;
 mod operation;
 mod orders;
+mod output;
 mod past;
 mod problems;
+mod query;
 mod reference;
 mod releases;
 mod request;
 mod settings;
+mod upkeep;
 mod usage;
 mod users;
 mod version;
 
 pub(super) use self::idempotency::{Answers, answer as answer_once};
 use self::operation::Operations;
+pub(super) use self::query::{Queries, check as check_query};
 pub(super) use self::reference::{Reference, reference};
 use super::routes::Routes;
 
@@ -55,19 +62,28 @@ pub(super) fn description() -> serde_json::Value {
     openapi::document(operations().list())
 }
 
+/// What each operation may be asked.
+pub(super) fn queries() -> Queries {
+    Queries::of(operations().list())
+}
+
 fn operations() -> Operations {
     fleet::operations()
         .and(alerts::operations())
         .and(orders::operations())
         .and(holds::operations())
+        .and(output::operations())
         .and(past::operations())
         .and(version::operations())
         .and(instants::operations())
         .and(inputs::operations())
+        .and(apply::operations())
         .and(releases::operations())
+        .and(bundles::operations())
         .and(bucket::operations())
         .and(object::operations())
         .and(usage::operations())
+        .and(upkeep::operations())
         .and(settings::operations())
         .and(users::operations())
         .and(me::operations())

@@ -117,6 +117,7 @@ fn problem(conflict: &schemars::Schema) -> Value {
                 },
             },
             "conflict": conflict,
+            "now": {"description": "With 412 of `If-Match`: what a GET would answer now, where that is JSON."},
             "errors": {
                 "type": "array",
                 "description": "Of a YAML document: what is wrong, each with its place.",
@@ -157,8 +158,10 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     }
     responses.insert(operation.status.as_str().to_owned(), answer.clone());
     let mut failures = ALWAYS.to_vec();
-    if operation.condition != Condition::None {
-        failures.extend([412, 428]);
+    match operation.condition {
+        Condition::None => {}
+        Condition::MayMatch => failures.push(412),
+        Condition::Match | Condition::MatchOrNew => failures.extend([412, 428]),
     }
     if !matches!(operation.body, Content::Nothing) || operation.takes_key() {
         failures.extend([413, 415]);
@@ -227,6 +230,8 @@ pub(super) fn of_path(name: &str) -> (&'static str, Value) {
         "token" => ("The public half of the token.", text),
         "path" => ("The path of the file; its slashes stay as they are.", text),
         "at" => ("The trigger: its generation, or `<epoch>-<generation>`.", text),
+        "id" => ("The silence.", text),
+        "order" => ("The order.", text),
         "attempt" => ("The attempt at it, from 1.", json!({"type": "integer", "minimum": 1})),
         _ => ("", text),
     }

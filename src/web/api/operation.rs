@@ -28,6 +28,8 @@ pub(super) enum Content {
 pub(super) enum Condition {
     /// Nothing.
     None,
+    /// Nothing, or `If-Match` with the ETag that was read.
+    MayMatch,
     /// `If-Match` with the ETag that was read.
     Match,
     /// The same, or `If-None-Match: *` for one that is new.
@@ -132,7 +134,7 @@ impl Operation {
 
     /// Whether the same request may be sent twice under one `Idempotency-Key`.
     pub(super) fn takes_key(&self) -> bool {
-        self.method == "POST" && !matches!(self.body, Content::Files)
+        self.method == "POST"
     }
 }
 

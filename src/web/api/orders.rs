@@ -12,8 +12,8 @@ use super::operation::{Operation, Operations};
 use super::request::Sent;
 use crate::access::AccessError;
 use crate::controller::{
-    Changes, Guard, LivenessLimits, Plan, PlannedVersion, PublishRequest, Published, PublishedHow, RollbackRequest,
-    StopRequest,
+    Changes, Forecast, Guard, LivenessLimits, Plan, PlannedVersion, PublishRequest, Published, PublishedHow,
+    RollbackRequest, StopRequest,
 };
 use crate::model::trigger::TriggerOptions;
 use crate::model::{CellId, DeploymentName, Floor, ManifestName, Sha256Digest, VersionName};
@@ -207,8 +207,12 @@ struct Planned {
     content_sha256: Sha256Digest,
     /// Whether there is anything to publish.
     is_needed: bool,
-    /// Whether the cell's service would be restarted.
+    /// Whether anything that runs would be stopped or started anew.
     restart: bool,
+    /// What is published and what comes of it, in one line.
+    summary: String,
+    /// What the cell's node will do with it.
+    forecast: Forecast,
     /// Why nothing can be published, if the cell is paused.
     paused: Option<String>,
     /// What differs from the version that was desired last.
@@ -219,6 +223,7 @@ struct Planned {
 
 impl From<Plan> for Planned {
     fn from(plan: Plan) -> Self {
+        let (restart, summary) = (plan.restarts(), plan.summary());
         Self {
             cell: plan.cell,
             manifest: plan.manifest,
@@ -228,7 +233,9 @@ impl From<Plan> for Planned {
             version: plan.version,
             content_sha256: plan.content_sha256,
             is_needed: plan.is_needed,
-            restart: plan.restart,
+            restart,
+            summary,
+            forecast: plan.forecast,
             paused: plan.paused,
             changes: plan.changes,
             warnings: plan.warnings.iter().map(ToString::to_string).collect(),

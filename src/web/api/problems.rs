@@ -108,6 +108,7 @@ pub(super) const PROBLEMS: &[Problem] = &[
     problem(503, "unreachable", "the store does not answer"),
     problem(503, "uploads_busy", "too many uploads are under way; come back later"),
     problem(504, "busy", "other controllers did not end in time what they do with the cell"),
+    problem(504, "no_answer", "a node has not answered in time what it was asked"),
     problem(504, "timed_out", "it took longer than was allowed"),
 ];
 

@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::super::caller::Caller;
 use super::super::failure::Failure;
-use super::super::pages;
+use super::super::pages::ArrivedRelease;
 use super::super::views::{Release, ReleaseDetail};
 use super::answer::{Has, List, Page};
 use super::fleet::Deleted;
-use super::operation::{Content, Operation, Operations};
-use super::request::{Asked, Of, parse};
+use super::idempotency::Key;
+use super::operation::{Condition, Content, Operation, Operations};
+use super::request::{Asked, IfKnown, Of, parse};
 use crate::controller::{self, Known, ReleaseName};
 use crate::model::users::Role;
 use crate::model::{DeploymentName, ManifestName, Sha256Digest};
@@ -58,6 +59,7 @@ pub(super) fn operations() -> Operations {
                 "admin",
                 "Deletes a release; versions have their own copies of its files.",
             )
+            .condition(Condition::MayMatch)
             .gives::<Deleted>()
             .cli("fleetman delete deployment {manifest} {deployment}"),
         )
@@ -129,13 +131,17 @@ async fn deployments(
     let after = page.after.as_deref().map(read_cursor).transpose()?;
     let (reader, limit) = (&caller.fleet.releases, page.limit()?);
     let found = caller.may.release_page(reader, filter.manifest.as_ref(), after.as_ref(), limit).await?;
-    let items = found.releases.iter().map(Release::from).collect();
+    let items = found.releases.iter().map(|release| Release::from(&**release)).collect();
     has.json(&List { items, total: Some(found.total), next: found.next.as_ref().map(cursor), snapshot_at: None })
 }
 
 async fn deployment(caller: Caller, has: Has, Of(named): Of<Named>) -> Result<Response, Failure> {
+    has.json(&find(&caller, &named).await?)
+}
+
+async fn find(caller: &Caller, named: &Named) -> Result<ReleaseDetail, Failure> {
     let view = caller.may.view_deployment(&named.manifest, &named.deployment).await?;
-    has.json(&ReleaseDetail::from(&view))
+    Ok(ReleaseDetail::from(&view))
 }
 
 /// The fields `name`, `note` and `executables` (patterns) come before the files.
@@ -143,19 +149,39 @@ async fn upload(
     caller: Caller,
     Of(For { manifest }): Of<For>,
     headers: HeaderMap,
+    key: Key,
     request: Request,
 ) -> Result<Response, Failure> {
     // Before anything of it is read.
     caller.may.need_on_manifest(Role::Editor, &*caller.whole_view()?, &manifest)?;
-    let uploaded = pages::upload(&caller, &manifest, &headers, request).await?;
-    let status = if uploaded.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(Uploaded::from(uploaded))).into_response())
+    let path = request.uri().clone();
+    let release = ArrivedRelease::receive(&caller, &manifest, &headers, request).await?;
+    let (sent, act) = (release.digest(), caller.clone());
+    let act = async move {
+        let uploaded = release.send(&act).await?;
+        let status = if uploaded.is_new { StatusCode::CREATED } else { StatusCode::OK };
+        Ok::<_, Failure>((status, Json(Uploaded::from(uploaded))))
+    };
+    key.once(&caller, &path, sent, async { act.await.into_response() }).await
 }
 
-async fn delete_deployment(caller: Caller, Of(named): Of<Named>) -> Result<Json<Deleted>, Failure> {
+async fn delete_deployment(caller: Caller, Of(named): Of<Named>, known: IfKnown) -> Result<Json<Deleted>, Failure> {
     caller.check_writable()?;
     let fleet = caller.whole_view()?;
-    let deletion = caller.may.delete_deployment(&fleet, &named.manifest, &named.deployment, &Known::Anything).await?;
+    let Named { manifest, deployment } = &named;
+    let list = match known.is_said() {
+        true => {
+            caller.may.need_on_manifest(Role::Admin, &fleet, manifest)?;
+            // First, so that what is deleted is what is compared, or nothing is.
+            let list = caller.may.deployment_facts(manifest, deployment).await?;
+            let now = find(&caller, &named).await?;
+            known.check(format_args!("deployment {deployment} of manifest {manifest}"), &now)?;
+            list.map_or(Known::Absent, |list| Known::Tag(list.etag))
+        }
+        false => Known::Anything,
+    };
+    let deleted = caller.may.delete_deployment(&fleet, manifest, deployment, &list).await;
+    let deletion = deleted.map_err(|error| known.failed(error))?;
     caller.fleet.releases.forget(&(named.manifest, named.deployment)).await;
     Ok(Json(deletion.into()))
 }

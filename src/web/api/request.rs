@@ -6,12 +6,14 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::super::failure::Failure;
+use super::answer;
 use crate::access::AccessError;
 use crate::controller::{ControllerError, Known};
-use crate::model::FilePath;
+use crate::model::{FilePath, Sha256Digest};
 use crate::store::ETag;
 
 /// The parts of a path.
@@ -130,6 +132,71 @@ impl<S: Send + Sync> FromRequestParts<S> for Precondition {
                 "invalid_precondition",
                 "expected either If-Match with one ETag in quotes, or If-None-Match: *",
             )),
+        }
+    }
+}
+
+/// The same where nothing has to be said of it: `If-Match`, or nothing.
+#[derive(Debug, Clone)]
+pub(super) struct IfKnown(pub(super) Known);
+
+impl<S: Send + Sync> FromRequestParts<S> for IfKnown {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let is_said = |name| parts.headers.contains_key(name);
+        if !is_said(header::IF_MATCH) && !is_said(header::IF_NONE_MATCH) {
+            return Ok(Self(Known::Anything));
+        }
+        match Precondition::from_request_parts(parts, state).await?.0 {
+            Known::Absent => Err(Failure::bad_request("invalid_precondition", "what is absent cannot be changed")),
+            known => Ok(Self(known)),
+        }
+    }
+}
+
+impl IfKnown {
+    /// Whether the caller says what is known.
+    pub(super) fn is_said(&self) -> bool {
+        self.0 != Known::Anything
+    }
+
+    /// Refuses a change of what is no longer `now` as a GET of it answered.
+    pub(super) fn check(&self, what: impl fmt::Display, now: &impl Serialize) -> Result<(), Failure> {
+        match &self.0 {
+            Known::Tag(tag) if *tag != answer::tag(now)? => {
+                let error = ControllerError::Changed { what: what.to_string() };
+                Err(self.failed(error).with("now", now))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The digest of the entry of a signed list that the caller knows. A tag that was never given is no entry's.
+    pub(super) fn digest(&self) -> Option<Sha256Digest> {
+        let Known::Tag(tag) = &self.0 else { return None };
+        let of_another = |_| Sha256Digest::of(tag.as_str().as_bytes());
+        Some(tag.as_str().trim_matches('"').parse().unwrap_or_else(of_another))
+    }
+
+    /// The failure of a write that was sent with it.
+    pub(super) fn failed(&self, error: impl Into<AccessError>) -> Failure {
+        match self.0 {
+            Known::Tag(_) => unless_it_held(error),
+            Known::Absent | Known::Anything => error.into().into(),
+        }
+    }
+
+    /// The same with what is there now, where that is why.
+    pub(super) fn failed_at<T: Serialize>(
+        &self,
+        error: impl Into<AccessError>,
+        now: impl FnOnce() -> Option<T>,
+    ) -> Failure {
+        let failure = self.failed(error);
+        match failure.status() {
+            StatusCode::PRECONDITION_FAILED => failure.with("now", now()),
+            _ => failure,
         }
     }
 }

@@ -16,16 +16,18 @@ use super::super::app::Portal;
 use super::super::caller::Caller;
 use super::super::failure::Failure;
 use super::answer::{Has, List, Page};
-use super::operation::{Operation, Operations};
-use super::request::{Asked, Of, Sent};
-use crate::access::{NewToken, TOKEN_GOOD_FOR, UserChange};
+use super::operation::{Condition, Operation, Operations};
+use super::request::{Asked, IfKnown, Of, Sent};
+use crate::access::{Directory, NewToken, TOKEN_GOOD_FOR, UserChange};
+use crate::controller::Known;
 use crate::model::UserName;
-use crate::model::users::{Grant, Token, TokenId};
+use crate::model::users::{self, Grant, Token, TokenId};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn operations() -> Operations {
-    let change = |id, summary| Operation::new(id, "admin", summary).in_person().status(StatusCode::NO_CONTENT);
+    let write = |id, summary| Operation::new(id, "admin", summary).in_person().status(StatusCode::NO_CONTENT);
+    let change = |id, summary| write(id, summary).condition(Condition::MayMatch);
     Operations::of("Users")
         .get(
             "/api/v1/users",
@@ -35,10 +37,15 @@ pub(super) fn operations() -> Operations {
                 .gives::<List<User>>()
                 .cli("fleetman user ls"),
         )
+        .get(
+            "/api/v1/users/{user}",
+            user,
+            Operation::new("getUser", "admin", "Tells what a user may do.").gives::<User>(),
+        )
         .post(
             "/api/v1/users",
             add_user,
-            change("addUser", "Adds a user.").takes::<NewUser>().cli("fleetman user add {user} --may <role>"),
+            write("addUser", "Adds a user.").takes::<NewUser>().cli("fleetman user add {user} --may <role>"),
         )
         .put(
             "/api/v1/users/{user}/grants",
@@ -56,7 +63,7 @@ pub(super) fn operations() -> Operations {
         .post(
             "/api/v1/vouched/end-sessions",
             end_vouched,
-            change("endVouchedSessions", "Ends sessions that another service vouched for.").takes::<Vouched>(),
+            write("endVouchedSessions", "Ends sessions that another service vouched for.").takes::<Vouched>(),
         )
         .delete("/api/v1/users/{user}", delete_user, change("deleteUser", "Deletes a user and their tokens."))
         .get(
@@ -76,10 +83,18 @@ pub(super) fn operations() -> Operations {
                 .status(StatusCode::CREATED)
                 .gives::<MadeToken>(),
         )
+        .get(
+            "/api/v1/tokens/{token}",
+            token,
+            Operation::new("getToken", "viewer", "Tells what is known of a token.").in_person().gives::<TokenFacts>(),
+        )
         .delete(
             "/api/v1/tokens/{token}",
             revoke_token,
-            Operation::new("revokeToken", "viewer", "Takes a token back.").in_person().status(StatusCode::NO_CONTENT),
+            Operation::new("revokeToken", "viewer", "Takes a token back.")
+                .in_person()
+                .condition(Condition::MayMatch)
+                .status(StatusCode::NO_CONTENT),
         )
 }
 
@@ -152,6 +167,11 @@ struct TokenFacts {
     expires_at: DateTime<Utc>,
     /// Whether it was taken back before.
     revoked: bool,
+    /// When it was used last at this machine, to the hour; none if that is not known, or it was not used since this
+    /// machine pays attention.
+    last_used_at: Option<DateTime<Utc>>,
+    /// Whether it was not used for 90 days or more.
+    unused: bool,
 }
 
 /// A token that is wanted.
@@ -173,10 +193,12 @@ struct MadeToken {
     token: String,
 }
 
-impl From<Token> for TokenFacts {
-    fn from(token: Token) -> Self {
+impl TokenFacts {
+    fn of(token: Token, directory: &Directory) -> Self {
+        let last_use = directory.last_use(&token);
+        let (last_used_at, unused) = (last_use.at(), last_use.is_long_ago(directory.now()));
         let Token { id, name, user, grants, created_at, expires_at, revoked, .. } = token;
-        Self { id, name, user, grants, created_at, expires_at, revoked }
+        Self { id, name, user, grants, created_at, expires_at, revoked, last_used_at, unused }
     }
 }
 
@@ -218,6 +240,11 @@ struct Held {
     token: TokenId,
 }
 
+fn shown(user: users::User, directory: &Directory) -> User {
+    let of_config = directory.of_config().iter().any(|other| other.name == user.name);
+    User { name: user.name, grants: user.grants, disabled: user.disabled, of_config }
+}
+
 async fn users(Admin(caller): Admin, has: Has, Asked(page): Asked<Page>) -> Result<Response, Failure> {
     let directory = caller.portal.gate.directory();
     let listed = directory.list().map(|list| list.users.clone()).unwrap_or_default();
@@ -229,47 +256,65 @@ async fn users(Admin(caller): Admin, has: Has, Asked(page): Asked<Page>) -> Resu
     });
     let mut all: Vec<User> = of_config.collect();
     // Whoever the config names is who it says.
-    let others = listed.into_iter().filter(|user| !directory.of_config().iter().any(|other| other.name == user.name));
-    let others: Vec<User> = others
-        .map(|user| User { name: user.name, grants: user.grants, disabled: user.disabled, of_config: false })
-        .collect();
+    let others = listed.into_iter().map(|user| shown(user, directory)).filter(|user| !user.of_config);
     all.extend(others);
     all.sort_by(|one, other| one.name.cmp(&other.name));
     has.json(&List::of(all, &page, |user| user.name.clone(), |user| user)?)
 }
 
+async fn user(Admin(caller): Admin, has: Has, Of(Named { user }): Of<Named>) -> Result<Response, Failure> {
+    let directory = caller.portal.gate.directory();
+    let (user, seen) = caller.may.user(directory, &user)?;
+    has.entry(&shown(user, directory), &seen)
+}
+
 async fn add_user(Manager(caller): Manager, Sent(new): Sent<NewUser>) -> Result<StatusCode, Failure> {
     let password_hash = caller.hash_password(&new.name, &new.password).await?;
-    change(&caller, &new.name, UserChange::Add { password_hash, grants: new.grants }).await
+    let known = IfKnown(Known::Anything);
+    change(&caller, &new.name, UserChange::Add { password_hash, grants: new.grants }, &known).await
 }
 
 async fn set_grants(
     Manager(caller): Manager,
     Of(Named { user }): Of<Named>,
+    known: IfKnown,
     Sent(wanted): Sent<Grants>,
 ) -> Result<StatusCode, Failure> {
-    change(&caller, &user, UserChange::Grants(wanted.grants)).await
+    change(&caller, &user, UserChange::Grants(wanted.grants), &known).await
 }
 
 async fn set_password(
     Manager(caller): Manager,
     Of(Named { user }): Of<Named>,
+    known: IfKnown,
     Sent(wanted): Sent<NewPassword>,
 ) -> Result<StatusCode, Failure> {
     let hash = caller.hash_password(&user, &wanted.password).await?;
-    change(&caller, &user, UserChange::Password(hash)).await
+    change(&caller, &user, UserChange::Password(hash), &known).await
 }
 
-async fn disable(Manager(caller): Manager, Of(Named { user }): Of<Named>) -> Result<StatusCode, Failure> {
-    change(&caller, &user, UserChange::Disable).await
+async fn disable(
+    Manager(caller): Manager,
+    Of(Named { user }): Of<Named>,
+    known: IfKnown,
+) -> Result<StatusCode, Failure> {
+    change(&caller, &user, UserChange::Disable, &known).await
 }
 
-async fn enable(Manager(caller): Manager, Of(Named { user }): Of<Named>) -> Result<StatusCode, Failure> {
-    change(&caller, &user, UserChange::Enable).await
+async fn enable(
+    Manager(caller): Manager,
+    Of(Named { user }): Of<Named>,
+    known: IfKnown,
+) -> Result<StatusCode, Failure> {
+    change(&caller, &user, UserChange::Enable, &known).await
 }
 
-async fn end_sessions(Manager(caller): Manager, Of(Named { user }): Of<Named>) -> Result<StatusCode, Failure> {
-    change(&caller, &user, UserChange::EndSessions).await
+async fn end_sessions(
+    Manager(caller): Manager,
+    Of(Named { user }): Of<Named>,
+    known: IfKnown,
+) -> Result<StatusCode, Failure> {
+    change(&caller, &user, UserChange::EndSessions, &known).await
 }
 
 async fn end_vouched(Manager(caller): Manager, Sent(whose): Sent<Vouched>) -> Result<StatusCode, Failure> {
@@ -278,20 +323,32 @@ async fn end_vouched(Manager(caller): Manager, Sent(whose): Sent<Vouched>) -> Re
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn delete_user(Manager(caller): Manager, Of(Named { user }): Of<Named>) -> Result<StatusCode, Failure> {
-    change(&caller, &user, UserChange::Delete).await
+async fn delete_user(
+    Manager(caller): Manager,
+    Of(Named { user }): Of<Named>,
+    known: IfKnown,
+) -> Result<StatusCode, Failure> {
+    change(&caller, &user, UserChange::Delete, &known).await
 }
 
-async fn change(caller: &Caller, user: &UserName, change: UserChange) -> Result<StatusCode, Failure> {
+async fn change(caller: &Caller, user: &UserName, change: UserChange, known: &IfKnown) -> Result<StatusCode, Failure> {
     caller.check_writable()?;
-    caller.may.change_user(caller.portal.gate.directory(), user, &change).await?;
+    let directory = caller.portal.gate.directory();
+    let changed = match known.digest() {
+        Some(seen) => caller.may.change_seen_user(directory, user, &change, seen).await,
+        None => caller.may.change_user(directory, user, &change).await,
+    };
+    changed.map_err(|error| {
+        known.failed_at(error, || caller.may.user(directory, user).ok().map(|(now, _)| shown(now, directory)))
+    })?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn tokens(caller: Caller, has: Has, Asked(page): Asked<Page>) -> Result<Response, Failure> {
-    let mut all = caller.may.tokens(caller.portal.gate.directory())?;
+    let directory = caller.portal.gate.directory();
+    let mut all = caller.may.tokens(directory)?;
     all.sort_by_key(|token| token.id.to_string());
-    has.json(&List::of(all, &page, |token| token.id.to_string(), TokenFacts::from)?)
+    has.json(&List::of(all, &page, |token| token.id.to_string(), |token| TokenFacts::of(token, directory))?)
 }
 
 async fn add_token(caller: Caller, Sent(wanted): Sent<WantedToken>) -> Result<Response, Failure> {
@@ -305,8 +362,20 @@ async fn add_token(caller: Caller, Sent(wanted): Sent<WantedToken>) -> Result<Re
     Ok(response)
 }
 
-async fn revoke_token(caller: Caller, Of(Held { token }): Of<Held>) -> Result<StatusCode, Failure> {
+async fn token(caller: Caller, has: Has, Of(Held { token }): Of<Held>) -> Result<Response, Failure> {
+    let directory = caller.portal.gate.directory();
+    let (token, seen) = caller.may.token(directory, &token)?;
+    has.entry(&TokenFacts::of(token, directory), &seen)
+}
+
+async fn revoke_token(caller: Caller, Of(Held { token }): Of<Held>, known: IfKnown) -> Result<StatusCode, Failure> {
     caller.check_writable()?;
-    caller.may.revoke_token(caller.portal.gate.directory(), &token, None).await?;
+    let directory = caller.portal.gate.directory();
+    let revoked = caller.may.revoke_token(directory, &token, known.digest()).await;
+    revoked.map_err(|error| {
+        known.failed_at(error, || {
+            caller.may.token(directory, &token).ok().map(|(now, _)| TokenFacts::of(now, directory))
+        })
+    })?;
     Ok(StatusCode::NO_CONTENT)
 }

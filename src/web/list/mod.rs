@@ -73,7 +73,7 @@ impl<S: Send + std::marker::Sync> FromRequestParts<S> for Asked {
 }
 
 impl Asked {
-    #[cfg(test)]
+    /// The same asked for by other means than an address.
     pub(super) fn of(pairs: &[(&str, &str)]) -> Self {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Self { path: "/list".to_owned(), pairs: pairs.collect() }
@@ -116,6 +116,18 @@ impl Asked {
     /// The same list with this in the place of what was asked for under the name, from its first page.
     pub(super) fn with(&self, name: &str, value: &str) -> String {
         self.linked("", |of, _| of != name && of != "page", Some((name, value)))
+    }
+
+    /// The same list with this asked for besides, from its first page.
+    pub(super) fn and(&self, name: &str, value: &str) -> String {
+        self.linked("", |of, also| of != "page" && (of != name || also != value), Some((name, value)))
+    }
+
+    /// Everything that is asked for but what stands under `name`, for a form that asks for that.
+    pub(super) fn beside<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let is_other = move |of: &str, value: &str| of != name && of != "page" && !value.is_empty();
+        let pairs = self.pairs.iter().map(|(of, value)| (of.as_str(), value.as_str()));
+        pairs.filter(move |(of, value)| is_other(of, value))
     }
 
     fn linked(&self, path: &str, is_kept: impl Fn(&str, &str) -> bool, added: Option<(&str, &str)>) -> String {
@@ -179,6 +191,11 @@ pub(super) fn grouped(number: usize) -> String {
     text
 }
 
+/// So many of a thing, in words.
+pub(super) fn counted(number: usize, thing: &str) -> String {
+    format!("{} {thing}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
 /// Whether `text` has `part`, which is written in lower case, in it.
 pub(super) fn has(text: &str, part: &str) -> bool {
     if text.is_ascii() {
@@ -219,6 +236,9 @@ mod tests {
         let asked = Asked::of(&[("q", "a b&c"), ("status", ""), ("label", "x=1"), ("label", "y"), ("page", "7")]);
         assert_eq!(asked.with("sort", "-seen"), "?q=a%20b%26c&label=x%3D1&label=y&sort=%2Dseen");
         assert_eq!(asked.with("page", "8"), "?q=a%20b%26c&label=x%3D1&label=y&page=8");
+        assert_eq!(asked.and("label", "z"), "?q=a%20b%26c&label=x%3D1&label=y&label=z");
+        assert_eq!(asked.and("label", "y"), "?q=a%20b%26c&label=x%3D1&label=y", "once is enough");
+        assert_eq!(asked.beside("label").collect::<Vec<_>>(), [("q", "a b&c")]);
         assert_eq!(asked.elsewhere("/list.csv"), "/list.csv?q=a%20b%26c&label=x%3D1&label=y");
         let chips = asked.chips(&["q", "status", "label"]);
         let chips: Vec<(&str, &str)> = chips.iter().map(|it| (it.text.as_str(), it.without.as_str())).collect();
@@ -271,5 +291,7 @@ mod tests {
     #[test]
     fn thousands_are_set_apart() {
         assert_eq!([0, 999, 1_000, 10_034, 1_234_567].map(grouped), ["0", "999", "1,000", "10,034", "1,234,567"]);
+        let lists = [0, 1, 2_000].map(|number| counted(number, "list"));
+        assert_eq!(lists, ["0 lists", "1 list", "2,000 lists"]);
     }
 }

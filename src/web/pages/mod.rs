@@ -2,8 +2,10 @@
 
 mod agents;
 mod alerts;
+mod apply;
 mod audit;
 mod buckets;
+mod bundles;
 mod cell;
 mod cell_inputs;
 mod cells;
@@ -11,6 +13,7 @@ mod deployments;
 mod editor;
 mod holds;
 mod instants;
+mod lasting;
 mod manifests;
 mod orders;
 mod overview;
@@ -19,13 +22,17 @@ mod search;
 mod settings;
 mod sides;
 mod sign_in;
+mod steps;
 mod typed;
 mod uploads;
 mod used_by;
 
+pub(super) use self::alerts::{Message, messages};
 pub(super) use self::buckets::count_usage;
+pub(super) use self::bundles::{download as download_bundle, load as load_bundle, receive as receive_bundle};
 pub(super) use self::cell_inputs::diagnose as diagnose_cell;
-pub(super) use self::deployments::upload;
+pub(crate) use self::cells::listed as listed_cells;
+pub(super) use self::deployments::Arrived as ArrivedRelease;
 pub(super) use self::search::recipes;
 pub(super) use self::settings::{Keys, change_password};
 pub(super) use self::sign_in::set_cookies;
@@ -35,8 +42,10 @@ pub(super) fn routes() -> Routes {
     Routes::new()
         .and(agents::routes())
         .and(alerts::routes())
+        .and(apply::routes())
         .and(audit::routes())
         .and(buckets::routes())
+        .and(bundles::routes())
         .and(cell::routes())
         .and(cell_inputs::routes())
         .and(cells::routes())

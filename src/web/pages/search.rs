@@ -89,10 +89,12 @@ async fn page(page: PageContext, asked: Asked) -> Result<Response, Failure> {
     }
     let view = page.view()?;
     let (recipes, problem) = recipes(&page.caller, &view).await;
-    if let Some(path) = exact(&text, &view, &recipes) {
+    let releases = recipes.releases.iter().map(|(manifest, name)| (manifest, name));
+    let found = Found::new(&text, &view, &recipes.manifests, releases);
+    if let Some(path) = exact(&text, &view, &recipes).filter(|_| is_alone(&text, &found)) {
         return Ok(page.lead_to(&path));
     }
-    let mut groups = found(&text, &view, &recipes);
+    let mut groups = groups(&found);
     for (_, href) in groups.iter_mut().flat_map(|group| &mut group.hits) {
         *href = shell.link(href);
     }
@@ -124,15 +126,27 @@ fn exact(text: &str, view: &FleetView, recipes: &Recipes) -> Option<String> {
     (paths.len() == 1).then(|| paths.remove(0))
 }
 
-/// Everything in whose name the text stands, by kind.
-fn found(text: &str, view: &FleetView, recipes: &Recipes) -> Vec<Group> {
-    let releases = recipes.releases.iter().map(|(manifest, name)| (manifest, name));
-    let Found { nodes, cells, manifests, releases } = Found::new(text, view, &recipes.manifests, releases);
+/// Whether nothing else was found than what has exactly this name, and what belongs to it: the cells of the agent,
+/// the releases of the manifest.
+fn is_alone(text: &str, found: &Found<'_>) -> bool {
+    let is_of_it = |name: &str| {
+        let name = name.to_lowercase();
+        name.strip_prefix(text).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    found.nodes.iter().all(|node| is_of_it(node.as_str()))
+        && found.cells.iter().all(|cell| is_of_it(&cell.to_string()))
+        && found.manifests.iter().all(|manifest| is_of_it(manifest.as_str()))
+        && found.releases.iter().all(|(manifest, release)| is_of_it(&format!("{manifest}/{release}")))
+}
+
+/// Everything that was found, by kind.
+fn groups(found: &Found<'_>) -> Vec<Group> {
+    let Found { nodes, cells, manifests, releases } = found;
     let releases: Vec<String> = releases.iter().map(|(manifest, name)| format!("{manifest}/{name}")).collect();
     let all = [
-        Group::new("Agents", "/agents", &nodes),
-        Group::new("Cells", "/cells", &cells),
-        Group::new("Manifests", "/manifests", &manifests),
+        Group::new("Agents", "/agents", nodes),
+        Group::new("Cells", "/cells", cells),
+        Group::new("Manifests", "/manifests", manifests),
         Group::new("Deployments", "/deployments", &releases),
     ];
     all.into_iter().flatten().collect()
@@ -180,14 +194,28 @@ mod tests {
     }
 
     #[test]
+    fn a_name_leads_nowhere_where_something_else_has_it_in_its_own() {
+        let (view, recipes) = sample();
+        let releases = || recipes.releases.iter().map(|(manifest, name)| (manifest, name));
+        let is_alone = |text: &str| is_alone(text, &Found::new(text, &view, &recipes.manifests, releases()));
+        assert!(is_alone("n02"), "an agent with its cells");
+        assert!(is_alone("web-site"), "a manifest with its release");
+        assert!(is_alone("web-site/r1") && is_alone("n02/web"));
+        assert!(!is_alone("web"), "cells of many agents");
+        assert!(!is_alone("n0"), "many agents");
+    }
+
+    #[test]
     fn what_is_found_is_cut_and_the_rest_is_a_link_away() {
         let (view, recipes) = sample();
-        let groups = found("web", &view, &recipes);
+        let releases = || recipes.releases.iter().map(|(manifest, name)| (manifest, name));
+        let found = |text| groups(&Found::new(text, &view, &recipes.manifests, releases()));
+        let groups = found("web");
         let counts: Vec<(&str, &str, usize)> =
             groups.iter().map(|group| (group.name, group.count.as_str(), group.hits.len())).collect();
         assert_eq!(counts, [("Cells", "30", 20), ("Manifests", "1", 1), ("Deployments", "2", 2)]);
         assert_eq!((groups[0].all.as_deref(), groups[1].all.as_deref()), (Some("/cells"), None));
-        assert_eq!(found("5/we", &view, &recipes)[0].hits[0].1, "/cells/n05/web");
-        assert_eq!(found("zzz", &view, &recipes), []);
+        assert_eq!(found("5/we")[0].hits[0].1, "/cells/n05/web");
+        assert_eq!(found("zzz"), []);
     }
 }

@@ -1,6 +1,6 @@
 //! Which cells use a manifest or a release, and how they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::controller::{CellView, FleetView, KnownVersion};
 use crate::model::{CellId, ManifestName};
@@ -30,13 +30,10 @@ impl From<&CellView> for User {
     }
 }
 
-fn cells_of<'v>(view: &'v FleetView, manifest: &'v ManifestName) -> impl Iterator<Item = &'v CellView> {
-    view.cells().filter(move |cell| cell.about().is_some_and(|about| about.manifest == *manifest))
-}
-
 /// The cells that use `manifest`, by name.
 pub(super) fn of_manifest(view: &FleetView, manifest: &ManifestName) -> Vec<User> {
-    cells_of(view, manifest).map(User::from).collect()
+    let uses = |cell: &&CellView| cell.about().is_some_and(|about| about.manifest == *manifest);
+    view.cells().filter(uses).map(User::from).collect()
 }
 
 /// A cell by itself.
@@ -53,10 +50,10 @@ pub(super) fn counts(view: &FleetView) -> BTreeMap<&ManifestName, usize> {
     counts
 }
 
-/// The versions that cells of `manifest` are to run or do run.
-pub(super) fn versions(view: &FleetView, manifest: &ManifestName) -> Vec<KnownVersion> {
+/// The versions that cells of any of `manifests` are to run or do run, by cell.
+pub(super) fn versions(view: &FleetView, manifests: &BTreeSet<ManifestName>) -> Vec<KnownVersion> {
     let mut found = Vec::new();
-    for view in cells_of(view, manifest) {
+    for view in view.cells().filter(|cell| cell.about().is_some_and(|about| manifests.contains(&about.manifest))) {
         let target = view.desired().and_then(|desired| desired.target.as_ref());
         let running = view.report().and_then(|report| report.running.as_ref());
         found.extend(target.map(|target| (view.cell.clone(), target.version.clone(), target.manifest_sha256)));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fleetman::model::answer::{Answer, AnswerState};
-use fleetman::model::audit::{AuditEntry, AuditStage};
+use fleetman::model::audit::{AuditEntry, AuditStage, Chain, EntryRef};
 use fleetman::model::content::content_sha256;
 use fleetman::model::deployment::{Deployment, DeploymentFile};
 use fleetman::model::document::{self, Document};
@@ -19,9 +19,9 @@ use fleetman::model::{Code, Epoch, FilePath, Sha256Digest};
 
 use super::samples::{
     alerts, alice, fleet, floor, heartbeat, heartbeat_with_processes, key, manifest, manifest_with_checks,
-    manifest_with_drift, manifest_with_group, manifest_with_hooks, manifest_with_processes, manifest_with_sockets,
-    manifest_with_unit, manifest_with_unit_file, manifest_with_windows, order, target, time, trigger, trust, ulid,
-    users,
+    manifest_with_dependencies, manifest_with_drift, manifest_with_group, manifest_with_hooks, manifest_with_processes,
+    manifest_with_reload, manifest_with_sockets, manifest_with_unit, manifest_with_unit_file, manifest_with_windows,
+    order, target, time, trigger, trust, ulid, users,
 };
 use super::{root, updating};
 
@@ -42,6 +42,27 @@ fn golden_document<T: Document + PartialEq + std::fmt::Debug>(name: &str, value:
     assert_eq!(document::parse::<T>(&bytes).unwrap(), *value, "{name}");
 }
 
+fn entry(stage: AuditStage) -> AuditEntry {
+    AuditEntry {
+        id: ulid(),
+        at: time(0),
+        actor: alice(),
+        source: "cli".to_owned(),
+        host: "ops1".to_owned(),
+        action: "publish".to_owned(),
+        object: "cell/n1/web".to_owned(),
+        before: Some("1.4.1".to_owned()),
+        after: Some("1.4.2".to_owned()),
+        reason: None,
+        stage,
+        chain: None,
+    }
+}
+
+fn outcome_of_intent() -> AuditStage {
+    AuditStage::Outcome { intent: ulid(), done: true, message: "generation 7".to_owned() }
+}
+
 #[test]
 fn unsigned_documents_stay_readable() {
     for (name, manifest) in [
@@ -54,7 +75,9 @@ fn unsigned_documents_stay_readable() {
         ("manifest-systemd.json", manifest_with_unit()),
         ("manifest-unit-file.json", manifest_with_unit_file()),
         ("manifest-supervisor.json", manifest_with_group()),
+        ("manifest-reload.json", manifest_with_reload()),
         ("manifest-windows.json", manifest_with_windows()),
+        ("manifest-dependencies.json", manifest_with_dependencies()),
     ] {
         golden(name, &manifest.render());
         assert_eq!(Manifest::parse(&manifest.render()).unwrap(), manifest, "{name}");
@@ -87,22 +110,9 @@ fn unsigned_documents_stay_readable() {
         "deleting.json",
         &Deleting { marked_at: time(0), marked_by: alice(), manifest_sha256: Some(target().manifest_sha256) },
     );
-    let entry = |stage| AuditEntry {
-        id: ulid(),
-        at: time(0),
-        actor: alice(),
-        source: "cli".to_owned(),
-        host: "ops1".to_owned(),
-        action: "publish".to_owned(),
-        object: "cell/n1/web".to_owned(),
-        before: Some("1.4.1".to_owned()),
-        after: Some("1.4.2".to_owned()),
-        reason: None,
-        stage,
-    };
+    // As they were before entries were signed.
     golden_document("audit-intent.json", &entry(AuditStage::Intent));
-    let stage = AuditStage::Outcome { intent: ulid(), done: true, message: "generation 7".to_owned() };
-    golden_document("audit-outcome.json", &entry(stage));
+    golden_document("audit-outcome.json", &entry(outcome_of_intent()));
     golden_document(
         "outcome.json",
         &Outcome {
@@ -201,6 +211,12 @@ fn signed_documents_stay_readable_and_verifiable() {
         golden(name, signed.document());
         assert_eq!(*verify::<Order>(signed.document(), &trust()).unwrap(), order, "{name}");
     }
+
+    let follows = vec![EntryRef { id: ulid(), sha256: Sha256Digest::of(b"") }];
+    let audited = AuditEntry { chain: Some(Chain { fleet: fleet(), follows }), ..entry(outcome_of_intent()) };
+    let signed = sign(&audited, &signer).unwrap();
+    golden("audit-signed.json", signed.document());
+    assert_eq!(*verify::<AuditEntry>(signed.document(), &trust()).unwrap(), audited);
 
     let users = users();
     let signed = sign(&users, &signer).unwrap();

@@ -1,6 +1,6 @@
 //! The values that the golden documents say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use chrono::DateTime;
@@ -9,6 +9,7 @@ use fleetman::model::alert::{
     Severity, Silence, SilenceScope, Taken,
 };
 use fleetman::model::content::content_sha256;
+use fleetman::model::dependencies::Dependencies;
 use fleetman::model::drift::{Deviation, DriftFinding, DriftMode, DriftRepair, DriftReport, DriftSpec, DriftState};
 use fleetman::model::health::{Check, ExecCheck, FileCheck, Health, HttpCheck, Line, LogCheck, TcpCheck};
 use fleetman::model::heartbeat::{
@@ -103,10 +104,13 @@ pub(super) fn manifest() -> Manifest {
         health: Health::default(),
         hooks: BTreeMap::new(),
         strategy: Strategy::default(),
+        reload_if: Vec::new(),
+        restart_if: Vec::new(),
         limits: Limits { open_files: Some(4096), memory_bytes: Some(1 << 30), ..Limits::default() },
         drift: DriftSpec::default(),
         windows: Windows::default(),
         lock: None,
+        dependencies: Dependencies::default(),
         files: vec![
             file("bin/shop", b"#!/bin/sh\n", Mode::EXECUTE, Origin::Deployment),
             file("etc/shop.conf", b"port = 8080\n", Mode::READ, Origin::Template),
@@ -246,6 +250,17 @@ pub(super) fn manifest_with_sockets() -> Manifest {
     manifest
 }
 
+/// A version whose processes go on when only some of its files have changed.
+pub(super) fn manifest_with_reload() -> Manifest {
+    let mut manifest = manifest_with_processes();
+    manifest.strategy = Strategy::Reload;
+    manifest.reload_if = vec!["etc/**".parse().unwrap()];
+    manifest.restart_if = vec!["bin/*".parse().unwrap()];
+    manifest.requires = manifest.features();
+    manifest.content_sha256 = content_sha256(&manifest);
+    manifest
+}
+
 /// A version that nodes fetch and switch to in windows only.
 pub(super) fn manifest_with_windows() -> Manifest {
     let window = |text: &str| serde_json::from_str(text).unwrap();
@@ -258,6 +273,18 @@ pub(super) fn manifest_with_windows() -> Manifest {
             window(r#"{"allow": "0 2 * * mon-fri", "for_secs": 7200, "time_zone": "Europe/Berlin"}"#),
             window(r#"{"deny": "0 0 20-31 12 *", "for_secs": 86400, "time_zone": "UTC"}"#),
         ],
+    };
+    manifest.requires = manifest.features();
+    manifest.content_sha256 = content_sha256(&manifest);
+    manifest
+}
+
+/// A version that starts after another cell, and not without a third one.
+pub(super) fn manifest_with_dependencies() -> Manifest {
+    let mut manifest = manifest();
+    manifest.dependencies = Dependencies {
+        after: BTreeSet::from(["cache".parse().unwrap()]),
+        requires: BTreeSet::from(["db".parse().unwrap(), "queue".parse().unwrap()]),
     };
     manifest.requires = manifest.features();
     manifest.content_sha256 = content_sha256(&manifest);
@@ -305,6 +332,8 @@ pub(super) fn manifest_with_unit() -> Manifest {
         kind: ServiceType::Oneshot,
         after: ["network-online.target".parse().unwrap()].into(),
         requires: ["postgresql.service".parse().unwrap()].into(),
+        reload_signal: None,
+        reload_command: None,
         schedule: Some(Schedule { on_calendar: "*-*-* 03:00".to_owned(), persistent: true, random_delay_ms: 300_000 }),
         hardening,
     };

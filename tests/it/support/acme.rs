@@ -14,15 +14,19 @@ use fleetman::controller::{
     UploadOptions,
 };
 use fleetman::embedded::{Options, Server};
+use fleetman::model::alert::{Alerts, FinishedDelivery, Silence, SilenceScope};
+use fleetman::model::answer::{Answer, AnswerState, LogLine};
 use fleetman::model::heartbeat::{
     CellReport, Condition, Fault, Heartbeat, HostFacts, Phase, ProcessReport, ProcessState, RunningState, SigningMode,
     VersionReport, Waiting,
 };
 use fleetman::model::keys::AttemptId;
+use fleetman::model::order::{LogQuery, Order, OrderAction};
 use fleetman::model::outcome::{Ending, Outcome};
 use fleetman::model::trigger::{Target, TriggerOptions};
-use fleetman::model::{CellId, Code, FilePath, ManifestName, NodeName, ObjectKey, Prefix, UserName, document};
+use fleetman::model::{CellId, Code, FilePath, ManifestName, NodeName, ObjectKey, Prefix, UserName, document, sign};
 use tempfile::TempDir;
+use ulid::Ulid;
 use uuid::Uuid;
 
 use super::fleet::{FLEET, KEY, TestClock};
@@ -73,6 +77,12 @@ const NODES: [(&str, &str); 7] = [
     ("par-1", "eu-west"),
     ("par-2", "eu-west"),
 ];
+
+/// The order for what `ams-1/api` writes.
+pub(crate) const ASKED: &str = "01KDYWXAC3ZZZZZZZZZZZZZZZZ";
+
+/// The order that holds `ber-2`, which nobody has taken yet; and one for its cell.
+pub(crate) const HELD: [&str; 2] = ["01KDYWXAC4ZZZZZZZZZZZZZZZZ", "01KDYWXAC5ZZZZZZZZZZZZZZZZ"];
 
 /// The fleet, in a bucket of its own.
 pub(crate) struct Acme {
@@ -147,6 +157,13 @@ impl Acme {
     pub(crate) async fn put(&self, key: &str, bytes: impl Into<Vec<u8>>) {
         let key = Prefix::new("prod/eu").unwrap().join(key);
         self.client.put_object().bucket(BUCKET).key(key).body(ByteStream::from(bytes.into())).send().await.unwrap();
+    }
+
+    /// What an object holds.
+    pub(crate) async fn get(&self, key: &str) -> Vec<u8> {
+        let key = Prefix::new("prod/eu").unwrap().join(key);
+        let got = self.client.get_object().bucket(BUCKET).key(key).send().await.unwrap();
+        got.body.collect().await.unwrap().to_vec()
     }
 
     /// Ends the bucket's server; what it stored stays.
@@ -260,6 +277,103 @@ impl Acme {
         for (node, region) in NODES {
             self.beat(node, region, &first, &past).await;
         }
+        self.tell().await;
+        self.answer().await;
+        self.hold().await;
+    }
+
+    /// Somebody holds a node and a cell, and it lies there.
+    async fn hold(&self) {
+        let now = self.clock.now();
+        let site = cell("ber-2", "site");
+        for (id, cell) in HELD.into_iter().zip([None, Some(site.cell)]) {
+            let order = Order {
+                requires: Vec::new(),
+                fleet: FLEET,
+                node: site.node.clone(),
+                cell,
+                id: id.parse().unwrap(),
+                action: OrderAction::Hold,
+                issued_at: now - TimeDelta::seconds(20),
+                expires_at: now + TimeDelta::hours(2),
+                issued_by: "bob".parse().unwrap(),
+                reason: Some("the disk is being replaced".to_owned()),
+            };
+            let signed = sign::sign(&order, &KEY.signer()).unwrap();
+            self.put(&ObjectKey::Request(site.node.clone(), order.id).relative(), signed.document()).await;
+        }
+    }
+
+    /// What `ams-1` answered to [`ASKED`].
+    async fn answer(&self) {
+        let now = self.clock.now();
+        let api = cell("ams-1", "api");
+        let order = Order {
+            requires: Vec::new(),
+            fleet: FLEET,
+            node: api.node.clone(),
+            cell: Some(api.cell.clone()),
+            id: ASKED.parse().unwrap(),
+            action: OrderAction::Logs(LogQuery { grep: Some("GET".to_owned()), ..LogQuery::last(100) }),
+            issued_at: now - TimeDelta::minutes(1),
+            expires_at: now,
+            issued_by: "bob".parse().unwrap(),
+            reason: None,
+        };
+        let signed = sign::sign(&order, &KEY.signer()).unwrap();
+        self.put(&ObjectKey::Request(api.node.clone(), order.id).relative(), signed.document()).await;
+        let mut chunk = String::new();
+        for (number, process) in ["main", "main-b"].into_iter().enumerate() {
+            let text = format!("GET /orders/{number} 200 4 ms");
+            LogLine { at: Some(now), process: Some(process.to_owned()), text }.render(&mut chunk);
+        }
+        let answer = Answer {
+            fleet: FLEET,
+            node: api.node.clone(),
+            cell: api.cell,
+            order: order.id,
+            state: AnswerState::Time,
+            started_at: now,
+            written_at: now,
+            chunks: 1,
+            lines: 2,
+            bytes: chunk.len() as u64,
+            lost_bytes: 17,
+            code: None,
+            message: None,
+            notes: vec!["not everything could be read in 120 s".to_owned()],
+        };
+        self.put(&ObjectKey::Answer(api.node.clone(), order.id).relative(), document::render(&answer)).await;
+        self.put(&ObjectKey::AnswerChunk(api.node, order.id, 1).relative(), chunk).await;
+    }
+
+    /// Who was told of what, and of what nobody is told.
+    async fn tell(&self) {
+        let now = self.clock.now();
+        let ago = |minutes| now - TimeDelta::minutes(minutes);
+        let about = "1 rolled back".to_owned();
+        let silence = Silence {
+            id: Ulid::from_string("01KDYWXAC0ZZZZZZZZZZZZZZZZ").unwrap(),
+            scope: SilenceScope { node: Some("lab-1".parse().unwrap()), ..SilenceScope::default() },
+            by: "carol".parse().unwrap(),
+            reason: "it is being rebuilt".to_owned(),
+            created_at: ago(50),
+            until: now + TimeDelta::days(3),
+        };
+        let finished = |id: u128, receiver: &str, problem: Option<&str>| FinishedDelivery {
+            id: Ulid(id),
+            receiver: receiver.to_owned(),
+            about: about.clone(),
+            at: ago(4),
+            tries: if problem.is_some() { 7 } else { 1 },
+            problem: problem.map(str::to_owned),
+        };
+        let alerts = Alerts {
+            silences: vec![silence],
+            finished: vec![finished(1, "chat", None), finished(2, "on-call", Some("it answered 403 Forbidden"))],
+            ..Alerts::default()
+        };
+        self.put(&ObjectKey::Alerts.relative(), document::render(&alerts)).await;
     }
 
     /// Uploads a release of these files, with what its maker says of it.

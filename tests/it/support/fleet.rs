@@ -323,11 +323,11 @@ impl Bench {
     pub(crate) async fn outcomes(&self, action: &str) -> Vec<(String, bool)> {
         let mut found = BTreeMap::new();
         for key in self.keys("audit/").await {
-            let entry: AuditEntry = document::parse(&self.read(&key).await.unwrap()).unwrap();
+            let entry = verify::<AuditEntry>(&self.read(&key).await.unwrap(), &Trust::Unsigned).unwrap();
             if let AuditStage::Outcome { done, .. } = entry.stage
                 && entry.action == action
             {
-                found.insert(entry.id, (entry.object, done));
+                found.insert(entry.id, (entry.object.clone(), done));
             }
         }
         found.into_values().collect()

@@ -7,7 +7,7 @@ use fleetman::model::CellId;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::acme::Acme;
+use super::acme::{ASKED, Acme};
 use super::fleet::FLEET;
 
 /// Markup, whatever it is put into; orders to a terminal; signs that turn a line around or hide.
@@ -44,7 +44,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// Everything that can be asked for of a cell.
-const OF_CELLS: [&str; 16] = [
+const OF_CELLS: [&str; 17] = [
     "",
     "/delete",
     "/diff?from=v1&to=v2",
@@ -52,6 +52,7 @@ const OF_CELLS: [&str; 16] = [
     "/follow?at=1-2",
     "/history",
     "/log?at=1-1&attempt=1",
+    "/output",
     "/overrides",
     "/pause",
     "/publish",
@@ -75,12 +76,8 @@ pub(crate) fn pages() -> Vec<(String, u64)> {
         .collect();
     for of in OF_CELLS {
         pages.push((format!("/cells/evil-1/site{of}"), 200));
-        // Of a cell of which nothing is believed nothing is changed.
-        let status = match of {
-            "" | "/history" | "/overrides" => 200,
-            of if of.starts_with("/diff") || of.starts_with("/log") => 200,
-            _ => 403,
-        };
+        // Of a cell of which nothing is believed nothing is planned; its other orders are refused once they are given.
+        let status = if of == "/publish" { 403 } else { 200 };
         pages.push((format!("/cells/mad-1/web{of}"), status));
     }
     let file = encoded(NASTY_NAME);
@@ -128,6 +125,15 @@ pub(crate) fn pages() -> Vec<(String, u64)> {
         ("/search?q=evil", 200),
         ("/audit?from=2026-01-01&to=2026-01-03", 200),
         ("/alerts", 200),
+        ("/alerts/silence?type=drift", 200),
+        ("/alerts/silence?type=needs_operator&node=mad-1", 200),
+        ("/buckets/check?run=yes&deep=on", 200),
+        ("/buckets/gc?run=yes", 200),
+        ("/bundles?versions=%3Cscript%3Ewindow.pwned%3D1%3C%2Fscript%3E", 200),
+        ("/buckets/browse?prefix=logs/ams-1/_requests/", 200),
+        ("/buckets/object?key=alerts/state.json&verify=yes", 200),
+        ("/buckets/object?key=cells/ams-1/_requests/01KDYWXAC0ZZZZZZZZZZZZZZZZ.json&verify=yes", 200),
+        ("/buckets/object?key=logs/ams-1/_requests/01KDYWXAC0ZZZZZZZZZZZZZZZZ/answer.json&verify=yes", 200),
         ("/settings/doctor", 200),
     ] {
         pages.push((path.to_owned(), status));
@@ -145,7 +151,7 @@ pub(crate) fn pages() -> Vec<(String, u64)> {
 }
 
 /// Lists for programs.
-pub(crate) const LISTS: [&str; 8] = [
+pub(crate) const LISTS: [&str; 9] = [
     "/agents.csv",
     "/cells.csv",
     "/audit.csv?from=2026-01-01&to=2026-01-03",
@@ -154,6 +160,7 @@ pub(crate) const LISTS: [&str; 8] = [
     "/cells.json",
     "/api/v1/nodes",
     "/api/v1/cells",
+    "/api/v1/alerts",
 ];
 
 /// A form: where it goes, what is in it, and how it is answered.
@@ -218,7 +225,18 @@ fn heartbeat(node: &str, text: &str, many: usize) -> Value {
         "desired": version, "running": version, "known_good": version,
         "state": {"state": "failed", "reason": text},
         "processes": {"main": {"state": "crashed", "pid": u32::MAX, "restarts": u32::MAX, "exit_code": i32::MIN, "reason": text}},
-        "attempt": u32::MAX, "last_error": fault,
+        "attempt": u32::MAX, "last_error": fault, "hold": hold(text),
+        "health": {
+            "state": "failing", "since": "9999-12-31T23:59:59Z", "need_until": "0001-01-01T00:00:00Z",
+            "deadline": "9999-12-31T23:59:59Z", "restarts": u32::MAX, "restarted_at": "0001-01-01T00:00:00Z",
+            "checks": {"http": {"state": "failing", "message": text, "since": "9999-12-31T23:59:59Z"}},
+        },
+        "drift": {
+            "state": "drifted", "checked_at": "9999-12-31T23:59:59Z", "more": u64::MAX, "problem": fault,
+            "findings": [{"code": "changed", "path": text, "since": "0001-01-01T00:00:00Z"},
+                {"code": text, "path": format!("/{text}"), "since": "9999-12-31T23:59:59Z"}],
+            "repairs": [{"at": "0001-01-01T00:00:00Z", "path": text, "more": u64::MAX}],
+        },
         "conditions": [{"code": "needs_operator", "message": text}, {"code": text, "message": text}],
     });
     json!({
@@ -231,16 +249,53 @@ fn heartbeat(node: &str, text: &str, many: usize) -> Value {
             "load_1m": -1e308, "addresses": vec![text; many],
         },
         "labels": {text: text, "region": text, "formula": "=1+1"}, "clock_skew_ms": i64::MIN, "store_error": fault,
+        "hold": hold(text),
         "conditions": vec![json!({"code": "disk_full", "message": text}); many],
         "cells": {"web": cell, "site": cell, text: cell},
     })
+}
+
+/// What a node says of who holds it, and why.
+fn hold(text: &str) -> Value {
+    json!({
+        "order": "7ZZZZZZZZZZZZZZZZZZZZZZZZZ", "by": "mallory", "reason": text, "since": "0001-01-01T00:00:00Z",
+        "until": "9999-12-31T23:59:59Z", "whole_node": true,
+    })
+}
+
+/// Alerts, silences and messages as whoever can write to the bucket writes them: nothing of them is signed.
+fn alerts(long: &str) -> String {
+    let now = "9998-12-31T23:59:59Z";
+    let alert = |kind: &str, subject: &str, message: &str| {
+        json!({
+            "type": kind, "subject": subject, "severity": "critical", "message": message, "labels": {NASTY: NASTY},
+            "since": "0001-01-01T00:00:00Z", "opened_at": "9999-12-31T23:59:59Z", "sequence": u64::MAX / 2,
+            "returns": u64::MAX, "silenced": false, "told": true,
+        })
+    };
+    let open = [alert("drift", "cell/ams-1/site", NASTY), alert("needs_operator", "node/mad-1", long)];
+    let notice =
+        json!({"opened": {"counts": {"drift": u64::MAX, "agent_dead": u64::MAX}, "first": []}, "resolved": {}});
+    json!({
+        "schema": "fleetman/alerts/1", "sequence": u64::MAX, "open": open, "unlisted": u64::MAX,
+        "resolved": [{"alert": alert("store_degraded", "bucket", NASTY), "resolved_at": now, "sequence": 1}],
+        "silences": [{"id": "01KDYWXAC0ZZZZZZZZZZZZZZZZ", "scope": {"node": "lab-1"}, "by": "mallory",
+            "reason": NASTY, "created_at": "0001-01-01T00:00:00Z", "until": now}],
+        "deliveries": [{"id": "7ZZZZZZZZZZZZZZZZZZZZZZZZZ", "receiver": NASTY, "notice": notice,
+            "created_at": now, "tries": u32::MAX, "due_at": now, "problem": long}],
+        "finished": [{"id": "01KDYWXAC0ZZZZZZZZZZZZZZZZ", "receiver": long, "about": NASTY,
+            "at": "0001-01-01T00:00:00Z", "tries": 1, "problem": NASTY}],
+    })
+    .to_string()
 }
 
 /// Puts all of it into the bucket, beside a fleet that is well.
 pub(crate) async fn plant(acme: &Acme) {
     let long = long();
     acme.put("agents/mad-1.json", heartbeat("mad-1", NASTY, 300).to_string()).await;
-    acme.put("agents/long-1.json", heartbeat("long-1", &long, 1).to_string()).await;
+    // A longer one would be too large to be read.
+    let (shorter, _) = long.split_at(NASTY.len() + 8_000);
+    acme.put("agents/long-1.json", heartbeat("long-1", shorter, 1).to_string()).await;
     acme.put("agents/old-1.json", heartbeat("another", "x", 1).to_string()).await;
     acme.put(
         "agents/big-1.json",
@@ -254,6 +309,8 @@ pub(crate) async fn plant(acme: &Acme) {
         acme.put(&key, NASTY).await;
     }
     acme.put("cells/ams-1/site/overrides/..%2f..%2fetc/passwd", NASTY).await;
+    let chunk = format!("{NASTY}\n- {NASTY}\n- main {long}\n2026-01-02T03:04:05Z <b>main {NASTY}\n");
+    acme.put(&format!("logs/ams-1/_requests/{ASKED}/0001.log"), chunk).await;
 
     let entry = json!({
         "trigger": {"signed": {"schema": NASTY, "reason": NASTY}, "signatures": [{"key_id": NASTY, "sig": NASTY}]},
@@ -318,6 +375,19 @@ pub(crate) async fn plant(acme: &Acme) {
         });
         acme.put(&format!("{at}.json"), outcome.to_string()).await;
     }
+
+    acme.put("alerts/state.json", alerts(&long)).await;
+    // Orders that nobody signed, and answers to some.
+    let order = "01KDYWXAC0ZZZZZZZZZZZZZZZZ";
+    acme.put(&format!("cells/ams-1/_requests/{order}.json"), forged.to_string()).await;
+    acme.put(&format!("cells/mad-1/_requests/{order}.json"), NASTY).await;
+    let answer = json!({
+        "schema": "fleetman/answer/1", "fleet": FLEET, "node": "ams-1", "cell": "site", "order": order,
+        "state": NASTY, "started_at": "9999-12-31T23:59:59Z", "written_at": "0001-01-01T00:00:00Z",
+        "chunks": u32::MAX, "lines": u64::MAX, "bytes": u64::MAX, "message": NASTY, "notes": [NASTY, long],
+    });
+    acme.put(&format!("logs/ams-1/_requests/{order}/answer.json"), answer.to_string()).await;
+    acme.put(&format!("logs/ams-1/_requests/{order}/0001.log"), format!("{NASTY}\n{long}\n")).await;
 
     for (id, text) in [("01KDYWXAC0ZZZZZZZZZZZZZZZZ", NASTY), ("01KDYWXAC1ZZZZZZZZZZZZZZZZ", &"W".repeat(50_000))] {
         let entry = json!({

@@ -19,8 +19,10 @@ pub(crate) mod identity_provider;
 
 pub(crate) mod listening;
 pub(crate) mod load;
+pub(crate) mod machine;
 pub(crate) mod mail_server;
 pub(crate) mod node;
+pub(crate) mod orders;
 pub(crate) mod package_host;
 pub(crate) mod people;
 pub(crate) mod policy;
@@ -42,7 +44,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use fleetman::embedded::{Options, Server};
+use fleetman::embedded::{EmbeddedError, Options, Server};
 use tempfile::TempDir;
 
 /// The credentials and the bucket of every server that tests start.
@@ -89,8 +91,18 @@ impl Store {
     /// Stops the server, if it runs, and starts another over the same folder, on the same port.
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
-        let options = Options { listen: self.listen, ..options(self.folder.path()) };
-        self.server = Some(Server::start(options).await.unwrap());
+        let again = async || {
+            let options = Options { listen: self.listen, ..options(self.folder.path()) };
+            match Server::start(options).await {
+                // A process that another test forks at this moment has it open until it executes its program.
+                Err(EmbeddedError::PortTaken { .. }) => false,
+                started => {
+                    self.server = Some(started.unwrap());
+                    true
+                }
+            }
+        };
+        wait_for(again, "the port to be free again").await;
     }
 
     /// Stops the server; what it stored stays.

@@ -233,10 +233,13 @@ impl Bench {
             health: Health::default(),
             hooks: BTreeMap::new(),
             strategy: Strategy::default(),
+            reload_if: Vec::new(),
+            restart_if: Vec::new(),
             limits: Limits::default(),
             drift: fleetman::model::drift::DriftSpec::default(),
             windows: Windows::default(),
             lock: None,
+            dependencies: Default::default(),
             files: files.collect(),
         };
         manifest.content_sha256 = content_sha256(&manifest);

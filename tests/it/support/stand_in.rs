@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use fleetman::agent::{
-    Activation, Agent, AgentSettings, Gate, Mark, Observed, Placement, Profile, ProfileError, Profiles, Start, Steps,
-    Work,
+    Activation, Agent, AgentSettings, Gate, Log, Mark, Observed, Placement, Profile, ProfileError, Profiles, Start,
+    Steps, Work,
 };
 use fleetman::clock::SystemClock;
 use fleetman::model::content::content_sha256;
@@ -58,6 +58,11 @@ impl StandIn {
     fn new(name: &'static str, folder: PathBuf) -> Self {
         let (told, changed) = (Mutex::default(), Notify::new());
         Self { name, folder, told, changed, resuming: Semaphore::new(Semaphore::MAX_PERMITS) }
+    }
+
+    /// Where the cell's programs would write to, if there were any.
+    pub(crate) fn logs(&self, cell: &CellName) -> PathBuf {
+        self.folder.join("logs").join(cell.as_str())
     }
 
     pub(crate) fn told(&self) -> MutexGuard<'_, Told> {
@@ -187,6 +192,10 @@ impl Profile for StandIn {
     fn restart<'a>(&'a self, _cell: &'a CellName) -> Work<'a, Result<(), ProfileError>> {
         self.told().restarts += 1;
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn log(&self, cell: &CellName) -> Log {
+        Log::Folder(self.logs(cell))
     }
 
     fn changed<'a>(&'a self, _cell: &'a CellName) -> Work<'a, ()> {

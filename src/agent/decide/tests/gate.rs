@@ -273,3 +273,19 @@ fn only_what_no_trigger_ends_is_to_run_before_the_bucket_is_asked() {
         assert_eq!(version(&walk), None, "{ask:?}");
     }
 }
+
+#[test]
+fn what_was_switched_to_before_the_agent_ended_comes_to_its_end_although_something_that_failed_before_is_asked_for() {
+    let mut walk = deployed(0);
+    walk.trigger(&wish(1, 2, Ask::Deploy(2)), Place::Index);
+    let key = walk.run_to(Deed::Check);
+    walk.see(Seen::StepFailed { key, trouble: trouble_of(Luck::BadContent).unwrap() });
+    walk.run();
+    walk.trigger(&wish(1, 3, Ask::Deploy(1)), Place::Index);
+    walk.run_to(Deed::Activate);
+    walk.restart(walk.linked());
+    walk.trigger(&wish(1, 4, Ask::Deploy(2)), Place::Index);
+    walk.run();
+    assert_eq!((walk.placed().as_deref(), walk.known_good().as_deref()), (Some("v1"), Some("v1")));
+    assert_eq!(walk.phase(), Phase::Waiting);
+}

@@ -155,6 +155,7 @@ fn what_was_taken_off_by_hand_is_owed_again_and_nothing_below_its_floor() {
     let mut walk = deployed(0);
     walk.trigger(&wish(1, 2, Ask::Deploy(1)), Place::Index);
     walk.act(Luck::Well);
+    walk.runs = None;
     walk.cell.taken_off(false, walk.now());
     let state = &walk.cell.state;
     assert_eq!((&state.placed, &state.known_good, state.standing), (&None, &None, Standing::Absent));
@@ -171,6 +172,7 @@ fn what_was_taken_off_by_hand_is_owed_again_and_nothing_below_its_floor() {
 #[test]
 fn what_is_held_by_hand_waits_for_a_newer_trigger() {
     let mut walk = deployed(0);
+    walk.runs = None;
     walk.cell.taken_off(true, walk.now());
     assert_eq!(walk.cell.state.verdict.as_ref().unwrap().fault.code, Code::Reset);
     walk.see(started(None, None));
@@ -189,6 +191,7 @@ fn a_cell_that_was_removed_or_stopped_cannot_be_held() {
         let mut walk = deployed(0);
         walk.trigger(&wish(1, 2, ask), Place::Index);
         walk.run();
+        walk.runs = None;
         walk.cell.taken_off(true, walk.now());
         assert_eq!((walk.cell.state.standing, &walk.cell.state.verdict), (standing, &None));
     }

@@ -116,6 +116,25 @@ fn a_newer_version_takes_the_place_of_one_that_waits() {
 }
 
 #[test]
+fn a_version_that_waits_is_given_up_although_what_is_asked_for_instead_failed_before() {
+    let mut walk = deployed(0);
+    walk.trigger(&wish(1, 2, Ask::Deploy(2)), Place::Index);
+    while walk.cell.state.failed.is_empty() {
+        walk.act(if matches!(walk.next(), Some(Action::Do(Deed::Check, _))) { Luck::BadContent } else { Luck::Well });
+    }
+    walk.run();
+    walk.trigger(&wish(1, 3, Ask::Deploy(1)), Place::Index);
+    let older = asked(&mut walk);
+    walk.see(Seen::StepFailed { key: older, trouble: closed(&walk, 60) });
+    walk.trigger(&wish(1, 4, Ask::Deploy(2)), Place::Index);
+    walk.seconds += 120;
+    walk.run();
+    assert_eq!(walk.placed().as_deref(), Some("v0"), "nobody asks for version 1 any more");
+    let told = report(&walk.cell, RunningState::Unknown.into());
+    assert_eq!(told.waiting.unwrap().reason, Code::FailedBefore);
+}
+
+#[test]
 fn nothing_keeps_a_cell_from_running_at_all() {
     // It was never deployed.
     let mut walk = Walk::new();
@@ -171,4 +190,20 @@ fn what_failed_goes_back_without_asking() {
     assert_eq!(walk.next(), Some(Action::Do(Deed::Restore, key)));
     walk.run();
     assert_eq!(walk.placed().as_deref(), Some("v0"));
+}
+
+#[test]
+fn what_is_changed_by_hand_during_a_wait_is_put_right_and_the_version_waits_on() {
+    let (mut walk, key) = waiting(3_600);
+    walk.see(Seen::Host(OnHost::Release("v9-0123456789ab".to_owned())));
+    let Some(Action::Do(Deed::Restore, repair)) = walk.next() else { panic!("{:?}", walk.next()) };
+    assert_ne!(repair, key);
+    while walk.act(Luck::Well) {}
+    assert_eq!(walk.placed().as_deref(), Some("v0"));
+    let waits = report(&walk.cell, RunningState::Unknown.into()).waiting.unwrap();
+    assert_eq!(waits.reason, Code::Window, "it waits as before");
+    assert_eq!(walk.cell.state.verdict, None);
+    walk.seconds += 3_601;
+    walk.run();
+    assert_eq!(walk.placed().as_deref(), Some("v1"));
 }

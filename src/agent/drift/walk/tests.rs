@@ -51,12 +51,15 @@ impl Place {
             note: None,
             profile: Profile::Deploy(DeploySpec::default()),
             strategy: Default::default(),
+            reload_if: Vec::new(),
+            restart_if: Vec::new(),
             health: crate::model::health::Health::default(),
             hooks: Default::default(),
             limits: Limits::default(),
             drift: DriftSpec::default(),
             windows: Default::default(),
             lock: None,
+            dependencies: Default::default(),
             files: files.collect(),
         };
         Self { home, manifest }

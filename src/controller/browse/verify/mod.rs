@@ -8,7 +8,6 @@ use super::{Controller, no_object};
 use crate::controller::ControllerError;
 use crate::model::alert::Alerts;
 use crate::model::answer::Answer;
-use crate::model::audit::AuditEntry;
 use crate::model::document::{self, Document};
 use crate::model::fleet::{ControllerBeat, Deleting, Finding, Fleet, StoreReport, Verdict};
 use crate::model::heartbeat::Heartbeat;
@@ -114,7 +113,7 @@ impl Controller {
                 self.verify_document(key, &mut found, is_ours).await?;
             }
             ObjectKey::Audit(_, id) => {
-                self.verify_document::<AuditEntry>(key, &mut found, |entry| entry.id == *id).await?;
+                self.verify_audit_entry(key, *id, &mut found).await?;
             }
             ObjectKey::Override(..) | ObjectKey::AttemptLog(_) | ObjectKey::AnswerChunk(..) | ObjectKey::Probe(..) => {
                 self.object(key).await?;

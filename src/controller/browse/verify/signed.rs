@@ -1,9 +1,12 @@
 //! Signed documents, and the manifests that they pin.
 
+use ulid::Ulid;
+
 use super::{Controller, Findings};
 use crate::controller::ControllerError;
 use crate::controller::head::{TRIGGER_BYTES, floor};
 use crate::controller::users::USERS_BYTES;
+use crate::model::audit::{FoundEntry, Seal};
 use crate::model::deployment::Deployment;
 use crate::model::document::{self, Document as _};
 use crate::model::index::Index;
@@ -132,7 +135,7 @@ impl Controller {
     pub(super) async fn verify_order(
         &self,
         node: &NodeName,
-        id: ulid::Ulid,
+        id: Ulid,
         found: &mut Findings,
     ) -> Result<(), ControllerError> {
         let key = &ObjectKey::Request(node.clone(), id);
@@ -145,6 +148,37 @@ impl Controller {
                 });
             }
             Err(error) => found.fail("signature", in_full(&error)),
+        }
+        Ok(())
+    }
+
+    /// Whether an entry of the audit is signed, and what it says was there before it is there.
+    pub(super) async fn verify_audit_entry(
+        &self,
+        key: &ObjectKey,
+        id: Ulid,
+        found: &mut Findings,
+    ) -> Result<(), ControllerError> {
+        let Some(bytes) = self.read_for_verify(key, FoundEntry::MOST_BYTES, found).await? else { return Ok(()) };
+        let entry = match FoundEntry::read(&bytes, self.fleet(), &self.settings.trust) {
+            Ok(entry) => entry,
+            Err(error) => {
+                found.fail("document", in_full(&error));
+                return Ok(());
+            }
+        };
+        match &entry.seal {
+            Seal::Signed => found.ok("signature", "a pinned key signed it"),
+            Seal::Off => found.warn("signature", "signatures are off: whoever can write here could have written it"),
+            Seal::Missing => found.warn(
+                "signature",
+                "no pinned key signed it: it is of an older program, of one whose key is not pinned, or of anybody who can write here",
+            ),
+            Seal::Broken(why) => found.fail("signature", why.clone()),
+        }
+        found.expect("place", entry.id == id, "it is about what its key says", || format!("it is entry {}", entry.id));
+        for fault in self.entry_faults(&entry).await? {
+            found.fail("chain", format!("entry {}, which was there before it, is {}", fault.id, fault.kind.as_str()));
         }
         Ok(())
     }

@@ -51,6 +51,22 @@ fn nodes_that_are_not_heard_of_come_worst_first_and_stand_for_their_cells() {
 }
 
 #[test]
+fn a_disk_that_is_nearly_full_is_told_of() {
+    let disk = |free: u64, all: u64| {
+        let host = json!({"host": {"disk_bytes": all, "disk_free_bytes": free}});
+        found(vec![node("n1", Some((1, host)), [])]).pop().map(|(what, words)| format!("{what}: {words}"))
+    };
+    assert_eq!(disk(101, 1_000), None);
+    assert_eq!(disk(100, 1_000).unwrap(), "Notice n1 full_disk: 90 % of its disk are in use");
+    assert_eq!(disk(0, u64::MAX).unwrap(), "Notice n1 full_disk: 100 % of its disk are in use");
+    assert_eq!(disk(0, 0), None, "it says nothing of its disk");
+    assert_eq!(disk(7, 1), None, "what cannot be");
+    let told = json!({"host": {"disk_bytes": 9}, "conditions": [{"code": "disk_full", "message": "no room for r2"}]});
+    let told = found(vec![node("n1", Some((1, told)), [])]);
+    assert_eq!(told.into_iter().map(|(_, words)| words).collect::<Vec<_>>(), ["disk_full: no room for r2"]);
+}
+
+#[test]
 fn what_a_node_says_is_wrong_with_it_is_told() {
     let fault = json!({"code": "denied", "message": "no <b>", "at": "2026-01-02T03:00:00Z"});
     let conditions: Vec<Value> = ["duplicate_node", "floor_rebuilt", "made_up"]

@@ -8,6 +8,8 @@ use crate::model::process::{Process, ProcessKind};
 use crate::model::run_spec::Profile;
 use crate::model::strategy::Strategy;
 use crate::model::{Epoch, Floor, Generation};
+use crate::render::instance::INSTANCE;
+use crate::supervise::EnvValue;
 
 const MANIFEST: &[u8] = include_bytes!("../../../../tests/golden/manifest-sockets.json");
 

@@ -18,8 +18,16 @@ fn unit(active: &str, sub: &str) -> Unit {
 }
 
 fn look(service: Unit) -> Look {
-    let begun = Begun { activation: "1-1-1".into(), is_scheduled: false, instead_of: Some("old".into()) };
-    Look { service, timer: None, file: File::Whole("1-1-1".into()), begun: Some(begun) }
+    let begun = Begun {
+        activation: "1-1-1".into(),
+        is_scheduled: false,
+        instead_of: Some("old".into()),
+        instance: None,
+        sockets: Sockets::new(),
+        beside: None,
+    };
+    let (file, sockets) = (File::Whole("1-1-1".into()), BTreeMap::new());
+    Look { service, other: None, timer: None, sockets, file, begun: Some(begun) }
 }
 
 fn scheduled(service: Unit, timer: Unit) -> Look {
@@ -73,6 +81,57 @@ fn only_this_bringing_up_counts() {
     assert_eq!(gate_of(&Look { file: File::Missing, ..running.clone() }, 99), Gate::NotStarted);
     assert_eq!(gate_of(&Look { file: File::Foreign(String::new()), ..running.clone() }, 99), Gate::NotStarted);
     assert_eq!(gate_of(&Look { timer: Some(unit("active", "waiting")), ..running }, 99), Gate::NotStarted);
+}
+
+#[test]
+fn a_unit_that_was_never_started_is_no_bringing_up() {
+    let mut fresh = look(Unit { invocation: None, ..unit("inactive", "dead") });
+    assert_eq!(gate_of(&fresh, 99), Gate::NotStarted, "the host was booted since");
+    fresh.begun.as_mut().unwrap().instead_of = None;
+    assert_eq!(gate_of(&fresh, 99), Gate::NotStarted);
+}
+
+#[test]
+fn of_two_only_the_newer_one_has_to_be_good_and_both_are_seen() {
+    let running = |pid: u32| Unit { pid: Some(pid), ..unit("active", "running") };
+    let mut both = Look { other: Some(running(1)), ..look(running(2)) };
+    let begun = both.begun.as_mut().unwrap();
+    begun.instance = Some(Instance::B);
+    begun.beside = Some(Older { activation: "1-0-1".into(), sockets: Sockets::new() });
+    both.service.enabled = "disabled".into();
+    let pids = |look: &Look| {
+        let processes = look.observed().processes.into_iter();
+        processes.map(|(name, process)| (name.to_string(), process.pid)).collect::<Vec<_>>()
+    };
+    assert_eq!(pids(&both), [("main".to_owned(), Some(1)), ("main-b".to_owned(), Some(2))]);
+    assert_eq!(both.observed().conditions, [], "it is the other one that starts with the host");
+    assert_eq!(gate_of(&both, 10), Gate::Passed);
+    both.other = Some(failed(Exit::Code(3), "exit-code"));
+    assert_eq!(gate_of(&both, 10), Gate::Passed);
+    assert_eq!(pids(&both), [("main-b".to_owned(), Some(2))]);
+    both.begun.as_mut().unwrap().beside = None;
+    assert_eq!(both.observed().conditions[0].code, Code::Inconsistent, "now it should start with the host");
+}
+
+#[test]
+fn a_socket_that_is_closed_under_its_service_is_told() {
+    let mut given = look(unit("active", "running"));
+    let stem = "fleetman-web.http.0a1b2c3d";
+    given.begun.as_mut().unwrap().sockets.insert(stem.into(), "[::]:80".parse().unwrap());
+    given.sockets.insert(stem.into(), unit("active", "listening"));
+    assert_eq!(given.observed().conditions, []);
+    given.sockets.insert(stem.into(), unit("failed", "failed"));
+    let conditions = given.observed().conditions;
+    assert_eq!(conditions[0].code, Code::Inconsistent);
+    assert!(conditions[0].message.contains("listen at [::]:80"), "{}", conditions[0].message);
+}
+
+#[test]
+fn what_was_written_of_one_that_takes_no_turns_is_read() {
+    let text = r#"{"activation":"1-1-1","is_scheduled":false,"instead_of":null}"#;
+    let begun: Begun = serde_json::from_str(text).unwrap();
+    assert_eq!((begun.instance(), begun.beside.is_none(), begun.sockets.len()), (Instance::A, true, 0));
+    assert_eq!(serde_json::to_string(&begun).unwrap(), text, "an agent before this one reads it, too");
 }
 
 #[test]

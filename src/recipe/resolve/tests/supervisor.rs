@@ -36,7 +36,6 @@ fn a_cell_cannot_ask_of_supervisord_what_it_cannot_do() {
     };
     for (manifest, overrides, place, expected) in [
         (flat, "restart: {delay: 1s}", "3:23: overrides.restart.delay", unknown("delay")),
-        (flat, "reload_signal: HUP", "3:13: overrides.reload_signal", unknown("reload_signal")),
         (flat, "restart: {policy: never, jitter: 1%}", "3:38: overrides.restart.jitter", unknown("jitter")),
         (
             flat,
@@ -63,12 +62,6 @@ fn a_cell_cannot_ask_of_supervisord_what_it_cannot_do() {
             "processes: {web: {restart: {delay: 1s}}}",
             "3:41: overrides.processes.web.restart.delay",
             unknown("delay"),
-        ),
-        (
-            BOT,
-            "processes: {web: {reload_signal: HUP}}",
-            "3:31: overrides.processes.web.reload_signal",
-            unknown("reload_signal"),
         ),
         (
             BOT,

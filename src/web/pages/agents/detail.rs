@@ -6,14 +6,14 @@ use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::list::Meters;
-use crate::controller::{CellView, Liveness, NodeView};
-use crate::model::NodeName;
+use crate::controller::{CellView, HoldOrder, Liveness, NodeView};
 use crate::model::heartbeat::{Condition, Fault, HoldReport, SigningMode};
 use crate::model::users::Role;
+use crate::model::{Code, NodeName};
 use crate::web::changes::size;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
-use crate::web::pages::cells::{self, Row};
+use crate::web::pages::cells::{self, Columns, Row};
 use crate::web::shell::{Nav, Shell, span};
 use crate::web::words::State;
 
@@ -28,6 +28,8 @@ struct Page<'a> {
     state: State,
     last_seen: Option<DateTime<Utc>>,
     is_dead: bool,
+    /// Whether who looks may delete its status.
+    may_delete: bool,
     facts: Vec<(&'static str, String)>,
     started_at: Option<DateTime<Utc>>,
     reported_at: Option<DateTime<Utc>>,
@@ -35,17 +37,29 @@ struct Page<'a> {
     labels: Vec<String>,
     is_unsigned: bool,
     hold: Option<&'a HoldReport>,
+    /// What was ordered about holding it and not yet taken.
+    awaited: Option<&'a HoldOrder>,
     /// Whether who looks could hold it.
     may_hold: bool,
     store_error: Option<&'a Fault>,
     conditions: &'a [Condition],
     problems: &'a [String],
     cells: Vec<Row>,
+    columns: Columns,
     synced: usize,
+    /// How many of them wait for a maintenance window, and when the next one opens.
+    windows: Option<(usize, Option<DateTime<Utc>>)>,
     /// The cells in the list of cells.
     all_cells: String,
     /// The heartbeat as it lies in the bucket.
     raw: String,
+}
+
+impl Page<'_> {
+    /// Whether it is held once everything that was ordered is done.
+    fn is_to_be_held(&self) -> bool {
+        self.awaited.map_or(self.hold.is_some(), |order| order.is_hold)
+    }
 }
 
 pub(super) async fn page(page: PageContext, Path(name): Path<String>) -> Result<Response, Failure> {
@@ -60,6 +74,7 @@ pub(super) async fn page(page: PageContext, Path(name): Path<String>) -> Result<
         name: &name,
         state: node.liveness.into(),
         last_seen: node.last_seen,
+        may_delete: page.may().need_on_node(Role::Admin, &name).is_ok(),
         is_dead: node.liveness == Liveness::Dead,
         facts: facts(node),
         started_at: beat.map(|beat| beat.started_at),
@@ -68,16 +83,27 @@ pub(super) async fn page(page: PageContext, Path(name): Path<String>) -> Result<
         labels: labels.map(|(key, value)| format!("{key}={value}")).collect(),
         is_unsigned: beat.is_some_and(|beat| beat.signing == SigningMode::Unsigned),
         hold: beat.and_then(|beat| beat.hold.as_ref()),
+        awaited: node.awaited(None, view.at),
         may_hold: page.may().need_on_node(Role::Operator, &name).is_ok() && page.caller.read_only().is_none(),
         store_error: beat.and_then(|beat| beat.store_error.as_ref()),
         conditions: beat.map_or(&[], |beat| &beat.conditions[..beat.conditions.len().min(MOST_SHOWN)]),
         problems: &node.problems[..node.problems.len().min(MOST_SHOWN)],
         cells: shown.into_iter().map(|cell| cells::row(cell, node, &shell)).collect(),
+        columns: Columns::of_node(),
         synced: node.synced(),
+        windows: windows(node),
         all_cells: shell.link(&format!("/cells?node={name}")),
         raw: shell.link(&format!("/buckets/object?key=agents%2F{name}.json")),
         shell,
     })
+}
+
+/// How many cells wait for a maintenance window, if some do, and when the next one opens.
+fn windows(node: &NodeView) -> Option<(usize, Option<DateTime<Utc>>)> {
+    let waiting = node.cells.iter().filter_map(|cell| cell.report()?.waiting.as_ref());
+    let waiting: Vec<_> = waiting.filter(|waiting| waiting.reason == Code::Window).collect();
+    let next = waiting.iter().filter_map(|waiting| waiting.until).min();
+    (!waiting.is_empty()).then_some((waiting.len(), next))
 }
 
 /// What a heartbeat says of the agent and its machine, as far as it says it.

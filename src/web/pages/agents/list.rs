@@ -55,6 +55,8 @@ struct Row {
     address: String,
     system: String,
     meters: Option<Meters>,
+    /// Whether the node as a whole is held, or is to be.
+    held: Option<&'static str>,
     problem: Option<String>,
 }
 
@@ -63,6 +65,8 @@ pub(super) struct Meters {
     pub(super) load: Meter,
     pub(super) memory: Meter,
     pub(super) disk: Meter,
+    /// Whether the disk is nearly full.
+    pub(super) is_disk_full: bool,
 }
 
 /// A share of something, for `<meter>` and for people.
@@ -95,11 +99,12 @@ impl From<&HostFacts> for Meters {
                 of(host.memory_available_bytes, host.memory_bytes),
             ),
             disk: meter(disk_used(host), share(disk_used(host)), of(host.disk_free_bytes, host.disk_bytes)),
+            is_disk_full: host.full_disk().is_some(),
         }
     }
 }
 
-fn row(node: &NodeView, shell: &Shell) -> Row {
+fn row(node: &NodeView, at: DateTime<Utc>, shell: &Shell) -> Row {
     let beat = node.heartbeat.as_deref();
     let host = beat.map(|beat| &beat.host);
     let labels = beat.iter().flat_map(|beat| &beat.labels).take(MOST_LABELS);
@@ -118,6 +123,10 @@ fn row(node: &NodeView, shell: &Shell) -> Row {
             .unwrap_or_default(),
         system: host.map(|host| short(&format!("{} {}", host.os, host.arch), MOST_CHARS)).unwrap_or_default(),
         meters: host.filter(|host| host.memory_bytes > 0).map(Meters::from),
+        held: match node.awaited(None, at) {
+            Some(order) if order.is_hold => Some("hold ordered"),
+            _ => beat.and_then(|beat| beat.hold.as_ref()).map(|_| "held"),
+        },
         problem: node.problems.first().map(|problem| short(problem, MOST_PROBLEM_CHARS)),
     }
 }
@@ -142,7 +151,7 @@ pub(super) async fn page(page: PageContext, asked: Asked) -> Result<Response, Fa
     sort(&view, &mut rows, order, pager.from, pager.to);
     let shell = page.live_shell("Agents", Nav::Agents, "fleetman get nodes".to_owned());
     let shown = rows[pager.from..pager.to].iter().filter_map(|place| view.nodes.get(*place));
-    let rows = shown.map(|node| row(node, &shell)).collect();
+    let rows = shown.map(|node| row(node, view.at, &shell)).collect();
     let column = |name, word, key, is_number| order.column(&asked, name, word, key, is_number);
     let plain = |name| Column { name, is_number: false, href: None, sorted: "" };
     let columns = vec![

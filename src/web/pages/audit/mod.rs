@@ -10,7 +10,8 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 
 use self::filter::AuditQuery;
-use crate::controller::{Act, ActResult, AuditPlace, AuditRow, Claim, ExportFormat};
+use crate::controller::{Act, ActResult, AuditFault, AuditPlace, AuditRow, Claim, ExportFormat, FaultKind, audit_key};
+use crate::model::audit::Seal;
 use crate::model::{CellId, DeploymentName, ManifestName, ObjectKey, Sha256Digest};
 use crate::web::address::{Asked, with_query};
 use crate::web::download;
@@ -22,6 +23,9 @@ use crate::web::shell::{Nav, Shell};
 /// How many acts stand on one page.
 const PER_PAGE: usize = 100;
 
+/// How many entries that are gone or were replaced are told one by one.
+const MOST_FAULTS: usize = 5;
+
 pub(super) fn routes() -> Routes {
     Routes::new().get("/audit", audit).get("/audit.csv", csv).get("/audit.ndjson", ndjson)
 }
@@ -31,6 +35,10 @@ pub(super) fn routes() -> Routes {
 struct Page {
     shell: Shell,
     query: AuditQuery,
+    /// What is gone or was replaced, as the entries on this page tell.
+    faults: Vec<Fault>,
+    /// How many more there are of these.
+    more_faults: usize,
     rows: Vec<Row>,
     newest: Option<String>,
     older: Option<String>,
@@ -58,6 +66,15 @@ struct Row {
     word: &'static str,
     message: Option<String>,
     lacks_intent: bool,
+    /// Why it is not to be believed as it stands, and whether that is an alarm.
+    doubt: Option<(String, bool)>,
+}
+
+/// An entry that is gone or was replaced.
+struct Fault {
+    found: AuditFault,
+    /// The entry that says so.
+    named_by: Option<String>,
 }
 
 /// What something was before or after an act.
@@ -72,10 +89,13 @@ async fn audit(page: PageContext, Asked(query): Asked<AuditQuery>) -> Result<Res
     let filter = query.filter()?;
     let after: Option<AuditPlace> = query.after()?;
     let found = page.may().audit_page(&page.caller.fleet.audit, &filter, after.as_ref(), PER_PAGE).await?;
+    let faults = page.may().audit_faults(&page.caller.fleet.audit, &found).await?;
     let shell = page.shell("Audit", Nav::Audit, query.command());
     let here = |after: &str| query.address(&shell.link("/audit"), after);
     let older = found.next.map(|next| here(&next.to_string()));
     let view = Page {
+        more_faults: faults.len().saturating_sub(MOST_FAULTS),
+        faults: faults.into_iter().take(MOST_FAULTS).map(|fault| Fault::of(&shell, fault)).collect(),
         rows: found.rows.into_iter().map(|row| dressed(&shell, row)).collect(),
         newest: after.is_some().then(|| here("")),
         older,
@@ -136,6 +156,24 @@ fn dressed(shell: &Shell, row: AuditRow) -> Row {
         // That it was done is said already.
         message: act.result.message().filter(|message| *message != "done").map(str::to_owned),
         lacks_intent: act.lacks_intent,
+        doubt: match act.seal {
+            Seal::Signed | Seal::Off => None,
+            Seal::Missing => Some(("No pinned key signed it.".to_owned(), false)),
+            Seal::Broken(why) => Some((format!("Not to be believed: {why}."), true)),
+        },
+    }
+}
+
+impl Fault {
+    fn of(shell: &Shell, found: AuditFault) -> Self {
+        let named_by = match found.kind {
+            FaultKind::Gone { named_by } | FaultKind::Replaced { named_by } => {
+                let key = audit_key(named_by).relative();
+                Some(with_query(&shell.link("/buckets/object"), [("key", key.as_str())]))
+            }
+            FaultKind::Broken { .. } | FaultKind::Unreadable { .. } => None,
+        };
+        Self { found, named_by }
     }
 }
 
@@ -156,6 +194,7 @@ fn unreadable(at: DateTime<Utc>, why: String) -> Row {
         word: "Unreadable",
         message: None,
         lacks_intent: false,
+        doubt: None,
     }
 }
 

@@ -1,8 +1,10 @@
 //! The buckets of the config, and a look into the one that is chosen.
 
 mod browse;
+mod check;
 mod list;
 mod object;
+mod sweep;
 mod usage;
 
 pub(in crate::web) use self::usage::count_usage;
@@ -16,6 +18,10 @@ pub(super) fn routes() -> Routes {
     Routes::new()
         .get("/buckets", list::list)
         .get("/buckets/browse", browse::browse)
+        .get("/buckets/check", check::check)
+        .post("/buckets/check", check::repair)
+        .get("/buckets/gc", sweep::look)
+        .post("/buckets/gc", sweep::sweep)
         .get("/buckets/object", object::object)
         .get("/buckets/object/raw", object::raw)
         .get("/buckets/usage", usage::usage)

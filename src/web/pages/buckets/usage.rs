@@ -12,6 +12,7 @@ use crate::model::keys::Folder;
 use crate::web::caller::Caller;
 use crate::web::changes::size;
 use crate::web::failure::Failure;
+use crate::web::list::counted;
 use crate::web::page::PageContext;
 use crate::web::shell::{Nav, Shell};
 
@@ -42,6 +43,18 @@ struct FolderLines {
     purpose: &'static str,
     parts: Vec<Line>,
     left_out: usize,
+}
+
+impl Counted {
+    fn in_objects(&self) -> String {
+        counted(usize::try_from(self.total.objects).unwrap_or(usize::MAX), "object")
+    }
+}
+
+impl FolderLines {
+    fn in_parts(&self) -> String {
+        counted(self.parts.len() + self.left_out, "part")
+    }
 }
 
 /// One amount.

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 
 use super::words;
-use crate::controller::{CellView, Liveness, LivenessLimits};
+use crate::controller::{CellView, HoldOrder, Liveness, LivenessLimits};
 use crate::model::CellId;
 use crate::model::heartbeat::{HoldReport, VersionReport};
 use crate::model::trigger::Target;
@@ -22,6 +22,7 @@ pub(super) enum Tab {
     Overrides,
     History,
     Log,
+    Output,
 }
 
 /// The head of a cell's page.
@@ -31,6 +32,8 @@ pub(super) struct Frame {
     tab: Tab,
     /// When the store took the node's newest heartbeat.
     pub(super) last_seen: Option<DateTime<Utc>>,
+    /// What was ordered about holding it, or its node, and not yet taken.
+    pub(super) awaited: Option<HoldOrder>,
     pub(super) orders: Vec<OrderLink>,
     /// Whether who looks may look at the bucket as well.
     pub(super) sees_bucket: bool,
@@ -46,18 +49,38 @@ pub(super) struct OrderLink {
     pub(super) obstacle: Option<String>,
 }
 
+impl OrderLink {
+    /// How much it weighs among the others, as a class.
+    pub(super) fn weight(&self) -> &'static str {
+        match self.verb {
+            "publish" => " primary",
+            "stop" | "remove" | "delete" => " grave",
+            _ => "",
+        }
+    }
+}
+
 impl Frame {
     /// The cell as it was read last; or as it is, if it is so new that it was not read yet.
     pub(super) async fn read(page: &PageContext, cell: &CellId, tab: Tab) -> Result<Self, Failure> {
         let fleet = page.view().ok();
         let last_seen = fleet.as_ref().and_then(|fleet| fleet.node(&cell.node)).and_then(|node| node.last_seen);
+        let read = async || page.may().cell_status(cell, LivenessLimits::default()).await;
         let view = match fleet.as_ref().and_then(|fleet| fleet.cell(cell)) {
-            Some(view) => view.clone(),
-            None => page.may().cell_status(cell, LivenessLimits::default()).await?.0,
+            Some(view) if view.desired().is_some() => view.clone(),
+            // The index may have lost what history still knows.
+            Some(view) => read().await.map_or_else(|_| view.clone(), |(view, _)| view),
+            None => read().await?.0,
         };
+        let awaited = fleet.as_ref().and_then(|fleet| {
+            let node = fleet.node(&cell.node)?;
+            node.awaited(Some(&cell.cell), fleet.at).or_else(|| node.awaited(None, fleet.at)).cloned()
+        });
         let identity = page.may().identity();
-        let orders = orders(Stand::of(&view), page.caller.read_only().as_deref(), |role| identity.may(role, cell));
-        Ok(Self { view, tab, last_seen, orders, sees_bucket: identity.may_everywhere(Role::Viewer) })
+        let orders = orders(Stand::of(&view, awaited.as_ref()), page.caller.read_only().as_deref(), |role| {
+            identity.may(role, cell)
+        });
+        Ok(Self { view, tab, last_seen, awaited, orders, sees_bucket: identity.may_everywhere(Role::Viewer) })
     }
 
     pub(super) fn cell(&self) -> &CellId {
@@ -119,13 +142,14 @@ impl Frame {
 
     /// The pages of the cell: which, the last part of its path, how it is called.
     pub(super) fn tabs(&self) -> Vec<(bool, &'static str, &'static str)> {
-        const TABS: [(Option<Tab>, &str, &str); 7] = [
+        const TABS: [(Option<Tab>, &str, &str); 8] = [
             (Some(Tab::Status), "", "Status"),
             (Some(Tab::Versions), "/versions", "Versions"),
             (Some(Tab::Diff), "/diff", "Diff"),
             (Some(Tab::Overrides), "/overrides", "Overrides"),
             (Some(Tab::History), "/history", "History"),
             (Some(Tab::Log), "/log", "Log"),
+            (Some(Tab::Output), "/output", "Output"),
             (None, "/yaml", "YAML"),
         ];
         TABS.iter().map(|(tab, path, name)| (*tab == Some(self.tab), *path, *name)).collect()
@@ -152,18 +176,20 @@ struct Stand<'a> {
     action: Option<&'a str>,
     is_bound: bool,
     is_paused: bool,
-    /// Whether a hold of the cell itself is in force.
+    /// Whether a hold of the cell itself is in force, or will be once its node takes the order.
     is_held: bool,
 }
 
 impl<'a> Stand<'a> {
-    fn of(view: &'a CellView) -> Self {
+    fn of(view: &'a CellView, awaited: Option<&HoldOrder>) -> Self {
         let about = view.about();
+        let is_held = view.report().and_then(|report| report.hold.as_ref()).is_some_and(|hold| !hold.whole_node);
+        let of_cell = awaited.filter(|order| order.ordered.to.cell.is_some());
         Self {
             action: view.desired().map(|desired| desired.claim.action.as_str()),
             is_bound: about.is_some(),
             is_paused: about.is_some_and(|about| about.paused.is_some()),
-            is_held: view.report().and_then(|report| report.hold.as_ref()).is_some_and(|hold| !hold.whole_node),
+            is_held: of_cell.map_or(is_held, |order| order.is_hold),
         }
     }
 }

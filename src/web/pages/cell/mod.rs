@@ -5,10 +5,12 @@ mod file;
 mod frame;
 mod history;
 mod log;
+mod output;
 mod overrides;
 mod status;
 mod version;
 mod versions;
+mod windows;
 mod words;
 
 use crate::web::routes::Routes;
@@ -26,4 +28,8 @@ pub(super) fn routes() -> Routes {
         .get("/cells/{node}/{cell}/overrides/file", file::of_override)
         .get("/cells/{node}/{cell}/history", history::history)
         .get("/cells/{node}/{cell}/log", log::log)
+        .get("/cells/{node}/{cell}/output", output::form)
+        .post("/cells/{node}/{cell}/output", output::ask)
+        .get("/cells/{node}/{cell}/output/{order}", output::read)
+        .post("/cells/{node}/{cell}/output/{order}/end", output::end)
 }

@@ -2,15 +2,20 @@
 
 use askama::Template;
 use axum::response::Response;
+use chrono::{DateTime, Utc};
 
 use super::frame::{Frame, Tab};
+use super::windows::{self, WindowsRow};
 use super::words;
 use crate::access::{AccessError, Authorized};
 use crate::controller::{ControllerError, LogPlace};
+use crate::model::dependencies::Dependencies;
 use crate::model::drift::DriftReport;
 use crate::model::heartbeat::{CellReport, CheckReport, Phase, ProcessReport, RunningState};
 use crate::model::keys::AttemptId;
-use crate::model::{CellId, Code, ObjectKey};
+use crate::model::manifest::Manifest;
+use crate::model::window::{FORESIGHT_DAYS, Passage};
+use crate::model::{CellId, Code, FilePath, ObjectKey};
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::paths::CellOfPath;
@@ -26,8 +31,31 @@ struct Page {
     shell: Shell,
     frame: Frame,
     trouble: Option<Trouble>,
+    wished: Option<Wished>,
     /// What of the bucket the page tells of.
     objects: Vec<(&'static str, ObjectKey)>,
+}
+
+/// How the desired version is to be deployed, as far as that can be read.
+struct Wished {
+    strategy: &'static str,
+    /// Its hooks, by their moments.
+    hooks: Vec<&'static str>,
+    windows: Vec<WindowsRow>,
+    lock: Option<FilePath>,
+    dependencies: Dependencies,
+}
+
+impl Wished {
+    fn of(manifest: Manifest, now: DateTime<Utc>) -> Self {
+        Self {
+            strategy: manifest.strategy.name(),
+            hooks: manifest.hooks.keys().map(|event| event.name()).collect(),
+            windows: windows::rows(&manifest, now),
+            lock: manifest.lock,
+            dependencies: manifest.dependencies,
+        }
+    }
 }
 
 /// An attempt that did not do what was asked for.
@@ -54,7 +82,13 @@ pub(super) async fn status(page: PageContext, CellOfPath(cell): CellOfPath) -> R
         ("The node's heartbeat", ObjectKey::Heartbeat(cell.node.clone())),
     ];
     let shell = page.live_shell(cell.to_string(), Nav::Cells, format!("fleetman status {cell}"));
-    page.render(&Page { shell, frame, trouble, objects })
+    let manifest = match frame.target() {
+        // That it cannot be read is shown on its own page.
+        Some(target) => page.may().pinned_manifest(&cell, target).await.ok().flatten(),
+        None => None,
+    };
+    let wished = manifest.map(|manifest| Wished::of(manifest, shell.now));
+    page.render(&Page { shell, frame, trouble, wished, objects })
 }
 
 /// What is wrong with the newest attempt, if something is.

@@ -4,11 +4,12 @@ use askama::Template;
 use axum::response::Response;
 
 use super::frame::{Frame, Tab};
+use super::windows::{self, WindowsRow};
 use super::words;
 use crate::controller::VersionDetail;
 use crate::model::ObjectKey;
 use crate::model::manifest::{ManifestFile, Origin};
-use crate::model::window::{FORESIGHT_DAYS, Passage, Window, passage};
+use crate::model::window::{FORESIGHT_DAYS, Passage};
 use crate::web::changes::{FieldRow, size};
 use crate::web::failure::Failure;
 use crate::web::list::{Asked, Chip, Pager, has};
@@ -35,13 +36,6 @@ struct Page {
     may_delete: bool,
 }
 
-/// The version's windows of one kind; what its node adds to them only the node knows.
-struct WindowsRow {
-    what: &'static str,
-    list: Vec<Window>,
-    passage: Passage,
-}
-
 struct FileRow {
     file: ManifestFile,
     size: String,
@@ -63,17 +57,12 @@ pub(super) async fn version(
     let files = fitting[pager.from..pager.to].iter().map(row).collect();
     let settings = it.content.fields.iter().map(FieldRow::from).collect();
     let shell = page.shell(format!("{name} of {cell}"), Nav::Cells, format!("fleetman describe version {cell} {name}"));
-    let windows = [("Fetched", &it.manifest.windows.download), ("Switched to", &it.manifest.windows.activate)];
-    let row =
-        |(what, list): (_, &Vec<Window>)| WindowsRow { what, list: list.clone(), passage: passage(&[list], shell.now) };
-    let windows = windows.into_iter().filter(|(_, list)| !list.is_empty()).map(row).collect();
     page.render(&Page {
-        shell,
         may_delete: frame.may_delete(&page),
         frame,
         proof: words::proof(&it.proof),
         size: size(it.manifest.total_bytes()),
-        windows,
+        windows: windows::rows(&it.manifest, shell.now),
         settings,
         chips: asked.chips(&["q"]),
         asked,
@@ -81,6 +70,7 @@ pub(super) async fn version(
         pager,
         key: ObjectKey::VersionManifest(cell, name),
         it,
+        shell,
     })
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::frame::{Frame, Tab};
 use super::words;
-use crate::controller::{Proof, TimelineVersion, VersionState};
+use crate::controller::{Proof, Timeline, TimelineVersion, VersionState};
 use crate::model::users::Role;
 use crate::web::changes::size;
 use crate::web::failure::Failure;
@@ -32,6 +32,8 @@ struct Page {
     frame: Frame,
     rows: Vec<Row>,
     total: usize,
+    /// Why nobody can tell which one is desired.
+    problem: Option<String>,
     /// From 1.
     page: usize,
     pages: usize,
@@ -89,8 +91,9 @@ pub(super) async fn versions(
 ) -> Result<Response, Failure> {
     let number = asked.page.unwrap_or(1).max(1);
     let frame = Frame::read(&page, &cell, Tab::Versions).await?;
-    let timeline = page.may().timeline(&cell, (number - 1).saturating_mul(PER_PAGE), PER_PAGE).await?;
-    let mut rows: Vec<Row> = timeline.versions.into_iter().map(Row::new).collect();
+    let from = (number - 1).saturating_mul(PER_PAGE);
+    let Timeline { versions, total, problem, .. } = page.may().timeline(&cell, from, PER_PAGE).await?;
+    let mut rows: Vec<Row> = versions.into_iter().map(Row::new).collect();
     // What one most likely wants to see: what the newest change of mind changed.
     let mut whole = rows.iter_mut().filter(|row| row.is_readable());
     if let Some(to) = whole.next() {
@@ -101,7 +104,7 @@ pub(super) async fn versions(
     let rollback = frame.orders.iter().find(|order| order.verb == "rollback");
     let may_roll_back =
         page.may().identity().may(Role::Operator, &cell) && rollback.is_some_and(|order| order.obstacle.is_none());
-    let pages = timeline.total.div_ceil(PER_PAGE).max(1);
+    let pages = total.div_ceil(PER_PAGE).max(1);
     let may_delete = frame.may_delete(&page);
-    page.render(&Page { shell, frame, rows, total: timeline.total, page: number, pages, may_roll_back, may_delete })
+    page.render(&Page { shell, frame, rows, total, problem, page: number, pages, may_roll_back, may_delete })
 }

@@ -2,16 +2,14 @@
 //! it waits to be looked at.
 
 use askama::Template;
-use axum::extract::multipart::{Field, MultipartError, MultipartRejection};
+use axum::extract::multipart::MultipartRejection;
 use axum::extract::{Multipart, Query};
 use axum::http::StatusCode;
 use axum::response::Response;
-use ulid::Ulid;
 
 use super::barred;
 use super::overrides::{PathQuery, about, above_override, text_of};
-use crate::controller::{ControllerError, Spool, UploadLimits};
-use crate::entropy;
+use crate::controller::UploadLimits;
 use crate::model::users::Role;
 use crate::model::{CellId, FilePath};
 use crate::recipe::render;
@@ -21,7 +19,7 @@ use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::pages::editor::if_there;
 use crate::web::pages::sides::Facts;
-use crate::web::pages::uploads::{self, WaitingRow};
+use crate::web::pages::uploads::{self, Arrived, WaitingRow};
 use crate::web::paths::CellOfPath;
 use crate::web::shell::{Nav, Shell};
 use crate::web::staged::Purpose;
@@ -112,54 +110,16 @@ async fn stage(
 ) -> Result<String, Failure> {
     page.caller.check_writable()?;
     page.may().get_cell(cell).await?;
-    let (id, spool, seen) = receive(page, path, parts).await?;
-    uploads::stage(page, id, spool, Purpose::Override { cell: cell.clone(), path: path.clone(), seen })
-}
-
-/// Streams the file to the disk; what its sender saw comes with it.
-async fn receive(
-    page: &PageContext,
-    path: &FilePath,
-    parts: Result<Multipart, MultipartRejection>,
-) -> Result<(Ulid, Spool, String), Failure> {
-    let mut parts = parts.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
-    let portal = &page.caller.portal;
-    let id = entropy::ulid(portal.clock.now()).map_err(ControllerError::Entropy)?;
-    let mut spool = portal.uploads.begin_within(LIMITS, id, None).map_err(ControllerError::from)?;
-    let (mut seen, mut found) = (String::new(), false);
-    while let Some(part) = parts.next_field().await.map_err(broken)? {
-        match part.name().unwrap_or_default() {
-            "seen" => seen = part.text().await.map_err(broken)?,
-            // Without a name nothing was chosen.
-            "file" if !found && part.file_name().is_some_and(|name| !name.is_empty()) => {
-                keep(part, path, &mut spool).await?;
-                found = true;
-            }
-            _ => {}
-        }
-    }
+    let Arrived { id, spool, called, seen } =
+        uploads::receive_file(&page.caller.portal, LIMITS, path.as_str(), parts).await?;
     let wrong = |code, detail: String| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
-    match spool.only() {
-        Some(_) => Ok((id, spool, seen)),
-        None if found => Err(wrong(
-            "too_large",
-            format!(
-                "{path} has more than the {} bytes that an override may have; put it into a release",
-                render::MAX_BYTES
-            ),
-        )),
-        None => Err(wrong("invalid_form", "no file was chosen".to_owned())),
+    if called.is_none() {
+        return Err(wrong("invalid_form", "no file was chosen".to_owned()));
     }
-}
-
-async fn keep(mut part: Field<'_>, path: &FilePath, spool: &mut Spool) -> Result<(), Failure> {
-    let mut file = spool.file(path.as_str()).await.map_err(ControllerError::from)?;
-    while let Some(bytes) = part.chunk().await.map_err(broken)? {
-        file.write(&bytes).await.map_err(ControllerError::from)?;
+    if spool.only().is_none() {
+        let most = render::MAX_BYTES;
+        let detail = format!("{path} has more than the {most} bytes that an override may have; put it into a release");
+        return Err(wrong("too_large", detail));
     }
-    Ok(file.finish().await.map_err(ControllerError::from)?)
-}
-
-fn broken(error: MultipartError) -> Failure {
-    Failure::new(error.status(), "invalid_form", format!("the file did not arrive whole: {}", error.body_text()))
+    uploads::stage(page, id, spool, Purpose::Override { cell: cell.clone(), path: path.clone(), seen })
 }

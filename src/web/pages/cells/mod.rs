@@ -1,16 +1,23 @@
 //! `/cells`: every cell, and what is wrong with it.
 
+mod columns;
+mod labels;
 mod select;
+
+use std::fmt::Write as _;
 
 use askama::Template;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 
-use self::select::{DRIFTS, FILTERS, Filter, HEALTHS, KEYS, Key, PHASES, Place, SYNCS, desired, running, sort};
+pub(super) use self::columns::Columns;
+use self::select::{DRIFTS, FILTERS, Filter, HEALTHS, KEYS, PHASES, Place, SYNCS, desired, running, sort};
 use crate::controller::{CellView, FleetView, Liveness, NodeView};
+use crate::model::ManifestName;
 use crate::model::drift::DriftState;
 use crate::model::heartbeat::Phase;
 use crate::model::text::short;
+use crate::web::command::quoted;
 use crate::web::failure::Failure;
 use crate::web::list::{Asked, Chip, Column, Order, Pager, export, grouped};
 use crate::web::page::PageContext;
@@ -32,8 +39,11 @@ struct Page<'a> {
     healths: Vec<(&'static str, State, String)>,
     drifts: Vec<(&'static str, State)>,
     phases: Vec<(&'static str, String)>,
+    /// The labels that most cells have, how many, and the link that asks for those.
+    labels: Vec<(String, String, String)>,
     chips: Vec<Chip>,
-    columns: Vec<Column>,
+    columns: Columns,
+    heads: Vec<Column>,
     rows: Vec<Row>,
     pager: Pager,
     csv: String,
@@ -43,10 +53,15 @@ struct Page<'a> {
 /// The most characters of a remark in a row of a table; the cell's own page has all of it.
 const MOST_CHARS: usize = 200;
 
+/// The most labels in a row of a table.
+const MOST_LABELS: usize = 8;
+
 /// A cell in a table.
 pub(super) struct Row {
     pub(super) name: String,
     pub(super) href: String,
+    pub(super) agent: (String, String),
+    pub(super) labels: Vec<String>,
     pub(super) sync: State,
     pub(super) health: State,
     /// That it drifted, if it did.
@@ -76,9 +91,12 @@ pub(super) fn row(cell: &CellView, node: &NodeView, shell: &Shell) -> Row {
         .or_else(|| fault.map(|fault| format!("{}: {}", fault.code, fault.message)));
     let is_silent = matches!(cell.liveness, Liveness::Dead | Liveness::Unknown);
     let action = cell.desired().map(|desired| desired.claim.action.clone());
+    let labels = cell.about().into_iter().flat_map(|about| &about.labels);
     Row {
         name: cell.cell.to_string(),
         href: shell.link(&format!("/cells/{}", cell.cell)),
+        agent: (cell.cell.node.to_string(), shell.link(&format!("/agents/{}", cell.cell.node))),
+        labels: labels.take(MOST_LABELS).map(|(key, value)| short(&format!("{key}={value}"), MOST_CHARS)).collect(),
         sync: cell.sync.into(),
         health: cell.health.into(),
         drifted: cell.drift().filter(|drift| *drift == DriftState::Drifted).map(State::from),
@@ -95,28 +113,63 @@ pub(super) fn row(cell: &CellView, node: &NodeView, shell: &Shell) -> Row {
     }
 }
 
+/// The flags of `fleetman get cells` for what can be asked for.
+const FLAGS: [(&str, &str); FILTERS.len()] = [
+    ("q", "--search"),
+    ("sync", "--sync"),
+    ("health", "--health"),
+    ("drift", "--drift"),
+    ("phase", "--phase"),
+    ("manifest", "--manifest"),
+    ("version", "--of-version"),
+    ("label", "--label"),
+    ("paused", "--paused"),
+    ("node", "--node"),
+];
+
+/// The same list on the command line.
+fn command(asked: &Asked) -> String {
+    let mut command = "fleetman get cells".to_owned();
+    for (name, flag) in FLAGS {
+        let is_taken = |value: &&str| match name {
+            "label" => value.contains('='),
+            "manifest" => ManifestName::new(*value).is_ok(),
+            _ => true,
+        };
+        for value in asked.all(name).filter(is_taken) {
+            // A value that begins with a dash is no flag.
+            let gap = if value.starts_with('-') { '=' } else { ' ' };
+            // Writing into a String cannot fail.
+            let _ = write!(command, " {flag}{gap}{}", quoted(value));
+        }
+    }
+    command
+}
+
+/// The cells of `view` that the list shows when it is asked for these, by name: for the command line.
+///
+/// # Errors
+/// What is asked for that there is not, in words.
+pub(crate) fn listed<'v>(view: &'v FleetView, asked: &[(&str, &str)]) -> Result<Vec<&'v CellView>, String> {
+    let filter = Filter::of(&Asked::of(asked)).map_err(|failure| failure.detail().to_owned())?;
+    let found = filter.select(view).into_iter().filter_map(|place| find(view, place));
+    Ok(found.map(|(_, cell)| cell).collect())
+}
+
 async fn page(page: PageContext, asked: Asked) -> Result<Response, Failure> {
     let view = page.view()?;
     let mut rows = Filter::of(&asked)?.select(&view);
     let pager = asked.pager(rows.len(), view.counts.cells());
     let order = Order::of(&asked, &KEYS);
     sort(&view, &mut rows, order, pager.from, pager.to);
-    let shell = page.live_shell("Cells", Nav::Cells, "fleetman get cells".to_owned());
+    let shell = page.live_shell("Cells", Nav::Cells, command(&asked));
     let shown = rows[pager.from..pager.to].iter().filter_map(|place| find(&view, *place));
     let rows = shown.map(|(node, cell)| row(cell, node, &shell)).collect();
-    let column = |name, word, key| order.column(&asked, name, word, key, false);
-    let plain = |name| Column { name, is_number: false, href: None, sorted: "" };
-    let columns = vec![
-        column("Cell", "name", Key::Name),
-        column("Sync", "sync", Key::Sync),
-        column("Health", "health", Key::Health),
-        plain("Phase"),
-        column("Desired", "desired", Key::Desired),
-        column("Running", "running", Key::Running),
-        column("Manifest", "manifest", Key::Manifest),
-        column("Last change", "changed", Key::Changed),
-        plain("Remark"),
-    ];
+    let columns = Columns::of(&asked)?;
+    let label = |(label, count): (String, usize)| {
+        let href = asked.and("label", &label);
+        (label, grouped(count), href)
+    };
     let sync = |(word, sync)| (word, State::from(sync), grouped(view.counts.sync(sync)));
     let health = |(word, health)| (word, State::from(health), grouped(view.counts.health(health)));
     page.render(&Page {
@@ -124,7 +177,9 @@ async fn page(page: PageContext, asked: Asked) -> Result<Response, Failure> {
         healths: HEALTHS.into_iter().map(health).collect(),
         drifts: DRIFTS.map(|(word, drift)| (word, State::from(drift))).into(),
         phases: PHASES.into_iter().map(|(word, _)| (word, word.replace('_', " "))).collect(),
+        labels: labels::frequent(&view).into_iter().map(label).collect(),
         chips: asked.chips(&FILTERS),
+        heads: columns.heads(&asked, order),
         columns,
         rows,
         pager,

@@ -45,7 +45,7 @@ async fn delete_page(
     sent: &Sent,
     failed: Option<&Failure>,
 ) -> Result<Response, Failure> {
-    let users = users(page, &*page.view()?, [manifest.clone()]).await?.unwrap_or_default();
+    let users = users(page, &*page.view()?, &[manifest.clone()].into()).await?.unwrap_or_default();
     let users = users.get(&(manifest.clone(), name.clone())).into_iter().flatten().cloned().collect();
     let facts = Facts::of(page.may().deployment_facts(&manifest, &name).await?.as_ref());
     let key = ObjectKey::Deployment(manifest.clone(), name.clone());

@@ -1,6 +1,7 @@
 //! The list of releases.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use askama::Template;
 use axum::response::Response;
@@ -8,11 +9,13 @@ use chrono::{DateTime, Utc};
 
 use super::users;
 use crate::controller::{Release, ReleaseFacts, ReleaseState};
+use crate::model::users::Role;
 use crate::model::{DeploymentName, ManifestName};
 use crate::web::changes::size;
 use crate::web::failure::Failure;
 use crate::web::list::{Asked, Chip, Column, Order, Pager, export, has, newest_first};
 use crate::web::page::PageContext;
+use crate::web::pages::manifests;
 use crate::web::shell::{Nav, Shell};
 use crate::web::views;
 
@@ -39,6 +42,8 @@ struct Row {
     name: DeploymentName,
     /// Why there is nothing more to tell.
     problem: Option<String>,
+    /// Whether who looks may take it away.
+    may_delete: bool,
     created_at: Option<DateTime<Utc>>,
     by: String,
     note: Option<String>,
@@ -58,6 +63,7 @@ impl Row {
                 ReleaseState::Unfinished => Some("its upload is under way, or was interrupted".to_owned()),
                 ReleaseState::Untrusted { why } => Some(why.clone()),
             },
+            may_delete: false,
             created_at: facts.map(|facts| facts.created_at),
             by: facts.map(|facts| facts.created_by.to_string()).unwrap_or_default(),
             note: facts.and_then(|facts| facts.note.clone()),
@@ -73,7 +79,7 @@ impl Row {
 struct Page<'a> {
     shell: Shell,
     asked: &'a Asked,
-    manifests: BTreeSet<ManifestName>,
+    manifests: Vec<&'a ManifestName>,
     chips: Vec<Chip>,
     columns: Vec<Column>,
     rows: Vec<Row>,
@@ -85,14 +91,14 @@ struct Page<'a> {
 }
 
 /// The releases of `all` that fit, in no order yet.
-fn fitting<'a>(all: &'a [Release], asked: &Asked) -> Vec<&'a Release> {
+fn fitting<'a>(all: &'a [Arc<Release>], asked: &Asked) -> Vec<&'a Release> {
     let wanted = asked.text("q").to_lowercase();
     let fits = |release: &&Release| {
         let note = release.facts().and_then(|facts| facts.note.as_deref()).unwrap_or_default();
         let is_of = asked.one("manifest").is_none_or(|manifest| release.manifest.as_str() == manifest);
         is_of && [release.name.as_str(), release.manifest.as_str(), note].iter().any(|text| has(text, &wanted))
     };
-    all.iter().filter(fits).collect()
+    all.iter().map(AsRef::as_ref).filter(fits).collect()
 }
 
 /// Puts those from `from` to `to` in their places.
@@ -121,8 +127,11 @@ pub(super) async fn list(page: PageContext, asked: Asked) -> Result<Response, Fa
     let order = Order::of(&asked, &KEYS);
     sort(&mut found, order, pager.from, pager.to);
     let mut rows: Vec<Row> = found[pager.from..pager.to].iter().map(|release| Row::new(release)).collect();
+    for row in rows.iter_mut().filter(|row| row.problem.is_some()) {
+        row.may_delete = manifests::barred(&page, Role::Admin, &row.manifest)?.is_none();
+    }
     let shown: BTreeSet<ManifestName> = rows.iter().map(|row| row.manifest.clone()).collect();
-    let users = users(&page, &*page.view()?, shown).await?;
+    let users = users(&page, &*page.view()?, &shown).await?;
     for row in &mut rows {
         let of_row = users.as_ref().and_then(|users| users.get(&(row.manifest.clone(), row.name.clone())));
         row.users = of_row.map_or(0, BTreeSet::len);
@@ -144,7 +153,8 @@ pub(super) async fn list(page: PageContext, asked: Asked) -> Result<Response, Fa
         shell,
         csv,
         json,
-        manifests: releases.iter().map(|release| release.manifest.clone()).collect(),
+        // By manifest is how all of them are in order.
+        manifests: releases.chunk_by(|a, b| a.manifest == b.manifest).map(|of_one| &of_one[0].manifest).collect(),
         chips: asked.chips(&["q", "manifest"]),
         asked: &asked,
         columns,

@@ -5,7 +5,7 @@ mod list;
 mod show;
 mod upload;
 
-pub(in crate::web) use self::upload::upload;
+pub(in crate::web) use self::upload::Arrived;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use axum::routing::post;
 use serde::Deserialize;
 
 use super::used_by;
-use crate::controller::FleetView;
+use crate::controller::{CellView, FleetView};
 use crate::model::name::NameError;
 use crate::model::{CellId, DeploymentName, ManifestName};
 use crate::web::failure::Failure;
@@ -56,16 +56,16 @@ type Users = BTreeMap<(ManifestName, DeploymentName), BTreeSet<CellId>>;
 async fn users(
     page: &PageContext,
     view: &FleetView,
-    manifests: impl IntoIterator<Item = ManifestName>,
+    manifests: &BTreeSet<ManifestName>,
 ) -> Result<Option<Users>, Failure> {
+    let versions = used_by::versions(view, manifests);
+    if versions.len() > MOST_VERSIONS {
+        return Ok(None);
+    }
     let mut users = Users::new();
-    let mut left = MOST_VERSIONS;
-    for manifest in manifests {
-        let versions = used_by::versions(view, &manifest);
-        let Some(rest) = left.checked_sub(versions.len()) else { return Ok(None) };
-        left = rest;
-        for ((cell, ..), release) in page.may().made_from(&page.caller.fleet.releases, versions).await? {
-            users.entry((manifest.clone(), release)).or_default().insert(cell);
+    for ((cell, ..), release) in page.may().made_from(&page.caller.fleet.releases, versions).await? {
+        if let Some(about) = view.cell(&cell).and_then(CellView::about) {
+            users.entry((about.manifest.clone(), release)).or_default().insert(cell);
         }
     }
     Ok(Some(users))

@@ -65,7 +65,7 @@ pub(super) async fn show(page: PageContext, Path(path): Path<ReleasePath>, asked
     let wanted = asked.text("q").to_lowercase();
     let fitting: Vec<&DeploymentFile> = release.files.iter().filter(|file| has(file.path.as_str(), &wanted)).collect();
     let pager = asked.pager(fitting.len(), release.files.len());
-    let users = users(&page, &*page.view()?, [manifest.clone()]).await?;
+    let users = users(&page, &*page.view()?, &[manifest.clone()].into()).await?;
     let users = users.map(|mut users| users.remove(&(manifest.clone(), name.clone())).unwrap_or_default());
     let shell = page.shell(
         format!("Release {name}"),

@@ -3,7 +3,7 @@
 
 use askama::Template;
 use axum::body::Body;
-use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::multipart::Field;
 use axum::extract::{FromRequest as _, Multipart, Query, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
@@ -14,20 +14,17 @@ use ulid::Ulid;
 use crate::controller::{ControllerError, Spool, Uploaded};
 use crate::entropy;
 use crate::model::users::Role;
-use crate::model::{DeploymentName, ManifestName};
+use crate::model::{DeploymentName, ManifestName, Sha256Digest};
 use crate::web::caller::Caller;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::pages::editor::if_there;
-use crate::web::pages::uploads::{self, Sending, Source, Told, WaitingRow};
+use crate::web::pages::uploads::{self, Sending, Source, Told, WaitingRow, broken, text};
 use crate::web::shell::{Nav, Shell};
 use crate::web::staged::{NewRelease, Purpose};
 
 /// What a request may have besides the bytes of its files: the heads of its parts, and its fields.
 const ENVELOPE_BYTES: u64 = 64 << 20;
-
-/// The most bytes of a field that is no file.
-const FIELD_BYTES: usize = 16 << 10;
 
 /// What the form says, besides files.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -139,19 +136,44 @@ async fn stage(
     uploads::stage(page, id, spool, Purpose::Release(release))
 }
 
-/// Takes a release of `manifest` in one request: for programs.
-pub(in crate::web) async fn upload(
-    caller: &Caller,
-    manifest: &ManifestName,
-    headers: &HeaderMap,
-    request: Request,
-) -> Result<Uploaded, Failure> {
-    let mut fields = Fields { manifest: manifest.to_string(), ..Fields::default() };
-    let (_, spool) = receive(caller, headers, request, &mut fields).await?;
-    if fields.manifest != manifest.as_str() {
-        return Err(Failure::bad_request("invalid_form", "the form names another manifest than the path"));
+/// A release that a program sent in one request, and that has arrived.
+pub(in crate::web) struct Arrived {
+    fields: Fields,
+    spool: Spool,
+}
+
+impl Arrived {
+    /// Takes a release of `manifest`.
+    pub(in crate::web) async fn receive(
+        caller: &Caller,
+        manifest: &ManifestName,
+        headers: &HeaderMap,
+        request: Request,
+    ) -> Result<Self, Failure> {
+        let mut fields = Fields { manifest: manifest.to_string(), ..Fields::default() };
+        let (_, spool) = receive(caller, headers, request, &mut fields).await?;
+        if fields.manifest != manifest.as_str() {
+            return Err(Failure::bad_request("invalid_form", "the form names another manifest than the path"));
+        }
+        Ok(Self { fields, spool })
     }
-    Sending::begin(caller, &fields.release()?, &fields.note, Source::Arrived(spool))?.whole(caller).await
+
+    /// What names all that was sent, however it was put into parts.
+    pub(in crate::web) fn digest(&self) -> Sha256Digest {
+        let Fields { manifest, name, note, executables } = &self.fields;
+        let mut digest = Sha256Digest::builder();
+        digest.update(self.spool.digest().as_bytes());
+        for field in [manifest, name, note, executables] {
+            digest.update(Sha256Digest::of(field.as_bytes()).as_bytes());
+        }
+        digest.finish()
+    }
+
+    /// Makes the release.
+    pub(in crate::web) async fn send(self, caller: &Caller) -> Result<Uploaded, Failure> {
+        let Self { fields, spool } = self;
+        Sending::begin(caller, &fields.release()?, &fields.note, Source::Arrived(spool))?.whole(caller).await
+    }
 }
 
 /// Reads the request to its end, also where what it wants is refused on the way: a browser shows no answer to what it
@@ -246,22 +268,6 @@ fn path_of<'n>(input: &str, sent: &'n str) -> Option<&'n str> {
 fn ambiguous(path: &str) -> Option<String> {
     let escape = ["%22", "%0A", "%0D"].into_iter().find(|escape| path.contains(escape))?;
     Some(format!("{path:?} has {escape} in its name, or a character that browsers write so; rename the file"))
-}
-
-async fn text(mut part: Field<'_>) -> Result<String, Failure> {
-    let mut text = Vec::new();
-    while let Some(bytes) = part.chunk().await.map_err(broken)? {
-        if text.len() + bytes.len() > FIELD_BYTES {
-            return Err(Failure::bad_request("invalid_form", format!("a field has more than {FIELD_BYTES} bytes")));
-        }
-        text.extend_from_slice(&bytes);
-    }
-    String::from_utf8(text).map_err(|_| Failure::bad_request("invalid_form", "a field is not UTF-8"))
-}
-
-/// The request ended, or is no form.
-fn broken(error: MultipartError) -> Failure {
-    Failure::new(error.status(), "invalid_form", format!("the upload did not arrive whole: {}", error.body_text()))
 }
 
 fn too_large(limit: u64) -> Failure {

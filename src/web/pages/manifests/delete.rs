@@ -45,7 +45,7 @@ async fn delete_page(
     sent: &Sent,
     failed: Option<&Failure>,
 ) -> Result<Response, Failure> {
-    let releases = page.may().releases(&page.caller.fleet.releases).await?;
+    let releases = page.may().release_page(&page.caller.fleet.releases, Some(&name), None, 0).await?.total;
     let facts = Facts::of(page.may().manifest_facts(&name).await?.as_ref());
     let sides = sides::unless_same(page, &ObjectKey::ManifestYaml(name.clone()), sent, &facts).await?;
     let shell =
@@ -55,7 +55,7 @@ async fn delete_page(
         &DeletePage {
             shell,
             users: used_by::of_manifest(&*page.view()?, &name),
-            releases: releases.iter().filter(|release| release.manifest == name).count(),
+            releases,
             barred: barred(page, Role::Admin, &name)?,
             name,
             facts,

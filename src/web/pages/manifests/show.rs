@@ -60,9 +60,9 @@ const NEWEST_RELEASES: usize = 10;
 pub(super) async fn show(page: PageContext, Path(path): Path<ManifestPath>) -> Result<Response, Failure> {
     let name = path.name()?;
     let text = page.may().get_manifest(&name).await?.text;
-    let releases = page.may().releases(&page.caller.fleet.releases).await?;
-    let mut releases: Vec<ReleaseRow> =
-        releases.iter().filter(|release| release.manifest == name).map(ReleaseRow::from).collect();
+    let known = &page.caller.fleet.releases;
+    let releases = page.may().release_page(known, Some(&name), None, usize::MAX).await?.releases;
+    let mut releases: Vec<ReleaseRow> = releases.iter().map(|release| ReleaseRow::from(&**release)).collect();
     releases.sort_by_key(|release| std::cmp::Reverse(release.created_at));
     releases.truncate(NEWEST_RELEASES);
     let shell = page.shell(format!("Manifest {name}"), Nav::Manifests, format!("fleetman describe manifest {name}"));

@@ -11,17 +11,24 @@ use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::paths::CellOfPath;
 
-fn stop_order(cell: &CellId) -> Order {
+async fn stop_order(page: &PageContext, cell: &CellId) -> Result<Order, Failure> {
     let mut order = Order::new("stop", format!("Stop {cell}"), "Stop", format!("fleetman stop {cell}"));
     order.is_dangerous = true;
     order.effects = vec![
         "Its service is stopped and stays down, also when the node boots. Its files stay.".to_owned(),
         "It stops even if another change is under way. Redeploy starts it again.".to_owned(),
     ];
-    order
+    order.effects.extend(dependents(page, cell).await?);
+    Ok(order)
 }
 
-fn remove_order(cell: &CellId, sent: &Sent) -> Order {
+/// What becomes of the cells that depend on it.
+async fn dependents(page: &PageContext, cell: &CellId) -> Result<Vec<String>, Failure> {
+    let found = page.may().dependents(cell).await?;
+    Ok(found.iter().map(|dependent| format!("{}.", dependent.words(cell))).collect())
+}
+
+async fn remove_order(page: &PageContext, cell: &CellId, sent: &Sent) -> Result<Order, Failure> {
     let mut order =
         Order::new("remove", format!("Remove {cell} from its node"), "Remove", format!("fleetman remove {cell}"));
     order.is_dangerous = true;
@@ -31,7 +38,8 @@ fn remove_order(cell: &CellId, sent: &Sent) -> Order {
     ];
     let is_set = sent.purge_data.is_some();
     order.choices = vec![Choice { name: "purge_data", label: "Delete its data folder on the node, too", is_set }];
-    order
+    order.effects.extend(dependents(page, cell).await?);
+    Ok(order)
 }
 
 pub(super) async fn ask_stop(
@@ -40,7 +48,7 @@ pub(super) async fn ask_stop(
     Query(sent): Query<Sent>,
 ) -> Result<Response, Failure> {
     let stand = Stand::read(&page, &cell).await?;
-    show(&page, &cell, &stand, &stop_order(&cell), &sent, None)
+    show(&page, &cell, &stand, &stop_order(&page, &cell).await?, &sent, None)
 }
 
 pub(super) async fn stop(
@@ -52,7 +60,7 @@ pub(super) async fn stop(
     let request = StopRequest { cell: cell.clone(), reason: sent.reason() };
     match page.may().because(&sent.reason).stop(&request, &sent.guard()).await {
         Ok(published) => Ok(followed(&page, &cell, &published)),
-        Err(error) => refused(&page, &cell, error, &sent, stop_order(&cell)).await,
+        Err(error) => refused(&page, &cell, error, &sent, stop_order(&page, &cell).await?).await,
     }
 }
 
@@ -62,7 +70,7 @@ pub(super) async fn ask_remove(
     Query(sent): Query<Sent>,
 ) -> Result<Response, Failure> {
     let stand = Stand::read(&page, &cell).await?;
-    show(&page, &cell, &stand, &remove_order(&cell, &sent), &sent, None)
+    show(&page, &cell, &stand, &remove_order(&page, &cell, &sent).await?, &sent, None)
 }
 
 pub(super) async fn remove(
@@ -75,6 +83,6 @@ pub(super) async fn remove(
     let may = page.may().because(&sent.reason);
     match may.remove(&request, sent.purge_data.is_some(), &sent.guard()).await {
         Ok(published) => Ok(followed(&page, &cell, &published)),
-        Err(error) => refused(&page, &cell, error, &sent, remove_order(&cell, &sent)).await,
+        Err(error) => refused(&page, &cell, error, &sent, remove_order(&page, &cell, &sent).await?).await,
     }
 }

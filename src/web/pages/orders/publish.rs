@@ -11,11 +11,13 @@ use serde::Deserialize;
 use super::conflict::{self, Late, Seen};
 use super::followed;
 use crate::access::AccessError;
-use crate::controller::{CellView, ControllerError, Guard, Plan, PublishRequest, ReleaseFacts};
+use crate::controller::{CellView, ControllerError, Guard, HookRun, Plan, PublishRequest, ReleaseFacts};
 use crate::model::trigger::TriggerOptions;
+use crate::model::users::Role;
 use crate::model::{CellId, DeploymentName, ManifestName, VersionName};
 use crate::store::ErrorKind;
 use crate::web::changes::{ChangesView, size};
+use crate::web::command::quoted;
 use crate::web::failure::Failure;
 use crate::web::page::PageContext;
 use crate::web::paths::CellOfPath;
@@ -67,6 +69,24 @@ impl Sent {
                 ..TriggerOptions::default()
             },
         })
+    }
+
+    /// The same on the command line.
+    fn command(&self, cell: &CellId) -> String {
+        let texts = [
+            ("--deployment", &self.deployment),
+            ("--as", &self.version),
+            ("--note", &self.note),
+            ("--reason", &self.reason),
+        ];
+        let texts = texts.iter().filter_map(|(flag, text)| Some(format!(" {flag} {}", quoted(said(text)?))));
+        let flags = [
+            ("--retry", self.retry.is_some()),
+            ("--force", self.force.is_some()),
+            ("--override-windows", self.override_windows.is_some()),
+        ];
+        let flags = flags.iter().filter(|(_, is_set)| *is_set).map(|(flag, _)| format!(" {flag}"));
+        format!("fleetman publish {cell}{}", texts.chain(flags).collect::<String>())
     }
 
     fn guard(&self) -> Result<Guard, Failure> {
@@ -139,6 +159,8 @@ struct Page<'a> {
     releases: Vec<Release>,
     plan: Option<Planned>,
     error: Option<String>,
+    /// Why it can only be looked at, if so.
+    barred: Option<String>,
 }
 
 impl From<Plan> for Planned {
@@ -201,11 +223,12 @@ async fn show(page: &PageContext, cell: &CellId, sent: &Sent, failed: Option<Fai
         Some(manifest) => releases(page, manifest, chosen.as_ref()).await?,
         None => Vec::new(),
     };
-    let deployment = said(&sent.deployment).map(|name| format!(" --deployment {name}")).unwrap_or_default();
-    let shell = page.shell(format!("Publish to {cell}"), Nav::Cells, format!("fleetman publish {cell}{deployment}"));
+    let shell = page.shell(format!("Publish to {cell}"), Nav::Cells, sent.command(cell));
     let status = failed.as_ref().map_or(StatusCode::OK, Failure::status);
     let error = failed.map(|failure| failure.detail().to_owned());
-    page.render_with(status, &Page { shell, cell, sent, releases, plan, error })
+    let denied = page.may().need_on_cell(Role::Editor, cell).err();
+    let barred = denied.map(|denied| denied.to_string()).or_else(|| page.caller.read_only());
+    page.render_with(status, &Page { shell, cell, sent, releases, plan, error, barred })
 }
 
 fn is_mendable(error: &ControllerError) -> bool {

@@ -1,11 +1,12 @@
 //! Running again what ran before: the same version, or an earlier one.
 
 use axum::extract::{Form, Query};
+use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::followed;
 use super::form::{Choice, Order, Sent, Stand, Version, refused, show};
-use crate::controller::{Revision, RollbackRequest};
+use crate::controller::{HistoryEntry, Revision, RollbackRequest};
 use crate::model::trigger::TriggerOptions;
 use crate::model::{CellId, VersionName};
 use crate::web::changes::ChangesView;
@@ -88,17 +89,33 @@ async fn rollback_order(
         .map_or_else(|| format!("fleetman rollback {cell}"), |to| format!("fleetman rollback {cell} --to {to}"));
     let mut order = Order::new("rollback", format!("Roll back {cell}"), "Roll back", cli);
     order.choices = choices(sent);
+    let is_named = to.is_some();
     let request = RollbackRequest { cell: cell.clone(), to, reason: None, options: TriggerOptions::default() };
+    let mut obstacle = None;
     let target = match page.may().rollback_target(&request).await {
         Ok(target) => Some(target),
         Err(error) => {
-            let failure = Failure::from(error);
-            order.obstacle = Some(failure.detail().to_owned());
+            obstacle = Some(Failure::from(error));
             None
         }
     };
     let chosen = target.as_ref().map(|target| target.version.clone());
-    if let Some(version) = &chosen {
+    order.versions = others(page.may().history(cell, TRIGGERS).await?, desired.as_ref(), chosen.as_ref());
+    order.obstacle = match (&obstacle, &desired) {
+        // The words of the command line name an option that is a list here.
+        (Some(failure), _) if !is_named && failure.status() == StatusCode::NOT_FOUND && !order.versions.is_empty() => {
+            Some("No other version is known to have been good on the node. Choose the one to go back to.".to_owned())
+        }
+        (Some(failure), Some(desired)) if !is_named && failure.status() == StatusCode::NOT_FOUND => {
+            Some(format!("There is no version to go back to: only {desired} was ever deployed."))
+        }
+        (Some(failure), _) => Some(failure.detail().to_owned()),
+        (None, Some(desired)) if chosen.as_ref() == Some(desired) => {
+            Some(format!("{desired} is the version that is desired now. Redeploy deploys it once more."))
+        }
+        (None, _) => None,
+    };
+    if let Some(version) = chosen.as_ref().filter(|_| order.obstacle.is_none()) {
         order.effects = vec![
             format!(
                 "Version {version} is deployed again under a new generation, from the bytes that were signed then."
@@ -111,22 +128,28 @@ async fn rollback_order(
         // What cannot be compared, because it was deleted or tampered with, is no reason not to show the rest.
         order.changes = page.may().compare(cell, &from, &to).await.ok().map(|found| ChangesView::from(&found.changes));
     }
-    let mut seen = Vec::new();
-    for entry in page.may().history(cell, TRIGGERS).await? {
-        let Some(target) = entry.trigger.as_ref().ok().and_then(|trigger| trigger.action.target().cloned()) else {
-            continue;
-        };
-        if seen.contains(&target.version) {
-            continue;
-        }
-        seen.push(target.version.clone());
-        order.versions.push(Version {
-            name: target.version.to_string(),
-            about: format!("generation {}", entry.at),
-            is_chosen: chosen.as_ref() == Some(&target.version),
-        });
-    }
     Ok(order)
+}
+
+/// The versions of these triggers that can be gone back to, the newest first: all but the one that is desired, and in
+/// any case the one that was chosen.
+fn others(entries: Vec<HistoryEntry>, desired: Option<&VersionName>, chosen: Option<&VersionName>) -> Vec<Version> {
+    let mut found: Vec<Version> = Vec::new();
+    let mut add = |name: &VersionName, about: String| {
+        if !found.iter().any(|version| version.name == name.as_str()) {
+            found.push(Version { name: name.to_string(), about, is_chosen: chosen == Some(name) });
+        }
+    };
+    for entry in entries {
+        let target = entry.trigger.as_ref().ok().and_then(|trigger| trigger.action.target());
+        if let Some(target) = target.filter(|target| desired != Some(&target.version)) {
+            add(&target.version, format!("generation {}", entry.at));
+        }
+    }
+    if let Some(chosen) = chosen.filter(|chosen| desired != Some(*chosen)) {
+        add(chosen, "of long ago".to_owned());
+    }
+    found
 }
 
 pub(super) async fn ask_rollback(

@@ -1,6 +1,7 @@
 //! `/`: what needs attention, and how the fleet stands.
 
 mod recent;
+mod requests;
 
 use std::time::Duration;
 
@@ -9,13 +10,14 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 
 use self::recent::Change;
+use self::requests::Requests;
 use crate::controller::{Attention, AttentionLimits, Counts, Health, Liveness, Subject, Sync};
 use crate::model::users::Role;
 use crate::web::failure::Failure;
-use crate::web::list::{Asked, Pager, grouped};
+use crate::web::list::{Asked, Pager, counted, grouped};
 use crate::web::page::PageContext;
 use crate::web::routes::Routes;
-use crate::web::shell::{Nav, Shell};
+use crate::web::shell::{Nav, Shell, span};
 use crate::web::words::State;
 
 /// What needs attention is shown in parts of so many.
@@ -75,6 +77,13 @@ struct Bucket {
     gets: String,
     failed: String,
     requests: String,
+    asked: Requests,
+}
+
+impl Page {
+    fn span(&self, duration: &Duration) -> String {
+        span(*duration)
+    }
 }
 
 async fn page(page: PageContext, asked: Asked) -> Result<Response, Failure> {
@@ -85,16 +94,17 @@ async fn page(page: PageContext, asked: Asked) -> Result<Response, Failure> {
     let attention = if sees_all { snapshot.attention() } else { view.attention(AttentionLimits::default()).into() };
     let pager = asked.pager_of(attention.len(), attention.len(), ATTENTION_AT_ONCE);
     let bucket = match page.may().store() {
-        Ok((place, counts)) => {
+        Ok(asked) => {
             let looks = snapshot.looks();
             Some(Bucket {
-                place,
+                asked: Requests::from(&asked),
                 answered_in: looks.last.answered_in,
                 took: looks.took,
-                lists: grouped(looks.last.lists),
-                gets: grouped(looks.last.gets),
-                failed: grouped(usize::try_from(looks.failed).unwrap_or(usize::MAX)),
-                requests: grouped(usize::try_from(counts.total()).unwrap_or(usize::MAX)),
+                lists: counted(looks.last.lists, "list"),
+                gets: counted(looks.last.gets, "object"),
+                failed: counted(usize::try_from(looks.failed).unwrap_or(usize::MAX), "look"),
+                requests: grouped(usize::try_from(asked.requests.total()).unwrap_or(usize::MAX)),
+                place: asked.place,
             })
         }
         Err(_) => None,

@@ -81,6 +81,6 @@ impl Keys {
 
 pub(super) async fn keys(page: PageContext) -> Result<Response, Failure> {
     let found = Keys::of(&page.caller)?;
-    let shell = page.shell("Keys", Nav::Settings, "fleetman doctor".to_owned());
+    let shell = page.shell("Keys", Nav::Settings, "fleetman config show".to_owned());
     page.render(&Page { shell, found })
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::grants::{read, written};
 use super::review::{self, Change};
-use crate::access::{NewToken, TokenText, listed};
+use crate::access::{LastUse, NewToken, TokenText, listed};
 use crate::controller::ControllerError;
 use crate::model::users::TokenId;
 use crate::web::failure::Failure;
@@ -29,6 +29,9 @@ struct Row {
     may: String,
     created_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,
+    last_use: LastUse,
+    /// Whether that is so long ago that nobody would miss the token.
+    is_unused: bool,
     /// The kind and the word of its state.
     state: (&'static str, &'static str),
     is_good: bool,
@@ -92,7 +95,10 @@ fn show(
             (false, true) => ("good", "Good"),
             (false, false) => ("off", "Ran out"),
         };
+        let last_use = directory.last_use(&token);
         Row {
+            last_use,
+            is_unused: last_use.is_long_ago(now),
             id: token.id,
             name: token.name,
             user: token.user.to_string(),

@@ -1,5 +1,7 @@
 //! `/uploads/{id}`: what was sent, and what it would change, before it is put into the bucket.
 
+mod arriving;
+mod bundle;
 mod release;
 mod replacement;
 mod sending;
@@ -14,6 +16,8 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use ulid::Ulid;
 
+pub(in crate::web) use self::arriving::{Arrived, receive_file};
+pub(super) use self::arriving::{broken, text};
 pub(super) use self::release::plan;
 pub(super) use self::sending::{Sending, Source, Told, wants_lines};
 use crate::controller::Spool;
@@ -69,6 +73,7 @@ impl From<&Purpose> for String {
                 None => format!("a release of {}", release.manifest),
             },
             Purpose::Override { cell, path, .. } => format!("override {path} of {cell}"),
+            Purpose::Bundle { called } => format!("bundle {called}"),
         }
     }
 }
@@ -135,6 +140,7 @@ async fn review(page: PageContext, Path(path): Path<UploadPath>, asked: Asked) -
             replacement::review(&page, &waiting, (cell, path), &Sent { seen: seen.clone(), ..Sent::default() }, None)
                 .await
         }
+        Purpose::Bundle { called } => bundle::review(&page, &waiting, called, &Sent::default(), None).await,
     }
 }
 
@@ -154,6 +160,7 @@ async fn confirm(
             release::confirm(&page, &waiting, release, &asked, &sent, wants_lines(&headers)).await
         }
         Purpose::Override { cell, path, .. } => replacement::confirm(&page, &waiting, (cell, path), &sent).await,
+        Purpose::Bundle { called } => bundle::confirm(&page, &waiting, called, &sent).await,
     }
 }
 
@@ -163,6 +170,7 @@ async fn discard(page: PageContext, Path(path): Path<UploadPath>) -> Result<Resp
     let back = match &waiting.staged.purpose {
         Purpose::Release(_) => "/deployments".to_owned(),
         Purpose::Override { cell, .. } => format!("/cells/{cell}/overrides"),
+        Purpose::Bundle { .. } => "/bundles".to_owned(),
     };
     waiting.take(&page)?.done();
     Ok(page.lead_to(&back))

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Context;
 use super::seen::{Complaint, Seen};
@@ -200,6 +200,11 @@ impl Page {
         self.call("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
+    /// Shows pages as they are printed.
+    pub(crate) async fn print(&self) {
+        self.call("Emulation.setEmulatedMedia", json!({ "media": "print" })).await;
+    }
+
     /// Puts another page in front of this one, which is hidden until [`Page::show`].
     pub(crate) async fn hide(&self) -> Self {
         let front = self.another().await;
@@ -219,6 +224,12 @@ impl Page {
     /// From the next page on, no script of a page runs.
     pub(crate) async fn without_scripts(&self) {
         self.call("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
+    }
+
+    /// From now on, every request of the page has these headers, too.
+    pub(crate) async fn send_along(&self, headers: &[(&str, &str)]) {
+        let headers: Map<_, _> = headers.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        self.call("Network.setExtraHTTPHeaders", json!({ "headers": headers })).await;
     }
 
     /// A picture of the whole page, or of the beginning of a very long one, or of what is in the window.
