@@ -60,7 +60,7 @@ impl fmt::Display for Claim {
         if let Some(version) = &self.version {
             write!(f, " {version}")?;
         }
-        write!(f, ") by {} at {}", self.by, self.issued_at.to_rfc3339())
+        write!(f, ") by {} at {}", self.by, self.issued_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
     }
 }
 
@@ -141,7 +141,7 @@ pub enum ControllerError {
         most_percent: u8,
     },
     /// The version's deletion is under way.
-    #[error("{cell}: version {version} is being deleted; its name is free after {free_after}", free_after = free_after.to_rfc3339())]
+    #[error("{cell}: version {version} is being deleted; its name is free after {free_after}", free_after = free_after.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))]
     Deleting {
         /// The cell.
         cell: CellId,
@@ -159,7 +159,7 @@ pub enum ControllerError {
         reason: String,
     },
     /// Another controller is writing the cell's node.
-    #[error("{cell}: {holder} since {since}; gave up after {waited:?}", since = since.to_rfc3339())]
+    #[error("{cell}: {holder} since {since}; gave up after {waited:?}", since = since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))]
     Busy {
         /// The cell that was to be written.
         cell: CellId,

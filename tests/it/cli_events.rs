@@ -69,6 +69,43 @@ async fn a_deployment_a_hold_and_whoever_did_it_are_told_as_they_happen() {
         assert!(past.contains(part), "{part:?} is not in {past}");
     }
     assert!(!past.contains("n1/db"), "{past}");
+    let all = place.fleetman(&["events", "--since", "1d ago"]).await.exits(0).out;
+    let place_of = |part: &str| all.find(part).unwrap_or_else(|| panic!("{part:?} is not in {all}"));
+    let told = ["init fleet", "apply manifests/site/manifest.yaml", "upload deployment/site/r1", "publish cell/n1/db"];
+    assert!(told.map(place_of).is_sorted(), "what happened first comes first, also within a second: {all}");
     let refused = place.fleetman(&["-o", "yaml", "events"]).await.exits(2);
     assert!(refused.err.contains("-o json"), "{}", refused.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_is_written_alike_wherever_one_is_asked_for() {
+    let place = Workplace::with_bucket().await;
+    let asks: [&[&str]; 6] = [
+        &["audit", "--from"],
+        &["audit", "--until"],
+        &["audit", "verify", "--from"],
+        &["events", "--since"],
+        &["at"],
+        &["logs", "n1/web", "--since"],
+    ];
+    for ask in asks {
+        for good in ["2026-01-01T00:00:00Z", "2026-01-01", "2h ago", "2h", "now"] {
+            let ran = place.fleetman(&[ask, &[good]].concat()).await;
+            assert_ne!(ran.code, 2, "{ask:?} {good}: {}", ran.err);
+        }
+        for bad in ["yesterday", "2026-02-30", "99999999999d"] {
+            let ran = place.fleetman(&[ask, &[bad]].concat()).await.exits(2);
+            assert!(ran.err.contains("write a time as 2026-03-01T12:00:00Z or 2026-03-01"), "{ask:?}: {}", ran.err);
+        }
+    }
+    let none = place.fleetman(&["audit", "--from", "1h", "--actor", "nobody"]).await.exits(0);
+    assert_eq!(none.out.trim(), "No entry fits.");
+    assert_eq!(
+        place.fleetman(&["audit", "--actor", "nobody", "-o", "json"]).await.exits(0).json(),
+        serde_json::json!([])
+    );
+    let unnamed = place.fleetman(&["export"]).await.exits(2);
+    assert!(unnamed.err.contains("--manifest or --cell, or say --all"), "{}", unnamed.err);
+    let many = place.fleetman(&["logs", "n1/web", "-n", "10001"]).await.exits(2);
+    assert!(many.err.contains("10000"), "{}", many.err);
 }

@@ -88,6 +88,8 @@ async fn what_a_program_wrote_is_shown_and_nothing_of_the_question_stays_but_its
     let lines: Vec<Value> = serde_yaml::from_str(&yaml).unwrap();
     assert_eq!((lines.len(), lines[1]["text"].as_str()), (2, Some("three")));
     assert_eq!(place.left().await, "");
+    // What was asked and answered leaves nothing that had to be mended.
+    place.place.fleetman(&["fsck"]).await.exits(0);
     let audit = place.place.fleetman(&["-o", "json", "audit"]).await.exits(0).json();
     let asked = audit.as_array().unwrap().iter().find(|entry| entry["action"] == "logs").unwrap();
     assert_eq!((asked["object"].as_str(), asked["actor"].as_str()), (Some("cell/n1/web"), Some("tester")));

@@ -1,20 +1,20 @@
 //! `fleetman audit`: who did what, and whether that is all.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Rows, Shown, Tone};
-use crate::controller::{ActResult, AuditCache, AuditFilter, AuditLine, AuditProof, AuditRow, ResultFilter};
+use crate::controller::{ActResult, AuditCache, AuditFilter, AuditLine, AuditProof, AuditRow, Moment, ResultFilter};
 use crate::model::audit::Seal;
 
 /// Show who did what, newest first.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  fleetman audit --action publish\n  fleetman audit --actor alice --from 2026-03-01T00:00:00Z -o json\n  fleetman audit verify"
+    after_help = "Examples:\n  fleetman audit --action publish\n  fleetman audit --actor alice --from 2026-03-01 -o json\n  fleetman audit verify"
 )]
 pub(super) struct AuditArgs {
     #[command(subcommand)]
@@ -34,12 +34,12 @@ pub(super) struct AuditArgs {
     /// Only what ended so
     #[arg(long)]
     result: Option<Ended>,
-    /// Only from this time on
+    /// Only from this time on: a time, or '2h ago'
     #[arg(long, value_name = "TIME")]
-    from: Option<DateTime<Utc>>,
+    from: Option<Moment>,
     /// Only before this time
     #[arg(long, value_name = "TIME")]
-    until: Option<DateTime<Utc>>,
+    until: Option<Moment>,
     /// How many are shown at most
     #[arg(long, default_value_t = 50, value_name = "COUNT")]
     limit: usize,
@@ -58,10 +58,10 @@ enum AuditVerb {
 struct VerifyArgs {
     /// Only entries from this time on
     #[arg(long, value_name = "TIME")]
-    from: Option<DateTime<Utc>>,
+    from: Option<Moment>,
     /// Only entries before this time
     #[arg(long, value_name = "TIME")]
-    until: Option<DateTime<Utc>>,
+    until: Option<Moment>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -73,14 +73,16 @@ enum Ended {
 
 pub(super) async fn run(args: AuditArgs, context: &Context) -> Result<Exit, Failure> {
     let controller = context.looker().await?;
+    let now = context.clock.now();
+    let time = |moment: Option<Moment>| moment.map(|moment| moment.of(now));
     if let Some(AuditVerb::Verify(VerifyArgs { from, until })) = args.verb {
-        let proof = controller.verify_audit(from, until).await?;
+        let proof = controller.verify_audit(time(from), time(until)).await?;
         context.output.show(&proof, |output| proof_table(&proof, output))?;
         return Ok(if proof.faults.is_empty() { Exit::Ok } else { Exit::Negative });
     }
     let filter = AuditFilter {
-        from: args.from,
-        until: args.until,
+        from: time(args.from),
+        until: time(args.until),
         actor: args.actor,
         action: args.action,
         object: args.object,
@@ -138,7 +140,7 @@ fn table(rows: &[AuditRow], output: Output) -> String {
             }
         }
     }
-    shown.render()
+    if rows.is_empty() { "No entry fits.".to_owned() } else { shown.render() }
 }
 
 fn proof_table(proof: &AuditProof, output: Output) -> String {
@@ -151,7 +153,10 @@ fn proof_table(proof: &AuditProof, output: Output) -> String {
         said.push(format!("{not_kept} older ones that others name are no longer kept."));
     }
     if let Some(from) = checked_from {
-        said.push(format!("Entries before {} were not checked; --until goes on from there.", from.to_rfc3339()));
+        said.push(format!(
+            "Entries before {} were not checked; --until goes on from there.",
+            from.to_rfc3339_opts(SecondsFormat::Secs, true)
+        ));
     }
     for day in cut_days {
         said.push(format!("Of {day} only the later entries were checked."));

@@ -29,7 +29,7 @@ pub(super) struct ExportArgs {
     #[arg(value_name = "FOLDER", default_value = "-")]
     to: PathBuf,
     /// This manifest, without its cells; may be repeated
-    #[arg(short, long, value_name = "MANIFEST", required_unless_present_any = ["cell", "all"])]
+    #[arg(short, long, value_name = "MANIFEST")]
     manifest: Vec<ManifestName>,
     /// This cell with its own files, without its manifest; may be repeated
     #[arg(long, value_name = "CELL")]
@@ -58,6 +58,11 @@ struct Exporting {
 }
 
 pub(super) async fn run(args: ExportArgs, context: &Context) -> Result<Exit, Failure> {
+    if args.manifest.is_empty() && args.cell.is_empty() && !args.all {
+        return Err(
+            Failure::usage("nothing to export was named").help("name it with --manifest or --cell, or say --all")
+        );
+    }
     let controller = context.looker().await?;
     let texts = read(&args, &controller).await?;
     let refused: Vec<String> = texts.iter().filter_map(Exporting::refusal).collect();

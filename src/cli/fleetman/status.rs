@@ -132,7 +132,11 @@ fn checks(cells: &[Cell], output: Output) -> String {
             rows.row([
                 format!("{} {name}", cell.name).into(),
                 Shown::from(check.state.as_str()).toned(tone),
-                check.since.map(|since| since.to_rfc3339()).unwrap_or_default().into(),
+                check
+                    .since
+                    .map(|since| since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+                    .unwrap_or_default()
+                    .into(),
                 check.message.as_str().into(),
             ]);
         }
@@ -163,7 +167,7 @@ fn drift(cells: &[Cell], output: Output) -> String {
             rows.row([
                 cell.name.to_string().into(),
                 Shown::from(finding.code.words()).toned(Tone::Warn),
-                finding.since.to_rfc3339().into(),
+                finding.since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true).into(),
                 finding.path.as_str().into(),
             ]);
         }

@@ -112,8 +112,10 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
         let mut rows = Rows::new(output, &["id", "name", "for", "may", "last used", "until", "state"]);
         for token in &tokens {
             let last_use = match token.last_use {
-                LastUse::At(time) => time.to_rfc3339(),
-                LastUse::NotSince(time) => format!("not since {}", time.to_rfc3339()),
+                LastUse::At(time) => time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+                LastUse::NotSince(time) => {
+                    format!("not since {}", time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+                }
                 LastUse::Unknown => "not known here".to_owned(),
             };
             let last_use = output::Shown::from(last_use);
@@ -123,7 +125,7 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
                 token.user.as_str().into(),
                 listed(&token.grants).into(),
                 if token.unused { last_use.toned(Tone::Warn) } else { last_use },
-                token.expires_at.to_rfc3339().into(),
+                token.expires_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true).into(),
                 token.state.into(),
             ]);
         }

@@ -179,7 +179,9 @@ fn sides(step: &ApplyStep, found: Result<Collision, ControllerError>) -> String 
         Err(error) => format!("unknown ({error})"),
     };
     let by = found.ok().and_then(|found| found.by).and_then(|row| Some((row.at, row.act.ok()?)));
-    let by = by.map(|(at, act)| format!(" by {} ({}) at {}", act.actor, act.source, at.to_rfc3339()));
+    let by = by.map(|(at, act)| {
+        format!(" by {} ({}) at {}", act.actor, act.source, at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+    });
     let (before, after) = (digest(step.before), digest(step.after));
     format!("changed meanwhile: it was {before}, is {now}{}, and was to be {after}", by.unwrap_or_default())
 }

@@ -56,7 +56,7 @@ pub(super) async fn finish(into: &mut (impl AsyncWrite + Unpin)) -> io::Result<(
 /// `InvalidData` when it is any other.
 pub(super) async fn expect(from: &mut (impl AsyncRead + Unpin), name: &str) -> io::Result<u64> {
     let mut block = [0; BLOCK];
-    from.read_exact(&mut block).await?;
+    from.read_exact(&mut block).await.map_err(cut)?;
     let size = std::str::from_utf8(&block[124..135]).ok().and_then(|digits| u64::from_str_radix(digits, 8).ok());
     match size {
         // Nothing but what we would have written ourselves.
@@ -79,9 +79,17 @@ pub(super) async fn expect_end(from: &mut (impl AsyncRead + Unpin)) -> io::Resul
     }
 }
 
+/// What people read where there is less than there should be.
+fn cut(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "it ends too early: it was cut, or is no bundle"),
+        _ => error,
+    }
+}
+
 async fn zeros(from: &mut (impl AsyncRead + Unpin), count: usize) -> io::Result<()> {
     let mut block = [1; 2 * BLOCK];
-    from.read_exact(&mut block[..count]).await?;
+    from.read_exact(&mut block[..count]).await.map_err(cut)?;
     match block[..count].iter().all(|byte| *byte == 0) {
         true => Ok(()),
         false => Err(io::Error::new(io::ErrorKind::InvalidData, "expected zeros behind a file")),

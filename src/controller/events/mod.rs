@@ -186,7 +186,9 @@ fn of_hold<'a>(
     let (kind, state) = if after.is_some() { (EventKind::Hold, "held") } else { (EventKind::Unhold, "released") };
     if let Some(event) = push(kind, state) {
         event.by = after.map(|hold| hold.by.to_string());
-        event.message = after.map(|hold| format!("until {}: {}", hold.until.to_rfc3339(), hold.reason));
+        event.message = after.map(|hold| {
+            format!("until {}: {}", hold.until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true), hold.reason)
+        });
     }
 }
 

@@ -80,7 +80,7 @@ fn holds_are_told_once_and_that_of_a_node_not_for_each_cell() {
     };
     let good = said(&up_to_date("v1"));
     let held = said(&with(up_to_date("v1"), &json!({"hold": hold(false)})));
-    let words = "until 2026-01-02T05:00:00+00:00: a leak";
+    let words = "until 2026-01-02T05:00:00Z: a leak";
     assert_eq!(told(&good, &held), [kind(EventKind::Hold, "held", Some(words))]);
     assert_eq!(told(&held, &good), [kind(EventKind::Unhold, "released", None)]);
     let cell = with(up_to_date("v1"), &json!({"hold": hold(true)}));

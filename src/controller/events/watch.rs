@@ -114,6 +114,8 @@ impl EventWatch {
                 break;
             }
         }
+        // They are read the newest first, and the clock counts in seconds: of one second the first comes first.
+        acts.reverse();
         Ok(acts)
     }
 }

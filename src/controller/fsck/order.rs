@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ulid::Ulid;
+
 use super::{Finding, Findings, Repair};
 use crate::controller::orders::is_overtaken;
 use crate::controller::{Controller, ControllerError};
 use crate::model::document::{self, Document as _};
 use crate::model::index::Index;
 use crate::model::keys::Folder;
-use crate::model::order::Order;
+use crate::model::order::{Order, OrderAction};
 use crate::model::sign::Verified;
 use crate::model::{NodeName, ObjectKey};
 use crate::store::{Depth, Entry, StoreError, in_full};
@@ -82,7 +84,10 @@ impl Controller {
             let finding = Finding::new("order_unlisted", ObjectKey::Request(node.clone(), *id), problem, "");
             found.push(finding.repaired_by(Repair::List(node.clone(), *id)));
         }
-        for (id, _) in listed.iter().filter(|(id, order)| !there.contains_key(id) && counts(order)) {
+        // Whoever asked for logs takes that back by deleting the order, and the index tells of it until it is next written.
+        let is_kept = |order: &Verified<Order>| !matches!(order.action, OrderAction::Logs(_));
+        let missing = |id: &Ulid, order: &Verified<Order>| !there.contains_key(id) && counts(order) && is_kept(order);
+        for (id, _) in listed.iter().filter(|(id, order)| missing(id, order)) {
             let problem = format!("it stands only in {index_key}, where whoever writes that next may lose it");
             let finding = Finding::new("order_missing", ObjectKey::Request(node.clone(), *id), problem, "");
             found.push(finding.repaired_by(Repair::RestoreOrder(node.clone(), *id)));

@@ -2,11 +2,11 @@
 
 use std::str::FromStr;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 
 use crate::yaml::HumanDuration;
 
-/// `2026-03-01T12:00:00Z`, `2h ago` or `now`.
+/// `2026-03-01T12:00:00Z`, `2026-03-01` for its beginning in UTC, `2h ago`, the same as `2h`, or `now`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// This time.
@@ -19,10 +19,10 @@ pub enum Moment {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MomentError {
     /// It is no time.
-    #[error("write a time as 2026-03-01T12:00:00Z, or as \"2h ago\", \"1d12h ago\" or now")]
+    #[error("write a time as 2026-03-01T12:00:00Z or 2026-03-01, or as \"2h ago\", \"1d12h ago\" or now")]
     Unreadable,
     /// Nobody knows yet what will be.
-    #[error("{} lies ahead", .0.to_rfc3339())]
+    #[error("{} lies ahead", .0.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))]
     Ahead(DateTime<Utc>),
 }
 
@@ -30,15 +30,21 @@ impl Moment {
     /// This moment.
     pub const NOW: Self = Self::Ago(TimeDelta::zero());
 
-    /// The moment as a time.
+    /// The moment as a time, which may lie ahead.
+    #[must_use]
+    pub fn of(self, now: DateTime<Utc>) -> DateTime<Utc> {
+        match self {
+            Self::At(time) => time,
+            Self::Ago(ago) => now.checked_sub_signed(ago).unwrap_or(DateTime::<Utc>::MIN_UTC),
+        }
+    }
+
+    /// The moment as a time of the past.
     ///
     /// # Errors
     /// [`MomentError::Ahead`].
     pub fn before(self, now: DateTime<Utc>) -> Result<DateTime<Utc>, MomentError> {
-        let time = match self {
-            Self::At(time) => time,
-            Self::Ago(ago) => now - ago,
-        };
+        let time = self.of(now);
         if time > now { Err(MomentError::Ahead(time)) } else { Ok(time) }
     }
 }
@@ -50,9 +56,12 @@ impl FromStr for Moment {
         if text == "now" {
             return Ok(Self::NOW);
         }
-        if let Some(ago) = text.strip_suffix("ago") {
-            let HumanDuration(ago) = ago.trim().parse().map_err(|_| MomentError::Unreadable)?;
+        let ago = text.strip_suffix("ago").map_or(text, str::trim_end);
+        if let Ok(HumanDuration(ago)) = ago.parse() {
             return TimeDelta::from_std(ago).map(Self::Ago).map_err(|_| MomentError::Unreadable);
+        }
+        if let Ok(day) = text.parse::<NaiveDate>() {
+            return Ok(Self::At(day.and_time(NaiveTime::MIN).and_utc()));
         }
         DateTime::parse_from_rfc3339(text).map(|time| Self::At(time.to_utc())).map_err(|_| MomentError::Unreadable)
     }
@@ -71,7 +80,10 @@ mod tests {
         assert_eq!(before("now"), Ok(now));
         assert_eq!(before("2027-01-15T09:00:00+01:00"), Ok(now));
         assert_eq!(before("2027-01-15T08:00:01Z"), Err(MomentError::Ahead(now + TimeDelta::seconds(1))));
-        for bad in ["", "2h", "yesterday", "2026-03-01", "ago", "2x ago"] {
+        assert_eq!(before("2h"), before("2h ago"));
+        assert_eq!(before("2027-01-15"), Ok(now - TimeDelta::hours(8)), "where it begins in UTC");
+        assert!(matches!(before("2027-01-16"), Err(MomentError::Ahead(_))));
+        for bad in ["", "2", "yesterday", "2026-02-30", "2026-13-01", "ago", "2x ago", "now ago"] {
             assert_eq!(bad.parse::<Moment>(), Err(MomentError::Unreadable), "{bad}");
         }
     }

@@ -9,6 +9,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -57,15 +59,31 @@ pub(super) fn operations() -> Operations {
             set_password,
             change("setPassword", "Gives a user another password, which ends their sessions.").takes::<NewPassword>(),
         )
-        .post("/api/v1/users/{user}/disable", disable, change("disableUser", "Keeps a user out for the time being."))
-        .post("/api/v1/users/{user}/enable", enable, change("enableUser", "Lets a user in again."))
-        .post("/api/v1/users/{user}/end-sessions", end_sessions, change("endSessions", "Ends all sessions of a user."))
+        .post(
+            "/api/v1/users/{user}/disable",
+            changing(UserChange::Disable),
+            change("disableUser", "Keeps a user out for the time being."),
+        )
+        .post(
+            "/api/v1/users/{user}/enable",
+            changing(UserChange::Enable),
+            change("enableUser", "Lets a user in again."),
+        )
+        .post(
+            "/api/v1/users/{user}/end-sessions",
+            changing(UserChange::EndSessions),
+            change("endSessions", "Ends all sessions of a user."),
+        )
         .post(
             "/api/v1/vouched/end-sessions",
             end_vouched,
             write("endVouchedSessions", "Ends sessions that another service vouched for.").takes::<Vouched>(),
         )
-        .delete("/api/v1/users/{user}", delete_user, change("deleteUser", "Deletes a user and their tokens."))
+        .delete(
+            "/api/v1/users/{user}",
+            changing(UserChange::Delete),
+            change("deleteUser", "Deletes a user and their tokens."),
+        )
         .get(
             "/api/v1/tokens",
             tokens,
@@ -293,42 +311,21 @@ async fn set_password(
     change(&caller, &user, UserChange::Password(hash), &known).await
 }
 
-async fn disable(
-    Manager(caller): Manager,
-    Of(Named { user }): Of<Named>,
-    known: IfKnown,
-) -> Result<StatusCode, Failure> {
-    change(&caller, &user, UserChange::Disable, &known).await
-}
-
-async fn enable(
-    Manager(caller): Manager,
-    Of(Named { user }): Of<Named>,
-    known: IfKnown,
-) -> Result<StatusCode, Failure> {
-    change(&caller, &user, UserChange::Enable, &known).await
-}
-
-async fn end_sessions(
-    Manager(caller): Manager,
-    Of(Named { user }): Of<Named>,
-    known: IfKnown,
-) -> Result<StatusCode, Failure> {
-    change(&caller, &user, UserChange::EndSessions, &known).await
+/// A handler that makes this change to the user in the path.
+fn changing(
+    what: UserChange,
+) -> impl Fn(Manager, Of<Named>, IfKnown) -> BoxFuture<'static, Result<StatusCode, Failure>> + Clone + Send + Sync + 'static
+{
+    move |Manager(caller), Of(Named { user }), known| {
+        let what = what.clone();
+        async move { change(&caller, &user, what, &known).await }.boxed()
+    }
 }
 
 async fn end_vouched(Manager(caller): Manager, Sent(whose): Sent<Vouched>) -> Result<StatusCode, Failure> {
     caller.check_writable()?;
     caller.may.end_vouched(caller.portal.gate.directory(), whose.name.as_ref()).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn delete_user(
-    Manager(caller): Manager,
-    Of(Named { user }): Of<Named>,
-    known: IfKnown,
-) -> Result<StatusCode, Failure> {
-    change(&caller, &user, UserChange::Delete, &known).await
 }
 
 async fn change(caller: &Caller, user: &UserName, change: UserChange, known: &IfKnown) -> Result<StatusCode, Failure> {

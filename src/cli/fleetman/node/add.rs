@@ -135,7 +135,10 @@ async fn warn_of_others(node: &NodeName, context: &Context, config: &ControllerC
         Err(failure) => warn(format!("whether there is a node {node} already cannot be seen: {}", failure.message())),
         Ok(state) => {
             if state.has_heartbeat {
-                let when = state.last_seen.map_or_else(|| "at an unknown time".to_owned(), |at| at.to_rfc3339());
+                let when = state.last_seen.map_or_else(
+                    || "at an unknown time".to_owned(),
+                    |at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+                );
                 let still = match state.liveness {
                     Liveness::Active | Liveness::Warning => "; two agents of one name get in each other's way",
                     Liveness::Dead | Liveness::Unknown => "",

@@ -146,7 +146,7 @@ fn refuse(state: &NodeState, open: &[&NodeCell], args: &RmArgs) -> Result<(), Fa
     }
     if matches!(state.liveness, Liveness::Dead | Liveness::Unknown) {
         let heard = match state.last_seen {
-            Some(at) => format!("was last heard of {}", at.to_rfc3339()),
+            Some(at) => format!("was last heard of {}", at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),
             None => "was never heard of".to_owned(),
         };
         let message = format!("{node} {heard}, and cannot say that its cells are removed");
