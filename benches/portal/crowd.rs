@@ -123,6 +123,7 @@ impl Crowd {
             clock_skew_ms: Some(if node % 900 == 5 { 95_000 } else { 12 }),
             store_error: None,
             hold: None,
+            windows: None,
             conditions: Vec::new(),
             cells,
         })

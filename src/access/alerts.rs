@@ -4,9 +4,9 @@ use chrono::TimeDelta;
 use ulid::Ulid;
 
 use super::{AccessError, Authorized, Denied};
-use crate::controller::AlertBoard;
+use crate::controller::{AlertBoard, ReceiverTrials, Trial};
 use crate::model::CellId;
-use crate::model::alert::{AlertSubject, Alerts, Silence, SilenceScope};
+use crate::model::alert::{Alert, AlertKey, AlertSubject, Alerts, Silence, SilenceScope};
 use crate::model::users::Role;
 
 impl Authorized {
@@ -70,6 +70,63 @@ impl Authorized {
         let ended = self.acting().end_silence(id).await?;
         self.show_alerts(board).await;
         Ok(ended)
+    }
+
+    /// Whether the user may say that somebody has seen an alert about `subject`, and take that back.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn check_acknowledge(&self, subject: &AlertSubject) -> Result<(), Denied> {
+        match subject {
+            AlertSubject::Bucket => self.need_everywhere(Role::Operator, "alerts about the bucket"),
+            AlertSubject::Node(node) => self.need_on_node(Role::Operator, node),
+            AlertSubject::Cell(cell) => self.need_on_cell(Role::Operator, cell),
+        }
+    }
+
+    /// Notes that the user has seen an alert, and shows that on `board`. None if it is not open.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn acknowledge(
+        &self,
+        board: &AlertBoard,
+        key: &AlertKey,
+        note: &str,
+    ) -> Result<Option<Alert>, AccessError> {
+        self.check_acknowledge(&key.subject)?;
+        let alert = self.acting().acknowledge(key, note).await?;
+        self.show_alerts(board).await;
+        Ok(alert)
+    }
+
+    /// Takes back that somebody has seen an alert, and shows that on `board`. None if it is not open.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn unacknowledge(&self, board: &AlertBoard, key: &AlertKey) -> Result<Option<Alert>, AccessError> {
+        self.check_acknowledge(&key.subject)?;
+        let alert = self.acting().unacknowledge(key).await?;
+        self.show_alerts(board).await;
+        Ok(alert)
+    }
+
+    /// Whether the user may send test messages: receivers stand in the config of the controller, which only admins look
+    /// after.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn check_try_receivers(&self) -> Result<(), Denied> {
+        self.need_everywhere(Role::Admin, "receivers of alerts")
+    }
+
+    /// Sends a test message to a receiver of this controller. None if there is no such receiver.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn try_receiver(&self, trials: &ReceiverTrials, name: &str) -> Result<Option<Trial>, AccessError> {
+        self.check_try_receivers()?;
+        Ok(self.acting().try_receiver(trials, name).await?)
     }
 
     /// Where they cannot be read now, the next look at the fleet shows them.

@@ -145,7 +145,7 @@ impl Authorized {
     }
 
     /// For what belongs to no cell.
-    fn need_everywhere(&self, role: Role, what: &str) -> Result<(), Denied> {
+    pub(crate) fn need_everywhere(&self, role: Role, what: &str) -> Result<(), Denied> {
         if self.identity.may_everywhere(role) {
             return Ok(());
         }

@@ -92,6 +92,7 @@ impl Heart {
             store_error: pulse.store_error,
             conditions: pulse.conditions,
             hold: pulse.hold,
+            windows: Some(Box::new(context.windows.clone())),
             cells: boxed(pulse.cells),
         }
     }
@@ -267,6 +268,7 @@ mod tests {
             store_error: None,
             conditions: Vec::new(),
             hold: None,
+            windows: None,
             cells: boxed((0..cells).map(|at| (name(format!("cell-{at}")), report.clone())).chain(strangers).collect()),
         }
     }

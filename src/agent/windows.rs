@@ -7,7 +7,7 @@ use super::context::Context;
 use super::trouble::{Cure, Trouble};
 use crate::model::Code;
 use crate::model::manifest::Manifest;
-use crate::model::window::{FORESIGHT_DAYS, Passage, Windows, passage};
+use crate::model::window::{Closed, Windows, closed};
 
 /// What windows are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,20 +23,8 @@ pub(super) fn check(context: &Context, manifest: &Manifest, kind: Kind) -> Resul
         Kind::Download => ("download", |windows| &windows.download),
         Kind::Activate => ("activation", |windows| &windows.activate),
     };
-    let now = context.clock.now();
-    let groups = [list(&context.windows), list(&manifest.windows)];
-    let Passage::Closed { opens_at: until } = passage(&groups, now) else { return Ok(()) };
-    let whose = groups.map(|group| !passage(&[group], now).is_open());
-    let whose = match whose {
-        [true, false] => "of the node",
-        [false, true] => "of the version",
-        _ => "of the node and of the version",
-    };
-    let message = match until {
-        Some(until) => {
-            format!("the {what} windows {whose} are closed until {}", until.format("%Y-%m-%d %H:%M UTC"))
-        }
-        None => format!("the {what} windows {whose} do not open within {FORESIGHT_DAYS} days"),
-    };
-    Err(Trouble::new(Code::Window, message, Cure::Turn { until }))
+    match closed(what, list(&context.windows), list(&manifest.windows), context.clock.now()) {
+        None => Ok(()),
+        Some(Closed { message, until }) => Err(Trouble::new(Code::Window, message, Cure::Turn { until })),
+    }
 }

@@ -180,6 +180,8 @@ struct WrittenReceiver {
     group_wait: Option<HumanDuration>,
     group_interval: Option<HumanDuration>,
     retry_wait: Option<HumanDuration>,
+    #[serde(default)]
+    acknowledged: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -363,6 +365,7 @@ impl WrittenReceiver {
             group_wait: self.group_wait.map_or_else(|| delta(HumanDuration(GROUP_WAIT)), delta),
             group_interval: self.group_interval.map_or_else(|| delta(HumanDuration(GROUP_INTERVAL)), delta),
             retry_wait: self.retry_wait.map_or_else(|| delta(HumanDuration(RETRY_WAIT)), delta),
+            acknowledged: self.acknowledged,
         };
         Ok(ReceiverConfig { rules, buckets: self.buckets, channel, plain_http })
     }

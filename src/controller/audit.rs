@@ -70,17 +70,22 @@ impl Controller {
     /// not undo what was done: it is only logged.
     pub(super) async fn conclude<T>(&self, act: Act, result: Result<T, ControllerError>) -> Result<T, ControllerError> {
         let message = result.as_ref().err().map_or_else(|| "done".to_owned(), ToString::to_string);
-        let stage = AuditStage::Outcome { intent: act.intent.id, done: result.is_ok(), message };
-        match self.ulid() {
-            Ok(id) => {
-                let outcome = AuditEntry { id, at: self.now(), stage, ..act.intent };
-                if let Err(error) = self.write_audit(&outcome).await {
-                    warn!(object = outcome.object, action = outcome.action, %error, "the outcome could not be recorded");
-                }
-            }
-            Err(error) => warn!(%error, "the outcome could not be recorded"),
-        }
+        self.note_outcome(act, result.is_ok(), message).await;
         result
+    }
+
+    /// Writes the outcome of what was intended, in words of its own. That it could not be written is only logged.
+    pub(super) async fn note_outcome(&self, act: Act, done: bool, message: String) {
+        let (object, action) = (act.intent.object.clone(), act.intent.action.clone());
+        if let Err(error) = self.write_outcome(act, done, message).await {
+            warn!(object, action, %error, "the outcome could not be recorded");
+        }
+    }
+
+    async fn write_outcome(&self, act: Act, done: bool, message: String) -> Result<(), ControllerError> {
+        let stage = AuditStage::Outcome { intent: act.intent.id, done, message };
+        let outcome = AuditEntry { id: self.ulid()?, at: self.now(), stage, ..act.intent };
+        self.write_audit(&outcome).await
     }
 
     /// Writes down what changes nothing in the bucket and is worth knowing all the same, such as a sign-in.
@@ -95,9 +100,7 @@ impl Controller {
         message: String,
     ) -> Result<(), ControllerError> {
         let act = self.intend(action, object, None, None, None).await?;
-        let stage = AuditStage::Outcome { intent: act.intent.id, done, message };
-        let outcome = AuditEntry { id: self.ulid()?, at: self.now(), stage, ..act.intent };
-        self.write_audit(&outcome).await
+        self.write_outcome(act, done, message).await
     }
 
     /// Writes the intent of a claim.

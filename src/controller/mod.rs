@@ -85,7 +85,8 @@ use uuid::Uuid;
 pub use aftermath::LastLines;
 pub use alerts::{
     AlertBoard, AlertFilter, AlertKeeper, AlertRule, AlertRules, AlertSettings, Channel, Fate, HeldAlerts, KnownAlerts,
-    LONGEST_SILENCE, Letter, MailSettings, MailTls, Observation, Receiver, ReceiverError, ReceiverRules, in_short,
+    LONGEST_SILENCE, Letter, MailSettings, MailTls, Observation, Receiver, ReceiverError, ReceiverRules,
+    ReceiverTrials, Trial, in_short,
 };
 pub use apply::{
     ApplyLine, ApplyPlan, ApplyRequest, ApplyStep, ApplySummary, ApplyTarget, Collision, LocalFile, Prune, StepHow,

@@ -15,6 +15,7 @@ use super::drift::DriftReport;
 use super::generation::Floor;
 use super::name::{CellName, CheckName, NodeName, ProcessName, UserName, VersionName};
 use super::trigger::Target;
+use super::window::{self, Windows};
 
 /// The state of a node and of every cell on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +60,10 @@ pub struct Heartbeat {
     /// The hold of the node as a whole, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldReport>,
+    /// The maintenance windows of the node's own config, which may be none; None if the agent is too old to tell. Boxed
+    /// for the same reason as the cells.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "window::readable")]
+    pub windows: Option<Box<Windows>>,
     /// An entry a cell; one that cannot be read spoils only itself. Boxed, because a controller keeps tens of thousands,
     /// and the room that maps keep free would be as much again.
     #[serde(default, deserialize_with = "readable_cells")]
@@ -507,6 +512,28 @@ fn readable_cells<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap
 mod tests {
     use super::*;
     use crate::model::document;
+
+    #[test]
+    fn windows_that_cannot_be_read_or_are_too_many_count_as_not_said() {
+        let text = |windows: &str| {
+            format!(
+                r#"{{"schema":"fleetman/heartbeat/1","node":"n1","fleet":"6f1c2b5e-8d57-4a1e-9a3e-0b6a5d7c9e10",
+                "agent_version":"9","instance_id":"6f1c2b5e-8d57-4a1e-9a3e-0b6a5d7c9e10","sequence":1,
+                "started_at":"2026-01-02T03:04:05Z","reported_at":"2026-01-02T03:04:05Z","interval_secs":60,
+                "signing":"signed"{windows}}}"#
+            )
+        };
+        let said = |windows: &str| document::parse::<Heartbeat>(text(windows).as_bytes()).unwrap().windows;
+        let window = r#"{"allow":"0 2 * * *","for_secs":3600,"time_zone":"UTC"}"#;
+        let of = |count: usize| format!(r#","windows":{{"activate":[{}]}}"#, vec![window; count].join(","));
+        assert_eq!(said(&of(2)).unwrap().activate.len(), 2);
+        assert_eq!(said(r#","windows":{}"#), Some(Box::default()));
+        for unsaid in
+            ["", r#","windows":null"#, r#","windows":7"#, &of(Windows::MOST + 1), &of(1).replace("UTC", "Moon")]
+        {
+            assert_eq!(said(unsaid), None, "{unsaid}");
+        }
+    }
 
     #[test]
     fn a_cell_that_cannot_be_read_spoils_only_itself() {

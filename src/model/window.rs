@@ -15,12 +15,14 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
 pub use self::cron::{Cron, CronError};
 
 /// A place whose clocks go together, by its name in the IANA data base: `Europe/Berlin`, `UTC`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct Zone {
     name: String,
@@ -81,6 +83,7 @@ pub enum Rule {
 
 /// A recurring span of time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(try_from = "WindowText", into = "WindowText")]
 pub struct Window {
     /// What it says.
@@ -95,12 +98,17 @@ pub struct Window {
 
 /// A window as documents have it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 struct WindowText {
+    /// When it opens, as five fields of cron; one of the two is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     allow: Option<Cron>,
+    /// The same for one in which it may not happen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deny: Option<Cron>,
+    /// How long it stays open.
     for_secs: u64,
+    /// By whose clocks, by its name in the IANA data base.
     time_zone: Zone,
 }
 
@@ -374,6 +382,7 @@ fn stand(groups: &[&[Window]], at: Second) -> Stand {
 
 /// The windows of a cell or of a node. Where a list is empty, it may happen at any time.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 pub struct Windows {
     /// When files may be fetched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -392,6 +401,42 @@ impl Windows {
     pub fn is_bounded(&self) -> bool {
         self.download.len() <= Self::MOST && self.activate.len() <= Self::MOST
     }
+}
+
+/// Windows in what anybody may have written: what cannot be read, or is too much to be looked through, counts as not
+/// said.
+pub(super) fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<Windows>>, D::Error> {
+    let raw = Option::<Box<RawValue>>::deserialize(deserializer)?;
+    let read = raw.and_then(|raw| serde_json::from_str::<Windows>(raw.get()).ok());
+    Ok(read.filter(Windows::is_bounded).map(Box::new))
+}
+
+/// That windows are closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// Whose, and until when, for people.
+    pub message: String,
+    /// Until when; None if they do not open within [`FORESIGHT_DAYS`].
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// Whether the windows for `what` of a node or of a version are closed at `at`. What a node says while it waits is what
+/// a controller says before.
+#[must_use]
+pub fn closed(what: &str, node: &[Window], version: &[Window], at: DateTime<Utc>) -> Option<Closed> {
+    let Passage::Closed { opens_at: until } = passage(&[node, version], at) else { return None };
+    let whose = match [node, version].map(|group| !passage(&[group], at).is_open()) {
+        [true, false] => "of the node",
+        [false, true] => "of the version",
+        _ => "of the node and of the version",
+    };
+    let message = match until {
+        Some(until) => {
+            format!("the {what} windows {whose} are closed until {}", until.format("%Y-%m-%d %H:%M UTC"))
+        }
+        None => format!("the {what} windows {whose} do not open within {FORESIGHT_DAYS} days"),
+    };
+    Some(Closed { message, until })
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::access::oidc::Oidc;
 use crate::access::{Gate, Problem};
 use crate::clock::SharedClock;
 use crate::config::Setting;
-use crate::controller::{AlertBoard, AuditCache, Controller, ReleaseReader, SpoolFolder, UsageBoard};
+use crate::controller::{AlertBoard, AuditCache, Controller, ReceiverTrials, ReleaseReader, SpoolFolder, UsageBoard};
 
 /// Most bytes of a form or of a document in a request. Uploads have limits of their own.
 pub(super) const BODY_BYTES: usize = 4 << 20;
@@ -76,8 +76,8 @@ pub(super) struct Fleet {
     pub(super) output: Chunks,
     /// What is wrong and was told.
     pub(super) alerts: AlertBoard,
-    /// Whether this controller tells anybody of them.
-    pub(super) tells: bool,
+    /// Whom this controller tells of them.
+    pub(super) receivers: ReceiverTrials,
     /// Why nothing can be published, if this controller has no key to sign with.
     pub(super) unsigned_reason: Option<String>,
 }

@@ -58,7 +58,8 @@ use crate::access::oidc::Oidc;
 use crate::clock::SharedClock;
 use crate::config::Setting;
 use crate::controller::{
-    AlertBoard, AlertKeeper, AlertSettings, Controller, ReleaseReader, SpoolFolder, UploadLimits, UsageBoard,
+    AlertBoard, AlertKeeper, AlertSettings, Controller, ReceiverTrials, ReleaseReader, SpoolFolder, UploadLimits,
+    UsageBoard,
 };
 use crate::store::Memory;
 
@@ -122,7 +123,7 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
         let releases = ReleaseReader::default();
         let (usage, audit) = (UsageBoard::default(), Arc::default());
         let (alerts, output) = (AlertBoard::default(), Chunks::default());
-        let tells = !settings.receivers.is_empty();
+        let receivers = ReceiverTrials::new(settings.receivers.clone(), settings.portal.clone());
         keepers.push(AlertKeeper::new(controller.clone(), settings, alerts.clone()));
         Arc::new(Fleet {
             name,
@@ -135,7 +136,7 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
             releases,
             output,
             alerts,
-            tells,
+            receivers,
             unsigned_reason,
         })
     });

@@ -26,6 +26,8 @@ enum Needs {
     OnManifest(Role),
     /// The role on anything.
     Anywhere(Role),
+    /// The role on everything.
+    Everywhere(Role),
 }
 
 /// What a route needs; none where its handler alone can tell.
@@ -44,7 +46,13 @@ fn needs(method: &Method, path: &str) -> Option<Needs> {
         return Some(Needs::OnCell(role));
     }
     match path {
-        "/alerts/silence" | "/alerts/unsilence" => Some(Needs::Anywhere(Role::Operator)),
+        "/alerts/silence"
+        | "/alerts/unsilence"
+        | "/alerts/ack"
+        | "/alerts/unack"
+        | "/api/v1/alerts/ack"
+        | "/api/v1/alerts/unack" => Some(Needs::Anywhere(Role::Operator)),
+        "/alerts/test" | "/api/v1/alerts/test" => Some(Needs::Everywhere(Role::Admin)),
         "/agents/{node}/hold" | "/agents/{node}/unhold" => Some(Needs::OnNode(Role::Operator)),
         "/agents/{node}/delete" => Some(Needs::OnNode(Role::Admin)),
         "/apply" | "/cells/new" | "/deployments/new" | "/manifests/new" | "/uploads/{id}" | "/uploads/{id}/discard" => {
@@ -78,6 +86,7 @@ fn refusal(caller: &Caller, needs: Needs, path: &str) -> Option<Failure> {
     let may = &caller.may;
     let checked = match needs {
         Needs::Anywhere(role) => may.need_anywhere(role, "anything"),
+        Needs::Everywhere(role) => may.need_everywhere(role, "what belongs to no cell"),
         Needs::OnCell(role) => {
             let cell = format!("{}/{}", names.next()?, names.next()?).parse::<CellId>();
             // What is no name the handler refuses better.

@@ -139,6 +139,7 @@ fn rules(name: &str) -> ReceiverRules {
         group_wait: TimeDelta::zero(),
         group_interval: TimeDelta::zero(),
         retry_wait: TimeDelta::seconds(10),
+        acknowledged: false,
     }
 }
 
@@ -264,6 +265,42 @@ async fn what_is_silenced_is_told_when_the_silence_ends_and_the_audit_knows_who_
     place.beat(&["n1", "n2"], "rolled_back").await;
     watch.look().await;
     assert_eq!(hooks.told()[1..], ["{rolled_back:1}/"]);
+    hooks.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledgement_is_everybodys_and_ends_with_the_alert() {
+    let (mut place, hooks) = (Place::start().await, Hooks::start().await);
+    let url = Secret::new(format!("http://{}/hook", hooks.address));
+    let channel = Channel::Webhook { url, secret: None, ca_file: None, plain_http: false };
+    let wants = ReceiverRules { acknowledged: true, ..rules("ops") };
+    let curious = [Arc::new(Receiver::new(wants, channel).unwrap())];
+    let (mut one, mut other) = (place.watch(&curious).await, place.watch(&curious).await);
+    let key = "rolled_back:cell/n1/web".parse().unwrap();
+    let alice = place.controller().await;
+    assert_eq!(alice.acknowledge(&key, "on it").await.unwrap(), None, "it is not open");
+    place.beat(&["n1"], "rolled_back").await;
+    one.look().await;
+    assert!(alice.acknowledge(&key, " ").await.is_err(), "a note is needed");
+    assert!(alice.unacknowledge(&key).await.is_err(), "nobody has");
+    let alert = alice.acknowledge(&key, "on it").await.unwrap().unwrap();
+    let seen = alert.acknowledged.unwrap();
+    assert_eq!((seen.by.as_str(), seen.note.as_str()), ("alice", "on it"));
+    alice.acknowledge(&key, "on it").await.unwrap();
+    other.look_for(&place, 10).await;
+    one.look_for(&place, 10).await;
+    assert_eq!(hooks.told(), ["{rolled_back:1}/", "//{rolled_back:1}"], "once, though it was said twice");
+    assert_eq!(hooks.bodies()[1]["acknowledged"]["first"][0]["acknowledged"]["note"], "on it");
+    let known = other.board.known().alerts;
+    assert_eq!((known.open.len(), &known.open[0].acknowledged), (1, &Some(seen)), "another controller knows of it");
+
+    assert_eq!(alice.unacknowledge(&key).await.unwrap().unwrap().acknowledged, None);
+    alice.acknowledge(&key, "again").await.unwrap();
+    place.beat(&["n1"], "up_to_date").await;
+    one.look_for(&place, 70).await;
+    place.beat(&["n1"], "rolled_back").await;
+    one.look_for(&place, 10).await;
+    assert_eq!(one.board.known().alerts.open[0].acknowledged, None, "a new one was seen by nobody");
     hooks.stop().await;
 }
 
@@ -431,6 +468,22 @@ async fn serve_tells_of_alerts_and_the_command_line_shows_silences_and_tests_the
 
     let listed = place.fleetman(&["alerts", "ls", "-o", "json"]).await.exits(0).json();
     assert_eq!((&listed["open"][0]["type"], &listed["open"][0]["told"]), (&json!("rolled_back"), &json!(true)));
+    for bad in ["rolled_back", "fire:node/n1", "rolled_back:n1"] {
+        place.fleetman(&["alerts", "ack", bad, "--note", "x"]).await.exits(2);
+    }
+    let (back, absent) = ("rolled_back:cell/n1/web", "drift:cell/n1/web");
+    place.fleetman(&["alerts", "ack", back]).await.exits(2);
+    let ran = place.fleetman(&["alerts", "ack", back, absent, "--note", "on it"]).await.exits(4);
+    assert!(ran.err.contains("there is no open alert drift:cell/n1/web"), "{}", ran.err);
+    assert!(!place.fleetman(&["alerts"]).await.exits(0).out.contains("on it"), "all of them or none");
+    place.fleetman(&["alerts", "ack", back, "--note", " "]).await.exits(2);
+    place.fleetman(&["alerts", "ack", back, "--note", "on it"]).await.exits(0);
+    let text = place.fleetman(&["alerts"]).await.exits(0).out;
+    assert!(text.contains("acknowledged by tester") && text.contains("on it"), "{text}");
+    let listed = place.fleetman(&["alerts", "-o", "json"]).await.exits(0).json();
+    assert_eq!(listed["open"][0]["acknowledged"]["note"], "on it", "{listed}");
+    place.fleetman(&["alerts", "unack", back]).await.exits(0);
+    place.fleetman(&["alerts", "unack", back]).await.exits(2);
     place.fleetman(&["alerts", "silence", "--for", "1h", "--reason", "x"]).await.exits(2);
     place.fleetman(&["alerts", "silence", "--node", "n1", "--for", "1h", "--reason", "new disks"]).await.exits(0);
     let listed = place.fleetman(&["alerts", "-o", "json"]).await.exits(0).json();

@@ -1,5 +1,7 @@
 //! What a plan foretells, and that the node does just that.
 
+use chrono::Datelike as _;
+
 use crate::support::cli::Workplace;
 use crate::support::wait_for;
 
@@ -25,9 +27,10 @@ async fn a_plan_foretells_what_stands_on_the_host_what_restarts_and_what_delays_
     let first = place.fleetman(&["plan", "n1/web"]).await.exits(1).out;
     for part in [
         "On the node, where nothing of the cell runs:",
-        "  + main starts",
+        "  + main starts: nothing of the cell runs",
         "  hook before_activate runs: /bin/true (conf/a changed)",
         "waits: n1 was never heard of",
+        "  not known here: whether the node's own config has maintenance windows: it was never heard of",
         "  gate: it must run for 200ms without a break, within 20s",
         "definition changed, starts main; reloads nothing",
     ] {
@@ -36,7 +39,11 @@ async fn a_plan_foretells_what_stands_on_the_host_what_restarts_and_what_delays_
 
     let config = place.agent_config("n1").await;
     let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, format!("{text}process: {{folder: n1-run, with_agent: true}}\n")).unwrap();
+    // A window of its own that is never open while this runs.
+    let month = (chrono::Utc::now().month() + 5) % 12 + 1;
+    let windows = format!("windows: {{activate: [{{allow: \"0 2 1 {month} *\", for: 1m}}]}}\n");
+    let text = format!("{text}{windows}process: {{folder: n1-run, with_agent: true}}\n");
+    std::fs::write(&config, text).unwrap();
     let _agent = place.run_agent(&config);
     place.fleetman(&["publish", "n1/web", "--as", "v1", "-y", "--wait"]).await.exits(0);
     let good = async || {
@@ -57,7 +64,8 @@ async fn a_plan_foretells_what_stands_on_the_host_what_restarts_and_what_delays_
         "(not shown), another one",
         "  <version> is the name of the version",
         "On the node, in place of v1:",
-        "  ~ main restarts",
+        "  ~ main restarts: profile.env.API_TOKEN and 1 more changed, and no reload_if or restart_if lets it go on",
+        "waits: the activation windows of the node are closed until ",
         "  hook before_activate does not run: /bin/true (nothing changed that it is for)",
         "waits: the cell is held by tester until ",
         ": a leak",
@@ -66,11 +74,13 @@ async fn a_plan_foretells_what_stands_on_the_host_what_restarts_and_what_delays_
     ] {
         assert!(plan.contains(part), "{part:?} is not in {plan}");
     }
-    assert!(!plan.contains("hush"), "{plan}");
+    assert!(!plan.contains("hush") && !plan.contains("not known here"), "{plan}");
 
     let shape = place.fleetman(&["-o", "json", "plan", "n1/web"]).await.exits(1).json();
     assert_eq!(shape["changes"]["definitions"][0]["name"], "process main");
-    assert_eq!(shape["forecast"]["processes"][0]["fate"], "restarts");
+    let process = &shape["forecast"]["processes"][0];
+    assert_eq!(process["fate"], "restarts");
+    assert!(process["because"].as_str().unwrap().starts_with("profile.env.API_TOKEN and 1 more changed"), "{process}");
     assert_eq!((&shape["forecast"]["over"], &shape["restart"]), (&"v1".into(), &true.into()));
     assert_eq!(shape["forecast"]["waits"][0]["kind"], "hold");
 
@@ -79,7 +89,7 @@ async fn a_plan_foretells_what_stands_on_the_host_what_restarts_and_what_delays_
 
     // What stands on the host is what was foretold, once the words are what they stand for.
     place.fleetman(&["unhold", "n1/web", "-y"]).await.exits(0);
-    place.fleetman(&["publish", "n1/web", "--as", "v2", "-y", "--wait"]).await.exits(0);
+    place.fleetman(&["publish", "n1/web", "--as", "v2", "-y", "--wait", "--override-windows"]).await.exits(0);
     let orders = std::fs::read_to_string(place.path().join("n1-run/web/orders.json")).unwrap();
     let orders: serde_json::Value = serde_json::from_str(&orders).unwrap();
     let env = &orders["service"]["processes"]["main"]["env"];

@@ -6,6 +6,8 @@ use crate::support::acme::Acme;
 use crate::support::api::code;
 use crate::support::cli::Workplace;
 use crate::support::form::{fields, post};
+use crate::support::hooks::Hooks;
+use crate::support::mail_server::MailServer;
 use crate::support::people;
 use crate::support::serving::Serving;
 use crate::support::wait_for;
@@ -128,4 +130,124 @@ async fn a_silence_takes_the_role_of_an_operator_on_all_that_it_may_cover() {
     serving.get_in(&bert, "/api/v1/alerts/messages").await.is(403);
     let page = serving.get("/alerts").await.text();
     assert!(page.contains("Given up") && page.contains("it answered 403 Forbidden"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_is_acknowledged_from_its_row_by_an_operator_of_what_it_is_about() {
+    let acme = Acme::full().await;
+    let (serving, _place) = served(&acme).await;
+    let (bert, vera) = (serving.sign_in("bert").await, serving.sign_in("vera").await);
+    let link = "/alerts/ack?alert=rolled%5Fback%3Acell%2Fber%2D1%2Fapi";
+    let page = serving.get_in(&bert, "/alerts").await.is(200).text();
+    assert!(page.contains(link), "{page}");
+    assert!(!serving.get_in(&vera, "/alerts").await.text().contains("/alerts/ack"), "a viewer has no link to it");
+    let asked = serving.get_in(&bert, link).await.is(200).text();
+    for part in ["Cell ber-1/api", "three times in 9 s", "fleetman alerts ack rolled_back:cell/ber-1/api --note"] {
+        assert!(asked.contains(part), "{part}: {asked}");
+    }
+    let sent = |note: &str| format!("alert=rolled_back:cell/ber-1/api&note={note}");
+    let refused = serving.send_form_in(&bert, "/alerts/ack", &sent("+")).await.is(422).text();
+    assert!(refused.contains("needs a note") && refused.contains("role=\"alert\""), "{refused}");
+    let done = serving.send_form_in(&bert, "/alerts/ack", &sent("<b>on it")).await;
+    assert_eq!(done.is(303).header("location"), "/alerts");
+    let page = serving.get_in(&vera, "/alerts").await.is(200).text();
+    assert!(page.contains("acknowledged by bert") && page.contains("&#60;b&#62;on it"), "{page}");
+    let alert = open(&serving, "rolled_back").await.unwrap();
+    assert_eq!((&alert["acknowledged"]["by"], &alert["acknowledged"]["note"]), (&json!("bert"), &json!("<b>on it")));
+
+    let back = serving.get_in(&bert, &link.replace("/ack", "/unack")).await.is(200).text();
+    assert!(back.contains("fleetman alerts unack rolled_back:cell/ber-1/api") && back.contains("&#60;b&#62;on it"));
+    let json = ("content-type", "application/json");
+    let act = async |who: &str, path: &str, body: Value| {
+        let headers = [json, ("sec-fetch-site", "same-origin"), ("cookie", who)];
+        serving.send("POST", path, &headers, body.to_string()).await
+    };
+    let (back, own) = (json!({"alert": "rolled_back:cell/ber-1/api", "reason": "done"}), "rolled_back:cell/ber-1/api");
+    assert_eq!(code(&act(&vera, "/api/v1/alerts/unack", back.clone()).await.is(403)), "denied");
+    let alert = act(&bert, "/api/v1/alerts/unack", back.clone()).await.is(200).json();
+    assert_eq!(alert.get("acknowledged"), None, "{alert}");
+    assert_eq!(code(&act(&bert, "/api/v1/alerts/unack", back).await.is(422)), "invalid");
+    for (alert, note, status) in [
+        ("needs_operator:cell/ber-1/api", "x", 404),
+        ("rolled_back:cell/ams-1/api", "x", 403),
+        ("agent_dead:node/osl-1", "x", 403),
+        ("store_degraded:bucket", "x", 403),
+        ("fire:node/ber-1", "x", 422),
+        (own, "", 422),
+    ] {
+        act(&bert, "/api/v1/alerts/ack", json!({"alert": alert, "note": note})).await.is(status);
+    }
+    act(&bert, "/api/v1/alerts/ack", json!({"alert": own})).await.is(400);
+    let alert = act(&bert, "/api/v1/alerts/ack", json!({"alert": own, "note": "again"})).await.is(200).json();
+    assert_eq!(alert["acknowledged"]["note"], "again");
+    let audit = serving.get("/api/v1/audit").await.json().to_string();
+    for part in ["\"action\":\"acknowledge\"", "<b>on it", "unacknowledge", "\"reason\":\"done\"", "alert rolled_back:"]
+    {
+        assert!(audit.contains(part), "{part}: {audit}");
+    }
+}
+
+/// A portal that tells three receivers: a webhook at `hooks`, one like Slack's there, and a mail server at `port`.
+async fn telling(hooks: &Hooks, port: u16) -> (Serving, Workplace) {
+    let place = Workplace::with_bucket().await;
+    let config = place.path().join("controller_config.yaml");
+    let address = hooks.address;
+    let alerts = format!(
+        "alerts:\n  receivers:\n  - name: ops\n    webhook: {{url: \"http://{address}/hook\", secret: hush}}\n  \
+         - name: chat\n    slack: {{url: \"http://{address}/secret\"}}\n  - name: all of us\n    \
+         mail: {{server: localhost, port: {port}, tls: none, from: fleetman@example.com, to: [ops@example.com]}}\n"
+    );
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text + &alerts).unwrap();
+    people::admit(place.path(), &[(people::ADMIN, &["admin"]), ("eve", &["editor"])]);
+    let serving = Serving::start_for(&place, people::ADMIN).await;
+    serving.has_read().await;
+    (serving, place)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_sends_each_receiver_a_test_and_reads_what_it_answered() {
+    let (hooks, mail) = (Hooks::start().await, MailServer::start(None).await);
+    let (serving, _place) = telling(&hooks, mail.port).await;
+    let eve = serving.sign_in("eve").await;
+    let page = serving.get("/alerts").await.is(200).text();
+    for part in ["Send a test", "<th scope=\"row\">ops</th><td>webhook</td>", "chat", "all of us", "<td>mail</td>"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!serving.get_in(&eve, "/alerts").await.is(200).text().contains("Send a test"));
+    serving.send_form_in(&eve, "/alerts/test", "receiver=ops").await.is(403);
+    assert_eq!(hooks.got().len(), 0, "who may not sends nothing");
+
+    let said = post(&serving, "/alerts/test", &[("receiver", "ops")]).await.is(200).text();
+    assert!(said.contains("Sent") && said.contains("fleetman alerts test ops"), "{said}");
+    let body = &hooks.bodies()[0];
+    assert_eq!(body["test"], true, "{body}");
+    assert!(said.contains(body["id"].as_str().unwrap()), "the message is named: {said}");
+    let soon = post(&serving, "/alerts/test", &[("receiver", "ops")]).await.is(429).text();
+    assert!(soon.contains("try again in"), "{soon}");
+
+    let json = ("content-type", "application/json");
+    let test = async |receiver: &str| {
+        let headers = [json, ("sec-fetch-site", "same-origin")];
+        serving.send("POST", "/api/v1/alerts/test", &headers, json!({"receiver": receiver}).to_string()).await
+    };
+    hooks.answer(&[410]);
+    let tested = test("chat").await.is(200).json();
+    assert_eq!((&tested["result"], &tested["problem"]), (&json!("refused"), &json!("it answered 410 Gone")));
+    assert!(hooks.bodies()[1]["text"].as_str().unwrap().contains("a test"));
+    assert_eq!(code(&test("chat").await.is(429)), "too_soon");
+    assert_eq!(hooks.got().len(), 2, "nothing was sent too soon");
+    assert_eq!(code(&test("nobody").await.is(404)), "not_found");
+    let said = post(&serving, "/alerts/test", &[("receiver", "all of us")]).await.is(200).text();
+    assert!(said.contains("Sent") && said.contains("fleetman alerts test &#39;all of us&#39;"), "{said}");
+    mail.noted(|noted| assert!(noted.mails[0].contains("Subject: [fleetman] a test"), "{:?}", noted.mails));
+
+    let audit = serving.get("/api/v1/audit").await.json().to_string();
+    for part in
+        ["test-receiver", "receiver ops", "receiver chat", "refused: it answered 410 Gone", "the receiver took it"]
+    {
+        assert!(audit.contains(part), "{part}: {audit}");
+    }
+    assert!(!audit.contains("/secret"), "where it was sent is nobody's business: {audit}");
+    hooks.stop().await;
 }

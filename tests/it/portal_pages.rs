@@ -20,6 +20,8 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("/agents/{node}/hold/{order}", "/agents/ber-2/hold/01KDYWXAC4ZZZZZZZZZZZZZZZZ"),
     ("/agents/{node}/unhold", "/agents/ams-1/unhold"),
     ("/alerts", "/alerts"),
+    ("/alerts/ack", "/alerts/ack?alert=rolled_back:cell/ber-1/api"),
+    ("/alerts/unack", "/alerts/unack?alert=health_failing:cell/osl-1/site"),
     ("/alerts/silence", "/alerts/silence?type=rolled_back&node=ber-1&cell=api"),
     ("/alerts/unsilence", "/alerts/unsilence?id=01KDYWXAC0ZZZZZZZZZZZZZZZZ"),
     ("/api", "/api"),

@@ -11,9 +11,9 @@ use super::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Rows, Shown, Tone};
-use crate::controller::Fate;
+use crate::controller::{Controller, Fate};
 use crate::entropy;
-use crate::model::alert::{Alert, AlertKind, Alerts, FinishedDelivery, Severity, Silence, SilenceScope};
+use crate::model::alert::{Alert, AlertKey, AlertKind, Alerts, FinishedDelivery, Severity, Silence, SilenceScope};
 use crate::model::{CellName, NodeName};
 use crate::yaml::HumanDuration;
 
@@ -33,6 +33,14 @@ enum AlertsVerb {
         /// Its name in the config
         receiver: String,
     },
+    Ack(AckArgs),
+    /// Take back that somebody has seen alerts
+    #[command(after_help = "Example:\n  fleetman alerts unack rolled_back:cell/n1/web")]
+    Unack {
+        /// Which, `<type>:<about>` as `ls` shows both
+        #[arg(required = true, value_name = "ALERT")]
+        alerts: Vec<AlertKey>,
+    },
     Silence(SilenceArgs),
     /// End a silence before its time
     Unsilence {
@@ -49,6 +57,21 @@ struct ListArgs {
     /// Only of this type, such as agent_dead
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<AlertKind>,
+}
+
+/// Say that you have seen alerts, and are on it
+///
+/// They stay open and are shown with your name and your note, until they are resolved. What comes back after that was
+/// not seen by anybody.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  fleetman alerts ack rolled_back:cell/n1/web --note 'looking at the log'")]
+struct AckArgs {
+    /// Which, `<type>:<about>` as `ls` shows both
+    #[arg(required = true, value_name = "ALERT")]
+    alerts: Vec<AlertKey>,
+    /// What you do about it, for the others
+    #[arg(long)]
+    note: String,
 }
 
 /// Tell nobody of some alerts for a while
@@ -90,6 +113,8 @@ pub(super) async fn run(args: AlertsArgs, context: &Context) -> Result<Exit, Fai
         None => list(&ListArgs::default(), context).await,
         Some(AlertsVerb::Ls(args)) => list(&args, context).await,
         Some(AlertsVerb::Test { receiver }) => test(&receiver, context).await,
+        Some(AlertsVerb::Ack(args)) => acknowledge(&args, context).await,
+        Some(AlertsVerb::Unack { alerts }) => unacknowledge(&alerts, context).await,
         Some(AlertsVerb::Silence(args)) => silence(args, context).await,
         Some(AlertsVerb::Unsilence { id }) => match context.controller().await?.end_silence(id).await? {
             Some(silence) => {
@@ -124,10 +149,11 @@ fn tables(listed: &Listed<'_>, alerts: &Alerts, output: Output) -> String {
     let mut text = String::new();
     let mut rows = Rows::new(output, &["severity", "type", "about", "since", "state", "message"]);
     for alert in &listed.open {
-        let state = match (alert.silenced, alert.told) {
-            (true, _) => Shown::from("silenced").toned(Tone::Faint),
-            (false, true) => "told".into(),
-            (false, false) => "open".into(),
+        let state = match (&alert.acknowledged, alert.silenced, alert.told) {
+            (Some(seen), ..) => Shown::from(format!("acknowledged by {}", seen.by)).toned(Tone::Faint),
+            (None, true, _) => Shown::from("silenced").toned(Tone::Faint),
+            (None, false, true) => "told".into(),
+            (None, false, false) => "open".into(),
         };
         let (about, message) = (&alert.subject, alert.message.as_str());
         rows.row([severity(alert.severity), alert.kind.into(), about.into(), time(alert.since), state, message.into()]);
@@ -146,6 +172,14 @@ fn tables(listed: &Listed<'_>, alerts: &Alerts, output: Output) -> String {
     };
     if listed.unlisted > 0 {
         let _ = write!(text, "\nand {} more than can be listed", listed.unlisted);
+    }
+    let seen = listed.open.iter().filter_map(|alert| Some((alert.key(), alert.acknowledged.as_ref()?)));
+    let mut rows = Rows::new(output, &["acknowledged", "by", "since", "note"]);
+    for (key, it) in seen {
+        rows.row([key.to_string().into(), (&it.by).into(), time(it.at), it.note.as_str().into()]);
+    }
+    if !rows.is_empty() {
+        let _ = write!(text, "\n\n{}", rows.render());
     }
     if !listed.silences.is_empty() {
         let mut rows = Rows::new(output, &["silence", "covers", "by", "until", "reason"]);
@@ -215,6 +249,40 @@ async fn test(name: &str, context: &Context) -> Result<Exit, Failure> {
         Fate::Never(why) => Err(Failure::new(Exit::Failed, "not_sent", format!("{name} refuses: {why}"))
             .help("correct the receiver in `alerts.receivers` of the config")),
     }
+}
+
+async fn acknowledge(args: &AckArgs, context: &Context) -> Result<Exit, Failure> {
+    let controller = context.controller().await?;
+    check_open(&controller, &args.alerts).await?;
+    for key in &args.alerts {
+        controller.acknowledge(key, &args.note).await?.ok_or_else(|| not_open(key))?;
+        context
+            .output
+            .say(&format!("{key} is acknowledged until it is resolved; `fleetman alerts unack {key}` takes it back"));
+    }
+    Ok(Exit::Ok)
+}
+
+async fn unacknowledge(alerts: &[AlertKey], context: &Context) -> Result<Exit, Failure> {
+    let controller = context.controller().await?;
+    check_open(&controller, alerts).await?;
+    for key in alerts {
+        controller.unacknowledge(key).await?.ok_or_else(|| not_open(key))?;
+        context.output.say(&format!("{key} is acknowledged by nobody"));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Refuses all of them where one is wrong.
+async fn check_open(controller: &Controller, alerts: &[AlertKey]) -> Result<(), Failure> {
+    let known = controller.alerts().await?.alerts;
+    let absent = alerts.iter().find(|key| !known.open.iter().any(|alert| alert.key() == **key));
+    absent.map_or(Ok(()), |key| Err(not_open(key)))
+}
+
+fn not_open(key: &AlertKey) -> Failure {
+    Failure::new(Exit::NotFound, "not_found", format!("there is no open alert {key}"))
+        .help("`fleetman alerts ls` lists them: its name is its type, a colon and what it is about")
 }
 
 async fn silence(args: SilenceArgs, context: &Context) -> Result<Exit, Failure> {

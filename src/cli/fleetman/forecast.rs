@@ -13,7 +13,8 @@ pub(super) fn lines(forecast: &Forecast, output: Output) -> Vec<String> {
     let mut lines = vec![heading];
     lines.extend(forecast.processes.iter().map(|process| {
         let (mark, tone) = marked(process.fate);
-        format!("  {} {}", output.paint(tone, &format!("{mark} {}", process.process)), process.fate.words())
+        let named = output.paint(tone, &format!("{mark} {}", process.process));
+        format!("  {named} {}: {}", process.fate.words(), text::line(&process.because))
     }));
     lines.extend(forecast.hooks.iter().map(|hook| hook_line(hook, output)));
     for wait in &forecast.waits {

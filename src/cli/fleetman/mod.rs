@@ -153,7 +153,7 @@ enum Verb {
     Attempts(attempts::AttemptsArgs),
     Diff(diff::DiffArgs),
     Cat(cat::CatArgs),
-    /// See what is wrong and who was told, and silence it
+    /// See what is wrong and who was told, acknowledge or silence it
     Alerts(alerts::AlertsArgs),
     Events(events::EventsArgs),
     Audit(audit::AuditArgs),

@@ -48,6 +48,8 @@ pub struct ReceiverRules {
     pub group_interval: TimeDelta,
     /// How long is waited after a first try that failed; doubled after each, up to ten minutes.
     pub retry_wait: TimeDelta,
+    /// Whether it is told that somebody has seen an alert.
+    pub acknowledged: bool,
 }
 
 /// Which alerts: those that fit everything that is given.
@@ -117,7 +119,14 @@ pub(super) fn make(
             .iter()
             .filter(|it| mark.is_some() && it.sequence > told_to && it.alert.told && receiver.wants(&it.alert))
             .collect();
-        let began = opened.iter().map(|alert| alert.opened_at).chain(resolved.iter().map(|it| it.resolved_at)).min();
+        // Whoever is only now told of an alert reads there that it was seen.
+        let is_news = |alert: &Alert| {
+            let seen = alert.acknowledged.as_ref().is_some_and(|seen| seen.sequence > told_to);
+            seen && mark.is_some() && alert.sequence <= told_to && !alert.silenced && receiver.wants(alert)
+        };
+        let seen: Vec<_> = alerts.open.iter().filter(|alert| receiver.acknowledged && is_news(alert)).collect();
+        let began = opened.iter().map(|alert| alert.opened_at).chain(resolved.iter().map(|it| it.resolved_at));
+        let began = began.chain(seen.iter().filter_map(|alert| Some(alert.acknowledged.as_ref()?.at))).min();
         let Some(began) = began else { continue };
         if now - began < receiver.group_wait || mark.is_some_and(|mark| now - mark.at < receiver.group_interval) {
             continue;
@@ -126,6 +135,7 @@ pub(super) fn make(
         let notice = Notice {
             opened: part(opened.iter().map(|alert| (*alert, None))),
             resolved: part(resolved.iter().map(|it| (&it.alert, Some(it.resolved_at)))),
+            acknowledged: part(seen.iter().map(|alert| (*alert, None))),
         };
         let told: Vec<_> = opened.iter().map(|alert| alert.key()).collect();
         let told: std::collections::BTreeSet<_> = told.into_iter().collect();
@@ -242,11 +252,9 @@ pub fn in_short(notice: &Notice) -> String {
         let counts = part.counts.iter().map(|(kind, count)| format!("{count} {}", kind.in_words()));
         counts.collect::<Vec<_>>().join(", ")
     };
-    match (notice.opened.total(), notice.resolved.total()) {
-        (_, 0) => counted(&notice.opened),
-        (0, _) => format!("resolved: {}", counted(&notice.resolved)),
-        _ => format!("{}; resolved: {}", counted(&notice.opened), counted(&notice.resolved)),
-    }
+    let parts = [("", &notice.opened), ("resolved: ", &notice.resolved), ("acknowledged: ", &notice.acknowledged)];
+    let said = parts.iter().filter(|(_, part)| part.total() > 0).map(|(how, part)| format!("{how}{}", counted(part)));
+    said.collect::<Vec<_>>().join("; ")
 }
 
 fn part<'a>(alerts: impl Iterator<Item = (&'a Alert, Option<DateTime<Utc>>)>) -> NoticePart {
@@ -263,6 +271,7 @@ fn part<'a>(alerts: impl Iterator<Item = (&'a Alert, Option<DateTime<Utc>>)>) ->
         message: alert.message.clone(),
         since: alert.since,
         resolved_at,
+        acknowledged: alert.acknowledged.clone(),
     });
     NoticePart { counts, first: first.collect() }
 }

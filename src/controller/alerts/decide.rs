@@ -210,6 +210,7 @@ fn open(
             returns: came_back.map_or(0, |(_, returns)| returns.saturating_add(1)),
             silenced: after.silences.iter().any(|silence| silence.scope.covers(key.kind, &key.subject)),
             told: false,
+            acknowledged: None,
         };
         events.push(AlertEvent::Opened(alert.clone()));
         after.open.push(alert);

@@ -15,9 +15,11 @@ mod keeper;
 mod observe;
 mod receivers;
 mod rules;
+mod seen;
 mod state;
 #[cfg(test)]
 mod tests;
+mod try_out;
 
 pub use batch::{AlertFilter, Fate, ReceiverRules, in_short};
 
@@ -26,3 +28,4 @@ pub use observe::Observation;
 pub use receivers::{Channel, Letter, MailSettings, MailTls, Receiver, ReceiverError};
 pub use rules::{AlertRule, AlertRules};
 pub use state::{HeldAlerts, LONGEST_SILENCE};
+pub use try_out::{ReceiverTrials, Trial};

@@ -22,8 +22,8 @@ const BACKOFF: std::time::Duration = std::time::Duration::from_millis(50);
 /// The most silences at once.
 const MOST_SILENCES: usize = 200;
 
-/// The most characters of the reason of a silence.
-const MOST_REASON_CHARS: usize = 500;
+/// The most characters of the reason of a silence, and of a note about an alert.
+pub(super) const MOST_REASON_CHARS: usize = 500;
 
 /// The longest silence.
 pub const LONGEST_SILENCE: TimeDelta = TimeDelta::days(366);
@@ -123,7 +123,7 @@ impl Controller {
         }
         let silence =
             Silence { id: self.ulid()?, scope, by: self.actor().user.clone(), reason, created_at: now, until };
-        let after = Some(format!("until {}", until.to_rfc3339()));
+        let after = Some(format!("until {}", until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)));
         let object = format!("silence of {}", silence.scope);
         let act = self.intend("silence", object, None, after, Some(silence.reason.clone())).await?;
         let changed = async {
@@ -171,7 +171,7 @@ impl Controller {
         let known = self.alerts().await?.alerts.silences.into_iter().find(|silence| silence.id == id);
         let Some(silence) = known else { return Ok(None) };
         let object = format!("silence of {}", silence.scope);
-        let before = Some(format!("until {}", silence.until.to_rfc3339()));
+        let before = Some(format!("until {}", silence.until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)));
         let act = self.intend("end-silence", object, before, None, None).await?;
         let ended = self.change_alerts(|alerts| alerts.silences.retain(|known| known.id != id)).await;
         self.conclude(act, ended.map(|_| Some(silence))).await

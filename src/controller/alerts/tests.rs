@@ -12,7 +12,9 @@ use super::observe::Observed;
 use super::receivers::Letter;
 use super::*;
 use crate::controller::fleet_sample::{Wish, desired, fleet, node, up_to_date};
-use crate::model::alert::{AlertKey, AlertKind, Alerts, Notice, NoticePart, Noticed, Severity, Silence, SilenceScope};
+use crate::model::alert::{
+    Acknowledgement, AlertKey, AlertKind, Alerts, Notice, NoticePart, Noticed, Severity, Silence, SilenceScope,
+};
 
 /// What is made of a message about a cell that was rolled back, whose node says `words` of it.
 pub(super) fn letter_about<T>(words: &str, make: impl Fn(&Letter<'_>) -> T) -> T {
@@ -23,6 +25,7 @@ pub(super) fn letter_about<T>(words: &str, make: impl Fn(&Letter<'_>) -> T) -> T
         message: words.to_owned(),
         since: at(0),
         resolved_at: None,
+        acknowledged: None,
     };
     let opened = NoticePart { counts: [(AlertKind::RolledBack, 1)].into(), first: vec![noticed] };
     let notice = Notice { opened, ..Notice::default() };
@@ -234,6 +237,7 @@ fn receiver(name: &str) -> ReceiverRules {
         group_wait: TimeDelta::seconds(30),
         group_interval: TimeDelta::minutes(5),
         retry_wait: TimeDelta::seconds(10),
+        acknowledged: false,
     }
 }
 
@@ -327,6 +331,46 @@ fn a_receiver_is_told_of_what_it_wants_only() {
             "site: 1 rolled back"
         ]
     );
+}
+
+fn acknowledge(alerts: &mut Alerts, secs: i64, note: &str) {
+    alerts.sequence += 1;
+    let sequence = alerts.sequence;
+    let seen = Acknowledgement { by: "alice".parse().unwrap(), note: note.to_owned(), at: at(secs), sequence };
+    alerts.open[0].acknowledged = Some(seen);
+}
+
+#[test]
+fn that_somebody_has_seen_an_alert_is_told_once_to_who_wants_it_and_ends_with_the_alert() {
+    let (mut watcher, mut alerts) = (Watcher::new(), Alerts::default());
+    let curious = |name: &str| ReceiverRules { acknowledged: true, ..receiver(name) };
+    let receivers = [receiver("ops"), curious("chat")];
+    watcher.look(&mut alerts, &look(0, &[BACK], &[]));
+    assert_eq!(messages(&mut alerts, &receivers, 30), ["ops: 1 rolled back", "chat: 1 rolled back"]);
+    acknowledge(&mut alerts, 40, "on it");
+    assert!(watcher.look(&mut alerts, &look(50, &[BACK], &[])).is_empty());
+    assert!(messages(&mut alerts, &receivers, 69).is_empty(), "not within its time of grouping");
+    assert_eq!(messages(&mut alerts, &receivers, 340), ["chat: acknowledged: 1 rolled back"]);
+    let told = &alerts.deliveries.last().unwrap().notice.acknowledged.first[0];
+    assert_eq!(told.acknowledged.as_ref().unwrap().note, "on it");
+    assert!(messages(&mut alerts, &receivers, 9_999).is_empty(), "once");
+    // Whoever comes late reads it beside the alert, and is not told of it besides.
+    assert_eq!(messages(&mut alerts, &[curious("new")], 10_000), ["new: 1 rolled back"]);
+    let told = &alerts.deliveries.last().unwrap().notice.opened.first[0];
+    assert!(told.acknowledged.is_some());
+    assert!(messages(&mut alerts, &[curious("new")], 20_000).is_empty());
+    // What is silenced is told to nobody.
+    acknowledge(&mut alerts, 20_000, "still");
+    alerts.open[0].silenced = true;
+    assert!(messages(&mut alerts, &receivers, 30_000).is_empty());
+    alerts.open[0].silenced = false;
+
+    for secs in [30_010, 30_080] {
+        watcher.look(&mut alerts, &look(secs, &[], &[]));
+    }
+    assert!(alerts.resolved[0].alert.acknowledged.is_some(), "who was on it is remembered");
+    assert_eq!(watcher.look(&mut alerts, &look(30_090, &[BACK], &[])).len(), 1);
+    assert_eq!(alerts.open[0].acknowledged, None, "what comes back was seen by nobody");
 }
 
 #[test]

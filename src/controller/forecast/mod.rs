@@ -3,6 +3,7 @@
 //! The rules are the agent's own where it has them below both. What only the node knows is told to be so.
 
 mod read;
+mod why;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,8 +26,9 @@ use crate::model::process::ProcessKind;
 use crate::model::run_spec::Profile;
 use crate::model::strategy::Strategy;
 use crate::model::trigger::TriggerOptions;
-use crate::model::window::{FORESIGHT_DAYS, Passage, Window, passage};
+use crate::model::window::{Closed, Window, Windows, closed};
 use crate::model::{CellName, FilePath, VersionName};
+use why::Why;
 
 /// What a node will do with a version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -54,6 +56,8 @@ pub struct ProcessForecast {
     pub process: String,
     /// What becomes of it.
     pub fate: ProcessFate,
+    /// Why: which file, which setting, which line of a unit made it so.
+    pub because: String,
 }
 
 /// What becomes of a process.
@@ -177,11 +181,15 @@ struct Known<'a> {
     over: Option<&'a Manifest>,
     new: &'a Manifest,
     options: TriggerOptions,
+    /// Whether there is anything that the node says of itself.
+    is_heard: bool,
     liveness: Liveness,
     last_seen: Option<DateTime<Utc>>,
     report: Option<&'a CellReport>,
     /// What the node says of its cells.
     cells: Option<&'a BTreeMap<CellName, Box<CellReport>>>,
+    /// The windows of its own config, if it says.
+    windows: Option<&'a Windows>,
     holds: Vec<Hold>,
     now: DateTime<Utc>,
 }
@@ -328,12 +336,17 @@ fn processes(over: Option<&Manifest>, new: &Manifest) -> Vec<ProcessForecast> {
             *fate = if reloads && hears(new, name) { ProcessFate::Reloads } else { ProcessFate::GoesOn };
         }
     }
-    for (name, fate) in before {
-        if fate != ProcessFate::ByHand {
-            after.entry(name).or_insert(ProcessFate::Stops);
+    for (name, fate) in &before {
+        if *fate != ProcessFate::ByHand {
+            after.entry(name.clone()).or_insert(ProcessFate::Stops);
         }
     }
-    after.into_iter().map(|(process, fate)| ProcessForecast { process, fate }).collect()
+    let why = Why::new(over, new);
+    let foretold = |(process, fate): (String, ProcessFate)| {
+        let because = why.of(&process, fate, before.get(&process).copied());
+        ProcessForecast { process, fate, because }
+    };
+    after.into_iter().map(foretold).collect()
 }
 
 /// Whether what runs of `over` goes on as `new`, and if it does, whether it is told to read its files again.
@@ -404,13 +417,18 @@ fn waits(known: &Known<'_>) -> Vec<Wait> {
     if options.override_windows {
         return waits;
     }
-    let window = |kind, what: &str, windows: &[Window]| closed(kind, what, windows, *now);
-    waits.extend(window(WaitKind::DownloadWindow, "download", &new.windows.download));
+    let none = Windows::default();
+    let own = known.windows.unwrap_or(&none);
+    let window = |kind, what: &str, node: &[Window], version: &[Window]| {
+        let Closed { message, until } = closed(what, node, version, *now)?;
+        Some(Wait { kind, message, until, is_now: true })
+    };
+    waits.extend(window(WaitKind::DownloadWindow, "download", &own.download, &new.windows.download));
     // Only what is good is kept from being replaced.
     let runs_well = |report: &&CellReport| report.known_good.is_some() && report.known_good == report.running;
     let is_protected = over.is_some() && report.as_ref().is_some_and(runs_well);
     if is_protected {
-        waits.extend(window(WaitKind::ActivateWindow, "activation", &new.windows.activate));
+        waits.extend(window(WaitKind::ActivateWindow, "activation", &own.activate, &new.windows.activate));
         waits.extend(over.and_then(|over| over.lock.as_ref()).map(|lock| {
             let message = format!("the application may delay it with its lock {lock}");
             Wait { kind: WaitKind::Lock, message, until: None, is_now: false }
@@ -435,21 +453,16 @@ fn dependency(known: &Known<'_>, cell: &CellName) -> Option<Wait> {
     if is_required { missing(how) } else { None }
 }
 
-fn closed(kind: WaitKind, what: &str, windows: &[Window], now: DateTime<Utc>) -> Option<Wait> {
-    let Passage::Closed { opens_at: until } = passage(&[windows], now) else { return None };
-    let message = match until {
-        Some(until) => format!("the {what} windows of the version are closed until {}", minute(until)),
-        None => format!("the {what} windows of the version do not open within {FORESIGHT_DAYS} days"),
-    };
-    Some(Wait { kind, message, until, is_now: true })
-}
-
 fn minute(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 fn unknown(known: &Known<'_>) -> Vec<String> {
-    let mut unknown = vec!["whether the node's own config has maintenance windows".to_owned()];
+    let mut unknown = Vec::new();
+    if known.windows.is_none() {
+        let why = if known.is_heard { "its agent is too old to say" } else { "it was never heard of" };
+        unknown.push(format!("whether the node's own config has maintenance windows: {why}"));
+    }
     if known.report.is_none() {
         unknown.push("what runs on the node: it was never heard of, or knows nothing of the cell".to_owned());
     }

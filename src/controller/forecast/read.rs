@@ -49,8 +49,20 @@ impl Controller {
                 });
             }
         }
-        let (over, cells) = (found.as_ref(), beat.as_ref().map(|beat| &beat.cells));
-        Ok(Forecast::of(&Known { over, new, options, liveness, last_seen, report, cells, holds, now }))
+        let (over, beat) = (found.as_ref(), beat.as_ref());
+        Ok(Forecast::of(&Known {
+            over,
+            new,
+            options,
+            is_heard: beat.is_some(),
+            liveness,
+            last_seen,
+            report,
+            cells: beat.map(|beat| &beat.cells),
+            windows: beat.and_then(|beat| beat.windows.as_deref()),
+            holds,
+            now,
+        }))
     }
 
     /// The manifest of what the node says that it runs; None if it is not there as the node has it.

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::FilePath;
+use crate::model::{FilePath, Sha256Digest};
 
 const RUN: &str = r#"{"command": ["bin/x"], "restart": {"policy": "always", "delay_ms": 1},
     "stop": {"signal": "TERM", "timeout_ms": 1000}}"#;
@@ -52,7 +52,8 @@ fn well(version: &str) -> CellReport {
 fn known<'a>(over: Option<&'a Manifest>, new: &'a Manifest, report: Option<&'a CellReport>) -> Known<'a> {
     let (options, holds) = (TriggerOptions::default(), Vec::new());
     let (liveness, last_seen) = (Liveness::Active, Some(now()));
-    Known { over, new, options, liveness, last_seen, report, cells: None, holds, now: now() }
+    let (cells, windows, is_heard) = (None, None, report.is_some());
+    Known { over, new, options, is_heard, liveness, last_seen, report, cells, windows, holds, now: now() }
 }
 
 fn fates(over: Option<&Manifest>, new: &Manifest) -> Vec<(String, ProcessFate)> {
@@ -152,7 +153,10 @@ fn windows_and_locks_delay_only_what_takes_the_place_of_something_good() {
     let expected = [(WaitKind::DownloadWindow, true), (WaitKind::ActivateWindow, true), (WaitKind::Lock, false)];
     assert_eq!(kinds(&forecast), expected);
     assert_eq!(forecast.waits[1].until, Some("2026-01-06T02:00:00Z".parse().unwrap()));
-    assert!(forecast.waits[1].message.ends_with("closed until 2026-01-06 02:00 UTC"), "{forecast:?}");
+    assert_eq!(
+        forecast.waits[1].message,
+        "the activation windows of the version are closed until 2026-01-06 02:00 UTC"
+    );
 
     let is_open = Known { now: "2026-01-05T02:30:00Z".parse().unwrap(), ..known(Some(&old), &new, Some(&report)) };
     assert_eq!(kinds(&Forecast::of(&is_open)), [(WaitKind::Lock, false)]);
@@ -312,4 +316,90 @@ fn what_it_depends_on_delays_it_by_how_that_stands() {
     let may = |text: &str| (text.to_owned(), false);
     assert_eq!(told("gone", "up"), [may("it requires up, and starts after it is up")]);
     assert_eq!(told("up", "gone")[1], may("it starts after up, if that is on its way up"));
+}
+
+/// Why each process comes to what it comes to.
+fn reasons(over: Option<&Manifest>, new: &Manifest) -> Vec<String> {
+    processes(over, new).into_iter().map(|process| process.because).collect()
+}
+
+#[test]
+fn each_process_is_told_why_by_the_file_or_the_setting_that_made_it_so() {
+    let version = |version: &str, digest: &str, env: &str, more: &Value| {
+        let mut manifest = of(version, "process", &[("web", json!({"reload_signal": "HUP", "env": {"A": env}}))]);
+        let files = [file("bin/x", digest), file("conf/a", digest)];
+        manifest.files = files.map(|file| serde_json::from_value(file).unwrap()).into();
+        manifest.content_sha256 = Sha256Digest::of(format!("{digest}{env}").as_bytes());
+        let patterns =
+            |name: &str| serde_json::from_value(more.get(name).cloned().unwrap_or_else(|| json!([]))).unwrap();
+        (manifest.reload_if, manifest.restart_if) = (patterns("reload_if"), patterns("restart_if"));
+        manifest
+    };
+    let pair = |env: &str, more: &Value| (version("v1", "a", "1", more), version("v2", "b", env, more));
+    let why = |env: &str, more: Value| {
+        let (old, new) = pair(env, &more);
+        reasons(Some(&old), &new).remove(0)
+    };
+    let nothing = "and no reload_if or restart_if lets it go on";
+    assert_eq!(why("1", json!({})), format!("bin/x and 1 more changed, {nothing}"));
+    assert_eq!(why("2", json!({})), format!("profile.processes.web.env.A and 2 more changed, {nothing}"));
+    assert_eq!(why("1", json!({"reload_if": ["**"]})), "bin/x, conf/a changed, which reload_if names");
+    assert_eq!(why("1", json!({"reload_if": ["conf/**"]})), "bin/x changed, which reload_if does not name");
+    assert_eq!(why("1", json!({"restart_if": ["bin/*"]})), "bin/x changed, which restart_if names");
+    assert_eq!(why("1", json!({"restart_if": ["db/*"]})), "nothing changed that it is reloaded or restarted for");
+    assert_eq!(why("2", json!({"reload_if": ["**"]})), "profile.processes.web.env.A changed");
+    let (plain, goes_on) =
+        (version("v1", "a", "1", &json!({})), version("v2", "b", "1", &json!({"reload_if": ["**"]})));
+    assert_eq!(reasons(Some(&plain), &goes_on), ["the version before was not set to go on"]);
+    assert_eq!(reasons(Some(&plain), &plain), ["the same content is deployed once more"]);
+    let reload = |mut manifest: Manifest| {
+        manifest.strategy = Strategy::Reload;
+        manifest
+    };
+    let (old, new) = pair("1", &json!({}));
+    assert_eq!(reasons(Some(&reload(old)), &reload(new)), ["its strategy is reload, and bin/x, conf/a changed"]);
+    assert_eq!(reasons(None, &plain), ["nothing of the cell runs"]);
+    let files = manifest("v3", &json!({"profile": {"kind": "deploy"}}));
+    assert_eq!(reasons(Some(&plain), &files), ["the profile deploy runs nothing"]);
+    let other = of("v3", "supervisor", &[("web", json!({})), ("hand", json!({"autostart": false}))]);
+    assert_eq!(
+        reasons(Some(&plain), &other),
+        ["it has autostart: false", "its profile is supervisor, and was process"]
+    );
+}
+
+#[test]
+fn of_a_unit_the_line_that_differs_is_told_and_no_secret() {
+    let going_on = |mut manifest: Manifest| {
+        manifest.restart_if = vec!["bin/*".parse().unwrap()];
+        manifest
+    };
+    let of = |env: Value| going_on(unit("v1", &json!({ "env": env })));
+    let why = |old: Value, new: Value| reasons(Some(&of(old)), &of(new)).remove(0);
+    assert_eq!(why(json!({"A": "1"}), json!({"A": "2"})), "profile.env.A changed: Environment=\"A=2\"");
+    assert_eq!(why(json!({"A": "1"}), json!({})), "profile.env.A changed: no Environment=\"A=1\"");
+    let secret = why(json!({"API_TOKEN": "hush-1"}), json!({"API_TOKEN": "hush-2"}));
+    assert!(secret.starts_with("profile.env.API_TOKEN changed") && !secret.contains("hush"), "{secret}");
+}
+
+#[test]
+fn the_windows_of_the_nodes_own_config_count_like_those_of_the_version() {
+    let new = manifest("v2", &json!({"profile": {"kind": "deploy"}}));
+    let old = manifest("v1", &json!({"profile": {"kind": "deploy"}}));
+    let report = well("v1");
+    let told = |windows: Option<Value>, is_heard: bool| {
+        let windows: Option<Windows> = windows.map(|it| serde_json::from_value(it).unwrap());
+        let known = Known { windows: windows.as_ref(), is_heard, ..known(Some(&old), &new, Some(&report)) };
+        let forecast = Forecast::of(&known);
+        let waits: Vec<String> = forecast.waits.into_iter().map(|wait| wait.message).collect();
+        (waits, forecast.unknown)
+    };
+    let at_night = json!([{"allow": "0 2 * * *", "for_secs": 3600, "time_zone": "UTC"}]);
+    let closed = "windows of the node are closed until 2026-01-06 02:00 UTC";
+    let both = told(Some(json!({"download": at_night, "activate": at_night})), true);
+    assert_eq!(both, (vec![format!("the download {closed}"), format!("the activation {closed}")], Vec::new()));
+    assert_eq!(told(Some(json!({})), true), (Vec::new(), Vec::new()), "it has none, and says so");
+    let unknown = |why: &str| vec![format!("whether the node's own config has maintenance windows: {why}")];
+    assert_eq!(told(None, true).1, unknown("its agent is too old to say"));
+    assert_eq!(told(None, false).1, unknown("it was never heard of"));
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 /// week may go by the first three letters of their names. Where neither of the two fields of days begins with `*`, a
 /// day need only fit one of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct Cron {
     text: String,

@@ -1,6 +1,7 @@
 //! Alerts: what is wrong, what was wrong lately, who is told, and of what nobody is told for a while.
 
 use axum::Json;
+use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
@@ -9,11 +10,12 @@ use ulid::Ulid;
 
 use super::super::caller::Caller;
 use super::super::failure::Failure;
-use super::super::pages::{Message, messages};
+use super::super::pages::{Message, messages, no_receiver, tested_lately};
 use super::answer::{Has, List, Page};
 use super::operation::{Operation, Operations};
 use super::request::{Asked, Of, Sent};
-use crate::model::alert::{Alert, AlertKind, Silence, SilenceScope};
+use crate::controller::{Fate, Trial};
+use crate::model::alert::{Alert, AlertKey, AlertKind, AlertNameError, Silence, SilenceScope};
 use crate::model::users::Role;
 use crate::model::{CellName, NodeName};
 
@@ -38,6 +40,35 @@ pub(super) fn operations() -> Operations {
                 .query::<AtMost>()
                 .gives::<List<Message>>()
                 .cli("fleetman alerts"),
+        )
+        .post(
+            "/api/v1/alerts/ack",
+            acknowledge,
+            Operation::new("acknowledgeAlert", "operator", "Notes that the caller has seen an alert that is open.")
+                .takes::<Seen>()
+                .gives::<Alert>()
+                .cli("fleetman alerts ack {alert} --note text"),
+        )
+        .post(
+            "/api/v1/alerts/unack",
+            unacknowledge,
+            Operation::new("unacknowledgeAlert", "operator", "Takes back that somebody has seen an alert.")
+                .takes::<Unseen>()
+                .gives::<Alert>()
+                .cli("fleetman alerts unack {alert}"),
+        )
+        .post(
+            "/api/v1/alerts/test",
+            test,
+            Operation::new(
+                "testReceiver",
+                "admin",
+                "Sends a test message to a receiver of alerts, and tells its answer.",
+            )
+            .takes::<Whom>()
+            .gives::<Tested>()
+            .also(StatusCode::TOO_MANY_REQUESTS)
+            .cli("fleetman alerts test {receiver}"),
         )
         .get(
             "/api/v1/silences",
@@ -99,6 +130,63 @@ struct Quiet {
     /// After so long it ends by itself; it has to be given, and is a year at most.
     #[schemars(range(max = 31_622_400))]
     for_secs: u32,
+}
+
+/// What somebody has seen.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Seen {
+    /// The alert, `<type>:<about>`, such as `rolled_back:cell/n1/web`.
+    alert: String,
+    /// For the others; it has to be given.
+    #[schemars(length(max = 500))]
+    note: String,
+}
+
+/// What nobody has seen after all.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Unseen {
+    /// The alert, `<type>:<about>`, such as `rolled_back:cell/n1/web`.
+    alert: String,
+    /// For the audit.
+    #[serde(default)]
+    reason: String,
+}
+
+/// Who is to get a test message.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Whom {
+    /// The receiver's name in the config of this controller.
+    receiver: String,
+}
+
+/// What came of a test message.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Tested {
+    /// The message's id, which the receiver was told.
+    #[schemars(with = "String")]
+    id: Ulid,
+    /// To whom.
+    receiver: String,
+    /// What came of it.
+    result: TestResult,
+    /// What the receiver said, or why it was not reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+/// What came of a test message.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum TestResult {
+    /// The receiver took it.
+    Sent,
+    /// The receiver was not reached; it may be later.
+    NotReached,
+    /// The receiver does not want it.
+    Refused,
 }
 
 /// Why a silence ends.
@@ -166,4 +254,40 @@ async fn end(caller: Caller, Of(id): Of<String>, Asked(why): Asked<Why>) -> Resu
     let wanted = id.parse::<Ulid>().map_err(|_| absent())?;
     let may = caller.may.because(why.reason.as_deref().unwrap_or_default());
     may.end_silence(&caller.fleet.alerts, wanted).await?.map(Json).ok_or_else(absent)
+}
+
+/// The alert of this name, if there may be one.
+fn key(text: &str) -> Result<AlertKey, Failure> {
+    text.parse().map_err(|error: AlertNameError| {
+        Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", format!("alert: {error}"))
+    })
+}
+
+async fn acknowledge(caller: Caller, Sent(seen): Sent<Seen>) -> Result<Json<Alert>, Failure> {
+    caller.check_writable()?;
+    let key = key(&seen.alert)?;
+    let found = caller.may.acknowledge(&caller.fleet.alerts, &key, &seen.note).await?;
+    found.map(Json).ok_or_else(|| Failure::not_found(format_args!("open alert {key}")))
+}
+
+async fn unacknowledge(caller: Caller, Sent(unseen): Sent<Unseen>) -> Result<Json<Alert>, Failure> {
+    caller.check_writable()?;
+    let key = key(&unseen.alert)?;
+    let found = caller.may.because(&unseen.reason).unacknowledge(&caller.fleet.alerts, &key).await?;
+    found.map(Json).ok_or_else(|| Failure::not_found(format_args!("open alert {key}")))
+}
+
+async fn test(caller: Caller, Sent(Whom { receiver }): Sent<Whom>) -> Result<Json<Tested>, Failure> {
+    caller.check_writable()?;
+    let (id, fate) = match caller.may.try_receiver(&caller.fleet.receivers, &receiver).await? {
+        None => return Err(no_receiver(&receiver)),
+        Some(Trial::TooSoon { wait }) => return Err(tested_lately(&receiver, wait)),
+        Some(Trial::Made { id, fate }) => (id, fate),
+    };
+    let (result, problem) = match fate {
+        Fate::Sent => (TestResult::Sent, None),
+        Fate::Later(why) => (TestResult::NotReached, Some(why)),
+        Fate::Never(why) => (TestResult::Refused, Some(why)),
+    };
+    Ok(Json(Tested { id, receiver, result, problem }))
 }

@@ -27,7 +27,7 @@ mod typed;
 mod uploads;
 mod used_by;
 
-pub(super) use self::alerts::{Message, messages};
+pub(super) use self::alerts::{Message, messages, no_receiver, tested_lately};
 pub(super) use self::buckets::count_usage;
 pub(super) use self::bundles::{download as download_bundle, load as load_bundle, receive as receive_bundle};
 pub(super) use self::cell_inputs::diagnose as diagnose_cell;

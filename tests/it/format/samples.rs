@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 
 use chrono::DateTime;
 use fleetman::model::alert::{
-    Alert, AlertKind, Alerts, Delivery, FinishedDelivery, Notice, NoticePart, Noticed, ReceiverMark, Resolved,
-    Severity, Silence, SilenceScope, Taken,
+    Acknowledgement, Alert, AlertKind, Alerts, Delivery, FinishedDelivery, Notice, NoticePart, Noticed, ReceiverMark,
+    Resolved, Severity, Silence, SilenceScope, Taken,
 };
 use fleetman::model::content::content_sha256;
 use fleetman::model::dependencies::Dependencies;
@@ -30,7 +30,7 @@ use fleetman::model::systemd::{
 };
 use fleetman::model::trigger::{Action, Target, Trigger, TriggerOptions};
 use fleetman::model::users::{EndedVouched, PasswordHash, RevokedSession, SessionId, Token, User, Users};
-use fleetman::model::window::Windows;
+use fleetman::model::window::{Window, Windows};
 use fleetman::model::{Code, Epoch, FilePath, Floor, Generation, ObjectPath, Sha256Digest, UserName};
 use ulid::Ulid;
 use uuid::Uuid;
@@ -471,8 +471,16 @@ pub(super) fn heartbeat() -> Heartbeat {
         store_error: Some(Fault { code: Code::Unreachable, message: "connection refused".to_owned(), at: time(50) }),
         conditions: vec![Condition { code: Code::DuplicateNode, message: "another agent is n1".to_owned() }],
         hold: Some(HoldReport { whole_node: true, ..hold() }),
+        windows: Some(Box::new(node_windows())),
         cells: BTreeMap::from([("site".parse().unwrap(), Box::new(site)), ("web".parse().unwrap(), Box::new(web))]),
     }
+}
+
+/// The maintenance windows of a node's own config.
+fn node_windows() -> Windows {
+    let allow = Some("0 2 * * sun".parse().unwrap());
+    let window = Window::new(allow, None, 7_200, "Europe/Berlin".parse().unwrap()).unwrap();
+    Windows { activate: vec![window], ..Windows::default() }
 }
 
 fn hold() -> HoldReport {
@@ -572,6 +580,7 @@ pub(super) fn heartbeat_with_processes() -> Heartbeat {
         conditions: vec![],
         store_error: None,
         hold: None,
+        windows: None,
         ..heartbeat
     }
 }
@@ -633,7 +642,9 @@ pub(super) fn alerts() -> Alerts {
         returns: 0,
         silenced: false,
         told: true,
+        acknowledged: None,
     };
+    let seen = |note: &str, sequence| Acknowledgement { by: alice(), note: note.to_owned(), at: time(180), sequence };
     let back = alert(AlertKind::RolledBack, "cell/n1/web", Severity::Warning, "rolled back: exit code 3");
     let dead = alert(AlertKind::AgentDead, "node/n2", Severity::Critical, "not heard of for long");
     let noticed = Noticed {
@@ -643,6 +654,7 @@ pub(super) fn alerts() -> Alerts {
         message: dead.message.clone(),
         since: dead.since,
         resolved_at: None,
+        acknowledged: None,
     };
     let over = Noticed {
         kind: back.kind,
@@ -651,10 +663,16 @@ pub(super) fn alerts() -> Alerts {
         message: back.message.clone(),
         since: back.since,
         resolved_at: Some(time(600)),
+        acknowledged: None,
     };
     Alerts {
-        sequence: 4,
-        open: vec![Alert { returns: 1, silenced: true, ..dead }],
+        sequence: 5,
+        open: vec![Alert {
+            returns: 1,
+            silenced: true,
+            acknowledged: Some(seen("new disks are on the way", 5)),
+            ..dead
+        }],
         unlisted: 2,
         resolved: vec![Resolved { alert: back, resolved_at: time(600), sequence: 4 }],
         silences: vec![Silence {
@@ -674,8 +692,12 @@ pub(super) fn alerts() -> Alerts {
             id: ulid(),
             receiver: "on-call".to_owned(),
             notice: Notice {
-                opened: NoticePart { counts: [(AlertKind::AgentDead, 1)].into(), first: vec![noticed] },
+                opened: NoticePart { counts: [(AlertKind::AgentDead, 1)].into(), first: vec![noticed.clone()] },
                 resolved: NoticePart { counts: [(AlertKind::RolledBack, 1)].into(), first: vec![over] },
+                acknowledged: NoticePart {
+                    counts: [(AlertKind::AgentDead, 1)].into(),
+                    first: vec![Noticed { acknowledged: Some(seen("looking at it", 4)), ..noticed }],
+                },
             },
             created_at: time(630),
             tries: 1,

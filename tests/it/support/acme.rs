@@ -14,7 +14,9 @@ use fleetman::controller::{
     UploadOptions,
 };
 use fleetman::embedded::{Options, Server};
-use fleetman::model::alert::{Alerts, FinishedDelivery, Silence, SilenceScope};
+use fleetman::model::alert::{
+    Acknowledgement, Alert, AlertKind, AlertSubject, Alerts, FinishedDelivery, Severity, Silence, SilenceScope,
+};
 use fleetman::model::answer::{Answer, AnswerState, LogLine};
 use fleetman::model::heartbeat::{
     CellReport, Condition, Fault, Heartbeat, HostFacts, Phase, ProcessReport, ProcessState, RunningState, SigningMode,
@@ -24,6 +26,7 @@ use fleetman::model::keys::AttemptId;
 use fleetman::model::order::{LogQuery, Order, OrderAction};
 use fleetman::model::outcome::{Ending, Outcome};
 use fleetman::model::trigger::{Target, TriggerOptions};
+use fleetman::model::window::Windows;
 use fleetman::model::{CellId, Code, FilePath, ManifestName, NodeName, ObjectKey, Prefix, UserName, document, sign};
 use tempfile::TempDir;
 use ulid::Ulid;
@@ -368,7 +371,29 @@ impl Acme {
             tries: if problem.is_some() { 7 } else { 1 },
             problem: problem.map(str::to_owned),
         };
+        let open = Alert {
+            kind: AlertKind::HealthFailing,
+            // Nothing is heard of its node, so it stays as it is.
+            subject: AlertSubject::Cell(cell("osl-1", "site")),
+            severity: Severity::Warning,
+            message: "the cell is degraded".to_owned(),
+            labels: BTreeMap::new(),
+            since: ago(50),
+            opened_at: ago(49),
+            sequence: 1,
+            returns: 0,
+            silenced: false,
+            told: false,
+            acknowledged: Some(Acknowledgement {
+                by: "carol".parse().unwrap(),
+                note: "somebody is on the way to it".to_owned(),
+                at: ago(40),
+                sequence: 2,
+            }),
+        };
         let alerts = Alerts {
+            sequence: 2,
+            open: vec![open],
             silences: vec![silence],
             finished: vec![finished(1, "chat", None), finished(2, "on-call", Some("it answered 403 Forbidden"))],
             ..Alerts::default()
@@ -507,6 +532,7 @@ impl Acme {
             clock_skew_ms: Some(if node == "ber-2" { 93_000 } else { 12 }),
             store_error: None,
             hold: None,
+            windows: windows(node).map(Box::new),
             conditions: if node == "par-1" { vec![disk()] } else { Vec::new() },
             cells,
         };
@@ -577,4 +603,14 @@ fn cell(node: &str, cell: &str) -> CellId {
 
 fn manifest(name: &str) -> ManifestName {
     ManifestName::new(name).unwrap()
+}
+
+/// The maintenance windows of a node's own config; an old agent says nothing of them.
+fn windows(node: &str) -> Option<Windows> {
+    let text = match node {
+        "osl-1" => return None,
+        "ber-1" => r#"{"activate": [{"allow": "0 2 1 1 *", "for_secs": 60, "time_zone": "Europe/Berlin"}]}"#,
+        _ => "{}",
+    };
+    Some(serde_json::from_str(text).unwrap())
 }

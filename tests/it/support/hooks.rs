@@ -68,7 +68,7 @@ impl Hooks {
         self.inner.got.lock().unwrap().clone()
     }
 
-    /// In short: how many alerts of which type each message says to be opened and resolved.
+    /// In short: how many alerts of which type each message says to be opened and resolved, and to be acknowledged.
     pub(crate) fn told(&self) -> Vec<String> {
         let part =
             |body: &Value, name: &str| body[name]["counts"].as_object().map(|it| Value::from(it.clone()).to_string());
@@ -76,7 +76,8 @@ impl Hooks {
         let one = |body| {
             let (opened, resolved) =
                 (part(body, "opened").unwrap_or_default(), part(body, "resolved").unwrap_or_default());
-            format!("{opened}/{resolved}").replace('"', "")
+            let acknowledged = part(body, "acknowledged").map(|counts| format!("/{counts}")).unwrap_or_default();
+            format!("{opened}/{resolved}{acknowledged}").replace('"', "")
         };
         bodies.iter().map(one).collect()
     }

@@ -125,6 +125,8 @@ pub(crate) fn pages() -> Vec<(String, u64)> {
         ("/search?q=evil", 200),
         ("/audit?from=2026-01-01&to=2026-01-03", 200),
         ("/alerts", 200),
+        ("/alerts/ack?alert=drift:cell/ams-1/site", 200),
+        ("/alerts/unack?alert=drift:cell/ams-1/site", 200),
         ("/alerts/silence?type=drift", 200),
         ("/alerts/silence?type=needs_operator&node=mad-1", 200),
         ("/buckets/check?run=yes&deep=on", 200),
@@ -271,6 +273,7 @@ fn alerts(long: &str) -> String {
             "type": kind, "subject": subject, "severity": "critical", "message": message, "labels": {NASTY: NASTY},
             "since": "0001-01-01T00:00:00Z", "opened_at": "9999-12-31T23:59:59Z", "sequence": u64::MAX / 2,
             "returns": u64::MAX, "silenced": false, "told": true,
+            "acknowledged": {"by": "mallory", "note": message, "at": "0001-01-01T00:00:00Z", "sequence": u64::MAX},
         })
     };
     let open = [alert("drift", "cell/ams-1/site", NASTY), alert("needs_operator", "node/mad-1", long)];

@@ -13,12 +13,10 @@ pub(super) fn headline(letter: &Letter<'_>) -> String {
         return "a test: messages about alerts arrive here".to_owned();
     }
     let notice = letter.notice;
-    let one = match (&notice.opened.first[..], &notice.resolved.first[..]) {
-        ([one], []) if notice.opened.total() == 1 => Some((one, "")),
-        ([], [one]) if notice.resolved.total() == 1 => Some((one, "resolved: ")),
-        _ => None,
-    };
-    match one {
+    let parts = [("", &notice.opened), ("resolved: ", &notice.resolved), ("acknowledged: ", &notice.acknowledged)];
+    let total = parts.iter().fold(0, |sum: u64, (_, part)| sum.saturating_add(part.total()));
+    let one = parts.iter().find_map(|(how, part)| part.first.first().map(|one| (one, how)));
+    match one.filter(|_| total == 1) {
         Some((one, how)) => format!("{how}{} {}", subject(&one.subject), one.kind.in_words()),
         None => in_short(notice),
     }
@@ -29,6 +27,7 @@ pub(super) fn body(letter: &Letter<'_>, quote: impl Fn(&str) -> String) -> Strin
     let mut text = String::new();
     part(&mut text, "Since the last message", &letter.notice.opened, &quote);
     part(&mut text, "Resolved", &letter.notice.resolved, &quote);
+    part(&mut text, "Acknowledged", &letter.notice.acknowledged, &quote);
     if let Some(portal) = letter.portal {
         let _ = writeln!(text, "{portal}/alerts");
     }
@@ -50,6 +49,9 @@ fn part(text: &mut String, title: &str, part: &NoticePart, quote: impl Fn(&str) 
         let _ = write!(text, "- {severity}: {} {kind}, {when}", subject(&alert.subject));
         let message = line(&alert.message);
         let _ = if message.is_empty() { writeln!(text) } else { writeln!(text, ": {}", quote(&message)) };
+        if let Some(seen) = &alert.acknowledged {
+            let _ = writeln!(text, "  acknowledged by {} {}: {}", seen.by, minute(seen.at), quote(&line(&seen.note)));
+        }
     }
     let more = part.total().saturating_sub(part.first.len() as u64);
     if more > 0 {

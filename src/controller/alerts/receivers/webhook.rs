@@ -28,6 +28,7 @@ struct Body<'a> {
     portal: Option<&'a str>,
     opened: &'a NoticePart,
     resolved: &'a NoticePart,
+    acknowledged: &'a NoticePart,
 }
 
 pub(super) async fn send(client: &Client, url: &Uri, secret: Option<&Secret>, letter: &Letter<'_>) -> Fate {
@@ -40,6 +41,7 @@ pub(super) async fn send(client: &Client, url: &Uri, secret: Option<&Secret>, le
         portal: letter.portal,
         opened: &letter.notice.opened,
         resolved: &letter.notice.resolved,
+        acknowledged: &letter.notice.acknowledged,
     };
     let body = match serde_json::to_vec(&body) {
         Ok(body) => Bytes::from(body),

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::controller::in_short;
-use crate::model::alert::{Alert, AlertSubject, Alerts, Silence, SilenceScope};
+use crate::model::alert::{Acknowledgement, Alert, AlertSubject, Alerts, Silence, SilenceScope};
 use crate::model::users::Role;
 use crate::web::address::with_query;
 use crate::web::failure::Failure;
@@ -38,8 +38,10 @@ struct Page {
     messages: Option<Vec<MessageRow>>,
     /// Whether anybody is told of alerts at all.
     is_told: bool,
-    /// Whether the user may silence anything at all.
+    /// Whether the user may silence or acknowledge anything at all.
     may_silence: bool,
+    /// Whom this controller tells, and how; told only to who may try it out.
+    receivers: Option<Vec<(String, &'static str)>>,
 }
 
 /// One alert.
@@ -47,13 +49,17 @@ pub(super) struct Row {
     severity: State,
     pub(super) kind: &'static str,
     pub(super) subject: String,
-    href: Option<String>,
+    pub(super) href: Option<String>,
     pub(super) message: String,
-    since: DateTime<Utc>,
+    pub(super) since: DateTime<Utc>,
     resolved_at: Option<DateTime<Utc>>,
     state: &'static str,
+    /// Who has seen it.
+    seen: Option<Acknowledgement>,
     /// Where it can be silenced.
     silence: Option<String>,
+    /// Where somebody can say that they have seen it, or take that back.
+    acknowledge: Option<String>,
 }
 
 struct Silenced {
@@ -128,7 +134,7 @@ pub(super) async fn page(page: PageContext, asked: Asked) -> Result<Response, Fa
     let resolved = resolved.map(|it| Row { resolved_at: Some(it.resolved_at), ..row(&it.alert, &shell) });
     let sees_all = page.may().check_alert_messages().is_ok();
     // Another controller of the fleet may have receivers, and has left its mark if it told any of them.
-    let is_told = page.caller.fleet.tells || !alerts.receivers.is_empty();
+    let is_told = !page.caller.fleet.receivers.is_empty() || !alerts.receivers.is_empty();
     let silences = alerts.silences.iter().filter(|it| page.may().sees_silence(it)).map(|it| {
         let id = it.id.to_string();
         let end = page.may().check_silence(&it.scope).is_ok();
@@ -138,7 +144,9 @@ pub(super) async fn page(page: PageContext, asked: Asked) -> Result<Response, Fa
         }
     });
     let unlisted = usize::try_from(alerts.unlisted).ok().filter(|count| sees_all && *count > 0);
+    let receivers = page.caller.fleet.receivers.names().map(|(name, channel)| (name.to_owned(), channel));
     page.render(&Page {
+        receivers: page.may().check_try_receivers().is_ok().then(|| receivers.collect()),
         problem: known.problem.filter(|_| sees_all),
         open: open[pager.from..pager.to].iter().map(|alert| open_row(alert, is_told, &page, &shell)).collect(),
         unlisted: unlisted.map(grouped),
@@ -168,10 +176,13 @@ fn open_row(alert: &Alert, is_told: bool, page: &PageContext, shell: &Shell) -> 
         ];
         shell.link(&with_query("/alerts/silence", fields))
     });
+    let path = if alert.acknowledged.is_some() { "/alerts/unack" } else { "/alerts/ack" };
+    let acknowledge = page.may().check_acknowledge(&alert.subject).is_ok();
+    let acknowledge = acknowledge.then(|| shell.link(&with_query(path, [("alert", alert.key().to_string().as_str())])));
     let row = row(alert, shell);
     // That it was not told means something only where somebody is to be told.
     let state = if is_told || alert.silenced || alert.told { row.state } else { "open" };
-    Row { silence, state, ..row }
+    Row { silence, acknowledge, state, ..row }
 }
 
 pub(super) fn row(alert: &Alert, shell: &Shell) -> Row {
@@ -193,7 +204,9 @@ pub(super) fn row(alert: &Alert, shell: &Shell) -> Row {
             (false, true) => "told",
             (false, false) => "not told yet",
         },
+        seen: alert.acknowledged.clone(),
         silence: None,
+        acknowledge: None,
     }
 }
 

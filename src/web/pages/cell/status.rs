@@ -11,7 +11,7 @@ use crate::access::{AccessError, Authorized};
 use crate::controller::{ControllerError, LogPlace};
 use crate::model::dependencies::Dependencies;
 use crate::model::drift::DriftReport;
-use crate::model::heartbeat::{CellReport, CheckReport, Phase, ProcessReport, RunningState};
+use crate::model::heartbeat::{CellReport, CheckReport, Heartbeat, Phase, ProcessReport, RunningState};
 use crate::model::keys::AttemptId;
 use crate::model::manifest::Manifest;
 use crate::model::window::{FORESIGHT_DAYS, Passage};
@@ -32,6 +32,8 @@ struct Page {
     frame: Frame,
     trouble: Option<Trouble>,
     wished: Option<Wished>,
+    /// The windows of the node's own config.
+    node_windows: NodeWindows,
     /// What of the bucket the page tells of.
     objects: Vec<(&'static str, ObjectKey)>,
 }
@@ -51,9 +53,28 @@ impl Wished {
         Self {
             strategy: manifest.strategy.name(),
             hooks: manifest.hooks.keys().map(|event| event.name()).collect(),
-            windows: windows::rows(&manifest, now),
+            windows: windows::rows(&manifest.windows, now),
             lock: manifest.lock,
             dependencies: manifest.dependencies,
+        }
+    }
+}
+
+/// What is known of the windows of the node's own config.
+enum NodeWindows {
+    /// The node was never heard of, or cannot be understood.
+    Unheard,
+    /// Its agent is too old to say.
+    Untold,
+    Told(Vec<WindowsRow>),
+}
+
+impl NodeWindows {
+    fn of(heartbeat: Option<&Heartbeat>, now: DateTime<Utc>) -> Self {
+        match heartbeat.map(|beat| beat.windows.as_deref()) {
+            None => Self::Unheard,
+            Some(None) => Self::Untold,
+            Some(Some(own)) => Self::Told(windows::of_node(own, now)),
         }
     }
 }
@@ -88,7 +109,10 @@ pub(super) async fn status(page: PageContext, CellOfPath(cell): CellOfPath) -> R
         None => None,
     };
     let wished = manifest.map(|manifest| Wished::of(manifest, shell.now));
-    page.render(&Page { shell, frame, trouble, wished, objects })
+    let fleet = page.view().ok();
+    let node = fleet.as_ref().and_then(|fleet| fleet.node(&cell.node));
+    let node_windows = NodeWindows::of(node.and_then(|node| node.heartbeat.as_deref()), shell.now);
+    page.render(&Page { shell, frame, trouble, wished, node_windows, objects })
 }
 
 /// What is wrong with the newest attempt, if something is.

@@ -62,7 +62,7 @@ pub(super) async fn version(
         frame,
         proof: words::proof(&it.proof),
         size: size(it.manifest.total_bytes()),
-        windows: windows::rows(&it.manifest, shell.now),
+        windows: windows::rows(&it.manifest.windows, shell.now),
         settings,
         chips: asked.chips(&["q"]),
         asked,

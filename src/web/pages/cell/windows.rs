@@ -1,11 +1,10 @@
-//! The maintenance windows of a version, as pages show them.
+//! The maintenance windows of a version and of a node, as pages show them.
 
 use chrono::{DateTime, Utc};
 
-use crate::model::manifest::Manifest;
-use crate::model::window::{Passage, Window, passage};
+use crate::model::window::{Passage, Window, Windows, passage};
 
-/// Windows of one kind; what a node adds to them only the node knows.
+/// Windows of one kind.
 pub(super) struct WindowsRow {
     pub(super) what: &'static str,
     pub(super) list: Vec<Window>,
@@ -13,8 +12,17 @@ pub(super) struct WindowsRow {
 }
 
 /// The windows of a version, where it has some, and whether they are open.
-pub(super) fn rows(manifest: &Manifest, now: DateTime<Utc>) -> Vec<WindowsRow> {
-    let windows = [("Fetched", &manifest.windows.download), ("Switched to", &manifest.windows.activate)];
+pub(super) fn rows(windows: &Windows, now: DateTime<Utc>) -> Vec<WindowsRow> {
+    of(windows, ["Fetched", "Switched to"], now)
+}
+
+/// Those of a node's own config, which hold besides.
+pub(super) fn of_node(windows: &Windows, now: DateTime<Utc>) -> Vec<WindowsRow> {
+    of(windows, ["The node fetches", "The node switches"], now)
+}
+
+fn of(windows: &Windows, [download, activate]: [&'static str; 2], now: DateTime<Utc>) -> Vec<WindowsRow> {
+    let windows = [(download, &windows.download), (activate, &windows.activate)];
     let row = |(what, list): (_, &Vec<Window>)| WindowsRow { what, list: list.clone(), passage: passage(&[list], now) };
     windows.into_iter().filter(|(_, list)| !list.is_empty()).map(row).collect()
 }
