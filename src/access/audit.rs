@@ -8,7 +8,7 @@ use futures_util::Stream;
 
 use super::{AccessError, Authorized};
 use crate::controller::{
-    AuditCache, AuditFault, AuditFilter, AuditPage, AuditPlace, AuditRow, ControllerError, ExportFormat,
+    AuditCache, AuditFault, AuditFilter, AuditPage, AuditPlace, AuditProof, AuditRow, ControllerError, ExportFormat,
 };
 use crate::model::users::Role;
 use crate::model::{ObjectKey, Sha256Digest};
@@ -37,6 +37,20 @@ impl Authorized {
     pub async fn audit_faults(&self, cache: &AuditCache, page: &AuditPage) -> Result<Vec<AuditFault>, AccessError> {
         self.check_audit()?;
         Ok(self.reading().audit_faults(cache, page).await?)
+    }
+
+    /// Checks the entries of a time, and what each says of those before it; see
+    /// [`Controller::verify_audit`](crate::controller::Controller::verify_audit).
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn verify_audit(
+        &self,
+        from: Option<DateTime<Utc>>,
+        until: Option<DateTime<Utc>>,
+    ) -> Result<AuditProof, AccessError> {
+        self.check_audit()?;
+        Ok(self.reading().verify_audit(from, until).await?)
     }
 
     /// Who changed an object last; see [`Controller::last_act`](crate::controller::Controller::last_act). Whoever may

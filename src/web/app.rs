@@ -9,7 +9,6 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
 use tokio::sync::Semaphore;
-use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::api::{self, Answers};
 use super::failure::Failure;
@@ -20,7 +19,7 @@ use super::output::Chunks;
 use super::routes::{Route, Routes};
 use super::snapshot::Snapshot;
 use super::staged::Shelf;
-use super::{assets, encoding, guard, health, live, pages};
+use super::{assets, encoding, guard, headers, health, live, pages};
 use crate::access::oidc::Oidc;
 use crate::access::{Gate, Problem};
 use crate::clock::SharedClock;
@@ -70,6 +69,8 @@ pub(super) struct Fleet {
     pub(super) usage: UsageBoard,
     /// Entries of its audit that were read.
     pub(super) audit: Arc<AuditCache>,
+    /// Held while all of it is checked, which reads each entry.
+    pub(super) audit_check: Semaphore,
     /// Releases as they were read last.
     pub(super) releases: ReleaseReader,
     /// What nodes answered of what cells write, as far as it was read.
@@ -129,7 +130,6 @@ fn all() -> Routes {
 
 /// The routes, with what stands before each.
 pub(super) fn router(portal: Arc<Portal>) -> Router {
-    let fixed = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     let fleets: Vec<_> = portal.fleets.clone();
     let inner = all()
         .into_router()
@@ -152,17 +152,9 @@ pub(super) fn router(portal: Arc<Portal>) -> Router {
         }))
         .layer(middleware::from_fn(guard::check))
         .layer(middleware::from_fn(encoding::pages))
-        .layer(fixed(header::CACHE_CONTROL, "no-store"))
-        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(fixed(header::REFERRER_POLICY, "same-origin"))
-        .layer(fixed(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
         .layer(middleware::from_fn(isolate))
-        .layer(fixed(header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
+        .layer(middleware::map_response(headers::completed))
 }
-
-/// Nothing from elsewhere, nothing inline.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-    font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Keeps windows of other sites apart from ours. Where browsers do not trust an origin they do not do it either, and
 /// complain about being asked.

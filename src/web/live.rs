@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::Extension;
-use axum::response::Sse;
+use axum::http::{HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive};
-use futures_util::{Stream, stream};
+use axum::response::{IntoResponse, Sse};
+use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -56,10 +57,7 @@ impl From<Age> for Stand {
     }
 }
 
-async fn live(
-    Caller { portal, fleet, may }: Caller,
-    Extension(who): Extension<Who>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+async fn live(Caller { portal, fleet, may }: Caller, Extension(who): Extension<Who>) -> impl IntoResponse {
     let session = match who {
         Who::Known { session, .. } => session,
         Who::Nobody(_) => None,
@@ -67,7 +65,8 @@ async fn live(
     let looks = fleet.snapshot.subscribe();
     let seat = portal.streams.open(&may.identity().user);
     let listener = Listener { portal, fleet, may, session, seat, looks, told: None, is_over: false };
-    Sse::new(stream::unfold(listener, Listener::next)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    let events = Sse::new(stream::unfold(listener, Listener::next)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    ([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], events)
 }
 
 /// Somebody who listens.

@@ -15,6 +15,7 @@ mod failure;
 mod findings;
 pub mod folder;
 mod guard;
+mod headers;
 mod health;
 mod identity;
 mod list;
@@ -133,6 +134,7 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
             snapshot,
             usage,
             audit,
+            audit_check: Semaphore::new(1),
             releases,
             output,
             alerts,

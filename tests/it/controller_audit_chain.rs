@@ -10,9 +10,13 @@ use fleetman::model::document;
 use fleetman::model::fleet::Conditions;
 use fleetman::model::sign::{Trust, Verified, sign, verify};
 
+use serde_json::json;
+
+use crate::support::api::{serve, with_cell};
 use crate::support::cli::Workplace;
 use crate::support::fleet::{Bench, KEY, TestKey, cell};
 use crate::support::proxy::On;
+use crate::support::wait_for;
 
 async fn note(controller: &Controller, number: u32) {
     controller.record("noted", format!("thing/{number}"), true, "done".to_owned()).await.unwrap();
@@ -232,4 +236,36 @@ async fn the_command_says_what_is_gone_and_ends_with_no() {
     let json = place.fleetman(&["-o", "json", "audit", "verify"]).await.exits(1).json();
     assert_eq!((&json["faults"][0]["fault"], &json["faults"][0]["id"]), (&"gone".into(), &id_in(key).into()));
     place.fleetman(&["audit", "verify", "--from", "2999-01-01T00:00:00Z"]).await.exits(0);
+    // It is part of whether the bucket is sound.
+    let checked = place.fleetman(&["-o", "json", "fsck"]).await.exits(1).json();
+    let found = checked["findings"].as_array().unwrap();
+    assert_eq!((found.len(), &found[0]["code"], &found[0]["key"]), (1, &"audit_gone".into(), &key.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_are_told_what_is_gone_and_only_those_who_may_read_the_audit() {
+    let (mut place, serving, tokens, token) = serve().await;
+    let api = serving.by(&token);
+    with_cell(&place, api).await;
+    let path = "/audit/verification";
+    let sound = api.get(path).await.is(200);
+    let proof = sound.json();
+    assert!(proof["signed"].as_u64().unwrap() > 4 && proof["faults"] == json!([]), "{proof}");
+    api.send("GET", path, &[("if-none-match", sound.header("etag"))], "").await.is(304);
+    let client = place.store().client();
+    let listed = client.list_objects_v2().bucket(crate::support::BUCKET).prefix("audit/").send().await.unwrap();
+    let key = listed.contents()[2].key().unwrap();
+    client.delete_object().bucket(crate::support::BUCKET).key(key).send().await.unwrap();
+    let proof = api.get(path).await.is(200).json();
+    let fault = &proof["faults"][0];
+    assert_eq!((&fault["fault"], &fault["id"]), (&json!("gone"), &json!(id_in(key))), "{proof}");
+    assert!(fault["named_by"].is_string());
+    let none = api.get(&format!("{path}?from=2999-01-01T00:00:00Z")).await.is(200).json();
+    assert_eq!((&none["entries"], &none["faults"]), (&json!(0), &json!([])));
+    api.get(&format!("{path}?from=yesterday")).await.is(400);
+    let found = api.get("/fsck").await.is(200).json();
+    assert_eq!((&found["findings"][0]["code"], &found["findings"][0]["key"]), (&json!("audit_gone"), &json!(key)));
+    let limited = tokens.make(&["viewer:edge-*/*"]).await;
+    wait_for(async || serving.by(&limited).get("/nodes").await.status == 200, "the token to be known").await;
+    serving.by(&limited).get(path).await.is(403);
 }

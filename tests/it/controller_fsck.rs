@@ -101,6 +101,36 @@ async fn copies_that_are_behind_missing_or_not_believed_are_finished_and_nothing
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn entries_of_the_audit_that_are_gone_replaced_changed_or_none_are_told_and_left_to_people() {
+    let bench = sound().await;
+    let keys = bench.keys("audit/").await;
+    let [gone, replaced, unreadable] = [&keys[2], &keys[4], &keys[6]].map(String::as_str);
+    let before =
+        [bench.read(gone).await.unwrap(), bench.read(replaced).await.unwrap(), bench.read(unreadable).await.unwrap()];
+    bench.delete(gone).await;
+    let text = String::from_utf8(before[1].clone()).unwrap();
+    assert!(text.contains("alice"));
+    bench.overwrite(replaced, text.replace("alice", "mallo")).await;
+    bench.overwrite(unreadable, "{}").await;
+    let expected = [
+        ("audit_gone", gone),
+        ("audit_replaced", replaced),
+        ("audit_broken", replaced),
+        ("audit_replaced", unreadable),
+        ("audit_unreadable", unreadable),
+    ];
+    for options in [LOOK, REPAIR] {
+        let found = fsck(&bench, options).await;
+        assert_eq!(codes(&found), expected);
+        assert!(found.iter().all(|finding| finding.is_open() && !finding.repairable), "{found:#?}");
+    }
+    for (key, bytes) in [gone, replaced, unreadable].into_iter().zip(before) {
+        bench.overwrite(key, bytes).await;
+    }
+    assert_eq!(codes(&fsck(&bench, LOOK).await), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_index_that_cannot_be_read_is_begun_anew_and_one_about_no_cell_forgets_it() {
     let bench = sound().await;
     bench.overwrite(INDEX, "{").await;

@@ -67,6 +67,7 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/at/changes", Somebody),
     ("GET", "/api/v1/attention", Somebody),
     ("GET", "/api/v1/audit", Everywhere(Viewer)),
+    ("GET", "/api/v1/audit/verification", Everywhere(Viewer)),
     ("GET", "/api/v1/buckets", Everywhere(Viewer)),
     // Without a version to save there is nothing that anybody might not see.
     ("GET", "/api/v1/bundle", Somebody),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 use ulid::Ulid;
 
@@ -21,11 +22,12 @@ const MOST_CHECKED: u64 = 500_000;
 const KEPT_AT_LEAST: TimeDelta = TimeDelta::days(7);
 
 /// Something that is wrong with an entry.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub struct AuditFault {
     /// When the entry was made, as its id says.
     pub at: DateTime<Utc>,
     /// The entry.
+    #[schemars(with = "String")]
     pub id: Ulid,
     /// What is wrong.
     #[serde(flatten)]
@@ -33,17 +35,19 @@ pub struct AuditFault {
 }
 
 /// What is wrong with an entry.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum FaultKind {
     /// It was there, and is no more.
     Gone {
         /// The signed entry that says so.
+        #[schemars(with = "String")]
         named_by: Ulid,
     },
     /// Others have its place.
     Replaced {
         /// The signed entry that says so.
+        #[schemars(with = "String")]
         named_by: Ulid,
     },
     /// Its signature does not fit.
@@ -83,7 +87,7 @@ impl FaultKind {
 }
 
 /// What was found out about the audit.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct AuditProof {
     /// How many entries were read.
     pub entries: u64,

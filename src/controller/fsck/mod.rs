@@ -3,6 +3,7 @@
 //! A repair finishes copies of what is signed, or sweeps what nothing refers to. It never deletes what a document names,
 //! never signs, and never chooses between two contents: that is for people.
 
+mod audit;
 mod cell;
 mod held;
 mod order;
@@ -184,6 +185,7 @@ impl Controller {
         found.extend(self.check_indexes().await?);
         found.extend(self.check_orders().await?);
         found.extend(self.check_releases(deep).await?);
+        found.extend(self.check_audit().await?);
         Ok(found)
     }
 

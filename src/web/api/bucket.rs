@@ -1,5 +1,6 @@
 //! The bucket as a whole: who did what, and what lies where.
 
+use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -10,7 +11,7 @@ use super::super::failure::Failure;
 use super::answer::{Has, List, Page};
 use super::operation::{Operation, Operations};
 use super::request::{Asked, parse};
-use crate::controller::{AuditFilter, AuditPlace, AuditRow, FolderRow, ObjectRow, ResultFilter};
+use crate::controller::{AuditFilter, AuditPlace, AuditProof, AuditRow, FolderRow, ObjectRow, ResultFilter};
 use crate::model::UserName;
 
 pub(super) fn operations() -> Operations {
@@ -23,6 +24,18 @@ pub(super) fn operations() -> Operations {
                 .query::<Filter>()
                 .gives::<List<Act>>()
                 .cli("fleetman audit"),
+        )
+        .get(
+            "/api/v1/audit/verification",
+            verify,
+            Operation::new(
+                "verifyAudit",
+                "viewer",
+                "Reads the whole audit, or that of a time, and tells which entries are gone, or were replaced or changed.",
+            )
+            .query::<Span>()
+            .gives::<AuditProof>()
+            .cli("fleetman audit verify"),
         )
         .get(
             "/api/v1/objects",
@@ -51,6 +64,15 @@ struct Filter {
     source: Option<String>,
     /// Only those that came to this.
     result: Option<Result_>,
+}
+
+/// Of which time.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Span {
+    /// From this time on.
+    from: Option<DateTime<Utc>>,
+    /// Before this time.
+    until: Option<DateTime<Utc>>,
 }
 
 /// What came of an act.
@@ -183,6 +205,15 @@ async fn audit(
     let found = caller.may.audit_page(cache, &filter.into(), after.as_ref(), limit).await?;
     let items = found.rows.into_iter().map(Act::from).collect();
     has.json(&List { items, total: None, next: found.next.map(|next| next.to_string()), snapshot_at: None })
+}
+
+async fn verify(caller: Caller, has: Has, Asked(span): Asked<Span>) -> Result<Response, Failure> {
+    caller.may.check_audit()?;
+    let Ok(_turn) = caller.fleet.audit_check.try_acquire() else {
+        let detail = "the audit of this bucket is being checked already; try again when that is done";
+        return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail));
+    };
+    has.json(&caller.may.verify_audit(span.from, span.until).await?)
 }
 
 async fn objects(

@@ -74,6 +74,7 @@ pub(super) const PROBLEMS: &[Problem] = &[
     problem(409, "too_much_pruned", "more would be deleted than was allowed"),
     problem(409, "version_incomplete", "a version lacks files"),
     problem(413, "too_large", "a body is larger than the operation takes; 500 if it is an object of the bucket"),
+    problem(413, "upload_too_large", "an upload brings more than the config allows"),
     problem(415, "unsupported_type", "a body comes as another `Content-Type`"),
     problem(421, "foreign_host", "the request names a host that is not this server"),
     problem(422, "clock_skew", "this controller's clock is too far from the store's"),
@@ -86,7 +87,6 @@ pub(super) const PROBLEMS: &[Problem] = &[
     problem(422, "local", "this controller cannot use its own disk; 500 if that is not for the caller to mend"),
     problem(422, "misconfigured", "the store is configured in a way that cannot work"),
     problem(422, "password", "a password is wrong, too weak, or cannot be checked now; 429 after too many"),
-    problem(422, "upload_too_large", "an upload brings more than the config allows"),
     problem(428, "precondition_required", "a write does not say what the caller knows"),
     problem(429, "too_soon", "the same was done moments ago; `retry_in_secs` says when it may be done again"),
     problem(500, "entropy", "the system has no randomness"),
@@ -108,7 +108,11 @@ pub(super) const PROBLEMS: &[Problem] = &[
     problem(503, "throttled", "the store wants fewer requests"),
     problem(503, "unreachable", "the store does not answer"),
     problem(503, "uploads_busy", "too many uploads are under way; come back later"),
-    problem(504, "busy", "other controllers did not end in time what they do with the cell"),
+    problem(
+        504,
+        "busy",
+        "other controllers did not end in time what they do with the cell; 503 if others ask for the same",
+    ),
     problem(504, "no_answer", "a node has not answered in time what it was asked"),
     problem(504, "timed_out", "it took longer than was allowed"),
 ];
@@ -141,6 +145,7 @@ mod tests {
         let of_errors = [include_str!("../../controller/error.rs"), include_str!("../../store/error.rs")];
         let of_requests = [
             include_str!("answer.rs"),
+            include_str!("bucket.rs"),
             include_str!("fleet.rs"),
             include_str!("idempotency.rs"),
             include_str!("inputs.rs"),
@@ -149,6 +154,7 @@ mod tests {
             include_str!("../caller.rs"),
             include_str!("../failure.rs"),
             include_str!("../guard.rs"),
+            include_str!("../pages/bundles/mod.rs"),
             include_str!("../paths.rs"),
         ];
         let of_errors = of_errors.iter().flat_map(|source| codes(source, "=> ("));

@@ -17,6 +17,7 @@ use super::{Arrival, Limits, Settings};
 use crate::clock::SharedClock;
 use crate::config::Serving;
 use crate::web::failure::Failure;
+use crate::web::headers;
 
 /// A year, as the lists of browsers ask for at least.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
@@ -82,6 +83,7 @@ fn is_proxy(peer: IpAddr, serving: &Serving) -> bool {
 pub(super) fn refusal(status: StatusCode, code: &str, detail: &str) -> Response<Body> {
     let mut response = Failure::new(status, code, detail).into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    headers::complete(response.headers_mut());
     response
 }
 
