@@ -11,7 +11,7 @@ use crate::controller::{
 };
 use crate::model::trigger::{Target, TriggerOptions};
 use crate::model::users::Role;
-use crate::model::{CellId, FilePath, VersionName};
+use crate::model::{CellId, FilePath, Sha256Digest, VersionName};
 use crate::store::Object;
 
 impl Authorized {
@@ -236,6 +236,21 @@ impl Authorized {
     pub async fn delete_version(&self, cell: &CellId, version: &VersionName) -> Result<Deletion, AccessError> {
         self.need_on_cell(Role::Admin, cell)?;
         Ok(self.acting().delete_version(cell, version).await?)
+    }
+
+    /// The same, if its manifest is still the one that the caller saw.
+    ///
+    /// # Errors
+    /// [`ControllerError::Changed`](crate::controller::ControllerError::Changed) when it is another; see also
+    /// [`AccessError`].
+    pub async fn delete_seen_version(
+        &self,
+        cell: &CellId,
+        version: &VersionName,
+        manifest_sha256: Sha256Digest,
+    ) -> Result<Deletion, AccessError> {
+        self.need_on_cell(Role::Admin, cell)?;
+        Ok(self.acting().delete_seen_version(cell, version, manifest_sha256).await?)
     }
 
     /// Deletes a cell that was removed from its node.

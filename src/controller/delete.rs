@@ -89,9 +89,34 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::InUse`] when somebody needs it; a mark is then taken back.
     pub async fn delete_version(&self, cell: &CellId, version: &VersionName) -> Result<Deletion, ControllerError> {
+        self.delete_version_if(cell, version, None).await
+    }
+
+    /// The same, if its manifest is still the one that the caller saw: a name may have been given to other files.
+    ///
+    /// # Errors
+    /// [`ControllerError::Changed`] when it is another; see also [`Self::delete_version`].
+    pub async fn delete_seen_version(
+        &self,
+        cell: &CellId,
+        version: &VersionName,
+        manifest_sha256: Sha256Digest,
+    ) -> Result<Deletion, ControllerError> {
+        self.delete_version_if(cell, version, Some(manifest_sha256)).await
+    }
+
+    async fn delete_version_if(
+        &self,
+        cell: &CellId,
+        version: &VersionName,
+        seen: Option<Sha256Digest>,
+    ) -> Result<Deletion, ControllerError> {
         let Some((marked_at, needed_by, manifest_sha256)) = self.look_at_deletion(cell, version).await? else {
             return Err(no_version(cell, version));
         };
+        if seen.is_some() && seen != manifest_sha256 {
+            return Err(ControllerError::Changed { what: format!("version {version} of {cell}") });
+        }
         let mark = ObjectKey::VersionDeleting(cell.clone(), version.clone());
         if let Some(by) = needed_by {
             if marked_at.is_some() {

@@ -18,7 +18,7 @@ use super::page::PageContext;
 use super::shell::{Nav, Shell};
 use super::typed::Typed;
 use crate::access::{AccessError, Authorized, Denied, Identity, Source};
-use crate::controller::ControllerError;
+use crate::controller::{ControllerError, SpoolError};
 use crate::model::name::NameError;
 use crate::store::{Call, ErrorKind, in_full};
 
@@ -180,7 +180,10 @@ impl Failure {
 
 impl From<ControllerError> for Failure {
     fn from(error: ControllerError) -> Self {
-        let status = StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = match &error {
+            ControllerError::Spool(SpoolError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            _ => StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        };
         let mut failure = Self::new(status, error.code(), in_full(&error));
         if let Some(error) = error.of_store() {
             failure.advice.store = error.call().cloned();

@@ -31,6 +31,22 @@ fn report(phase: &str, at: Floor, running: Option<&Target>, known_good: Option<&
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_another_one_than_was_seen_is_not_even_marked() {
+    let bench = Bench::start().await;
+    let first = bench.publish("v1", "hello").await.target.unwrap();
+    let second = bench.publish("v2", "bye").await.target.unwrap();
+    let controller = bench.controller().await;
+    let delete = async |seen| controller.delete_seen_version(&cell(), &version("v1"), seen).await;
+    let before = bench.keys("cells/").await;
+    assert_eq!(code(delete(second.manifest_sha256).await), "changed");
+    assert_eq!(bench.keys("cells/").await, before);
+    assert!(matches!(delete(first.manifest_sha256).await.unwrap(), Deletion::Marked { .. }));
+    bench.clock.pass(TimeDelta::minutes(61));
+    assert_eq!(code(delete(second.manifest_sha256).await), "changed");
+    assert!(matches!(delete(first.manifest_sha256).await.unwrap(), Deletion::Done { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_version_is_marked_first_and_deleted_an_hour_later() {
     let bench = Bench::start().await;
     bench.publish("v1", "hello").await;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::{Value, json};
 
 use crate::support::acme::Acme;
-use crate::support::api::{code, serve, session_of_ada, with_cell};
+use crate::support::api::{SITE, WEB, code, serve, session_of_ada, with_cell};
 use crate::support::cli::Workplace;
 use crate::support::serving::{Answer, Serving};
 use crate::support::{people, wait_for};
@@ -127,6 +127,82 @@ async fn the_status_of_a_node_is_deleted_if_it_is_the_one_that_was_read() {
     // The guard is no way around what a deletion needs anyway.
     let seen = admin.tag("/nodes/ams-1").await;
     assert_eq!(code(&admin.send("DELETE", "/nodes/ams-1", Some(&seen), &Value::Null).await.is(409)), "in_use");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_else_wrote_meanwhile_is_told_where_a_write_is_refused() {
+    let (place, serving, _tokens, token) = serve().await;
+    let api = serving.by(&token);
+    with_cell(&place, api).await;
+    let yaml = ("content-type", "application/yaml");
+    let bytes = ("content-type", "application/octet-stream");
+    let file = "/cells/n1/web/overrides/etc/app.conf";
+    api.send("PUT", file, &[bytes, ("if-none-match", "*")], "a").await.is(201);
+    for (path, kind, texts) in [
+        ("/manifests/site", yaml, [SITE.to_owned() + "# mine\n", SITE.to_owned() + "# theirs\n"]),
+        ("/cells/n1/web/yaml", yaml, [WEB.to_owned() + "# mine\n", WEB.to_owned() + "# theirs\n"]),
+        (file, bytes, ["mine".to_owned(), "theirs".to_owned()]),
+    ] {
+        let [mine, theirs] = texts;
+        let seen = api.get(path).await.is(200).header("etag").to_owned();
+        let wrote = api.send("PUT", path, &[kind, ("if-match", &seen)], theirs.clone()).await.is(200);
+        let tag = wrote.header("etag").to_owned();
+        let expected = match path {
+            "/manifests/site" => json!({"name": "site", "etag": tag, "text": theirs}),
+            "/cells/n1/web/yaml" => json!({"etag": tag, "text": theirs}),
+            _ => api.get("/cells/n1/web/overrides").await.json()["items"][0].clone(),
+        };
+        let stale = [kind, ("if-match", seen.as_str())];
+        let mut late = vec![
+            api.send("PUT", path, &stale, mine.clone()).await,
+            api.send("PUT", path, &[kind, ("if-none-match", "*")], mine.clone()).await,
+        ];
+        if path == "/cells/n1/web/yaml" {
+            let json = [("content-type", "application/json"), stale[1]];
+            late.push(api.send("POST", "/cells/n1/web/pause", &json, "{\"reason\": \"later\"}").await);
+            late.push(api.send("POST", "/cells/n1/web/resume", &stale[1..], "").await);
+        } else {
+            late.push(api.send("DELETE", path, &stale[1..], "").await);
+        }
+        for (at, late) in late.into_iter().enumerate() {
+            let late = late.is(412);
+            assert_eq!((code(&late).as_str(), &late.json()["now"]), ("changed", &expected), "{path}: {at}");
+        }
+        // What is told is enough to go on with.
+        let now = [kind, ("if-match", expected["etag"].as_str().unwrap())];
+        api.send("PUT", path, &now, mine).await.is(200);
+    }
+    // Where nothing is left there is nothing to tell.
+    let seen = api.get(file).await.header("etag").to_owned();
+    api.send("DELETE", file, &[("if-match", &seen)], "").await.is(204);
+    let late = api.send("PUT", file, &[bytes, ("if-match", &seen)], "mine").await.is(412);
+    assert!(late.json().as_object().unwrap().contains_key("now") && late.json()["now"].is_null(), "{}", late.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_is_deleted_if_it_is_the_one_that_was_read() {
+    let (place, serving, _tokens, token) = serve().await;
+    let api = serving.by(&token);
+    with_cell(&place, api).await;
+    for version in ["one", "two"] {
+        api.post("/cells/n1/web/publish", &json!({"version": version, "note": version})).await.is(200);
+    }
+    let path = "/cells/n1/web/versions/one";
+    let delete = async |tag: &str| api.send("DELETE", path, &[("if-match", tag)], "").await;
+    let now = api.get(path).await.is(200);
+    let of_other = api.get("/cells/n1/web/versions/two").await.is(200).header("etag").to_owned();
+    let states = async || api.get("/cells/n1/web/versions").await.is(200).json();
+    let before = states().await;
+    for tag in ["\"other\"", of_other.as_str()] {
+        let late = delete(tag).await.is(412);
+        assert_eq!((code(&late).as_str(), &late.json()["now"]), ("changed", &now.json()), "{tag}");
+    }
+    assert_eq!(code(&delete("one").await.is(400)), "invalid_precondition");
+    assert_eq!(states().await, before, "it is not marked");
+    assert_eq!(delete(now.header("etag")).await.is(200).json()["done"], false);
+    assert_ne!(states().await, before);
+    // The guard is no way around what a deletion needs anyway.
+    assert_eq!(code(&api.send("DELETE", "/cells/n1/web/versions/two", &[("if-match", &of_other)], "").await), "in_use");
 }
 
 /// What a form with these fields and files is, told apart from another by nothing but how it is put into parts.

@@ -153,3 +153,40 @@ async fn programs_save_what_they_may_see_and_load_as_admins() {
     assert_eq!(send("").await.is(200).json()["loaded"], json!({"sent": 0, "created": 0}));
     assert_eq!(send("").await.is(200).json()["versions"][1]["newest"], json!({"epoch": 1, "generation": 2}));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_is_sent_twice_under_one_key_is_loaded_once() {
+    let sites = Sites::start().await;
+    let (both, one) = (sites.saved("n1%2Fweb%40r1%0Dn1%2Fweb").await, sites.saved("n1%2Fweb%40r1").await);
+    let boundaries = std::cell::Cell::new(0);
+    let send = async |query: &str, key: &str, bundle: &[u8]| {
+        // Told apart by nothing but how it is put into parts.
+        boundaries.set(boundaries.get() + 1);
+        let boundary = format!("b{}", boundaries.get());
+        let head = "content-disposition: form-data; name=\"file\"; filename=\"friday.tar\"";
+        let (begin, end) = (format!("--{boundary}\r\n{head}\r\n\r\n"), format!("\r\n--{boundary}--\r\n"));
+        let body = [begin.as_bytes(), bundle, end.as_bytes()].concat();
+        let kind = format!("multipart/form-data; boundary={boundary}");
+        let headers = [("content-type", kind.as_str()), ("sec-fetch-site", "same-origin"), ("idempotency-key", key)];
+        sites.serving.send("POST", &format!("{THERE}/api/v1/bundle{query}"), &headers, body).await
+    };
+    let audited =
+        async || sites.there("/api/v1/audit?action=load").await.is(200).json()["items"].as_array().unwrap().len();
+    let first = send("", "a", &both).await.is(200);
+    assert_eq!((first.header("idempotency-replayed"), &first.json()["loaded"]["created"]), ("", &json!(6)));
+    let again = send("", "a", &both).await.is(200);
+    assert_eq!((again.header("idempotency-replayed"), again.json(), audited().await), ("true", first.json(), 1));
+
+    // Another bundle, or another request for it, is another.
+    for (query, bundle) in [("", &one), ("?dry_run=true", &both), ("?reason=other", &both)] {
+        let refused = send(query, "a", bundle).await.is(422).json();
+        assert_eq!(refused["code"], "idempotency_key_reused", "{query}");
+    }
+    assert_eq!(send("", &"k".repeat(256), &both).await.is(400).json()["code"], "invalid_idempotency_key");
+    assert_eq!(audited().await, 1);
+    let other = send("", "b", &both).await.is(200);
+    assert_eq!((other.header("idempotency-replayed"), &other.json()["loaded"]["created"]), ("", &json!(0)));
+    // What is no bundle stays none; mended it is another request.
+    assert_eq!(send("", "c", b"no bundle").await.is(403).header("idempotency-replayed"), "");
+    assert_eq!(send("", "c", &both).await.is(200).header("idempotency-replayed"), "", "403 is not remembered");
+}

@@ -1,12 +1,14 @@
 //! The samples of `contrib/` for proxies, with the real programs: a portal is used through each of them as people use
 //! it.
 
+use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flate2::read::GzDecoder;
 use fleetman::config::TlsFiles;
 use fleetman::model::Sha256Digest;
 use fleetman::web::listener::Settings;
@@ -169,8 +171,12 @@ impl Visit {
         // Pages come small, and what guards a write is as the portal said it.
         let sizes = "(({ encodedBodySize, decodedBodySize }) => encodedBodySize * 2 < decodedBodySize)";
         assert_eq!(page.evaluate(&format!("{sizes}(performance.getEntriesByType('navigation')[0])")).await, true);
-        let tag = page.evaluate("fetch('/api/v1/manifests/site').then(({ headers }) => headers.get('etag'))").await;
-        assert!(tag.as_str().is_some_and(|tag| tag.starts_with('"') && !tag.contains("gzip")), "{tag}");
+        for path in ["/api/v1/manifests/site", "/api/v1/openapi.json"] {
+            let read = "(({ headers }) => [headers.get('etag'), headers.get('content-encoding')])";
+            let said = page.evaluate(&format!("fetch('{path}').then({read})")).await;
+            let tag = portal.serving.get(path).await.is(200).header("etag").to_owned();
+            assert_eq!(said, serde_json::json!([tag, null]), "{path}");
+        }
 
         page.open(&portal.url("/cells/ams-1/api/pause")).await;
         page.fill(field("Reason"), "seen through a proxy").await;
@@ -198,6 +204,21 @@ impl Visit {
         stranger.send(&format!("GET /healthz HTTP/1.1\r\nHost: {HOST}\r\nX-Forwarded-Proto: http\r\n\r\n")).await;
         let answer = stranger.answer().await;
         assert!(answer.head.contains("strict-transport-security"), "{answer:?}");
+        // A page is made small once, and not at all where its size could give something away (BREACH).
+        for (site, is_small) in [("none", true), ("cross-site", false)] {
+            let more = format!("Accept-Encoding: gzip, br, zstd\r\nSec-Fetch-Site: {site}\r\n");
+            stranger.send(&format!("GET /sign-in HTTP/1.1\r\nHost: {HOST}\r\n{more}\r\n")).await;
+            let (answer, body) = stranger.answer_in_bytes().await;
+            let said: Vec<&str> =
+                answer.head.lines().filter_map(|line| line.strip_prefix("content-encoding: ")).collect();
+            assert_eq!(said, if is_small { vec!["gzip"] } else { vec![] }, "{site}: {answer:?}");
+            let mut text = Vec::new();
+            match is_small {
+                true => GzDecoder::new(&body[..]).read_to_end(&mut text).unwrap(),
+                false => (&body[..]).read_to_end(&mut text).unwrap(),
+            };
+            assert!(String::from_utf8(text).unwrap().trim_end().ends_with("</html>"), "{site}: {answer:?}");
+        }
         page.end().await;
     }
 }
@@ -221,10 +242,10 @@ async fn nginx(behind: &str) -> Option<Proxy> {
             ],
         );
         let at = folder.display();
-        // In one process, so that none is left over.
+        // In one process, so that none is left over; and with what Debian's own main file switches on.
         let main = format!(
             "daemon off;\nmaster_process off;\npid {at}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n\
-             access_log off;\nclient_body_temp_path {at}/body;\nproxy_temp_path {at}/proxy;\n\
+             access_log off;\ngzip on;\nclient_body_temp_path {at}/body;\nproxy_temp_path {at}/proxy;\n\
              fastcgi_temp_path {at}/fastcgi;\nscgi_temp_path {at}/scgi;\nuwsgi_temp_path {at}/uwsgi;\n{server}}}\n"
         );
         let config = folder.join("nginx.conf");
@@ -284,7 +305,9 @@ async fn keeps_nothing_back(start: impl AsyncFn(&str) -> Option<Proxy>) {
     let Some(proxy) = start(&running.address.to_string()).await else { return };
     let connect = async || connect_tls(&proxy.authority, proxy.address, HOST).await;
     let mut streaming = connect().await;
-    streaming.send(&format!("GET /stream HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n")).await;
+    // As browsers ask, which read what is made small.
+    let more = "Accept: text/event-stream\r\nAccept-Encoding: gzip, br, zstd\r\nConnection: close\r\n";
+    streaming.send(&format!("GET /stream HTTP/1.1\r\nHost: {HOST}\r\n{more}\r\n")).await;
     assert!(streaming.until("data: 1\n\n").await.contains("200"));
 
     let mut uploading = connect().await;

@@ -245,7 +245,7 @@ async fn what_an_upload_must_not_hold_is_named_all_at_once_and_nothing_of_it_is_
     let half = vec![0_u8; 60 << 10];
     let many: Vec<(String, &[u8])> = (0..5).map(|number| (format!("f{number}"), half.as_slice())).collect();
     let parts: Vec<Part<'_>> = many.iter().map(|(name, bytes)| ("files", Some(name.as_str()), *bytes)).collect();
-    let page = send(&parts).await.is(422).text();
+    let page = send(&parts).await.is(413).text();
     assert!(page.contains("more than 262144 bytes") && page.contains("uploads.release"), "{page}");
 
     let strange: [Part<'_>; 2] = [("manifest", None, b"No Name"), ("files", Some("a"), b"x")];
@@ -296,7 +296,7 @@ async fn an_override_from_a_file_is_looked_at_beside_the_one_whose_place_it_take
     let none: [Part<'_>; 1] = [("file", Some(""), b"")];
     assert!(send_files(&serving, upload, FORM, &none).await.is(422).text().contains("no file was chosen"));
     let large = vec![0_u8; (8 << 20) + 1];
-    let page = send("", &large).await.is(422).text();
+    let page = send("", &large).await.is(413).text();
     assert!(page.contains("put it into a release"), "{page}");
     wait_for(async || spooled(&place).is_empty(), "what is not taken to be removed").await;
     // What is no text is not offered as one.

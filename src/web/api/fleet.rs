@@ -278,9 +278,13 @@ async fn delete_node(caller: Caller, Of(name): Of<NodeName>, known: IfKnown) -> 
         false => Known::Anything,
     };
     let deleted = caller.may.delete_heartbeat(&name, LivenessLimits::default(), &beat).await;
-    let deleted = deleted.map_err(|error| known.failed_at(error, || find_node(&caller, &name).ok()))?;
-    caller.fleet.snapshot.look_soon();
-    Ok(Json(deleted.into()))
+    match deleted {
+        Ok(deleted) => {
+            caller.fleet.snapshot.look_soon();
+            Ok(Json(deleted.into()))
+        }
+        Err(error) => Err(known.failed_at(error, async { find_node(&caller, &name).ok() }).await),
+    }
 }
 
 async fn cells(

@@ -16,10 +16,11 @@ use super::super::views::{ManifestDetail, ManifestEntry, Override};
 use super::answer::{Has, List, Page};
 use super::fleet::Deleted;
 use super::operation::{Condition, Content, Operation, Operations};
-use super::request::{Asked, IfKnown, Of, Precondition, Raw, Sent, Yaml, file_path, unless_it_held};
-use crate::controller::{Applied, AppliedHow, Guard, Known};
+use super::request::{Asked, IfKnown, Of, Precondition, Raw, Sent, Yaml, file_path, unless_it_held_at};
+use crate::access::AccessError;
+use crate::controller::{Applied, AppliedHow, Guard, Known, ObjectFacts};
 use crate::model::users::Role;
-use crate::model::{FilePath, ManifestName};
+use crate::model::{CellId, FilePath, ManifestName};
 use crate::recipe::diagnostics::{Diagnostic, Severity, of_manifest};
 use crate::recipe::render;
 use crate::store::ETag;
@@ -167,6 +168,14 @@ struct Draft {
     problems: Vec<Diagnostic>,
 }
 
+/// A cell as it was written, as a failed write tells it.
+#[derive(Debug, Serialize)]
+struct CellText {
+    /// For `If-Match`.
+    etag: String,
+    text: String,
+}
+
 /// Why a cell is paused.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -239,9 +248,17 @@ async fn put_manifest(
 ) -> Result<Response, Failure> {
     caller.check_writable()?;
     let fleet = caller.whole_view()?;
-    let applied = caller.may.put_manifest(&fleet, &name, &text, &known).await.map_err(unless_it_held)?;
-    let now = caller.may.get_manifest(&name).await.ok().filter(|now| now.text == text);
-    Ok(written(&applied, now.map(|now| now.etag)))
+    match caller.may.put_manifest(&fleet, &name, &text, &known).await {
+        Ok(applied) => {
+            let now = caller.may.get_manifest(&name).await.ok().filter(|now| now.text == text);
+            Ok(written(&applied, now.map(|now| now.etag)))
+        }
+        Err(error) => Err(unless_it_held_at(error, manifest_now(&caller, &name)).await),
+    }
+}
+
+async fn manifest_now(caller: &Caller, name: &ManifestName) -> Option<ManifestDetail> {
+    caller.may.get_manifest(name).await.ok().map(|now| ManifestDetail::of(name.clone(), now))
 }
 
 async fn delete_manifest(
@@ -252,7 +269,10 @@ async fn delete_manifest(
     caller.check_writable()?;
     check_is_there(&known)?;
     let fleet = caller.whole_view()?;
-    Ok(Json(caller.may.delete_manifest(&fleet, &name, &known).await.map_err(unless_it_held)?.into()))
+    match caller.may.delete_manifest(&fleet, &name, &known).await {
+        Ok(deletion) => Ok(Json(deletion.into())),
+        Err(error) => Err(unless_it_held_at(error, manifest_now(&caller, &name)).await),
+    }
 }
 
 fn check_is_there(known: &Known) -> Result<(), Failure> {
@@ -286,9 +306,17 @@ async fn put_cell(
     Yaml(text): Yaml,
 ) -> Result<Response, Failure> {
     caller.check_writable()?;
-    let applied = caller.may.put_cell(&cell, &text, &known).await.map_err(unless_it_held)?;
-    let now = caller.may.get_cell(&cell).await.ok().filter(|now| now.text == text);
-    Ok(written(&applied, now.map(|now| now.etag)))
+    match caller.may.put_cell(&cell, &text, &known).await {
+        Ok(applied) => {
+            let now = caller.may.get_cell(&cell).await.ok().filter(|now| now.text == text);
+            Ok(written(&applied, now.map(|now| now.etag)))
+        }
+        Err(error) => Err(unless_it_held_at(error, cell_now(&caller, &cell)).await),
+    }
+}
+
+async fn cell_now(caller: &Caller, cell: &CellId) -> Option<CellText> {
+    caller.may.get_cell(cell).await.ok().map(|now| CellText { etag: now.etag.to_string(), text: now.text })
 }
 
 async fn pause(
@@ -303,13 +331,25 @@ async fn pause(
         return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "reason: say why, for whoever wonders"));
     }
     let paused = caller.may.because(reason).pause(&cell, reason, &known.0).await;
-    Ok(Json((&paused.map_err(|error| known.failed(error))?).into()))
+    changed(&caller, &cell, &known, paused).await
 }
 
 async fn resume(caller: Caller, CellOfPath(cell): CellOfPath, known: IfKnown) -> Result<Json<Written>, Failure> {
     caller.check_writable()?;
     let resumed = caller.may.resume(&cell, &known.0).await;
-    Ok(Json((&resumed.map_err(|error| known.failed(error))?).into()))
+    changed(&caller, &cell, &known, resumed).await
+}
+
+async fn changed(
+    caller: &Caller,
+    cell: &CellId,
+    known: &IfKnown,
+    applied: Result<Applied, AccessError>,
+) -> Result<Json<Written>, Failure> {
+    match applied {
+        Ok(applied) => Ok(Json((&applied).into())),
+        Err(error) => Err(known.failed_at(error, cell_now(caller, cell)).await),
+    }
 }
 
 async fn delete_cell(
@@ -351,9 +391,19 @@ async fn put_override(
 ) -> Result<Response, Failure> {
     caller.check_writable()?;
     let path = below.path()?;
-    let applied = caller.may.put_override(&cell, &path, bytes.clone(), &known).await.map_err(unless_it_held)?;
-    let now = caller.may.get_override(&cell, &path).await.ok().filter(|now| now.bytes == bytes);
-    Ok(written(&applied, now.map(|now| now.etag)))
+    match caller.may.put_override(&cell, &path, bytes.clone(), &known).await {
+        Ok(applied) => {
+            let now = caller.may.get_override(&cell, &path).await.ok().filter(|now| now.bytes == bytes);
+            Ok(written(&applied, now.map(|now| now.etag)))
+        }
+        Err(error) => Err(unless_it_held_at(error, override_now(&caller, &cell, &path)).await),
+    }
+}
+
+/// As the list of overrides has it.
+async fn override_now(caller: &Caller, cell: &CellId, path: &FilePath) -> Option<Override> {
+    let ObjectFacts { etag, size, modified, .. } = caller.may.override_facts(cell, path).await.ok()??;
+    Some(Override { path: path.to_string(), size, etag: etag.to_string(), last_modified: modified })
 }
 
 async fn delete_override(
@@ -364,6 +414,9 @@ async fn delete_override(
 ) -> Result<StatusCode, Failure> {
     caller.check_writable()?;
     check_is_there(&known)?;
-    caller.may.remove_override(&cell, &below.path()?, &known).await.map_err(unless_it_held)?;
-    Ok(StatusCode::NO_CONTENT)
+    let path = below.path()?;
+    match caller.may.remove_override(&cell, &path, &known).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(error) => Err(unless_it_held_at(error, override_now(&caller, &cell, &path)).await),
+    }
 }

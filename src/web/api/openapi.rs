@@ -117,7 +117,10 @@ fn problem(conflict: &schemars::Schema) -> Value {
                 },
             },
             "conflict": conflict,
-            "now": {"description": "With 412 of `If-Match`: what a GET would answer now, where that is JSON."},
+            "now": {
+                "description": "With 412: what is there now, as a GET of it answers; of a cell its `etag` and `text`, of \
+                    an override what the list says of it. null if there is nothing.",
+            },
             "errors": {
                 "type": "array",
                 "description": "Of a YAML document: what is wrong, each with its place.",

@@ -12,10 +12,12 @@ use super::super::paths::CellOfPath;
 use super::super::views::{Attempt, Comparison, Version};
 use super::answer::{Has, List, Page};
 use super::fleet::Deleted;
-use super::operation::{Operation, Operations};
-use super::request::{Asked, Of, parse};
+use super::operation::{Condition, Operation, Operations};
+use super::request::{Asked, IfKnown, Of, parse};
+use super::version::VersionDetail;
 use crate::controller::{Attempts, LogPlace, PastTrigger, Revision};
 use crate::model::keys::AttemptId;
+use crate::model::users::Role;
 use crate::model::{Floor, Sha256Digest, UserName, VersionName};
 use crate::store::in_full;
 
@@ -37,6 +39,7 @@ pub(super) fn operations() -> Operations {
                 "admin",
                 "Marks a version that nobody needs, and an hour later deletes it.",
             )
+            .condition(Condition::MayMatch)
             .gives::<Deleted>()
             .cli("fleetman delete version {node}/{cell} {version}"),
         )
@@ -184,9 +187,25 @@ async fn delete_version(
     caller: Caller,
     CellOfPath(cell): CellOfPath,
     Of(Named { version }): Of<Named>,
+    known: IfKnown,
 ) -> Result<Json<Deleted>, Failure> {
     caller.check_writable()?;
-    Ok(Json(caller.may.delete_version(&cell, &version).await?.into()))
+    let find = async || caller.may.version(&cell, &version).await;
+    let deleted = match known.is_said() {
+        true => {
+            caller.may.need_on_cell(Role::Admin, &cell)?;
+            let now = find().await?;
+            // What is deleted is what is compared, or nothing is.
+            let seen = now.manifest_sha256;
+            known.check(format_args!("version {version} of {cell}"), &VersionDetail::from(now))?;
+            caller.may.delete_seen_version(&cell, &version, seen).await
+        }
+        false => caller.may.delete_version(&cell, &version).await,
+    };
+    match deleted {
+        Ok(deletion) => Ok(Json(deletion.into())),
+        Err(error) => Err(known.failed_at(error, async { find().await.ok().map(VersionDetail::from) }).await),
+    }
 }
 
 async fn diff(

@@ -181,7 +181,10 @@ async fn delete_deployment(caller: Caller, Of(named): Of<Named>, known: IfKnown)
         false => Known::Anything,
     };
     let deleted = caller.may.delete_deployment(&fleet, manifest, deployment, &list).await;
-    let deletion = deleted.map_err(|error| known.failed(error))?;
+    let deletion = match deleted {
+        Ok(deletion) => deletion,
+        Err(error) => return Err(known.failed_at(error, async { find(&caller, &named).await.ok() }).await),
+    };
     caller.fleet.releases.forget(&(named.manifest, named.deployment)).await;
     Ok(Json(deletion.into()))
 }

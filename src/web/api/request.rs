@@ -188,16 +188,12 @@ impl IfKnown {
     }
 
     /// The same with what is there now, where that is why.
-    pub(super) fn failed_at<T: Serialize>(
+    pub(super) async fn failed_at<T: Serialize>(
         &self,
         error: impl Into<AccessError>,
-        now: impl FnOnce() -> Option<T>,
+        now: impl Future<Output = Option<T>>,
     ) -> Failure {
-        let failure = self.failed(error);
-        match failure.status() {
-            StatusCode::PRECONDITION_FAILED => failure.with("now", now()),
-            _ => failure,
-        }
+        with_now(self.failed(error), now).await
     }
 }
 
@@ -209,6 +205,22 @@ pub(super) fn unless_it_held(error: impl Into<AccessError>) -> Failure {
             Failure::new(StatusCode::PRECONDITION_FAILED, "changed", error.to_string())
         }
         _ => error.into(),
+    }
+}
+
+/// The same with what is there now.
+pub(super) async fn unless_it_held_at<T: Serialize>(
+    error: impl Into<AccessError>,
+    now: impl Future<Output = Option<T>>,
+) -> Failure {
+    with_now(unless_it_held(error), now).await
+}
+
+/// Tells what is there now, where that is why it failed.
+async fn with_now<T: Serialize>(failure: Failure, now: impl Future<Output = Option<T>>) -> Failure {
+    match failure.status() {
+        StatusCode::PRECONDITION_FAILED => failure.with("now", now.await),
+        _ => failure,
     }
 }
 

@@ -335,10 +335,13 @@ async fn change(caller: &Caller, user: &UserName, change: UserChange, known: &If
         Some(seen) => caller.may.change_seen_user(directory, user, &change, seen).await,
         None => caller.may.change_user(directory, user, &change).await,
     };
-    changed.map_err(|error| {
-        known.failed_at(error, || caller.may.user(directory, user).ok().map(|(now, _)| shown(now, directory)))
-    })?;
-    Ok(StatusCode::NO_CONTENT)
+    match changed {
+        Ok(_) => Ok(StatusCode::NO_CONTENT),
+        Err(error) => {
+            let now = async { caller.may.user(directory, user).ok().map(|(now, _)| shown(now, directory)) };
+            Err(known.failed_at(error, now).await)
+        }
+    }
 }
 
 async fn tokens(caller: Caller, has: Has, Asked(page): Asked<Page>) -> Result<Response, Failure> {
@@ -369,10 +372,11 @@ async fn revoke_token(caller: Caller, Of(Held { token }): Of<Held>, known: IfKno
     caller.check_writable()?;
     let directory = caller.portal.gate.directory();
     let revoked = caller.may.revoke_token(directory, &token, known.digest()).await;
-    revoked.map_err(|error| {
-        known.failed_at(error, || {
-            caller.may.token(directory, &token).ok().map(|(now, _)| TokenFacts::of(now, directory))
-        })
-    })?;
-    Ok(StatusCode::NO_CONTENT)
+    match revoked {
+        Ok(_) => Ok(StatusCode::NO_CONTENT),
+        Err(error) => {
+            let now = async { caller.may.token(directory, &token).ok().map(|(now, _)| TokenFacts::of(now, directory)) };
+            Err(known.failed_at(error, now).await)
+        }
+    }
 }

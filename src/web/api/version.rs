@@ -49,7 +49,7 @@ pub(super) fn operations() -> Operations {
 
 /// A version of a cell.
 #[derive(Debug, Serialize, JsonSchema)]
-struct VersionDetail {
+pub(super) struct VersionDetail {
     /// Its name.
     name: VersionName,
     /// The recipe that it was made from.

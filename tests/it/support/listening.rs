@@ -125,13 +125,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// The next answer, whose length has to stand in its head.
     pub(crate) async fn answer(&mut self) -> Answer {
+        let (answer, body) = self.answer_in_bytes().await;
+        Answer { body: String::from_utf8(body).unwrap(), ..answer }
+    }
+
+    /// The same of one that is no text.
+    pub(crate) async fn answer_in_bytes(&mut self) -> (Answer, Vec<u8>) {
         let raw = self.until("\r\n\r\n").await;
         let head = raw.to_lowercase();
         let line = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let status = head.split(' ').nth(1).unwrap_or_default().parse().unwrap_or_else(|_| panic!("{head:?}"));
         let mut body = vec![0; line("content-length:").map_or(0, |length| length.parse().unwrap())];
         timeout(LONG, self.0.read_exact(&mut body)).await.unwrap().unwrap();
-        Answer { status, body: String::from_utf8(body).unwrap(), head, raw }
+        (Answer { status, body: String::new(), head, raw }, body)
     }
 
     /// What comes until `end`, or the end of the connection.

@@ -119,7 +119,7 @@ async fn stage(
     if spool.only().is_none() {
         let most = render::MAX_BYTES;
         let detail = format!("{path} has more than the {most} bytes that an override may have; put it into a release");
-        return Err(wrong("too_large", detail));
+        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail));
     }
     uploads::stage(page, id, spool, Purpose::Override { cell: cell.clone(), path: path.clone(), seen })
 }

@@ -2,6 +2,7 @@
 
 use axum::extract::Multipart;
 use axum::extract::multipart::{Field, MultipartError, MultipartRejection};
+use axum::http::StatusCode;
 use ulid::Ulid;
 
 use crate::controller::{ControllerError, Spool, UploadLimits};
@@ -70,5 +71,6 @@ pub(in crate::web::pages) async fn text(mut part: Field<'_>) -> Result<String, F
 
 /// The request ended, or is no form.
 pub(in crate::web::pages) fn broken(error: MultipartError) -> Failure {
-    Failure::new(error.status(), "invalid_form", format!("the upload did not arrive whole: {}", error.body_text()))
+    let code = if error.status() == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "invalid_form" };
+    Failure::new(error.status(), code, format!("the upload did not arrive whole: {}", error.body_text()))
 }
