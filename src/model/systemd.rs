@@ -382,7 +382,7 @@ impl<'de> Deserialize<'de> for SystemdSpec {
 }
 
 /// What systemd takes for the name of a variable.
-fn is_variable(name: &str) -> bool {
+pub(crate) fn is_variable(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

@@ -17,7 +17,9 @@ use super::instance::Instance;
 use crate::model::CellName;
 use crate::model::run_spec::{EnvValue, Limits, Restart, RestartPolicy, Stop, StopSignal};
 use crate::model::strategy::Strategy;
-use crate::model::systemd::{Capability, Hardening, ProtectHome, ProtectSystem, Schedule, ServiceType, UnitSpec};
+use crate::model::systemd::{
+    Capability, Hardening, ProtectHome, ProtectSystem, Schedule, ServiceType, UnitSpec, is_variable,
+};
 use crate::supervise::EnvFile;
 
 /// What is said only once whatever the unit is.
@@ -306,6 +308,9 @@ fn environment(spec: &UnitSpec, on_node: &OnNode<'_>, secrets_file: &str, lines:
     let mut credentials = Vec::new();
     for (name, value) in &spec.run.env {
         let refuse = |problem| Unwritable::new(format!("env.{name}"), problem);
+        if !is_variable(name) {
+            return Err(refuse("is no name of a variable"));
+        }
         match value {
             EnvValue::Text(_) | EnvValue::FromFile(_) if own.iter().any(|(own, _)| own == name) => {}
             EnvValue::Text(text) => lines.set("Environment", assignment(name, text).map_err(refuse)?),

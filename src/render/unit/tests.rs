@@ -166,6 +166,8 @@ fn what_no_unit_can_hold_is_refused_by_its_name() {
         (json!({"command": ["bin/a$b"]}), "command[0]"),
         (json!({"command": ["/bin/a", "\u{fdd0}"]}), "command[1]"),
         (json!({"env": {"A": "\u{1}"}}), "env.A"),
+        (json!({"env": {"A\"\nUser=root\nB": {"credential": "x"}}}), "env.A\"\nUser=root\nB"),
+        (json!({"env": {"A=B": "c"}}), "env.A=B"),
         (json!({"description": "a\\"}), "description"),
         (json!({"user": "a\nUser=root"}), "user"),
         (json!({"group": "%u"}), "group"),
