@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use askama::Template;
+use axum::extract::rejection::FormRejection;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -225,6 +226,15 @@ impl From<AccessError> for Failure {
         match error {
             AccessError::Denied(denied) => denied.into(),
             AccessError::Controller(error) => error.into(),
+        }
+    }
+}
+
+impl From<FormRejection> for Failure {
+    fn from(error: FormRejection) -> Self {
+        match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::new(error.status(), "too_large", error.body_text()),
+            _ => Self::bad_request("invalid_form", error.body_text()),
         }
     }
 }

@@ -39,7 +39,7 @@ async fn a_body_that_is_too_large_is_told_so_and_changes_nothing() {
     // What just fits is read, and a text has a limit of its own.
     let fits = json!({"reason": "x".repeat(BODY_BYTES - 20)}).to_string();
     assert!(fits.len() < BODY_BYTES);
-    assert_eq!(api.send("POST", "/cells/n1/web/plan", &[json], fits).await.is(400).json()["code"], "invalid_json");
+    api.send("POST", "/cells/n1/web/plan", &[json], fits).await.is(200);
     let long = api.send("POST", "/manifests/site/check", &[yaml], comment(1 << 20)).await.is(200).json();
     assert!(long["problems"][0]["message"].as_str().unwrap().contains("more than the 1048576"), "{long}");
     api.send("PUT", "/cells/n1/web/overrides/fits", &[bytes, new], "x".repeat(8 << 20)).await.is(201);

@@ -92,6 +92,8 @@ async fn every_kind_of_answer_keeps_browsers_from_what_they_need_not_do() {
     ] {
         let answer = portal.serving.send(method, path, headers, body.to_owned()).await;
         let mut wrong = faults(&answer.headers, kept);
+        // No browser trusts a name like this one, and it would complain about being asked.
+        wrong.retain(|wrong| status != 421 || !wrong.contains("opener"));
         if answer.status != status {
             wrong.push(format!("not {status}: {}", String::from_utf8_lossy(&answer.body)));
         }

@@ -18,7 +18,7 @@ use super::fleet::Deleted;
 use super::operation::{Condition, Content, Operation, Operations};
 use super::request::{Asked, IfKnown, Of, Precondition, Raw, Sent, Yaml, file_path, unless_it_held_at};
 use crate::access::AccessError;
-use crate::controller::{Applied, AppliedHow, Guard, Known, ObjectFacts};
+use crate::controller::{Applied, AppliedHow, Guard, Known};
 use crate::model::users::Role;
 use crate::model::{CellId, FilePath, ManifestName};
 use crate::recipe::diagnostics::{Diagnostic, Severity, of_manifest};
@@ -402,8 +402,8 @@ async fn put_override(
 
 /// As the list of overrides has it.
 async fn override_now(caller: &Caller, cell: &CellId, path: &FilePath) -> Option<Override> {
-    let ObjectFacts { etag, size, modified, .. } = caller.may.override_facts(cell, path).await.ok()??;
-    Some(Override { path: path.to_string(), size, etag: etag.to_string(), last_modified: modified })
+    let all = caller.may.list_overrides(cell).await.ok()?;
+    all.into_iter().find(|view| view.path == path.as_str()).map(Override::from)
 }
 
 async fn delete_override(

@@ -48,7 +48,7 @@ struct NewForm {
 impl NewForm {
     /// Of several fields of one name each counts.
     fn take(sent: Result<Form<Vec<(String, String)>>, FormRejection>) -> Result<Self, Failure> {
-        let Form(fields) = sent.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
+        let Form(fields) = sent?;
         let mut form = Self::default();
         for (name, value) in fields {
             match name.as_str() {

@@ -280,7 +280,7 @@ pub(super) async fn delete(
 ) -> Result<Response, Failure> {
     page.may().need_on_cell(Role::Editor, &cell)?;
     let path = query.path()?;
-    let Form(form) = form.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
+    let Form(form) = form?;
     page.caller.check_writable()?;
     let known = Facts::read(&form.seen).known();
     match page.may().because(&form.reason).remove_override(&cell, &path, &known).await {

@@ -81,7 +81,7 @@ impl TextForm {
     /// Takes the form as it was sent. Browsers end each line of a text with CR and LF; it is given the line ends that
     /// it had.
     pub(in crate::web::pages) fn take(sent: Result<Form<Self>, FormRejection>) -> Result<Self, Failure> {
-        let Form(mut form) = sent.map_err(|error| Failure::bad_request("invalid_form", error.body_text()))?;
+        let Form(mut form) = sent?;
         form.text = form.text.replace("\r\n", "\n");
         form.base = form.base.replace("\r\n", "\n");
         Ok(form)
