@@ -513,12 +513,12 @@ impl Task {
         });
         let (key, _) = self.cancels.remove(&id)?;
         Some(match result {
-            Ok(Staged { manifest, effort, hooks }) => {
+            Ok(Staged { manifest, effort, hooks, overlaps }) => {
                 let profile = manifest.profile.name().to_owned();
                 self.performer.remember(key, manifest);
                 let state = &self.cell.state;
                 let from = state.placed.clone().filter(|_| state.standing == Standing::Deployed).map(Box::new);
-                Seen::Staged { key, profile, effort, from, hooks }
+                Seen::Staged { key, profile, effort, from, hooks, overlaps }
             }
             Err(trouble) => {
                 if !self.cell.knows(key, &trouble) {

@@ -104,8 +104,18 @@ pub(super) struct Wait {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Watch {
     pub(super) key: AttemptKey,
+    /// When it was brought up.
+    pub(super) told: Duration,
+    /// From when on it has its time to become good.
     pub(super) since: Duration,
     pub(super) look_at: Duration,
+}
+
+impl Watch {
+    fn begin(key: AttemptKey, now: Now) -> Self {
+        let now = now.monotonic;
+        Self { key, told: now, since: now, look_at: now }
+    }
 }
 
 /// How long to wait before trying again: doubled from the first to the longest.
@@ -170,11 +180,12 @@ impl Cell {
             Seen::StagingGivenUp { key } => {
                 self.mind.staging.remove(&key);
             }
-            Seen::Staged { key, profile, effort, from, hooks } => {
+            Seen::Staged { key, profile, effort, from, hooks, overlaps } => {
                 self.staged(key, profile, effort, now);
-                self.owe_hooks(key, from.map(|from| *from), hooks);
+                self.owe_hooks(key, from.map(|from| *from), hooks, overlaps);
             }
             Seen::HookRun { key, event } => self.hook_run(key, event, now),
+            Seen::Left { key } => self.left(key, now),
             Seen::StagingFailed { key, trouble } => {
                 self.mind.staging.remove(&key);
                 // One that was given up has failed at nothing.
@@ -242,10 +253,7 @@ impl Cell {
                 Step::Fetching if !self.mind.staging.contains(&key) => Action::Stage(key),
                 Step::Fetching => continue,
                 Step::Staged => Action::Do(Deed::Ask, key),
-                Step::Switching => match attempt.owes(&[HookEvent::Stop, HookEvent::BeforeActivate]) {
-                    Some(event) => Action::Do(Deed::Run(event), key),
-                    None => Action::Do(Deed::Switch, key),
-                },
+                Step::Switching => Action::Do(self.before_the_switch(attempt), key),
                 Step::Activating => Action::Do(Deed::Activate, key),
                 Step::Checking if let Some(event) = attempt.owes(&[HookEvent::AfterActivate]) => {
                     Action::Do(Deed::Run(event), key)
@@ -277,6 +285,20 @@ impl Cell {
             return Some(Action::Restart);
         }
         self.mind.look.then_some(Action::Look)
+    }
+
+    /// What is still to be done before the link may point at the attempt's release, or else that. What a version runs
+    /// beside is told that it stops once that is good, and so is not told here.
+    fn before_the_switch(&self, attempt: &Attempt) -> Deed {
+        let leaving = self.state.leaving.is_some();
+        if leaving && !attempt.overlaps {
+            return Deed::Leave;
+        }
+        let events = match attempt.overlaps && !leaving {
+            true => &[HookEvent::BeforeActivate][..],
+            false => &[HookEvent::Stop, HookEvent::BeforeActivate],
+        };
+        attempt.owes(events).map_or(Deed::Switch, Deed::Run)
     }
 
     /// The attempts that come to their end although something newer waits: while the cell is held nothing can take
@@ -521,6 +543,7 @@ impl Cell {
             effort,
             from: None,
             replaces: None,
+            overlaps: false,
             goes_on: false,
             hooks: None,
         });

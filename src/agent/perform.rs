@@ -1,42 +1,35 @@
 //! The steps past fetching, carried out: switch, bring up, watch, put back, stop, remove, tell.
 
+mod bring_up;
+mod call;
+mod ending;
+mod gate;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use self::bring_up::Arrival;
 use super::attempt_log::AttemptLog;
 use super::context::Context;
 use super::decide::{Cell, Deed, Place, Seen};
 use super::disk::{DiskError, apart};
-use super::effect::said;
-use super::health::{self, Prober, Subject};
 use super::home::CellHome;
-use super::hooks::{Call, Reason};
-use super::lock;
-use super::outbox::{log_name, outcome_name};
-use super::place::Plot;
-use super::profile::{Activation, Gate, Log, Over, Profile, ProfileError, Start};
-use super::release::{Look, difference};
+use super::outbox::log_name;
+use super::profile::Profile;
 use super::stage::kept_manifest;
-use super::state::{Attempt, AttemptKey, CellState, Placed, Standing, Step, release_name};
+use super::state::{Attempt, AttemptKey, CellState, Placed, Step, release_name};
 use super::survey::{Holding, holdings};
 use super::trouble::{Cure, Trouble};
-use super::users;
-use super::windows::{self, Kind};
 use crate::model::dependencies::Dependencies;
-use crate::model::document::{self, Document as _};
-use crate::model::effect::{Effect, effect};
-use crate::model::heartbeat::VersionReport;
-use crate::model::hook::HookEvent;
+use crate::model::document::Document as _;
 use crate::model::manifest::Manifest;
-use crate::model::outcome::{Ending, Outcome};
+use crate::model::outcome::Ending;
 use crate::model::trigger::{Target, Trigger};
 use crate::model::{CellName, Code, ObjectKey};
-use crate::render::OnNode;
 
 /// Carries out what was decided for one cell.
 #[derive(Debug)]
@@ -46,26 +39,19 @@ pub(super) struct Performer {
     home: CellHome,
     logs: BTreeMap<AttemptKey, AttemptLog>,
     manifests: BTreeMap<AttemptKey, Arc<Manifest>>,
+    /// What the log of an attempt says already that went wrong last.
+    noted: BTreeMap<AttemptKey, String>,
     /// Whether what is run before a release is fetched was run.
     prepared: BTreeMap<AttemptKey, Arc<AtomicBool>>,
     /// Ends what is run for the cell, with the agent.
     stop: CancellationToken,
 }
 
-/// A version that is to be brought up.
-struct Arrival<'a> {
-    target: &'a Target,
-    manifest: &'a Manifest,
-    force: bool,
-    activation: Activation,
-    /// What it takes the place of.
-    over: Option<&'a Placed>,
-}
-
 /// The releases that must stay, whatever else goes.
 pub(super) fn kept(state: &CellState) -> BTreeSet<String> {
     let wished = state.wish.as_ref().and_then(|wish| wish.action.target()).map(release_name);
-    let placed = state.placed.iter().chain(&state.known_good).chain(&state.started_from).map(Placed::release);
+    let placed = state.placed.iter().chain(&state.known_good).chain(&state.started_from);
+    let placed = placed.chain(&state.leaving).map(Placed::release);
     under_way(state).into_iter().chain(wished).chain(placed).collect()
 }
 
@@ -77,7 +63,8 @@ pub(super) fn under_way(state: &CellState) -> BTreeSet<String> {
 
 impl Performer {
     pub(super) fn new(context: Arc<Context>, cell: CellName, home: CellHome, stop: CancellationToken) -> Self {
-        Self { context, cell, home, logs: BTreeMap::new(), manifests: BTreeMap::new(), prepared: BTreeMap::new(), stop }
+        let (logs, manifests, noted, prepared) = Default::default();
+        Self { context, cell, home, logs, manifests, noted, prepared, stop }
     }
 
     /// Keeps the manifest of a staged attempt until the attempt is over.
@@ -116,9 +103,10 @@ impl Performer {
     }
 
     /// Tells the attempt's log what went wrong.
-    pub(super) fn note(&self, key: AttemptKey, trouble: &Trouble) {
+    pub(super) fn note(&mut self, key: AttemptKey, trouble: &Trouble) {
         if let Some(log) = self.logs.get(&key).filter(|_| trouble.cure != Cure::Killed) {
             log.line(format!("{}: {}", trouble.code, trouble.message));
+            self.noted.insert(key, trouble.message.clone());
         }
     }
 
@@ -148,6 +136,7 @@ impl Performer {
                 }
                 Ok(Seen::HookRun { key, event })
             }
+            Deed::Leave => self.leave(cell, attempt, log).await,
             Deed::Ask => self.ask(cell, attempt, log).await,
             Deed::Switch => {
                 let (target, manifest) = self.manifest_of(attempt).await?;
@@ -159,21 +148,26 @@ impl Performer {
             }
             Deed::Activate => {
                 let (target, manifest) = self.manifest_of(attempt).await?;
-                let (force, activation) = (attempt.wish.options.force, key.activation());
-                let over = attempt.replaces.as_ref();
-                let goes_on = self
-                    .activate(Arrival { target: &target, manifest: &manifest, force, activation, over }, log)
-                    .await?;
+                let arrival = Arrival {
+                    target: &target,
+                    manifest: &manifest,
+                    force: attempt.wish.options.force,
+                    spares: state.leaving.is_some(),
+                    activation: key.activation(),
+                    over: attempt.replaces.as_ref(),
+                };
+                let Some(goes_on) = self.activate(arrival, log).await? else {
+                    return self.leave(cell, attempt, log).await;
+                };
                 log.line(format!("version {} is up under the {} profile", target.version, manifest.profile.name()));
                 Ok(Seen::Activated { key, goes_on })
             }
             Deed::Check => self.check(cell, attempt, log).await,
             Deed::Restore => {
                 if let (Step::RollingBack { fault }, None) = (&attempt.step, &attempt.repairs) {
-                    log.line(format!(
-                        "it has failed, and is to be replaced by what is known to be good: {}",
-                        fault.message
-                    ));
+                    let why = if self.noted.get(&key) == Some(&fault.message) { "" } else { &*fault.message };
+                    let colon = if why.is_empty() { "" } else { ": " };
+                    log.line(format!("it has failed, and is to be replaced by what is known to be good{colon}{why}"));
                     self.quote(state, attempt, log).await;
                 }
                 let (placed, goes_on) = self.restore(state, key.activation().restoring(), log).await?;
@@ -182,7 +176,7 @@ impl Performer {
             }
             Deed::Stop => {
                 self.check_placed(state)?;
-                self.run_hook(cell, attempt, HookEvent::Stop, log).await?;
+                self.tell_all_to_stop(cell, attempt, log).await?;
                 for Holding { profile, .. } in self.ours().await? {
                     profile.stop(&self.cell).await?;
                 }
@@ -190,7 +184,7 @@ impl Performer {
                 Ok(Seen::Stopped { key })
             }
             Deed::Remove => {
-                self.run_hook(cell, attempt, HookEvent::Stop, log).await?;
+                self.tell_all_to_stop(cell, attempt, log).await?;
                 self.remove(state, attempt.wish.options.purge_data).await?;
                 log.line(if attempt.wish.options.purge_data {
                     "removed, with its data"
@@ -216,34 +210,6 @@ impl Performer {
                 Ok(Seen::Written { key })
             }
         }
-    }
-
-    /// Whether the staged attempt may be switched to. What has nothing to protect waits for nothing.
-    async fn ask(&mut self, cell: &Cell, attempt: &Attempt, log: &AttemptLog) -> Result<Seen, Trouble> {
-        let key = attempt.key;
-        if cell.is_protected(key) {
-            let hindered = self.hindered(&cell.state, attempt).await;
-            match hindered {
-                Err(trouble) if attempt.wish.options.override_windows && matches!(trouble.cure, Cure::Turn { .. }) => {
-                    log.line(format!("{}; the trigger overrides it", trouble.message));
-                }
-                result => result?,
-            }
-        }
-        Ok(Seen::Due { key })
-    }
-
-    /// # Errors
-    /// The windows are closed, or the application holds its lock.
-    async fn hindered(&mut self, state: &CellState, attempt: &Attempt) -> Result<(), Trouble> {
-        let (_, manifest) = self.manifest_of(attempt).await?;
-        windows::check(&self.context, &manifest, Kind::Activate)?;
-        // It is what runs that is to be kept from being stopped, by the lock that its own version speaks of.
-        let Some(placed) = &state.placed else { return Ok(()) };
-        let running = self.kept_manifest(&placed.target).await?;
-        let Some(path) = running.lock.clone() else { return Ok(()) };
-        let (context, cell) = (Arc::clone(&self.context), self.cell.clone());
-        apart(move || lock::check(&context, &cell, &path)).await
     }
 
     fn profile(&self, name: &str) -> Result<Arc<dyn Profile>, Trouble> {
@@ -295,17 +261,6 @@ impl Performer {
         apart(move || holdings(&context.profiles, &context.owner(&cell), &context.steps)).await
     }
 
-    /// A cell runs under one profile: before another one takes over, what it ran under is stopped.
-    async fn stop_others(&self, state: &CellState, profile: &str) -> Result<(), Trouble> {
-        self.check_placed(state)?;
-        for Holding { profile: other, .. } in self.ours().await? {
-            if other.name() != profile {
-                other.stop(&self.cell).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Stops and clears what other profiles than this one have of the cell.
     pub(super) async fn clear_others(&self, profile: &str) -> Result<(), Trouble> {
         for holding in self.ours().await? {
@@ -316,185 +271,12 @@ impl Performer {
         Ok(())
     }
 
-    async fn switch(&self, profile: &Arc<dyn Profile>, release: String) -> Result<(), Trouble> {
-        let (context, cell, profile) = (Arc::clone(&self.context), self.cell.clone(), Arc::clone(profile));
-        apart(move || Plot::claim(profile.placement(&cell), &context.owner(&cell), &context.steps)?.switch(&release))
-            .await
-    }
-
-    /// Brings up what the link points at. What another profile had of the cell stays until this is known to be good:
-    /// it may be what there is to go back to. True if what ran went on as it.
-    async fn activate(&self, arrival: Arrival<'_>, log: &AttemptLog) -> Result<bool, Trouble> {
-        let Arrival { target, manifest, force, activation, over } = arrival;
-        let profile = self.profile(manifest.profile.name())?;
-        let (release, data) = (self.release_path(&profile, target), self.data_path());
-        self.give_data(manifest).await?;
-        let written = profile.log(&self.cell);
-        if written != Log::Nowhere {
-            let (folder, now) = (self.home.folder.clone(), self.context.clock.now());
-            apart(move || health::mark(&folder, &written, &activation.to_string(), now)).await?;
-        }
-        let start = Start { cell: &self.cell, manifest, release: &release, data: &data, force, activation };
-        let over = over.filter(|over| over.profile == profile.name());
-        let before = match over {
-            Some(over) => self.kept_manifest(&over.target).await.ok().map(|manifest| (over, manifest)),
-            None => None,
-        };
-        if let Some((over, before)) = &before {
-            let effect = effect(before, manifest);
-            let reloads = matches!(effect, Effect::Reloads(_));
-            if reloads || effect == Effect::GoesOn {
-                let release = self.release_path(&profile, &over.target);
-                match profile.go_on(start, Over { manifest: before, release: &release, reloads }).await {
-                    Ok(true) => {
-                        log.line(said(&effect));
-                        return Ok(true);
-                    }
-                    Ok(false) => log.line("it is started anew, because not all of what was to go on runs as it should"),
-                    // What is gone back to has to run, whatever becomes of what runs.
-                    Err(ProfileError::Version(why)) if start.restores() => {
-                        log.line(format!("it is started anew, because {why}"));
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            } else if manifest.may_go_on() {
-                log.line(said(&effect));
-            }
-        }
-        profile.activate(start).await?;
-        Ok(false)
-    }
-
-    /// Makes the cell's data folder, and makes it theirs as whom the version runs. Only now, because until the switch it
-    /// is another version's, and anew with each, because what is gone back to may run as somebody else.
-    async fn give_data(&self, manifest: &Manifest) -> Result<(), Trouble> {
-        let (user, group) = manifest.profile.owner();
-        let owner = users::owner(user, group)?;
-        let (context, cell) = (Arc::clone(&self.context), self.cell.clone());
-        let given = apart(move || {
-            let data = context.home.data().child_made(cell.as_str(), 0o750)?;
-            owner.map_or(Ok(()), |(user, group)| data.give_to(user, group))
-        });
-        Ok(given.await?)
-    }
-
     fn release_path(&self, profile: &Arc<dyn Profile>, target: &Target) -> PathBuf {
         profile.placement(&self.cell).releases_path().join(release_name(target))
     }
 
     fn data_path(&self) -> PathBuf {
         self.context.home.data().path().join(self.cell.as_str())
-    }
-
-    /// Runs a hook of the attempt's version, or `stop` of the one that is there.
-    ///
-    /// # Errors
-    /// It failed and that decides, or it asks to be run again later.
-    async fn run_hook(
-        &mut self,
-        cell: &Cell,
-        attempt: &Attempt,
-        event: HookEvent,
-        log: &AttemptLog,
-    ) -> Result<(), Trouble> {
-        let state = &cell.state;
-        // A cell that was stopped before has nothing that could be told.
-        let stands = state.placed.as_ref().filter(|_| state.standing == Standing::Deployed);
-        let from = if event == HookEvent::Stop { stands } else { attempt.from.as_ref() };
-        let from = match from {
-            Some(from) => match self.kept_manifest(&from.target).await {
-                Ok(manifest) => Some((from, manifest)),
-                Err(trouble) if trouble.cure == Cure::OtherContent => {
-                    log.line(format!("hook {event} does not know what ran before: {}", trouble.message));
-                    None
-                }
-                Err(trouble) => return Err(trouble),
-            },
-            None => None,
-        };
-        let to = match attempt.wish.action.target() {
-            Some(_) => Some(self.manifest_of(attempt).await?),
-            None => None,
-        };
-        let owner = match event {
-            HookEvent::Stop => from.as_ref().map(|(from, manifest)| (&from.target, manifest)),
-            _ => to.as_ref().map(|(target, manifest)| (target, manifest)),
-        };
-        let Some((target, manifest)) = owner else { return Ok(()) };
-        let waits = cell.mind.waits.get(&attempt.key).filter(|wait| wait.fault.code == Code::HookWaits);
-        let call = Call {
-            event,
-            manifest,
-            release: self.release_path(&self.profile(manifest.profile.name())?, target),
-            data: self.data_path(),
-            from: from.as_ref().map(|(_, manifest)| &**manifest),
-            to: to.as_ref().map(|(_, manifest)| &**manifest),
-            at: attempt.key.at,
-            reason: Reason::of(attempt),
-            waits_since: waits.map(|wait| wait.fault.at),
-        };
-        call.run(&self.context, log, &self.stop).await
-    }
-
-    /// Asks the profile whether what the attempt brought up is good.
-    async fn check(&mut self, cell: &Cell, attempt: &Attempt, log: &AttemptLog) -> Result<Seen, Trouble> {
-        let (key, force) = (attempt.key, attempt.wish.options.force);
-        let (target, manifest) = self.manifest_of(attempt).await?;
-        let profile = self.profile(manifest.profile.name())?;
-        let (release, data) = (self.release_path(&profile, &target), self.data_path());
-        let activation = key.activation();
-        let name = self.cell.clone();
-        let start = Start { cell: &name, manifest: &manifest, release: &release, data: &data, force, activation };
-        let pending = |missing| {
-            let deadline = Duration::from_millis(manifest.health.deadline_ms);
-            Ok(Seen::Pending { key, missing, deadline })
-        };
-        let unchecked = cell.mind.vitals.missing(&manifest.health);
-        match (profile.check(start).await, unchecked) {
-            (Gate::Passed, Some(missing)) => pending(missing),
-            // What went on has run for long: it is what it was told that it has to bear.
-            (Gate::Passed, None)
-                if let Some(left) = cell.has_to_bear(attempt, &manifest.health, self.context.clock.monotonic()) =>
-            {
-                pending(format!("it has to go on well for {:.1} s more", left.as_secs_f64()))
-            }
-            (Gate::Passed, None) => {
-                if attempt.owes(&[HookEvent::Validate]).is_some() {
-                    self.run_hook(cell, attempt, HookEvent::Validate, log).await?;
-                }
-                profile.settle(start).await?;
-                self.clear_others(profile.name()).await?;
-                log.line("it is good, and what to go back to from now on");
-                Ok(Seen::Passed { key })
-            }
-            // A check that fails tells more than that the time is not over.
-            (Gate::Pending(missing), _) => pending(cell.mind.vitals.failing().unwrap_or(missing)),
-            (Gate::Failed(why), _) => Err(Trouble::new(Code::Unhealthy, why, Cure::OtherContent)),
-            (Gate::NotStarted, _) => {
-                log.line("it is not this that runs; it is brought up once more");
-                Ok(Seen::NotStarted { key })
-            }
-        }
-    }
-
-    /// Begins to ask what there is to ask of a release that is up, and says what that is. Nobody is asked if it has no
-    /// checks.
-    pub(super) async fn probe(&self, placed: &Placed, round: u64) -> Result<(Option<Prober>, Seen), Trouble> {
-        let (profile, manifest) = (self.profile(&placed.profile)?, self.kept_manifest(&placed.target).await?);
-        let (release, data) = (self.release_path(&profile, &placed.target), self.data_path());
-        let (user, group) = manifest.profile.owner();
-        let on_node = OnNode { cell: &self.cell, manifest: &manifest, release: &release, data: &data };
-        let subject = Subject {
-            variables: on_node.variables(),
-            owner: (user.map(str::to_owned), group.map(str::to_owned)),
-            log: profile.log(&self.cell),
-            home: self.home.folder.clone(),
-            release: release.clone(),
-            data: data.clone(),
-        };
-        let context = &self.context;
-        let prober = Prober::start(subject, &manifest.health, round, &context.probing, &context.clock);
-        Ok((prober, Seen::Watching { round, health: Box::new(manifest.health.clone()) }))
     }
 
     /// Tells the attempt's log something, if it is still written.
@@ -504,145 +286,10 @@ impl Performer {
         }
     }
 
-    /// Tells the attempt's log what the programs of the version that failed said last. What cannot be read is told, and
-    /// keeps nothing from going on.
-    async fn quote(&self, state: &CellState, attempt: &Attempt, log: &AttemptLog) {
-        let target = attempt.wish.action.target();
-        let Some(placed) = state.placed.as_ref().filter(|placed| Some(&placed.target) == target) else { return };
-        let Ok(profile) = self.profile(&placed.profile) else { return };
-        let (from, activation) = (profile.log(&self.cell), attempt.key.activation().to_string());
-        match health::last_lines(&self.home.folder, &from, &activation, &self.context.clock).await {
-            Ok(lines) if lines.is_empty() => {}
-            Ok(lines) => {
-                log.line(format!("the last that version {} said:", placed.target.version));
-                for line in lines {
-                    log.line(format!("  {line}"));
-                }
-            }
-            Err(why) => log.line(format!("what version {} said cannot be read: {why}", placed.target.version)),
-        }
-    }
-
     /// Restarts what runs, because its checks go on failing.
     pub(super) async fn restart(&self, state: &CellState) -> Result<(), Trouble> {
         let Some(placed) = &state.placed else { return Ok(()) };
         Ok(self.profile(&placed.profile)?.restart(&self.cell).await?)
-    }
-
-    /// Puts the last known good release back, after verifying that it is still what it was (I3).
-    async fn restore(
-        &self,
-        state: &CellState,
-        activation: Activation,
-        log: &AttemptLog,
-    ) -> Result<(Placed, bool), Trouble> {
-        let lost = |what: String| Trouble::new(Code::NeedsOperator, what, Cure::OtherContent);
-        let placed = state.known_good.clone().ok_or_else(|| lost("there is nothing to go back to".to_owned()))?;
-        let manifest = self.kept_manifest(&placed.target).await?;
-        let profile = self.profile(&placed.profile)?;
-        let (context, cell) = (Arc::clone(&self.context), self.cell.clone());
-        let (release, owned, at) = (placed.release(), Arc::clone(&manifest), Arc::clone(&profile));
-        let damage = apart(move || {
-            let plot = Plot::find(at.placement(&cell), &context.owner(&cell), &context.steps)?;
-            let folder = plot.map(|plot| plot.releases.child(&release)).transpose()?.flatten();
-            let missing = || Ok(Some("it is gone".to_owned()));
-            folder.map_or_else(missing, |folder| difference(&folder, &owned, Look::AtBytes))
-        });
-        if let Some(what) = damage.await.map_err(Trouble::from)? {
-            return Err(lost(format!("release {} cannot be gone back to: {what}", placed.release())));
-        }
-        self.stop_others(state, profile.name()).await?;
-        self.switch(&profile, placed.release()).await?;
-        let (target, over) = (&placed.target, state.placed.as_ref());
-        let goes_on =
-            self.activate(Arrival { target, manifest: &manifest, force: false, activation, over }, log).await?;
-        self.clear_others(profile.name()).await?;
-        Ok((placed, goes_on))
-    }
-
-    async fn remove(&self, state: &CellState, purge_data: bool) -> Result<(), Trouble> {
-        self.check_placed(state)?;
-        for holding in self.ours().await? {
-            holding.clear(&self.cell).await?;
-        }
-        let (context, cell, home) = (Arc::clone(&self.context), self.cell.clone(), self.home.clone());
-        Ok(apart(move || {
-            for name in home.manifests.names()? {
-                home.manifests.remove_file(&name)?;
-            }
-            if purge_data {
-                context.home.data().remove_tree(cell.as_str())?;
-            }
-            Ok::<_, DiskError>(())
-        })
-        .await?)
-    }
-
-    /// Writes down what came of the attempt, to be sent, and tidies up behind it.
-    async fn write(&mut self, state: &CellState, attempt: &Attempt, log: &AttemptLog) -> Result<(), Trouble> {
-        let Some(outcome) = self.outcome(state, attempt) else { return Ok(()) };
-        let ending = outcome.outcome.words();
-        match (&outcome.code, &outcome.message) {
-            (Some(code), Some(message)) => log.line(format!("{ending}: {code}: {message}")),
-            _ => log.line(ending),
-        }
-        let (outbox, name) = (self.home.outbox.clone(), outcome_name(attempt.key));
-        apart(move || outbox.write(&name, &document::render(&outcome))).await?;
-        self.logs.remove(&attempt.key);
-        self.manifests.remove(&attempt.key);
-        self.prepared.remove(&attempt.key);
-        self.context.changed.notify_one();
-        if state.standing == Standing::Deployed {
-            self.tidy(state).await?;
-        }
-        Ok(())
-    }
-
-    fn outcome(&self, state: &CellState, attempt: &Attempt) -> Option<Outcome> {
-        let Step::Ended { ended_at, ending, fault } = &attempt.step else { return None };
-        let version = |placed: &Option<Placed>| placed.as_ref().map(|placed| VersionReport::from(&placed.target));
-        let identity = &self.context.identity;
-        Some(Outcome {
-            fleet: identity.fleet,
-            node: identity.node.clone(),
-            cell: self.cell.clone(),
-            at: attempt.key.at,
-            attempt: attempt.key.number,
-            action: attempt.wish.action.name().to_owned(),
-            version: attempt.wish.action.target().map(VersionReport::from),
-            started_at: attempt.started_at,
-            ended_at: *ended_at,
-            outcome: *ending,
-            known_good_after: version(&state.known_good),
-            running_after: version(&state.placed),
-            code: fault.as_ref().map(|fault| fault.code),
-            message: fault.as_ref().map(|fault| fault.message.clone()),
-            files_fetched: attempt.effort.files_fetched,
-            files_reused: attempt.effort.files_reused,
-            bytes_fetched: attempt.effort.bytes_fetched,
-        })
-    }
-
-    /// Removes releases, and manifests of releases, that are not kept (I9).
-    async fn tidy(&self, state: &CellState) -> Result<(), DiskError> {
-        let (keep, under_way) = (kept(state), under_way(state));
-        let order: Vec<String> = state.placed_before.iter().map(Placed::release).collect();
-        let (home, extra) = (self.home.clone(), self.context.keep_versions);
-        let ours = self.ours().await?;
-        apart(move || {
-            let mut there = keep.clone();
-            for plot in ours.into_iter().filter_map(|holding| holding.plot) {
-                plot.tidy(&keep, &under_way, &order, extra)?;
-                there.extend(plot.releases.names()?);
-            }
-            for name in home.manifests.names()? {
-                if !name.strip_suffix(".json").is_some_and(|release| there.contains(release)) {
-                    home.manifests.remove_file(&name)?;
-                }
-            }
-            Ok(())
-        })
-        .await
     }
 
     /// Reads the cell's trigger, because the index lags behind.

@@ -178,7 +178,7 @@ impl<'a> OnNode<'a> {
     #[must_use]
     pub fn start(self, activation: Activation) -> Start<'a> {
         let Self { cell, manifest, release, data } = self;
-        Start { cell, manifest, release, data, force: true, activation }
+        Start { cell, manifest, release, data, force: true, spares: false, activation }
     }
 }
 
@@ -350,6 +350,9 @@ pub struct Start<'a> {
     pub data: &'a Path,
     /// Whether to overwrite what was changed by hand on the host.
     pub force: bool,
+    /// Whether what runs may not be stopped for it yet: where it would have to be,
+    /// [`activate`](Profile::activate) comes back with [`ProfileError::StopsFirst`], and what runs goes on.
+    pub spares: bool,
     /// Which bringing up this is.
     pub activation: Activation,
 }
@@ -402,6 +405,9 @@ pub enum ProfileError {
         /// What people read.
         message: String,
     },
+    /// What runs would have to be stopped first, and is [spared](Start::spares). Why, for people.
+    #[error("what runs has to be stopped first: {0}")]
+    StopsFirst(String),
 }
 
 /// The profiles that an agent can use.

@@ -25,6 +25,7 @@ use crate::model::document::{Document as _, DocumentError};
 use crate::model::hook::{HookEvent, owed_hooks};
 use crate::model::manifest::{Manifest, ManifestError, ManifestFile};
 use crate::model::pattern::changed_files;
+use crate::model::strategy::overlap;
 use crate::model::trigger::Target;
 use crate::model::{CellName, Code, Floor, ObjectKey, Sha256Digest};
 use crate::store::{StoreError, in_full};
@@ -36,6 +37,8 @@ pub(super) struct Staged {
     pub(super) effort: Effort,
     /// The hooks that are to be run on the way from what runs.
     pub(super) hooks: BTreeSet<HookEvent>,
+    /// Whether it can run beside what runs.
+    pub(super) overlaps: bool,
 }
 
 /// One release on its way to the node.
@@ -71,7 +74,8 @@ impl Staging {
             true => Effort::default(),
             false => cancel.run_until_cancelled(self.bring(&plot, &manifest)).await.ok_or_else(given_up)??,
         };
-        Ok(Staged { hooks: owed_hooks(before.as_ref(), &manifest), manifest, effort })
+        let overlaps = before.as_ref().is_some_and(|before| overlap(before, &manifest));
+        Ok(Staged { hooks: owed_hooks(before.as_ref(), &manifest), manifest, effort, overlaps })
     }
 
     /// The manifest of what runs, if it is known.

@@ -48,6 +48,9 @@ pub(super) struct CellState<W = Wish> {
     /// From whose release what runs was started, if that is another one than what the link points at.
     #[serde(default)]
     pub(super) started_from: Option<Placed>,
+    /// What still runs beside what the link points at, and is to be told by its hook `stop` before it ends.
+    #[serde(default)]
+    pub(super) leaving: Option<Placed>,
     /// Releases that were switched to, the newest last. Only the order counts: which there are the disk says.
     pub(super) placed_before: Vec<Placed>,
     /// Content that failed here.
@@ -160,6 +163,9 @@ pub(super) struct Attempt<W = Wish> {
     /// What the link pointed at before it pointed at the attempt's release.
     #[serde(default)]
     pub(super) replaces: Option<Placed>,
+    /// Whether it is to run beside what it takes the place of, until it is good.
+    #[serde(default)]
+    pub(super) overlaps: bool,
     /// Whether what ran went on as it, and was not started anew.
     #[serde(default)]
     pub(super) goes_on: bool,
@@ -169,6 +175,19 @@ pub(super) struct Attempt<W = Wish> {
 }
 
 impl<W> Attempt<W> {
+    /// Notes what it takes the place of, once: what the link pointed at before. What it runs beside is to be told once
+    /// it is good, unless something else than that is told then.
+    pub(super) fn replace(&mut self, placed: Option<Placed>, leaving: &mut Option<Placed>) {
+        let Some(placed) = placed.filter(|_| self.replaces.is_none()) else { return };
+        if self.overlaps && leaving.is_none() {
+            *leaving = Some(placed.clone());
+            self.hooks.iter_mut().for_each(|hooks| {
+                hooks.remove(&HookEvent::Stop);
+            });
+        }
+        self.replaces = Some(placed);
+    }
+
     /// The first of `events` whose hook is still to be run.
     pub(super) fn owes(&self, events: &[HookEvent]) -> Option<HookEvent> {
         let owed = self.hooks.as_ref()?;
@@ -228,6 +247,7 @@ impl<W> Default for CellState<W> {
             placed: None,
             known_good: None,
             started_from: None,
+            leaving: None,
             placed_before: Vec::new(),
             failed: Vec::new(),
             verdict: None,
@@ -244,7 +264,7 @@ impl<W> CellState<W> {
         let journal = self.journal.into_iter().filter_map(|attempt| {
             let wish = convert(attempt.wish)?;
             let Attempt { key, started_at, step, profile, repairs, resumed, effort, .. } = attempt;
-            let Attempt { from, replaces, goes_on, hooks, .. } = attempt;
+            let Attempt { from, replaces, overlaps, goes_on, hooks, .. } = attempt;
             Some(Attempt {
                 key,
                 wish,
@@ -256,6 +276,7 @@ impl<W> CellState<W> {
                 effort,
                 from,
                 replaces,
+                overlaps,
                 goes_on,
                 hooks,
             })
@@ -269,6 +290,7 @@ impl<W> CellState<W> {
             placed: self.placed,
             known_good: self.known_good,
             started_from: self.started_from,
+            leaving: self.leaving,
             placed_before: self.placed_before,
             failed: self.failed,
             verdict: self.verdict,

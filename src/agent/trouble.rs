@@ -73,6 +73,7 @@ impl From<ProfileError> for Trouble {
         match error {
             ProfileError::Version(message) => Self::new(Code::ActivationFailed, message, Cure::OtherContent),
             ProfileError::Waiting { code, message } => Self::new(code, message, Cure::Time),
+            ProfileError::StopsFirst(_) => Self::new(Code::Io, error.to_string(), Cure::Time),
         }
     }
 }

@@ -17,7 +17,8 @@ use super::pattern::{PathPattern, changed_files};
 pub enum HookEvent {
     /// Before any file of the version is fetched.
     BeforeStage,
-    /// The version that runs is about to be replaced, stopped or removed: its own hook, not that of the new one.
+    /// The version that runs is about to be replaced, stopped or removed: its own hook, not that of the new one. Where
+    /// the two run at once, the new one is good by then.
     Stop,
     /// The version is on the node, whole, and about to be switched to; what ran before still runs.
     BeforeActivate,

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::Mode;
+use super::manifest::{Manifest, Mode};
 use super::name::{ProcessName, SocketName, shown};
 use super::path::FilePath;
 use super::process::{ProcessKind, ProcessSpec};
@@ -37,6 +37,13 @@ impl Strategy {
             Self::Reload => "reload",
         }
     }
+}
+
+/// Whether `new` may run beside `old` until it is good. What the node finds may still keep it from that.
+#[must_use]
+pub fn overlap(old: &Manifest, new: &Manifest) -> bool {
+    let takes_turns = |manifest: &Manifest| matches!(manifest.strategy, Strategy::StartStop(_));
+    takes_turns(old) && takes_turns(new) && old.profile.name() == new.profile.name()
 }
 
 /// How two versions of a cell can run at once.

@@ -69,6 +69,7 @@ impl Site {
         self.profiles.close().await;
         self.profiles = self.bench.profiles_with_process();
         std::fs::remove_file(self.marks_file()).unwrap();
+        std::fs::remove_file(self.begun_file()).unwrap();
         for mark in std::fs::read_dir(self.bench.home.path()).unwrap() {
             let path = mark.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "up") {
@@ -81,6 +82,15 @@ impl Site {
         self.bench.home.path().join("marks")
     }
 
+    fn begun_file(&self) -> PathBuf {
+        self.bench.home.path().join("begun")
+    }
+
+    /// What was started, whether or not it got as far as its mark.
+    fn begun(&self) -> Vec<String> {
+        std::fs::read_to_string(self.begun_file()).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
     /// Who started, in this order.
     fn marks(&self) -> Vec<String> {
         std::fs::read_to_string(self.marks_file()).unwrap_or_default().lines().map(str::to_owned).collect()
@@ -91,7 +101,11 @@ impl Site {
         let files: &[(&str, &[u8])] = &[("version", version.as_bytes())];
         let up = self.bench.home.path().join(format!("{cell}-{version}.up"));
         let (up, marks) = (up.display(), self.marks_file());
-        let line = format!("sleep 0.2; echo {cell} {version} >> {}; touch {up}; {then}", marks.display());
+        let line = format!(
+            "echo {cell} {version} >> {}; sleep 0.2; echo {cell} {version} >> {}; touch {up}; {then}",
+            self.begun_file().display(),
+            marks.display()
+        );
         let mut manifest = self.bench.manifest(cell, version, files);
         manifest.profile = Profile::Process(ProcessSpec::main(RunSpec {
             command: ["/bin/sh", "-c", &line].map(str::to_owned).to_vec(),
@@ -264,6 +278,38 @@ async fn what_is_required_and_failed_is_waited_for_and_what_it_starts_after_is_n
     site.publish("c", "2", NOTHING).await;
     site.wait_for_version("a", "1").await;
     assert_eq!(site.marks(), ["c 1", "b 1", "c 2", "a 1"]);
+    agent.end().await;
+}
+
+#[tokio::test]
+async fn a_cell_that_is_stopped_while_it_waits_to_be_started_is_never_started() {
+    let mut site = Site::start().await;
+    let flag = site.bench.home.path().join("flag");
+    std::fs::write(&flag, "").unwrap();
+    let needs_flag = format!("test -e {} && exec sleep 1000; exit 3", flag.display());
+    site.publish_all(&[("a", "1", requires(&["b"]), "exec sleep 1000"), ("b", "1", NOTHING, &needs_flag)]).await;
+    let agent = site.agent().await;
+    site.wait_for_version("a", "1").await;
+    agent.end().await;
+
+    std::fs::remove_file(&flag).unwrap();
+    site.boot().await;
+    let agent = site.agent().await;
+    let is_down =
+        |report: &CellReport| waits_for(report).is_some_and(|why| why.starts_with("b, which it requires, is down"));
+    site.wait_for("a", "a to wait", is_down).await;
+    site.bench.ask("a", Action::Stop).await;
+    site.wait_for("a", "a to be stopped", |report| report.phase == Phase::Stopped).await;
+    assert_eq!(site.begun(), ["b 1"]);
+
+    // Nor by an agent that finds it stopped; and it starts once it may.
+    agent.end().await;
+    let agent = site.agent().await;
+    site.wait_for("a", "a to be stopped", |report| report.phase == Phase::Stopped).await;
+    assert_eq!(site.begun(), ["b 1"]);
+    site.publish_all(&[("a", "2", requires(&["b"]), "exec sleep 1000"), ("b", "2", NOTHING, "exec sleep 1000")]).await;
+    site.wait_for_version("a", "2").await;
+    assert_eq!(site.begun(), ["b 1", "b 2", "a 2"]);
     agent.end().await;
 }
 

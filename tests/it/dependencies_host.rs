@@ -1,7 +1,9 @@
 //! Cells of a real host that depend on each other: systemd starts their units at boot, before and without the agent.
 
+use serde_json::Value;
+
 use crate::support::agent_host::AgentHost;
-use crate::support::wait_for;
+use crate::support::{holds_in_time, wait_for};
 
 /// `aa` requires `zz`, which takes its time, so that any other order shows.
 const CELLS: &str = "name: first
@@ -53,4 +55,84 @@ async fn units_start_in_the_order_of_their_cells_when_published_and_at_boot() {
     // What another one requires can be stopped, and nothing else is.
     node.host.run(&["systemctl", "stop", "fleetman-zz.service"]).await.exits(0);
     assert_eq!(node.property("fleetman-aa.service", "ActiveState").await, "active");
+}
+
+/// `aa` requires `zz`, which is up as soon as somebody lets it.
+const HELD_UP: &str = "name: first
+profile: {process: {command: [/bin/sh, serve]}}
+health: {min_healthy_time: 100ms, interval: 100ms, checks: {up: {exec: {command: [/usr/bin/test, -e, /srv/up]}}}}
+---
+cell: n1/zz
+manifest: first
+---
+name: second
+profile: {process: {command: [/bin/sh, serve]}}
+health: {min_healthy_time: 100ms}
+requires: [zz]
+---
+cell: n1/aa
+manifest: second
+";
+
+/// What the agent says of itself, and since when it runs.
+async fn heartbeat(node: &AgentHost) -> Value {
+    node.status().await.unwrap_or_default()["heartbeat"].clone()
+}
+
+/// Waits until an agent that was not started at `before` says that `aa` waits; since when that one runs.
+async fn waits(node: &AgentHost, before: &Value) -> Value {
+    let waits = async || {
+        let beat = heartbeat(node).await;
+        beat["started_at"] != *before && beat["cells"]["aa"]["waiting"]["reason"] == "dependency"
+    };
+    if !holds_in_time(waits).await {
+        panic!("aa does not wait: {:#}", heartbeat(node).await);
+    }
+    heartbeat(node).await["started_at"].clone()
+}
+
+/// Has the agent killed again and again while `aa` waits.
+async fn kill(node: &AgentHost, mut before: Value) -> Value {
+    for _ in 0..3 {
+        node.host.run(&["systemctl", "kill", "--signal=KILL", "fleetagent"]).await.exits(0);
+        before = waits(node, &before).await;
+    }
+    before
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cell_that_waits_goes_on_waiting_whatever_kills_the_agent() {
+    let Some(mut node) = AgentHost::boot().await else { return };
+    node.start_agent("RestartSec=50ms\nStartLimitIntervalSec=0\n", "process: {}\n").await;
+    node.place.write("cells.yaml", HELD_UP);
+    node.place.fleetman(&["apply", "-f", "cells.yaml"]).await.exits(0);
+    let first =
+        format!("until test -e /srv/go; do sleep 0.1; done; echo zz >>{LIFE}; touch /srv/up; exec sleep 1000\n");
+    node.place.write("first/serve", &first);
+    node.place.write("second/serve", &format!("echo aa >>{LIFE}; exec sleep 1000\n"));
+    for release in ["first", "second"] {
+        node.place.fleetman(&["upload", release, release, "--as", "r1"]).await.exits(0);
+    }
+    node.place.fleetman(&["publish", "n1/aa", "n1/zz", "-y"]).await.exits(0);
+    let since = waits(&node, &Value::Null).await;
+    let since = kill(&node, since).await;
+    assert!(life(&node).await.is_empty());
+    node.host.write("/srv/go", "");
+    wait_for(async || life(&node).await.len() == 2, "both to have started").await;
+    assert_eq!(life(&node).await, ["zz", "aa"]);
+    let is_up = async || heartbeat(&node).await["cells"]["aa"]["phase"] == "up_to_date";
+    wait_for(is_up, "aa to be good").await;
+
+    // At boot, too.
+    for file in ["/srv/go", "/srv/up"] {
+        node.host.run(&["rm", file]).await.exits(0);
+    }
+    node.host.kill_hard().await;
+    node.host.boot_again().await;
+    let since = waits(&node, &since).await;
+    kill(&node, since).await;
+    assert_eq!(life(&node).await, ["zz", "aa"]);
+    node.host.write("/srv/go", "");
+    wait_for(async || life(&node).await.len() == 4, "both to have started once more").await;
+    assert_eq!(life(&node).await, ["zz", "aa", "zz", "aa"]);
 }

@@ -78,6 +78,42 @@ async fn what_is_edited_of_a_service_of_systemd_is_put_back_and_it_runs_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_edited_of_sockets_of_systemd_is_put_back_and_they_go_on_listening() {
+    const UNITS: &str = "/etc/systemd/system";
+    let Some(node) = AgentHost::boot().await else { return };
+    let manifest = "name: site\nprofile: {systemd: {command: [/bin/sleep, \"100000\"]}}\n\
+                    strategy: {start_stop: {sockets: {http: {listen: /run/web.sock}}}}\n\
+                    health: {min_healthy_time: 100ms}\n---\ncell: n1/web\nmanifest: site\n";
+    node.place.write("site.yaml", manifest);
+    node.place.fleetman(&["apply", "-f", "site.yaml"]).await.exits(0);
+    let config = "systemd: {}\ndrift: {mode: repair, interval: 1s, repairs_per_hour: 60}\n";
+    node.start_agent(&format!("ReadWritePaths={UNITS}\n"), config).await;
+    node.place.write("r1/conf", "port: 80\n");
+    node.publish("r1").await;
+    is_whole(&node, 0).await;
+    let pid = node.property("fleetman-web.service", "MainPID").await;
+    let inode = async || node.host.run(&["stat", "-c", "%i", "/run/web.sock"]).await.exits(0).out;
+    let before = inode().await;
+
+    let found = node.host.run(&["sh", "-c", &format!("ls {UNITS} | grep '^fleetman-web.http.'")]).await.exits(0).out;
+    let units: Vec<&str> = found.lines().collect();
+    assert_eq!(units.len(), 2, "a socket and what it starts: {units:?}");
+    let mut made = 0;
+    for unit in units {
+        let path = format!("{UNITS}/{unit}");
+        let edit = format!("echo '[Unit]\nDescription=mine' >>{path}; systemctl daemon-reload");
+        for change in [edit, format!("rm {path}")] {
+            made += 1;
+            is_put_back(&node, made, &path, &change).await;
+        }
+        assert_eq!(node.property(unit, "NeedDaemonReload").await, "no");
+        assert_ne!(node.property(unit, "Description").await, "mine");
+    }
+    assert_eq!(node.property("fleetman-web.service", "MainPID").await, pid, "nothing was restarted");
+    assert_eq!(inode().await, before, "it was never closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_edited_of_a_program_of_supervisord_is_put_back_and_it_runs_on() {
     const CONF: &str = "/etc/supervisor/conf.d/fleetman-web.conf";
     let Some(node) = start("supervisor", "/etc/supervisor/conf.d").await else { return };

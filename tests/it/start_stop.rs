@@ -6,6 +6,7 @@ use std::process::Command;
 use fleetman::model::content::content_sha256;
 use fleetman::model::health::{Check, ExecCheck, Health};
 use fleetman::model::heartbeat::{CellReport, Phase, ProcessState};
+use fleetman::model::hook::{Hook, HookEvent};
 use fleetman::model::process::ProcessSpec;
 use fleetman::model::run_spec::{Profile, Restart, RestartPolicy, RunSpec, Stop};
 use fleetman::model::strategy::{Listen, Socket, StartStop, Strategy};
@@ -18,11 +19,16 @@ use crate::support::node::{Bench, of};
 use crate::support::running::{Running, wait_for_phase};
 use crate::support::{holds_in_time, require_tool, wait_for};
 
+/// Whether a version serves.
+const READY: &str = "test -e \"$FLEETMAN_DATA_DIR/ready.$FLEETMAN_VERSION\"";
+
 /// A node with a cell whose versions are given their socket.
 struct Node {
     bench: Bench,
     port: u16,
     python: String,
+    /// The hooks of the versions that are published from now on.
+    hooks: BTreeMap<HookEvent, Hook>,
 }
 
 impl Node {
@@ -31,7 +37,7 @@ impl Node {
         let bench = Bench::start().await;
         // Free now, and hardly anybody else's by the time that it is listened at.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Some(Self { bench, port, python })
+        Some(Self { bench, port, python, hooks: BTreeMap::new() })
     }
 
     fn run(&self, command: &[&str]) -> RunSpec {
@@ -63,6 +69,7 @@ impl Node {
         let http = Socket { listen, process: None, mode: Socket::MODE };
         let sockets = [("http".parse().unwrap(), http)].into();
         manifest.strategy = Strategy::StartStop(StartStop { sockets, shares: None });
+        manifest.hooks = self.hooks.clone();
         manifest.requires = manifest.features();
         manifest.content_sha256 = content_sha256(&manifest);
         let target = self.bench.upload(&manifest, files).await;
@@ -72,8 +79,42 @@ impl Node {
     /// Publishes a version that serves, and is good once it does.
     async fn serve(&mut self, version: &str) {
         let python = self.python.clone();
-        let check = "test -e \"$FLEETMAN_DATA_DIR/ready.$FLEETMAN_VERSION\"";
-        self.publish(version, &[&python, "-c", SERVER], check, 60_000).await;
+        self.publish(version, &[&python, "-c", SERVER], READY, 60_000).await;
+    }
+
+    /// Publishes a version that serves, and writes down when it is asked to end.
+    async fn serve_and_tell(&mut self, version: &str, check: &str) {
+        let told =
+            "open(os.environ[\"FLEETMAN_DATA_DIR\"] + \"/diary\", \"a\").write(\"end of \" + body.decode() + \"\\n\")";
+        let (python, program) = (self.python.clone(), SERVER.replace("listener.close()", told));
+        self.publish(version, &[&python, "-c", &program], check, 60_000).await;
+    }
+
+    /// Has each version write down what its hooks `stop` and `validate` are told; `stop` then does this.
+    fn tells(&mut self, then: &str) {
+        let line =
+            "echo \"$FLEETMAN_HOOK of $FLEETMAN_VERSION: $FLEETMAN_FROM>$FLEETMAN_TO\" >> \"$FLEETMAN_DATA_DIR/diary\"";
+        let hook = |line: &str| -> Hook {
+            serde_json::from_value(serde_json::json!({ "command": ["/bin/sh", "-c", line] })).unwrap()
+        };
+        let hooks = [(HookEvent::Validate, hook(line)), (HookEvent::Stop, hook(&format!("{line}; {then}")))];
+        self.hooks = hooks.into();
+    }
+
+    fn diary(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.data("diary")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// What was written since the last time.
+    fn written(&self) -> Vec<String> {
+        let diary = self.diary();
+        std::fs::remove_file(self.data("diary")).unwrap();
+        diary
+    }
+
+    fn data(&self, name: &str) -> std::path::PathBuf {
+        self.bench.state_folder().join("data/web").join(name)
     }
 
     async fn agent(&self) -> Running {
@@ -256,9 +297,11 @@ async fn a_version_that_waits_for_its_gate_gives_way_to_a_newer_one_and_to_a_sto
 #[tokio::test]
 async fn a_socket_that_cannot_be_taken_back_costs_a_restart_and_no_more() {
     let Some(mut node) = Node::start().await else { return };
-    node.serve("1").await;
+    node.tells("true");
+    node.serve_and_tell("1", READY).await;
     let agent = node.agent().await;
     node.is_up("1").await;
+    node.written();
     let old = node.pids().await;
     // What the next supervisor would know it by.
     std::fs::remove_file(node.bench.processes().join("web/run/sockets.json")).unwrap();
@@ -268,10 +311,17 @@ async fn a_socket_that_cannot_be_taken_back_costs_a_restart_and_no_more() {
     wait_for(async || node.pids().await == old, "the process to be taken over").await;
     assert_eq!(ask(node.port, None, false).await.unwrap().0, "1", "it goes on");
     for version in ["2", "3"] {
-        node.serve(version).await;
+        node.serve_and_tell(version, READY).await;
         node.is_up(version).await;
         assert_eq!(ask(node.port, None, false).await.unwrap().0, version);
     }
+    // What had to end first was told first, and only once; what went on beside the next one once that was good.
+    let expected =
+        ["stop of 1: 1>2", "end of 1", "validate of 2: 1>2", "validate of 3: 2>3", "stop of 2: 2>3", "end of 2"];
+    assert_eq!(node.written(), expected);
+    let log = node.bench.log("web", 2, 1).await;
+    let why = "it takes the place of the version before by stop_start: taking back the socket at 127.0.0.1:";
+    assert!(log.contains(why), "{log}");
     agent.end().await;
 }
 
@@ -299,5 +349,67 @@ async fn a_version_that_wants_somebody_elses_port_waits_for_it_and_harms_nothing
     drop(other);
     node.is_up("2").await;
     assert_eq!(ask(node.port, None, false).await.unwrap().0, "2");
+    agent.end().await;
+}
+
+#[tokio::test]
+async fn the_old_version_is_told_once_the_new_one_is_good_and_before_it_is_asked_to_end() {
+    let Some(mut node) = Node::start().await else { return };
+    node.tells("exit 3");
+    node.serve_and_tell("1", READY).await;
+    let agent = node.agent().await;
+    node.is_up("1").await;
+    assert_eq!(node.written(), ["validate of 1: >1"]);
+    let load = Load::begin(node.port);
+    node.serve_and_tell("2", READY).await;
+    node.is_up("2").await;
+    // That it fails keeps nobody from being replaced.
+    assert_eq!(node.written(), ["validate of 2: 1>2", "stop of 1: 1>2", "end of 1"]);
+    let log = node.bench.log("web", 2, 1).await;
+    assert!(log.contains("hook stop failed: exit code 3; this goes on all the same"), "{log}");
+
+    // What is not good tells nobody that it stops.
+    node.publish("3", &["/bin/sh", "-c", "exit 4"], "true", 2_000).await;
+    wait_for_phase(&node.bench, "web", Phase::RolledBack).await;
+    assert!(node.diary().is_empty());
+    load.answered(20).await;
+    load.end().await;
+    agent.end().await;
+}
+
+#[tokio::test]
+async fn the_old_version_may_ask_for_time_while_both_serve_and_a_newer_one_comes_first() {
+    let Some(mut node) = Node::start().await else { return };
+    node.tells("test -e \"$FLEETMAN_DATA_DIR/drained\" || { echo 'two jobs are running'; exit 21; }");
+    node.serve_and_tell("1", READY).await;
+    let agent = node.agent().await;
+    node.is_up("1").await;
+    node.written();
+    let load = Load::begin(node.port);
+    node.tells("true");
+    node.serve_and_tell("2", READY).await;
+    let waits = |report: &CellReport| {
+        report.waiting.as_ref().is_some_and(|waiting| {
+            waiting.reason == Code::HookWaits
+                && waiting.message == "hook stop asks to be run again later: two jobs are running"
+        })
+    };
+    node.wait_for("the old one to ask for time", waits).await;
+    assert_eq!(node.pids().await.len(), 2);
+    wait_for(async || node.diary().len() >= 3, "it to be told again").await;
+    assert!(!node.diary().contains(&"end of 1".to_owned()));
+    let validated = node.diary().iter().filter(|line| line.starts_with("validate of 2")).count();
+    assert_eq!(validated, 1, "what was run is not run again");
+
+    // The gate of the third stays closed, and of what goes the one that never became good goes first.
+    node.serve_and_tell("3", "test -e \"$FLEETMAN_DATA_DIR/gate\"").await;
+    wait_for(async || node.diary().last().is_some_and(|line| line == "end of 2"), "the second one to go").await;
+    assert_eq!(ask(node.port, None, false).await.map(|_| ()).ok(), Some(()));
+    node.written();
+    std::fs::write(node.data("drained"), "").unwrap();
+    std::fs::write(node.data("gate"), "").unwrap();
+    node.is_up("3").await;
+    assert_eq!(node.written(), ["validate of 3: 2>3", "stop of 1: 1>3", "end of 1"]);
+    load.end().await;
     agent.end().await;
 }

@@ -16,10 +16,18 @@ const SECOND: &str = "fleetman-web.b.service";
 /// While it is there no version becomes good.
 const GATE: &str = "/srv/gate";
 
+/// Whether a version serves.
+const READY: &str = "test -e \"$FLEETMAN_DATA_DIR/ready.$FLEETMAN_VERSION\"";
+
 /// A host whose cell is given the socket `port`. Hosts share this machine's loopback.
 struct Node {
     node: AgentHost,
     port: u16,
+    profile: &'static str,
+    /// What the recipe of `web` says besides.
+    more: String,
+    /// What else has to hold for a version to be good.
+    check: &'static str,
 }
 
 fn free_port() -> u16 {
@@ -32,23 +40,29 @@ fn sockets(name: &str, port: u16) -> String {
 
 impl Node {
     async fn start() -> Option<Self> {
-        let node = Self { node: AgentHost::boot().await?, port: free_port() };
+        Self::start_under("systemd", "").await
+    }
+
+    async fn start_under(profile: &'static str, more: &str) -> Option<Self> {
+        let (node, more) = (AgentHost::boot().await?, more.to_owned());
+        let node = Self { node, port: free_port(), profile, more, check: READY };
         node.apply(&sockets("http", node.port), "").await;
         // An agent that crashes is there again at once.
         let unit = format!("ReadWritePaths={UNITS}\nRestartSec=50ms\nStartLimitIntervalSec=0\n");
-        node.node.start_agent(&unit, "systemd: {}\n").await;
+        node.node.start_agent(&unit, &format!("{profile}: {{}}\n")).await;
         Some(node)
     }
 
     /// Gives the recipe of `web` this strategy, and its service these fields beside its command.
     async fn apply(&self, strategy: &str, fields: &str) {
-        let check = format!("test -e \"$FLEETMAN_DATA_DIR/ready.$FLEETMAN_VERSION\" && test ! -e {GATE}");
+        let Self { profile, more, .. } = self;
+        let check = format!("{} && test ! -e {GATE}", self.check);
         let manifest = format!(
             "name: site\nstrategy: {strategy}\n\
-             profile:\n  systemd:\n    command: [/usr/bin/python3, serve.py]\n    restart: {{delay: 10ms}}\n    \
+             profile:\n  {profile}:\n    command: [/usr/bin/python3, serve.py]\n    restart: {{delay: 10ms}}\n    \
              stop: {{timeout: 20s}}\n{fields}\
              health:\n  min_healthy_time: 100ms\n  deadline: 60s\n  interval: 100ms\n  checks:\n    \
-             ready: {{exec: {{command: [/bin/sh, -c, '{check}']}}}}\n---\ncell: n1/web\nmanifest: site\n"
+             ready: {{exec: {{command: [/bin/sh, -c, '{check}']}}}}\n{more}---\ncell: n1/web\nmanifest: site\n"
         );
         self.node.place.write("site.yaml", &manifest);
         self.node.place.fleetman(&["apply", "-f", "site.yaml"]).await.exits(0);
@@ -351,4 +365,123 @@ async fn traffic_starts_nothing_and_waits_for_what_was_stopped_by_hand() {
     node.shell(&format!("systemctl start {FIRST}")).await;
     assert_eq!(waiting.await.unwrap().unwrap().0, "v1");
     node.serve("v2").await;
+}
+
+/// Where hooks and programs write down what they are told.
+const DIARY: &str = "/srv/fleetagent/diary";
+/// While it is there the hook `stop` does not end.
+const HOLD: &str = "/srv/fleetagent/hold";
+/// While it is there what was asked to end does not.
+const LINGER: &str = "/srv/linger";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_that_it_stops_is_told_once_whenever_the_agent_is_killed() {
+    for profile in ["systemd", "process"] {
+        let tell = |then: &str| format!("[/bin/sh, -c, 'echo $FLEETMAN_HOOK of $FLEETMAN_VERSION >>{DIARY}; {then}']");
+        let stop = tell(&format!("while test -e {HOLD}; do sleep 0.1; done; echo done >>{DIARY}"));
+        let hooks =
+            format!("hooks:\n  validate: {{command: {}}}\n  stop: {{command: {stop}, timeout: 5m}}\n", tell("true"));
+        let Some(node) = Node::start_under(profile, &hooks).await else { return };
+        let lingers = format!(
+            "open(\"{DIARY}\", \"a\").write(\"end of \" + body.decode() + \"\\n\")\n\
+             while os.path.exists(\"{LINGER}\"):\n    time.sleep(0.05)\n"
+        );
+        let program = SERVER.replace("listener.close()\n", &format!("listener.close()\n{lingers}"));
+        node.ask("v1", &program).await;
+        node.is_up("v1").await;
+        let load = Load::begin(node.port);
+        load.answered(20).await;
+        for file in [HOLD, LINGER] {
+            node.node.host.write(file, "");
+        }
+        let diary = || node.node.host.read(DIARY).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
+        node.ask("v2", &program).await;
+        let told =
+            |times: usize| move |diary: &[String]| diary.iter().filter(|it| *it == "stop of v1").count() == times;
+        wait_for(async || told(1)(&diary()), "the old version to be told").await;
+        node.both_run().await;
+        // The hook that is under way goes with the agent, and is run again.
+        node.shell("systemctl kill --signal=KILL fleetagent").await;
+        wait_for(async || told(2)(&diary()), "the old version to be told by the next agent").await;
+        node.both_run().await;
+        load.answered(20).await;
+
+        // One that has ended is not.
+        node.shell(&format!("rm {HOLD}")).await;
+        wait_for(async || diary().contains(&"end of v1".to_owned()), "the old version to be asked to end").await;
+        node.shell("systemctl kill --signal=KILL fleetagent").await;
+        let since = node.node.agent_pid().await;
+        wait_for(async || !["0", &since].contains(&&*node.node.agent_pid().await), "another agent").await;
+        node.shell(&format!("rm {LINGER}")).await;
+        node.is_up("v2").await;
+        assert_eq!(
+            diary(),
+            ["validate of v1", "validate of v2", "stop of v1", "stop of v1", "done", "end of v1"],
+            "{profile}"
+        );
+        load.end().await;
+    }
+}
+
+/// A server that opens its own socket beside another one's, and answers what its file says, which it reads anew when it
+/// is told to.
+fn shares(port: u16) -> String {
+    let own = format!(
+        "socket.socket()\nlistener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)\n\
+         listener.bind((\"127.0.0.1\", {port}))\nlistener.listen()"
+    );
+    let read = "def read(*_):\n    global body\n    with open(os.environ[\"FLEETMAN_CURRENT_DIR\"] + \"/conf/app\") as file:\n        \
+                body = file.read().encode()\n\nread()\nsignal.signal(signal.SIGHUP, read)";
+    let lines: Vec<&str> = SERVER.lines().filter(|line| !line.starts_with("assert")).collect();
+    let server = lines.join("\n").replace("socket.socket(fileno=3)", &own);
+    server.replace("body = os.environ[\"FLEETMAN_VERSION\"].encode()", read)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_that_share_a_port_by_themselves_are_reloaded_for_their_files_and_else_run_beside_each_other() {
+    let Some(mut node) = Node::start().await else { return };
+    node.more = "reload_if: [\"conf/**\"]\n".to_owned();
+    node.check = "true";
+    node.apply("{start_stop: {shares: so_reuseport}}", "    reload_signal: HUP\n").await;
+    let program = shares(node.port);
+    let publish = async |version: &str, program: &str, conf: &str| {
+        node.node.place.write(&format!("{version}/conf/app"), conf);
+        node.ask(version, program).await;
+    };
+    publish("v1", &program, "one").await;
+    node.is_up("v1").await;
+    assert_eq!(node.answers().await, "one");
+    assert_eq!(node.units().await, [FIRST], "nobody but the program listens");
+    let before = node.pids().await;
+
+    publish("v2", &program, "two").await;
+    node.is_up("v2").await;
+    assert_eq!((node.answers().await.as_str(), node.pids().await), ("two", before.clone()), "it was only told");
+
+    // Other bytes of the program start it beside the one that was told, and the two are asked in turn.
+    node.node.host.write(GATE, "");
+    publish("v3", &format!("{program}\n"), "three").await;
+    node.both_run().await;
+    assert_eq!(node.pids().await[0], before[0]);
+    let mut said = std::collections::BTreeSet::new();
+    wait_for(
+        async || {
+            let answer = node.answers().await;
+            said.insert(answer);
+            said.len() == 2
+        },
+        "both to answer",
+    )
+    .await;
+    node.shell(&format!("rm {GATE}")).await;
+    node.is_up("v3").await;
+    assert_eq!(node.answers().await, "three");
+    assert_eq!(node.units().await, [SECOND]);
+
+    // The one whose turn it is now is told as well, and it is what boots.
+    let before = node.pids().await;
+    publish("v4", &format!("{program}\n"), "four").await;
+    node.is_up("v4").await;
+    assert_eq!((node.answers().await.as_str(), node.pids().await), ("four", before));
+    assert_eq!(node.node.property(SECOND, "UnitFileState").await, "enabled");
 }

@@ -79,11 +79,17 @@ pub(in super::super) enum Seen {
         from: Option<Box<Placed>>,
         /// The hooks that are to be run on the way from that.
         hooks: BTreeSet<HookEvent>,
+        /// Whether the two can run at once.
+        overlaps: bool,
     },
     /// A hook was run, and what came of it is no reason not to go on.
     HookRun {
         key: AttemptKey,
         event: HookEvent,
+    },
+    /// What still runs beside the attempt's version was told that it stops.
+    Left {
+        key: AttemptKey,
     },
     StagingFailed {
         key: AttemptKey,
@@ -203,6 +209,8 @@ pub(in super::super) enum Action {
 pub(in super::super) enum Deed {
     /// Run a hook.
     Run(HookEvent),
+    /// Tell what still runs beside what the link points at that it stops.
+    Leave,
     /// Look whether it is the attempt's turn.
     Ask,
     /// Let the link point at the attempt's release.

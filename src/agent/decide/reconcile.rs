@@ -25,7 +25,7 @@ impl Cell {
             // The crash came between the switch and the journal's word of it.
             if let Some(placed) = linked {
                 if attempt.step == Step::Switching && self.state.standing == Standing::Deployed {
-                    attempt.replaces = attempt.replaces.take().or(self.state.placed.clone());
+                    attempt.replace(self.state.placed.clone(), &mut self.state.leaving);
                     self.state.started_from = self.state.started_from.take().or(self.state.placed.take());
                 }
                 self.state.placed = Some(placed);

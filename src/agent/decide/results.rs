@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{
-    Aftermath, Attempt, AttemptKey, BETWEEN_CHECKS, BETWEEN_TURNS, Cell, Code, Cure, Effort, Ending, Failed, Fault,
-    MOST_FAILED, MOST_ORDERED, MOST_RESUMES, Now, Patience, Placed, Standing, Step, Trouble, Verdict, Wait, Watch,
-    placed_by,
+    Aftermath, Attempt, AttemptKey, BETWEEN_CHECKS, BETWEEN_TURNS, Cell, CellState, Code, Cure, Effort, Ending, Failed,
+    Fault, MOST_FAILED, MOST_ORDERED, MOST_RESUMES, Now, Patience, Placed, Standing, Step, Trouble, Verdict, Wait,
+    Watch, placed_by,
 };
 use crate::model::health::Health;
 use crate::model::hook::HookEvent;
@@ -55,8 +55,15 @@ impl Cell {
     }
 
     /// What is owed once is not owed anew by an agent that takes the attempt up again.
-    pub(super) fn owe_hooks(&mut self, key: AttemptKey, from: Option<Placed>, hooks: BTreeSet<HookEvent>) {
+    pub(super) fn owe_hooks(
+        &mut self,
+        key: AttemptKey,
+        from: Option<Placed>,
+        hooks: BTreeSet<HookEvent>,
+        overlaps: bool,
+    ) {
         if let Some(attempt) = self.attempt_mut(key).filter(|attempt| attempt.hooks.is_none()) {
+            attempt.overlaps = overlaps && from.is_some();
             attempt.from = from;
             attempt.hooks = Some(hooks);
         }
@@ -68,18 +75,35 @@ impl Cell {
         if let Some(hooks) = &mut attempt.hooks {
             hooks.remove(&event);
         }
-        // The time that it has to become good begins when nothing more is done to it.
-        if attempt.step == Step::Checking {
-            self.mind.watch = Some(Watch { key, since: now.monotonic, look_at: now.monotonic });
+        if event == HookEvent::AfterActivate {
+            self.mind.watch = None;
         }
+        self.look_again(key, now);
     }
 
     /// Notes what the link points at until it points at the attempt's release.
     pub(super) fn replace(&mut self, key: AttemptKey) {
         let placed = self.state.placed.clone().filter(|_| self.state.standing == Standing::Deployed);
-        if let Some(attempt) = self.attempt_mut(key).filter(|attempt| attempt.step == Step::Switching) {
-            attempt.replaces = attempt.replaces.take().or(placed.clone());
-            self.state.started_from = self.state.started_from.take().or(placed);
+        let CellState { journal, leaving, started_from, .. } = &mut self.state;
+        let switching = |attempt: &&mut Attempt| attempt.key == key && attempt.step == Step::Switching;
+        if let Some(attempt) = journal.iter_mut().find(switching) {
+            attempt.replace(placed.clone(), leaving);
+            *started_from = started_from.take().or(placed);
+        }
+    }
+
+    /// Nothing that still runs beside what the link points at is to be told any more.
+    pub(super) fn left(&mut self, key: AttemptKey, now: Now) {
+        self.state.leaving = None;
+        self.mind.waits.remove(&key);
+        self.look_again(key, now);
+    }
+
+    /// The time that a version has to become good begins when nothing more is done to it.
+    fn look_again(&mut self, key: AttemptKey, now: Now) {
+        if self.attempt(key).is_some_and(|attempt| attempt.step == Step::Checking) {
+            let told = self.watch(key).map_or(now.monotonic, |watch| watch.told);
+            self.mind.watch = Some(Watch { told, ..Watch::begin(key, now) });
         }
     }
 
@@ -90,7 +114,8 @@ impl Cell {
             attempt.goes_on = goes_on;
             self.state.started_from.take_if(|_| !goes_on);
             self.mind.vitals.begin(now);
-            self.mind.watch = Some(Watch { key, since: now.monotonic, look_at: now.monotonic });
+            self.state.leaving.take_if(|_| goes_on);
+            self.mind.watch = Some(Watch::begin(key, now));
         }
     }
 
@@ -101,9 +126,16 @@ impl Cell {
         if let Some(trouble) = self.overdue(key, missing, deadline, now) {
             return self.failed(key, trouble.fault(now.wall), now);
         }
-        self.mind.waits.remove(&key);
-        let since = self.watch(key).map_or(now.monotonic, |watch| watch.since);
-        self.mind.watch = Some(Watch { key, since, look_at: now.monotonic + BETWEEN_CHECKS });
+        let look_at = now.monotonic + BETWEEN_CHECKS;
+        match self.mind.waits.get_mut(&key) {
+            // For how long a hook has put this off counts on, however the version does meanwhile.
+            Some(wait) if wait.fault.code == Code::HookWaits => wait.retry_at = look_at,
+            _ => {
+                self.mind.waits.remove(&key);
+            }
+        }
+        let watch = self.watch(key).unwrap_or_else(|| Watch::begin(key, now));
+        self.mind.watch = Some(Watch { look_at, ..watch });
     }
 
     /// What is wrong with a version that is not good yet, if its time is up.
@@ -122,8 +154,8 @@ impl Cell {
     /// How long what went on as the attempt's version still has to do so before that is good, by the time since it was
     /// told of it.
     pub(in super::super) fn has_to_bear(&self, attempt: &Attempt, health: &Health, now: Duration) -> Option<Duration> {
-        let since = self.watch(attempt.key).map_or(now, |watch| watch.since);
-        let left = Duration::from_millis(health.min_healthy_ms).saturating_sub(now.saturating_sub(since));
+        let told = self.watch(attempt.key).map_or(now, |watch| watch.told);
+        let left = Duration::from_millis(health.min_healthy_ms).saturating_sub(now.saturating_sub(told));
         Some(left).filter(|left| attempt.goes_on && !left.is_zero())
     }
 
@@ -151,6 +183,7 @@ impl Cell {
         let excess = self.state.placed_before.len().saturating_sub(MOST_ORDERED);
         self.state.placed_before.drain(..excess);
         self.state.known_good = Some(placed);
+        self.state.leaving = None;
         self.mind.conditions.remove(&Code::Inconsistent);
         if is_open {
             self.state.applied = self.state.applied.max(Some(key.at));
@@ -160,6 +193,7 @@ impl Cell {
 
     pub(super) fn restored(&mut self, key: AttemptKey, placed: Placed, goes_on: bool, now: Now) {
         let replaced = self.state.placed.replace(placed);
+        self.state.leaving = None;
         self.mind.resume = false;
         self.state.started_from = self.state.started_from.take().or(replaced).filter(|_| goes_on);
         self.mind.vitals.begin(now);
@@ -188,6 +222,7 @@ impl Cell {
     pub(super) fn obeyed(&mut self, key: AttemptKey, standing: Standing, now: Now) {
         self.state.standing = standing;
         self.state.started_from = None;
+        self.state.leaving = None;
         if self.open().any(|attempt| attempt.key == key) {
             self.state.applied = self.state.applied.max(Some(key.at));
             self.end(key, Ending::Succeeded, None, now);
@@ -218,6 +253,10 @@ impl Cell {
                 self.state.last_error = Some(fault.clone());
                 let fault = Fault { at: since, ..fault };
                 let retry_at = now.monotonic + patience.after(tries);
+                // The gate was passed when it was asked.
+                if fault.code == Code::HookWaits {
+                    self.look_again(key, now);
+                }
                 self.mind.waits.insert(key, Wait { fault, tries, until: None, retry_at });
                 if late {
                     self.supersede(|attempt| attempt.key == key, now);

@@ -84,6 +84,8 @@ struct Walk {
     hooks: BTreeSet<(AttemptKey, HookEvent)>,
     /// The hooks that its versions have.
     has: BTreeSet<HookEvent>,
+    /// Whether its versions can run beside each other.
+    overlaps: bool,
     /// What runs, and which version its processes were started as.
     runs: Option<(Placed, Placed)>,
 }
@@ -109,7 +111,8 @@ fn trouble_of(luck: Luck) -> Option<Trouble> {
 impl Walk {
     fn new() -> Self {
         let (staged, written, begun, hooks, has) = Default::default();
-        Self { cell: Cell::default(), seconds: 0, staged, written, begun, hooks, has, runs: None }
+        let (cell, overlaps) = (Cell::default(), false);
+        Self { cell, seconds: 0, staged, written, begun, hooks, has, overlaps, runs: None }
     }
 
     fn now(&self) -> Now {
@@ -161,7 +164,10 @@ impl Walk {
                 assert!(supported && asked == Some(&Asked::Remove) && self.is_floor(key), "I6")
             }
             Action::Stage(key)
-            | Action::Do(Deed::Ask | Deed::Switch | Deed::Run(HookEvent::Stop | HookEvent::BeforeActivate), key) => {
+            | Action::Do(
+                Deed::Ask | Deed::Leave | Deed::Switch | Deed::Run(HookEvent::Stop | HookEvent::BeforeActivate),
+                key,
+            ) => {
                 assert!(supported && matches!(asked, Some(Asked::Deploy(_))), "a stop or a hold is not pre-empted");
                 assert!(self.cell.mind.held.is_none(), "held");
                 let attempt = self.cell.attempt(key).unwrap();
@@ -247,7 +253,9 @@ impl Walk {
                 let (placed, over) = (placed_by(attempt).unwrap(), attempt.replaces.clone());
                 Seen::Activated { key, goes_on: self.bring_up(placed, over) }
             }
+            (Action::Do(Deed::Leave, key), _) => self.left(key),
             (Action::Do(Deed::Check, key), _) => match luck {
+                Luck::Well if self.cell.state.leaving.is_some() => self.left(key),
                 Luck::Well => Seen::Passed { key },
                 Luck::NotYet => Seen::Pending { key, missing: "web".to_owned(), deadline: DEADLINE },
                 Luck::BadContent => {
@@ -268,6 +276,12 @@ impl Walk {
         };
         self.see(seen);
         true
+    }
+
+    /// What runs beside the link's release is told that it stops.
+    fn left(&self, key: AttemptKey) -> Seen {
+        assert!(self.cell.state.leaving.is_some(), "nothing runs that could be told");
+        Seen::Left { key }
     }
 
     /// Whether what runs goes on as `placed` in place of `over`: all versions but the first one are run alike.
@@ -295,6 +309,7 @@ impl Walk {
                     effort: Effort::default(),
                     from: self.cell.state.placed.clone().map(Box::new),
                     hooks: self.has.clone(),
+                    overlaps: self.overlaps,
                 }
             }
             Some(trouble) => Seen::StagingFailed { key, trouble },
@@ -440,8 +455,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn whatever_happens_the_invariants_hold_and_the_cell_comes_to_rest(events in prop::collection::vec(event(), 0..60), has_hooks: bool) {
+    fn whatever_happens_the_invariants_hold_and_the_cell_comes_to_rest(events in prop::collection::vec(event(), 0..60), has_hooks: bool, overlaps: bool) {
         let mut walk = Walk::new();
+        walk.overlaps = overlaps;
         walk.has.extend(HookEvent::ALL.into_iter().filter(|event| has_hooks && *event != HookEvent::BeforeStage));
         for event in events {
             happen(&mut walk, event);
@@ -457,6 +473,8 @@ proptest! {
             "something is owed, and nothing is done: {:?}", walk.cell
         );
         prop_assert!(state.journal.is_empty());
+        let is_stuck = state.verdict.as_ref().is_some_and(|verdict| verdict.aftermath == Aftermath::Stuck);
+        prop_assert!(state.leaving.is_none() || is_stuck || holds, "{:?} is left running", state.leaving);
         let once: BTreeMap<_, _> = walk.begun.iter().map(|key| (*key, 1)).collect();
         prop_assert_eq!(&walk.written, &once, "an outcome an attempt, no more and no less");
     }

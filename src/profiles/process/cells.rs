@@ -100,7 +100,12 @@ impl Cell {
 
     /// Speaks to the cell's supervisor, which is started if it is not there.
     pub(super) async fn connect(&self) -> Result<Client, String> {
-        self.supervisor.connect().await
+        self.supervisor.connect(Wanted::Up).await
+    }
+
+    /// The same to end what runs of the cell: a supervisor that is started for that starts nothing.
+    pub(super) async fn connect_to_end(&self) -> Result<Client, String> {
+        self.supervisor.connect(Wanted::Down).await
     }
 }
 
@@ -145,7 +150,7 @@ impl Supervisor {
                     Ok(_) => return self.see(Seen::Absent),
                     Err(error) => return self.see(Seen::Trouble(format!("its orders cannot be read: {error}"))),
                 }
-                match self.connect().await {
+                match self.connect(Wanted::Up).await {
                     Ok(client) => client,
                     Err(why) => return self.see(Seen::Trouble(why)),
                 }
@@ -188,11 +193,16 @@ impl Supervisor {
         Client::connect(&self.launcher.settings.folder, self.cell.as_str()).await
     }
 
-    async fn connect(&self) -> Result<Client, String> {
+    /// One that has to be started finds its orders as they are, or that nothing is to run.
+    async fn connect(&self, wanted: Wanted) -> Result<Client, String> {
         let _turn = self.launching.lock().await;
         match self.find().await {
             Err(DetachedError::NotThere { .. }) => {}
             result => return result.map_err(|error| in_full(&error)),
+        }
+        if wanted == Wanted::Down {
+            let stands_down = Orders::stand_down(&self.launcher.folder(&self.cell));
+            stands_down.map_err(|error| format!("its orders cannot be changed: {error}"))?;
         }
         let started = self.launcher.launch(&self.cell).await;
         let started = started.map_err(|error| format!("its supervisor cannot be started: {error}"))?;

@@ -41,7 +41,7 @@ use crate::model::{CellName, Code};
 use crate::render::CURRENT;
 use crate::render::service::service;
 use crate::store::in_full;
-use crate::supervise::detached::{DetachedError, Orders, Report, Stays, Wanted};
+use crate::supervise::detached::{DetachedError, Orders, Report, SOCKET_LOST, Stays, Wanted};
 use crate::supervise::{Kind, ProcessState, ServiceDef};
 
 const RELEASES: &str = "releases";
@@ -104,9 +104,7 @@ impl Process {
     async fn bring_up(&self, start: Start<'_>) -> Result<(), ProfileError> {
         let cell = self.cell(start.cell);
         let before = cell.orders().map_err(|error| waiting(Code::Io, format!("reading orders: {error}")))?;
-        let Some(orders) = orders(&start, before.as_ref()) else {
-            return Err(ProfileError::Version("its manifest is for another profile".to_owned()));
-        };
+        let orders = orders(&start, before.as_ref())?;
         orders.service.check().map_err(|error| ProfileError::Version(error.to_string()))?;
         check_secrets(&orders.service)?;
         let limits = CellLimits::from(&start.manifest.limits);
@@ -125,7 +123,10 @@ impl Process {
         self.limit(start.cell, meanwhile).await?;
         let id = orders.id.clone();
         if !client.takes(&orders) {
-            // It is of an earlier release, and ends with what it runs.
+            if start.spares {
+                let why = "its supervisor is of an earlier release, and ends with what it runs";
+                return Err(ProfileError::StopsFirst(why.to_owned()));
+            }
             self.within(patience, client.stop()).await?;
             client = cell.connect().await.map_err(|why| waiting(Code::Io, why))?;
         }
@@ -191,7 +192,7 @@ impl Process {
             (Ok(client), _) => client,
             (Err(DetachedError::NotThere { .. }), None | Some(Orders { wanted: Wanted::Down, .. })) => return Ok(()),
             // What its supervisor left running must end as well, and another supervisor knows how.
-            (Err(_), _) => cell.connect().await.map_err(|why| waiting(Code::Io, why))?,
+            (Err(_), _) => cell.connect_to_end().await.map_err(|why| waiting(Code::Io, why))?,
         };
         let patience = orders.map_or(Duration::ZERO, |orders| stops_within(&orders.service)) + SLACK;
         self.within(patience, client.stop()).await
@@ -231,6 +232,9 @@ impl Process {
                     ProfileError::Version(in_full(&error))
                 }
                 // Whoever has the address may let go of it, and the content is as good as ever.
+                DetachedError::Refused { ref code, .. } if code == SOCKET_LOST => {
+                    ProfileError::StopsFirst(in_full(&error))
+                }
                 DetachedError::Refused { ref code, .. } if code == "socket" => {
                     waiting(Code::SocketUnavailable, in_full(&error))
                 }
@@ -258,15 +262,19 @@ impl Process {
     }
 }
 
-/// What the supervisor of a cell is to do, after what it did until now; None for a manifest of another profile.
-fn orders(start: &Start<'_>, before: Option<&Orders>) -> Option<Orders> {
-    let run_spec::Profile::Process(spec) = &start.manifest.profile else { return None };
-    Some(match &start.manifest.strategy {
+/// What the supervisor of a cell is to do, after what it did until now.
+fn orders(start: &Start<'_>, before: Option<&Orders>) -> Result<Orders, ProfileError> {
+    let run_spec::Profile::Process(spec) = &start.manifest.profile else {
+        return Err(ProfileError::Version("its manifest is for another profile".to_owned()));
+    };
+    match &start.manifest.strategy {
         Strategy::StopStart | Strategy::Reload => {
-            Orders::up(start.activation.to_string(), service(spec, &start.on_node()))
+            Ok(Orders::up(start.activation.to_string(), service(spec, &start.on_node())))
         }
-        Strategy::StartStop(how) => overlap::orders(spec, how, start, before),
-    })
+        Strategy::StartStop(how) => {
+            overlap::orders(spec, how, start, before).map_err(|why| ProfileError::StopsFirst(why.to_owned()))
+        }
+    }
 }
 
 /// Whether all that should run of a service does; where it is gone back from, without having ended meanwhile.

@@ -18,13 +18,26 @@ use crate::supervise::{ProcessDef, ServiceDef};
 /// as the new one is not good; then come the orders of [`settled`].
 ///
 /// What is gone back to is not started beside anything: it runs still, and the rest ends; or it is started anew.
-pub(super) fn orders(spec: &ProcessSpec, how: &StartStop, start: &Start<'_>, before: Option<&Orders>) -> Orders {
+///
+/// # Errors
+/// Why what runs would have to end first, if the new one spares it.
+pub(super) fn orders(
+    spec: &ProcessSpec,
+    how: &StartStop,
+    start: &Start<'_>,
+    before: Option<&Orders>,
+) -> Result<Orders, &'static str> {
     let id = start.activation.to_string();
     let Some(before) = before.filter(|before| before.wanted == Wanted::Up) else {
-        return Orders::up(id, service(spec, how, &start.on_node(), Instance::A));
+        return Ok(Orders::up(id, service(spec, how, &start.on_node(), Instance::A)));
     };
     if before.id == id {
-        return before.clone();
+        // Where what runs was spared and is not any more, it was told: the new one could not join it.
+        let alone = settled(before).filter(|_| before.spares && !start.spares);
+        return Ok(match alone {
+            Some(alone) => Orders { joins: false, ..alone },
+            None => Orders { spares: start.spares, ..before.clone() },
+        });
     }
     let older = older(before);
     if start.activation.attempt().is_none() {
@@ -34,18 +47,21 @@ pub(super) fn orders(spec: &ProcessSpec, how: &StartStop, start: &Start<'_>, bef
             };
             service.processes.iter().all(same)
         };
-        return match instances(spec, how, start).into_iter().find(is_there) {
+        return Ok(match instances(spec, how, start).into_iter().find(is_there) {
             Some(service) => Orders { joins: true, ..Orders::up(id, service) },
             None => Orders::up(id, service(spec, how, &start.on_node(), Instance::A)),
-        };
+        });
     }
     let instances: Option<Vec<Instance>> = older.values().map(Instance::of).collect();
     let stays = instances.and_then(|instances| instances.first().copied());
-    let Some(stays) = stays else { return Orders::up(id, service(spec, how, &start.on_node(), Instance::A)) };
+    let Some(stays) = stays else {
+        let alone = Orders::up(id, service(spec, how, &start.on_node(), Instance::A));
+        return if start.spares { Err("what runs was not started to take turns") } else { Ok(alone) };
+    };
     let mut both = service(spec, how, &start.on_node(), stays.other());
     let leaving: BTreeSet<String> = older.keys().cloned().collect();
     both.processes.extend(older);
-    Orders { joins: true, leaving, ..Orders::up(id, both) }
+    Ok(Orders { joins: true, leaving, spares: start.spares, ..Orders::up(id, both) })
 }
 
 /// The processes that are known to be good, as far as anything is.
@@ -57,7 +73,7 @@ fn older(orders: &Orders) -> BTreeMap<String, ProcessDef> {
 /// What is to run once what joined the others is good; None if nothing has to change for that.
 pub(super) fn settled(orders: &Orders) -> Option<Orders> {
     (!orders.leaving.is_empty()).then(|| {
-        let mut settled = Orders { joins: true, leaving: BTreeSet::new(), ..orders.clone() };
+        let mut settled = Orders { joins: true, leaving: BTreeSet::new(), spares: false, ..orders.clone() };
         settled.service.processes.retain(|name, _| !orders.leaving.contains(name));
         settled
     })

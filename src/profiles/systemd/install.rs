@@ -51,7 +51,7 @@ impl Systemd {
         cell.begin();
         let site = &cell.site;
         let look = cell.look().await?;
-        let turn = self.turn(&start, site, &look);
+        let turn = self.turn(&start, site, &look)?;
         let wanted = if turn.is_there {
             self.rendered(&start, site, turn.instance)?
         } else {

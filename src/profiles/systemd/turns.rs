@@ -42,14 +42,20 @@ impl Turn {
     }
 
     /// Whose turn it is. `runs` says whether what is to be brought up runs already as one of the two.
-    fn of(start: &Start<'_>, look: &Look, runs: impl Fn(Instance) -> bool) -> Self {
-        let Strategy::StartStop(how) = &start.manifest.strategy else { return Self::alone(Instance::A, false) };
-        // What took no turns holds its ports by itself.
+    ///
+    /// # Errors
+    /// What runs would have to be stopped first, and is spared.
+    fn of(start: &Start<'_>, look: &Look, runs: impl Fn(Instance) -> bool) -> Result<Self, ProfileError> {
+        let Strategy::StartStop(how) = &start.manifest.strategy else { return Ok(Self::alone(Instance::A, false)) };
+        let alone = |instance, why: &str| match start.spares {
+            true => Err(ProfileError::StopsFirst(why.to_owned())),
+            false => Ok(Self::alone(instance, true)),
+        };
         let Some((begun, instance)) = look.begun.as_ref().and_then(|begun| Some((begun, begun.instance?))) else {
-            return Self::alone(Instance::A, true);
+            return alone(Instance::A, "what runs took no turns, and holds its ports by itself");
         };
         if begun.activation == start.activation.to_string() {
-            return Self { beside: begun.beside.clone(), ..Self::alone(instance, true) };
+            return Ok(Self { beside: begun.beside.clone(), ..Self::alone(instance, true) });
         }
         let (older, good) = match &begun.beside {
             Some(beside) => (beside.clone(), instance.other()),
@@ -57,16 +63,16 @@ impl Turn {
         };
         if start.activation.attempt().is_none() {
             // What is gone back to is not started beside anything: it runs still, or it is started anew.
-            return match [good, good.other()].into_iter().find(|instance| runs(*instance)) {
+            return Ok(match [good, good.other()].into_iter().find(|instance| runs(*instance)) {
                 Some(instance) => Self { is_there: true, ..Self::alone(instance, true) },
                 None => Self::alone(good, true),
-            };
+            });
         }
         match can_share(look, &older.sockets, &unit::sockets(start.cell, how)) {
-            Ok(()) => Self { beside: Some(older), ..Self::alone(good.other(), true) },
+            Ok(()) => Ok(Self { beside: Some(older), ..Self::alone(good.other(), true) }),
             Err(why) => {
                 tracing::warn!(cell = %start.cell, "it takes the place of the version before by stop_start: {why}");
-                Self::alone(good, true)
+                alone(good, &why)
             }
         }
     }
@@ -99,7 +105,10 @@ fn are_in_the_way(one: &Listen, other: &Listen) -> bool {
 
 impl Systemd {
     /// Whose turn it is when `start` is brought up.
-    pub(super) fn turn(&self, start: &Start<'_>, site: &Site, look: &Look) -> Turn {
+    ///
+    /// # Errors
+    /// What runs would have to be stopped first, and is spared.
+    pub(super) fn turn(&self, start: &Start<'_>, site: &Site, look: &Look) -> Result<Turn, ProfileError> {
         Turn::of(start, look, |instance| {
             let begun = look.begun.as_ref().map_or(Instance::A, Begun::instance);
             let unit = if instance == begun { Some(&look.service) } else { look.other.as_ref() };

@@ -27,7 +27,8 @@
 //! | `{"v":2,"do":"follow","process":"web"}` | 2 | `{"bytes":n}` or `{"lost":n}`, again and again |
 //!
 //! Version 3 brought orders that [join](Orders::joins) what runs, and [sockets](super::ProcessDef::sockets); version 4
-//! those by which what runs [stays](Orders::stays).
+//! those by which what runs [stays](Orders::stays). That orders [spare](Orders::spares) what runs is ignored by those that
+//! do not know it.
 //!
 //! What is refused is answered with `{"error":{"code":"…","message":"…"}}`. Unknown fields are ignored.
 
@@ -42,5 +43,5 @@ pub use client::{Client, DetachedError, Following, Watch};
 pub use log::last_words;
 pub use orders::{Orders, Stays, Wanted};
 pub use program::{main, takes_sockets, version};
-pub use protocol::{NEWEST, OLDEST, Report};
+pub use protocol::{NEWEST, OLDEST, Report, SOCKET_LOST};
 pub use server::{Server, ServerConfig, ServerError};

@@ -31,6 +31,10 @@ pub struct Orders {
     /// Whether what runs already just so goes on, and is joined by the rest; otherwise everything starts anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub joins: bool,
+    /// Whether what runs may not be ended for them. Where it would have to be, because a socket was lost, they are
+    /// refused instead. A supervisor that does not know this ends it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spares: bool,
     /// Whether what runs goes on although it would be started otherwise now, as it then is from its next start on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stays: Option<Stays>,
@@ -63,7 +67,8 @@ pub enum Wanted {
 impl Orders {
     /// That `service` is to run, anew.
     pub fn up(id: impl Into<String>, service: ServiceDef) -> Self {
-        Self { id: id.into(), wanted: Wanted::Up, service, joins: false, stays: None, leaving: BTreeSet::new() }
+        let leaving = BTreeSet::new();
+        Self { id: id.into(), wanted: Wanted::Up, service, joins: false, spares: false, stays: None, leaving }
     }
 
     /// The version of the protocol that brought what they ask for.
@@ -116,6 +121,18 @@ impl Orders {
     /// Writes down that no orders are being carried out.
     pub(super) fn finish(run: &Path) -> io::Result<()> {
         absent_is_fine(fs::remove_file(run.join(BEGUN)))
+    }
+
+    /// Writes down that a service whose supervisor is not there is not to run: the next supervisor starts nothing of it,
+    /// and ends what an earlier one left running.
+    ///
+    /// # Errors
+    /// The orders cannot be read or written.
+    pub fn stand_down(folder: &Path) -> io::Result<()> {
+        match Self::load(folder)? {
+            Some(orders) => Self { wanted: Wanted::Down, ..orders }.save(folder),
+            None => Ok(()),
+        }
     }
 
     /// Removes the orders of a service that is gone.

@@ -18,6 +18,10 @@ pub const OLDEST: u32 = 1;
 /// The newest version of the protocol.
 pub const NEWEST: u32 = 4;
 
+/// The code with which orders are refused that [spare](Orders::spares) what runs, where a socket that it was given
+/// cannot be passed on.
+pub const SOCKET_LOST: &str = "socket_lost";
+
 /// The longest line, newline and all.
 const MOST_LINE: u64 = MOST_BYTES + (64 << 10);
 

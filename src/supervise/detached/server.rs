@@ -17,7 +17,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::orders::{Orders, Stays, Wanted};
 use super::protocol::{
-    Answer, Ask, Hello, NEWEST, OLDEST, Refusal, Report, Request, SOCKET, read_line, socket, write_line,
+    Answer, Ask, Hello, NEWEST, OLDEST, Refusal, Report, Request, SOCKET, SOCKET_LOST, read_line, socket, write_line,
 };
 use crate::clock::SharedClock;
 use crate::supervise::home::{self, at};
@@ -256,7 +256,8 @@ impl Shared {
     /// Carries out the orders, unless that is done.
     async fn carry_out(&self, turn: &mut Progress) -> Result<(), SupervisorError> {
         let orders = self.standing.borrow().orders.clone();
-        let Some(Orders { wanted, service: definition, joins, stays, .. }) = orders.filter(|_| *turn != Progress::Done)
+        let Some(Orders { wanted, service: definition, joins, spares, stays, .. }) =
+            orders.filter(|_| *turn != Progress::Done)
         else {
             return Ok(());
         };
@@ -266,7 +267,7 @@ impl Shared {
             (Wanted::Up, true, _) if let Some(stays) = stays => {
                 supervisor.redefine_service(service, definition, stays == Stays::Reloaded).await
             }
-            (Wanted::Up, true, _) if joins => self.join(definition).await,
+            (Wanted::Up, true, _) if joins => self.join(definition, spares).await,
             (Wanted::Up, true, _) => supervisor.replace_service(service, definition).await,
             // Whether what runs was told of it before the supervisor died is not known: once more does no harm.
             (Wanted::Up, false, Progress::Found { begun: true }) if let Some(stays) = stays => {
@@ -312,11 +313,12 @@ impl Shared {
     }
 
     /// Lets what is not there yet join what runs, and ends what is to run no more. If a socket that is to be passed on
-    /// was lost with the supervisor before, and could not be taken back, all of it is started anew instead.
-    async fn join(&self, definition: ServiceDef) -> Result<(), SupervisorError> {
+    /// was lost with the supervisor before, and could not be taken back, all of it is started anew instead, unless the
+    /// orders spare what runs.
+    async fn join(&self, definition: ServiceDef, spares: bool) -> Result<(), SupervisorError> {
         let (supervisor, service) = (&self.supervisor, &self.config.service);
         match supervisor.join_service(service, definition.clone()).await {
-            Err(error @ SupervisorError::SocketLost { .. }) => {
+            Err(error @ SupervisorError::SocketLost { .. }) if !spares => {
                 tracing::warn!("what runs has to end first: {}", in_full(&error));
                 supervisor.replace_service(service, definition).await
             }
@@ -488,7 +490,8 @@ fn refused(error: &SupervisorError) -> Answer {
         SupervisorError::NotRunning { .. } => "not_running",
         SupervisorError::NoReloadSignal { .. } => "no_reload_signal",
         SupervisorError::Ended => "ended",
-        SupervisorError::Socket { .. } | SupervisorError::SocketLost { .. } => "socket",
+        SupervisorError::Socket { .. } => "socket",
+        SupervisorError::SocketLost { .. } => SOCKET_LOST,
         SupervisorError::Ownership(_) | SupervisorError::Disk { .. } => "io",
     };
     refusal(code, in_full(error))

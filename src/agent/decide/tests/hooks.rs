@@ -28,7 +28,7 @@ fn deeds(walk: &mut Walk, bad: Deed) -> Vec<Deed> {
     panic!("it never comes to rest: {:?}", walk.cell);
 }
 
-use Deed::{Activate, Check, Restore, Run, Switch, Write};
+use Deed::{Activate, Check, Leave, Restore, Run, Switch, Write};
 use HookEvent::{AfterActivate, BeforeActivate, OnFailure, OnRollback, Stop};
 
 #[test]
@@ -101,4 +101,115 @@ fn a_held_cell_is_told_nothing() {
     walk.run_to(Run(Stop));
     walk.see(Seen::Held(Some("held".to_owned())));
     assert_eq!(walk.next(), None);
+}
+
+/// The same, and the two can run at once.
+fn beside() -> Walk {
+    let mut walk = wanted();
+    walk.overlaps = true;
+    walk
+}
+
+fn leaving(walk: &Walk) -> Option<String> {
+    walk.cell.state.leaving.as_ref().map(|leaving| leaving.target.version.to_string())
+}
+
+#[test]
+fn what_goes_on_beside_the_new_version_is_told_once_that_is_good() {
+    let mut walk = beside();
+    let key = walk.run_to(Activate);
+    assert_eq!(leaving(&walk).as_deref(), Some("v0"));
+    let done = deeds(&mut walk, Deed::Remove);
+    // Once to find it good and tell the old one, and once more to end that.
+    assert_eq!(done, [Activate, Run(AfterActivate), Check, Check, Write]);
+    assert!(!walk.hooks.contains(&(key, Stop)) && leaving(&walk).is_none());
+}
+
+#[test]
+fn what_goes_on_is_told_once_however_often_the_agent_is_killed() {
+    let mut walk = beside();
+    for deed in [Switch, Activate, Run(AfterActivate), Check] {
+        walk.run_to(deed);
+        walk.restart(walk.linked());
+        assert_eq!(leaving(&walk).as_deref(), (deed != Switch).then_some("v0"), "{deed:?}");
+    }
+    // The crash may come between the switch and the journal's word of it.
+    let mut walk = beside();
+    let key = walk.run_to(Switch);
+    let linked = walk.cell.attempt(key).and_then(placed_by).map(|placed| placed.release());
+    walk.restart(linked);
+    assert_eq!(leaving(&walk).as_deref(), Some("v0"));
+    let key = walk.run_to(Check);
+    walk.see(Seen::Left { key });
+    walk.restart(walk.linked());
+    let done = deeds(&mut walk, Deed::Remove);
+    assert_eq!((done, leaving(&walk)), (vec![Check, Write], None));
+}
+
+#[test]
+fn what_has_to_stop_first_after_all_is_told_before_and_not_once_more() {
+    let mut walk = beside();
+    let key = walk.run_to(Activate);
+    walk.see(Seen::Left { key });
+    walk.restart(walk.linked());
+    let done = deeds(&mut walk, Deed::Remove);
+    assert_eq!(done, [Deed::Ask, Switch, Activate, Run(AfterActivate), Check, Write]);
+}
+
+#[test]
+fn what_fails_beside_another_one_has_told_that_nothing() {
+    for bad in [Run(AfterActivate), Check] {
+        let mut walk = beside();
+        let done = deeds(&mut walk, bad);
+        assert!(!done.contains(&Run(Stop)) && !done.contains(&Leave), "{done:?}");
+        assert_eq!((walk.placed().as_deref(), leaving(&walk)), (Some("v0"), None));
+    }
+}
+
+#[test]
+fn a_newer_version_tells_the_one_that_never_became_good_before_it_starts_and_the_good_one_after() {
+    for overlaps in [true, false] {
+        let mut walk = beside();
+        let key = walk.run_to(Check);
+        walk.see(Seen::Pending { key, missing: "web".to_owned(), deadline: DEADLINE });
+        walk.overlaps = overlaps;
+        walk.trigger(&wish(1, 3, Ask::Deploy(2)), Place::Index);
+        let key = walk.run_to(Switch);
+        assert!(walk.hooks.contains(&(key, Stop)), "v1 ends as v2 is brought up");
+        assert_eq!(leaving(&walk).as_deref(), overlaps.then_some("v0"), "what cannot go on beside v2 is told before");
+        walk.run();
+        assert_eq!((walk.placed().as_deref(), leaving(&walk)), (Some("v2"), None));
+    }
+}
+
+#[test]
+fn a_version_that_waits_for_the_old_one_is_given_up_for_a_newer_one_and_ends_with_a_stop() {
+    let mut walk = beside();
+    let key = walk.run_to(Check);
+    walk.see(Seen::StepFailed { key, trouble: Trouble::new(Code::HookWaits, "later", Cure::Time) });
+    assert_eq!(walk.next(), None);
+    walk.trigger(&wish(1, 3, Ask::Stop), Place::Index);
+    walk.run();
+    assert_eq!((walk.cell.state.standing, leaving(&walk)), (Standing::Stopped, None));
+}
+
+#[test]
+fn how_long_a_hook_puts_it_off_counts_on_while_the_version_flaps_and_its_deadline_begins_anew() {
+    let mut walk = wanted();
+    let key = walk.run_to(Check);
+    walk.seconds += 2 * DEADLINE.as_secs();
+    let later = || Trouble::new(Code::HookWaits, "later", Cure::Time);
+    walk.see(Seen::StepFailed { key, trouble: later() });
+    let since = walk.cell.mind.waits[&key].fault.at;
+    walk.seconds += PATIENCE.first.as_secs();
+    walk.see(Seen::Pending { key, missing: "web".to_owned(), deadline: DEADLINE });
+    assert_eq!(walk.cell.attempt(key).unwrap().step, Step::Checking, "it was good when the hook was asked");
+    assert_eq!(walk.next(), None, "it is looked at again, but not at once");
+    walk.seconds += 1;
+    assert_eq!(walk.next(), Some(Action::Do(Check, key)));
+    walk.see(Seen::StepFailed { key, trouble: later() });
+    assert_eq!(walk.cell.mind.waits[&key].fault.at, since);
+    walk.seconds += DEADLINE.as_secs();
+    walk.see(Seen::Pending { key, missing: "web".to_owned(), deadline: DEADLINE });
+    assert!(matches!(walk.cell.attempt(key).unwrap().step, Step::RollingBack { .. }));
 }

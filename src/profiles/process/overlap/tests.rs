@@ -32,10 +32,15 @@ impl Version {
     }
 
     fn orders(&self, before: Option<&Orders>) -> Orders {
+        self.spares(before, false).unwrap()
+    }
+
+    fn spares(&self, before: Option<&Orders>, spares: bool) -> Result<Orders, &'static str> {
         let (release, data) = (PathBuf::from(format!("/releases/{}", self.manifest.version)), PathBuf::from("/data"));
         let Self { manifest, activation } = self;
         let cell = &manifest.cell;
-        let start = Start { cell, manifest, release: &release, data: &data, force: false, activation: *activation };
+        let start =
+            Start { cell, manifest, release: &release, data: &data, force: false, spares, activation: *activation };
         let Profile::Process(spec) = &manifest.profile else { panic!("{:?}", manifest.profile) };
         let Strategy::StartStop(how) = &manifest.strategy else { panic!("{:?}", manifest.strategy) };
         orders(spec, how, &start, before)
@@ -125,6 +130,29 @@ fn nothing_runs_beside_what_was_stopped_or_holds_its_ports_by_itself() {
         let next = Version::new(2).orders(Some(&before));
         assert_eq!((names(&next), leaving(&next), next.joins), (vec!["migrate", "web"], vec![], false));
     }
+}
+
+#[test]
+fn what_is_spared_is_not_ended_for_the_next_one_until_that_is_good() {
+    let first = Version::new(1).orders(None);
+    let second = Version::new(2).spares(Some(&first), true).unwrap();
+    assert!(second.joins && second.spares);
+    assert_eq!(Version::new(2).spares(Some(&second), true).unwrap(), second, "the same is not begun twice");
+    // It could not be joined, and was told: from then on there is only the next one.
+    let alone = Version::new(2).orders(Some(&second));
+    assert_eq!(
+        (names(&alone), leaving(&alone), alone.joins, alone.spares),
+        (vec!["migrate-b", "web-b"], vec![], false, false)
+    );
+    assert_eq!(Version::new(2).orders(Some(&alone)), alone);
+    assert!(!settled(&second).unwrap().spares);
+    let mut plain = first.clone();
+    plain.service.processes.values_mut().for_each(|process| {
+        process.env.remove(INSTANCE);
+    });
+    assert!(Version::new(2).spares(Some(&plain), true).is_err());
+    let stopped = Orders { wanted: Wanted::Down, ..first };
+    assert!(!Version::new(2).spares(Some(&stopped), true).unwrap().joins, "nothing runs that could be spared");
 }
 
 #[test]

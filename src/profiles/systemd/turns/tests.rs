@@ -48,9 +48,19 @@ fn after(turn: &Turn, generation: u64, sockets: &[(&str, &str)]) -> Look {
 }
 
 fn turn(manifest: &Manifest, activation: Activation, look: &Look, runs: &[Instance]) -> Turn {
+    spares(manifest, activation, look, runs, false).unwrap()
+}
+
+fn spares(
+    manifest: &Manifest,
+    activation: Activation,
+    look: &Look,
+    runs: &[Instance],
+    spares: bool,
+) -> Result<Turn, ProfileError> {
     let cell = CellName::new("web").unwrap();
     let (release, data) = (Path::new("/r"), Path::new("/d"));
-    let start = Start { cell: &cell, manifest, release, data, force: false, activation };
+    let start = Start { cell: &cell, manifest, release, data, force: false, spares, activation };
     Turn::of(&start, look, |instance| runs.contains(&instance))
 }
 
@@ -106,6 +116,13 @@ fn what_took_no_turns_or_holds_a_place_is_stopped_first() {
     assert!(!alone(&[("http", "[::]:81")], &one), "both are listened at");
     assert!(!alone(&[("http", "[::]:80"), ("more", "/run/80")], &one));
     assert!(!alone(&[], &one));
+    let version = manifest(Some(&[("web", "[::]:80")]));
+    let refused = spares(&version, activation(2), &one, &[], true).unwrap_err();
+    assert!(matches!(&refused, ProfileError::StopsFirst(why) if why.contains("another name or mode")), "{refused}");
+    let begun = after(&Turn::alone(Instance::A, true), 2, &[("web", "[::]:80")]);
+    assert!(spares(&version, activation(2), &begun, &[], true).is_ok(), "it has been stopped already");
+    let took_none = after(&Turn::alone(Instance::A, false), 1, &[]);
+    assert!(spares(&version, activation(2), &took_none, &[], true).is_err());
     let mut closed = one;
     closed.sockets.values_mut().for_each(|unit| unit.active = "failed".to_owned());
     assert!(alone(HTTP, &closed), "nobody but the old one has the socket");
