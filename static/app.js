@@ -125,7 +125,7 @@
       pause.addEventListener("click", () => {
         paused = !paused;
         pause.setAttribute("aria-pressed", String(paused));
-        pause.textContent = paused ? "Resume updates" : "Pause updates";
+        pause.firstElementChild.textContent = paused ? "Resume" : "Pause";
         tellAge();
         catchUp();
       });

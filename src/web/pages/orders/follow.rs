@@ -141,11 +141,14 @@ fn steps(view: &CellView, at: Floor, may_operate: bool) -> (Vec<Step>, bool) {
             Liveness::Active => {
                 Step::new(Kind::UnderWay, "Waiting for the node to see it", "it looks every few seconds")
             }
-            liveness => Step::new(
-                Kind::Stands,
-                "The node is not heard of",
-                format!("it is {}; it carries the change out once it is back", liveness.as_str()),
-            ),
+            silent => {
+                let (text, why) = match silent {
+                    Liveness::Warning => ("The node is late", "its last heartbeats did not come"),
+                    Liveness::Dead => ("The node is not heard of", "its heartbeats have stopped"),
+                    Liveness::Active | Liveness::Unknown => ("The node is not heard of", "no heartbeat of it is known"),
+                };
+                Step::new(Kind::Stands, text, format!("{why}; it carries the change out once it is back"))
+            }
         });
         steps.extend(to_come(stages));
         return (steps, false);
