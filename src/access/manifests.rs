@@ -1,7 +1,10 @@
 //! Recipes. Everybody reads them; who changes one changes what all of its cells will get.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use super::{AccessError, Authorized, Denied};
-use crate::controller::{Applied, Deletion, FleetView, Known, ManifestView, ObjectFacts, Text};
+use crate::controller::{Applied, Deletion, FleetView, Known, ManifestView, ObjectFacts, ReleaseReader, Text};
 use crate::model::ManifestName;
 use crate::model::users::Role;
 
@@ -13,6 +16,15 @@ impl Authorized {
     pub async fn manifests(&self) -> Result<Vec<ManifestView>, AccessError> {
         self.need_anywhere(Role::Viewer, "manifests")?;
         Ok(self.reading().manifests().await?)
+    }
+
+    /// What the manifests are called, as it was a moment ago.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn manifest_names(&self, reader: &ReleaseReader) -> Result<Arc<BTreeSet<ManifestName>>, AccessError> {
+        self.need_anywhere(Role::Viewer, "manifests")?;
+        Ok(self.reading().manifest_names_lately(reader).await?)
     }
 
     /// A manifest as it was written.

@@ -124,13 +124,14 @@ pub struct ReleasePage {
 /// A version of a cell, named so that it can be no other.
 pub type KnownVersion = (CellId, VersionName, Sha256Digest);
 
-/// Remembers what it has read. Clones remember together.
+/// Remembers what it has read of releases, and which manifests there are. Clones remember together.
 #[derive(Debug, Clone, Default)]
 pub struct ReleaseReader {
     // Held while they are read, so that many who look at once read once.
     documents: Arc<Mutex<ReadDocuments>>,
     list: Arc<Lately<Vec<Arc<Release>>>>,
     names: Arc<Lately<BTreeSet<ReleaseName>>>,
+    manifests: Arc<Lately<BTreeSet<ManifestName>>>,
     made_from: Arc<Mutex<BTreeMap<KnownVersion, Option<DeploymentName>>>>,
 }
 
@@ -203,6 +204,17 @@ impl Read for BTreeSet<ReleaseName> {
     }
 }
 
+impl Read for BTreeSet<ManifestName> {
+    fn place(reader: &ReleaseReader) -> &Arc<Lately<Self>> {
+        &reader.manifests
+    }
+
+    async fn read(controller: &Controller, _: &ReleaseReader) -> Result<Arc<Self>, ControllerError> {
+        let manifests = controller.manifests().await?;
+        Ok(Arc::new(manifests.into_iter().map(|manifest| manifest.name).collect()))
+    }
+}
+
 impl Read for Vec<Arc<Release>> {
     fn place(reader: &ReleaseReader) -> &Arc<Lately<Self>> {
         &reader.list
@@ -244,6 +256,11 @@ impl ReleaseReader {
         self.list.forget();
     }
 
+    /// A manifest was written or deleted: they are listed again before they are shown.
+    pub fn renew_manifests(&self) {
+        self.manifests.forget();
+    }
+
     /// A release was deleted, and its name may be given to other content.
     pub async fn forget(&self, release: &ReleaseName) {
         self.documents.lock().await.0.remove(release);
@@ -272,6 +289,17 @@ impl Controller {
         self.lately(reader).await
     }
 
+    /// What all manifests are called, as it was a moment ago: for who looks for a name.
+    ///
+    /// # Errors
+    /// Why the store did not answer.
+    pub async fn manifest_names_lately(
+        &self,
+        reader: &ReleaseReader,
+    ) -> Result<Arc<BTreeSet<ManifestName>>, ControllerError> {
+        self.lately(reader).await
+    }
+
     /// What was read last, if that is not stale, and then reads it again in the background.
     async fn lately<T: Read>(&self, reader: &ReleaseReader) -> Result<Arc<T>, ControllerError> {
         let (now, place) = (self.clock.monotonic(), T::place(reader));
@@ -285,7 +313,7 @@ impl Controller {
                     let reader = reader.clone();
                     tokio::spawn(async move {
                         if let Err(error) = controller.read_now::<T>(&reader).await {
-                            tracing::debug!("the list of releases stays as it is: {}", in_full(&error));
+                            tracing::debug!("what was read a moment ago stays as it is: {}", in_full(&error));
                         }
                         drop(turn);
                     });

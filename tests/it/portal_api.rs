@@ -364,6 +364,12 @@ async fn lists_come_in_pages_filtered_and_only_when_they_changed() {
     assert_eq!(names(&api.get("/manifests?limit=1").await.is(200).json()), ["other"]);
     let hits = api.get("/search?q=OTHER").await.is(200).json();
     assert_eq!((&hits["manifests"], &hits["cells"]), (&json!(["other"]), &json!([])));
+    // What was found a moment ago is shown again, but not past a change of this controller's own.
+    let of_new = api.put_yaml("/manifests/other-new", None, "name: other-new\nprofile: {deploy: {}}\n").await.is(201);
+    let manifests = async || api.get("/search?q=other").await.is(200).json()["manifests"].clone();
+    assert_eq!(manifests().await, json!(["other", "other-new"]));
+    api.send("DELETE", "/manifests/other-new", &[("if-match", of_new.header("etag"))], "").await.is(200);
+    assert_eq!(manifests().await, json!(["other"]));
 
     let first = api.get("/manifests").await.is(200);
     let tag = first.header("etag").to_owned();

@@ -83,6 +83,7 @@ async fn apply(caller: Caller, Asked(how): Asked<How>, Yaml(text): Yaml) -> Resu
     };
     let (objects, error) = done.map_err(broke_off)??;
     caller.fleet.snapshot.look_soon();
+    caller.fleet.releases.renew_manifests();
     let error = error.map(|error| crate::store::in_full(&error));
     Ok(Json(Done { dry_run: false, plan: None, summary: ApplySummary::of(&objects), objects, error }))
 }

@@ -330,7 +330,7 @@ async fn search(caller: Caller, has: Has, Asked(Wanted { q }): Asked<Wanted>) ->
     let view = caller.view()?;
     let (recipes, problem) = pages::recipes(&caller, &view).await;
     let releases = recipes.releases.iter().map(|(manifest, name)| (manifest, name));
-    let found = controller::Found::new(&q, &view, &recipes.manifests, releases);
+    let found = controller::Found::new(&q, &view, recipes.manifests.iter(), releases);
     has.json(&Found {
         nodes: found.nodes.into_iter().take(MOST_HITS).cloned().collect(),
         cells: found.cells.into_iter().take(MOST_HITS).cloned().collect(),

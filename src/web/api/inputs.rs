@@ -250,6 +250,7 @@ async fn put_manifest(
     let fleet = caller.whole_view()?;
     match caller.may.put_manifest(&fleet, &name, &text, &known).await {
         Ok(applied) => {
+            caller.fleet.releases.renew_manifests();
             let now = caller.may.get_manifest(&name).await.ok().filter(|now| now.text == text);
             Ok(written(&applied, now.map(|now| now.etag)))
         }
@@ -270,7 +271,10 @@ async fn delete_manifest(
     check_is_there(&known)?;
     let fleet = caller.whole_view()?;
     match caller.may.delete_manifest(&fleet, &name, &known).await {
-        Ok(deletion) => Ok(Json(deletion.into())),
+        Ok(deletion) => {
+            caller.fleet.releases.renew_manifests();
+            Ok(Json(deletion.into()))
+        }
         Err(error) => Err(unless_it_held_at(error, manifest_now(&caller, &name)).await),
     }
 }

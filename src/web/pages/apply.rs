@@ -119,6 +119,7 @@ async fn submit(page: PageContext, form: Result<Form<Sent>, FormRejection>) -> R
         match done.await {
             Ok(Ok((lines, failure))) => {
                 page.caller.fleet.snapshot.look_soon();
+                page.caller.fleet.releases.renew_manifests();
                 let failure = failure.map(Failure::from);
                 return show(&page, sent, Some(Report::of(lines, String::new())), failure.as_ref());
             }

@@ -49,31 +49,28 @@ struct Group {
 /// What manifests and releases there are, as far as that is known.
 #[derive(Debug, Default)]
 pub(in crate::web) struct Recipes {
-    pub(in crate::web) manifests: BTreeSet<ManifestName>,
+    pub(in crate::web) manifests: Arc<BTreeSet<ManifestName>>,
     pub(in crate::web) releases: Arc<BTreeSet<ReleaseName>>,
 }
 
 /// What manifests and releases there are, and why not all of them are known, if so.
 pub(in crate::web) async fn recipes(caller: &Caller, view: &FleetView) -> (Recipes, Option<String>) {
-    let used = view.cells().filter_map(|cell| cell.about()).map(|about| &about.manifest);
-    // Of fifty thousand names a few differ, and only those are copied.
-    let used: HashSet<&ManifestName> = used.collect();
-    let mut recipes = Recipes { manifests: used.into_iter().cloned().collect(), releases: Arc::default() };
     // Nobody waits for a bucket that is known to be away.
     if let Some(problem) = caller.fleet.snapshot.age().problem {
-        return (recipes, Some(problem));
+        return (Recipes { manifests: Arc::new(used(view)), ..Recipes::default() }, Some(problem));
     }
-    let (manifests, releases) = tokio::join!(caller.may.manifests(), caller.may.release_names(&caller.fleet.releases));
-    let mut problem = None;
-    match manifests {
-        Ok(manifests) => recipes.manifests.extend(manifests.into_iter().map(|manifest| manifest.name)),
-        Err(error) => problem = Some(told(&error)),
-    }
-    match releases {
-        Ok(releases) => recipes.releases = releases,
-        Err(error) => problem = Some(told(&error)),
-    }
-    (recipes, problem)
+    let lists = &caller.fleet.releases;
+    let (manifests, releases) = tokio::join!(caller.may.manifest_names(lists), caller.may.release_names(lists));
+    let problem = manifests.as_ref().err().map(told).or_else(|| releases.as_ref().err().map(told));
+    let manifests = manifests.unwrap_or_else(|_| Arc::new(used(view)));
+    (Recipes { manifests, releases: releases.unwrap_or_default() }, problem)
+}
+
+/// The manifests that cells use: of fifty thousand names a few differ, and only those are copied.
+fn used(view: &FleetView) -> BTreeSet<ManifestName> {
+    let used: HashSet<&ManifestName> =
+        view.cells().filter_map(|cell| cell.about()).map(|about| &about.manifest).collect();
+    used.into_iter().cloned().collect()
 }
 
 fn told(error: &AccessError) -> String {
@@ -90,7 +87,7 @@ async fn page(page: PageContext, asked: Asked) -> Result<Response, Failure> {
     let view = page.view()?;
     let (recipes, problem) = recipes(&page.caller, &view).await;
     let releases = recipes.releases.iter().map(|(manifest, name)| (manifest, name));
-    let found = Found::new(&text, &view, &recipes.manifests, releases);
+    let found = Found::new(&text, &view, recipes.manifests.iter(), releases);
     if let Some(path) = exact(&text, &view, &recipes).filter(|_| is_alone(&text, &found)) {
         return Ok(page.lead_to(&path));
     }
@@ -177,7 +174,7 @@ mod tests {
         let releases = [("web-site", "R1"), ("n01", "web")]
             .map(|(manifest, name)| (manifest.parse().unwrap(), name.parse().unwrap()));
         let releases = Arc::new(releases.into());
-        (fleet(nodes.collect()), Recipes { manifests: manifests.into(), releases })
+        (fleet(nodes.collect()), Recipes { manifests: Arc::new(manifests.into()), releases })
     }
 
     #[test]
@@ -197,7 +194,7 @@ mod tests {
     fn a_name_leads_nowhere_where_something_else_has_it_in_its_own() {
         let (view, recipes) = sample();
         let releases = || recipes.releases.iter().map(|(manifest, name)| (manifest, name));
-        let is_alone = |text: &str| is_alone(text, &Found::new(text, &view, &recipes.manifests, releases()));
+        let is_alone = |text: &str| is_alone(text, &Found::new(text, &view, recipes.manifests.iter(), releases()));
         assert!(is_alone("n02"), "an agent with its cells");
         assert!(is_alone("web-site"), "a manifest with its release");
         assert!(is_alone("web-site/r1") && is_alone("n02/web"));
@@ -209,7 +206,7 @@ mod tests {
     fn what_is_found_is_cut_and_the_rest_is_a_link_away() {
         let (view, recipes) = sample();
         let releases = || recipes.releases.iter().map(|(manifest, name)| (manifest, name));
-        let found = |text| groups(&Found::new(text, &view, &recipes.manifests, releases()));
+        let found = |text| groups(&Found::new(text, &view, recipes.manifests.iter(), releases()));
         let groups = found("web");
         let counts: Vec<(&str, &str, usize)> =
             groups.iter().map(|group| (group.name, group.count.as_str(), group.hits.len())).collect();

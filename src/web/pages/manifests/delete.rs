@@ -82,7 +82,10 @@ pub(super) async fn act(
     page.caller.check_writable()?;
     let known = Facts::read(&form.seen).known();
     match page.may().because(&form.reason).delete_manifest(&fleet, &name, &known).await {
-        Ok(_) => Ok(page.lead_to("/manifests")),
+        Ok(_) => {
+            page.caller.fleet.releases.renew_manifests();
+            Ok(page.lead_to("/manifests"))
+        }
         Err(error) => delete_page(&page, name, &form, Some(&error.into())).await,
     }
 }

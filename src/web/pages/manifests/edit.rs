@@ -87,6 +87,7 @@ impl Editable for New {
 async fn write(page: &PageContext, name: &ManifestName, form: &TextForm) -> Result<Option<String>, Failure> {
     let fleet = page.caller.whole_view()?;
     let written = page.may().because(&form.reason).put_manifest(&fleet, name, &form.text, &form.known()).await;
+    page.caller.fleet.releases.renew_manifests();
     Ok(unless_changed(written)?.map(|_| format!("/manifests/{name}")))
 }
 
