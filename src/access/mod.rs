@@ -17,6 +17,7 @@ mod cells;
 mod deployments;
 mod directory;
 mod error;
+mod events;
 mod fleet;
 mod gate;
 mod identity;

@@ -113,7 +113,7 @@ pub use dependencies::Dependent;
 pub use diff::{Changes, FieldChange, FileChange, FileKind, FileSide, TextDiff};
 pub use documents::{Applied, AppliedHow, Known, Text};
 pub use error::{Claim, ControllerError};
-pub use events::{Event, EventKind, EventWatch};
+pub use events::{Event, EventKind, EventLog, EventWatch, Mood};
 pub use facts::ObjectFacts;
 #[cfg(test)]
 pub(crate) use fleet::sample as fleet_sample;

@@ -16,6 +16,7 @@ use crate::model::users::Role;
 pub(super) enum Nav {
     Overview,
     Alerts,
+    Events,
     Agents,
     Cells,
     Manifests,
@@ -32,6 +33,7 @@ impl Nav {
     pub(super) fn of(path: &str) -> Self {
         match path.split('/').nth(1).unwrap_or_default() {
             "alerts" => Self::Alerts,
+            "events" => Self::Events,
             "agents" => Self::Agents,
             "cells" => Self::Cells,
             "manifests" => Self::Manifests,
@@ -158,9 +160,10 @@ impl Shell {
 
     /// The entries of the navigation that lead somewhere.
     pub(super) fn entries(&self) -> Vec<Entry> {
-        let entries: [(Nav, &str, &str, char); 9] = [
+        let entries: [(Nav, &str, &str, char); 10] = [
             (Nav::Overview, "/", "Overview", 'o'),
             (Nav::Alerts, "/alerts", "Alerts", 'l'),
+            (Nav::Events, "/events", "Events", 'e'),
             (Nav::Agents, "/agents", "Agents", 'a'),
             (Nav::Cells, "/cells", "Cells", 'c'),
             (Nav::Manifests, "/manifests", "Manifests", 'm'),

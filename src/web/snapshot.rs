@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::clock::SharedClock;
-use crate::controller::{Attention, AttentionLimits, Controller, FleetReader, FleetView, LivenessLimits, Looked};
+use crate::controller::{
+    Attention, AttentionLimits, Controller, Event, EventLog, FleetReader, FleetView, LivenessLimits, Looked,
+};
 use crate::entropy;
 use crate::store::Memory;
 
@@ -32,6 +34,8 @@ pub(super) struct Snapshot {
     /// What pages fall back on; this knows first that they have to.
     memory: Arc<Memory>,
     newest: RwLock<Newest>,
+    /// What was seen to happen from one look to the next.
+    events: Mutex<EventLog>,
     /// Tells of each look, and what the revision is after it.
     looked: watch::Sender<u64>,
     /// Counts the looks, also those that failed, for what works in the background: that is no sign that somebody looks.
@@ -86,7 +90,8 @@ struct Seen {
 impl Snapshot {
     pub(super) fn new(clock: SharedClock, memory: Arc<Memory>) -> Self {
         let (newest, looked, taken) = (RwLock::default(), watch::Sender::new(0), watch::Sender::new(0));
-        Self { clock, memory, newest, looked, taken, asked: Mutex::default(), wake: Notify::new() }
+        let (events, asked) = (Mutex::default(), Mutex::default());
+        Self { clock, memory, newest, events, looked, taken, asked, wake: Notify::new() }
     }
 
     /// The newest view; an error says why there is none yet.
@@ -106,6 +111,12 @@ impl Snapshot {
     /// What needs attention in the newest view.
     pub(super) fn attention(&self) -> Arc<[Attention]> {
         self.with(|newest| newest.view.as_ref().map(|seen| seen.attention.clone()).unwrap_or_default())
+    }
+
+    /// What was seen to happen at `since` or later, oldest first, and since when none of it is missing.
+    pub(super) fn events(&self, since: DateTime<Utc>) -> (Vec<Arc<Event>>, Option<DateTime<Utc>>) {
+        let log = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        (log.since(since).cloned().collect(), log.whole_since())
     }
 
     /// How old the newest view is.
@@ -193,6 +204,8 @@ impl Snapshot {
             Ok(view) => {
                 debug!(nodes = view.counts.nodes(), cells = view.counts.cells(), gets = asked.gets, "read the fleet");
                 revision = view.revision;
+                let known = self.with(|newest| newest.view.as_ref().map(|seen| seen.view.clone()));
+                self.events.lock().unwrap_or_else(PoisonError::into_inner).take(known.as_deref(), &view);
                 let attention = view.attention(AttentionLimits::default()).into();
                 let view = Some(Seen { view: Arc::new(view), attention, at: self.clock.monotonic() });
                 let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);

@@ -97,6 +97,7 @@ mod portal_commands;
 mod portal_deploying;
 mod portal_editor;
 mod portal_encoding;
+mod portal_events;
 mod portal_failures;
 mod portal_headers;
 mod portal_holds;

@@ -103,6 +103,7 @@ async fn a_letter_behind_g_leads_to_each_section_and_the_help_names_them() {
     let sections = [
         ("a", "/agents"),
         ("l", "/alerts"),
+        ("e", "/events"),
         ("c", "/cells"),
         ("m", "/manifests"),
         ("d", "/deployments"),

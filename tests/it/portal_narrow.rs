@@ -38,6 +38,8 @@ const SURFACES: &[&str] = &[
     "/api/v1/cells/ams-1/site",
     "/api/v1/search?q=a",
     "/alerts",
+    "/events",
+    "/api/v1/events?since=1d%20ago",
     "/api/v1/alerts",
     "/api/v1/alerts?resolved=true",
     "/alerts/silence?type=needs_operator",

@@ -22,6 +22,7 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("/alerts", "/alerts"),
     ("/alerts/ack", "/alerts/ack?alert=rolled_back:cell/ber-1/api"),
     ("/alerts/unack", "/alerts/unack?alert=health_failing:cell/osl-1/site"),
+    ("/events", "/events"),
     ("/alerts/silence", "/alerts/silence?type=rolled_back&node=ber-1&cell=api"),
     ("/alerts/unsilence", "/alerts/unsilence?id=01KDYWXAC0ZZZZZZZZZZZZZZZZ"),
     ("/api", "/api"),

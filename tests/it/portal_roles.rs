@@ -137,6 +137,7 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/openapi.json", Somebody),
     ("POST", "/api/v1/revert", Somebody),
     ("POST", "/api/v1/revert/plan", Somebody),
+    ("GET", "/api/v1/events", Somebody),
     ("GET", "/api/v1/search", Somebody),
     ("GET", "/api/v1/silences", Somebody),
     // What is sent names no node, so that it is about all of them.
@@ -161,6 +162,7 @@ const ROWS: &[(&str, &str, Needs)] = &[
     ("GET", "/alerts", Somebody),
     ("GET", "/alerts/ack", Anywhere(Operator)),
     ("POST", "/alerts/ack", Anywhere(Operator)),
+    ("GET", "/events", Somebody),
     ("GET", "/alerts/silence", Anywhere(Operator)),
     ("POST", "/alerts/silence", Anywhere(Operator)),
     ("POST", "/alerts/test", Everywhere(Admin)),

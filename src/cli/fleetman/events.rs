@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use chrono::SecondsFormat;
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::interrupt;
 use crate::cli::output::{Format, Output, Tone};
-use crate::controller::{Event, EventKind, EventWatch, LivenessLimits, Moment, Scope};
+use crate::controller::{Event, EventKind, EventWatch, LivenessLimits, Moment, Mood, Scope};
 use crate::model::{CellId, NodeName, text};
 use crate::yaml::HumanDuration;
 
@@ -36,6 +37,9 @@ pub(super) struct EventsArgs {
     /// Only what is about this cell, as <node>/<cell>
     #[arg(long, value_name = "CELL")]
     cell: Option<CellId>,
+    /// Only what is of this kind; may be given several times
+    #[arg(long, value_name = "KIND", value_parser = kind())]
+    kind: Vec<EventKind>,
     /// Begin with what happened since: a time, or '2h ago' [default: 1h ago, with --watch now]
     #[arg(long, value_name = "TIME")]
     since: Option<Moment>,
@@ -54,6 +58,12 @@ impl EventsArgs {
     }
 }
 
+/// A kind by its name, of which help and errors tell all.
+fn kind() -> impl TypedValueParser<Value = EventKind> {
+    PossibleValuesParser::new(EventKind::ALL.map(EventKind::as_str))
+        .try_map(|name| EventKind::ALL.into_iter().find(|kind| kind.as_str() == name).ok_or("no kind of event"))
+}
+
 pub(super) async fn run(args: EventsArgs, context: &Context) -> Result<Exit, Failure> {
     let output = context.output;
     if output.format() == Format::Yaml {
@@ -61,15 +71,17 @@ pub(super) async fn run(args: EventsArgs, context: &Context) -> Result<Exit, Fai
     }
     let controller = context.looker().await?;
     let (scope, mut watch) = (args.scope(), EventWatch::new(LivenessLimits::default()));
+    let is_wanted = |event: &Event| args.kind.is_empty() || args.kind.contains(&event.kind);
     let usual = (!args.watch).then_some(Moment::Ago(chrono::TimeDelta::hours(1)));
     let interrupted = interrupt::watch()?;
     if let Some(since) = args.since.or(usual) {
         let since = since.before(context.clock.now()).map_err(|error| Failure::usage(format!("--since: {error}")))?;
-        let (past, left_out) = watch.past(&controller, &scope, since).await?;
+        let (mut past, left_out) = watch.past(&controller, &scope, since).await?;
         if left_out > 0 {
             output
                 .say(&format!("what came of attempts on {left_out} cells is left out; --node or --cell makes it less"));
         }
+        past.retain(is_wanted);
         if !print(&past, output)? {
             return Ok(Exit::Ok);
         }
@@ -88,7 +100,7 @@ pub(super) async fn run(args: EventsArgs, context: &Context) -> Result<Exit, Fai
         match watch.look(&controller).await {
             Ok(mut events) => {
                 is_away = false;
-                events.retain(|event| event.is_in(&scope));
+                events.retain(|event| event.is_in(&scope) && is_wanted(event));
                 if !print(&events, output)? {
                     return Ok(Exit::Ok);
                 }
@@ -143,10 +155,10 @@ fn line(event: &Event, output: Output) -> String {
 }
 
 fn tone(event: &Event) -> Tone {
-    match (event.kind, event.state.as_str()) {
-        (_, "active" | "up_to_date" | "healthy" | "succeeded" | "done" | "in_sync") => Tone::Good,
-        (_, "dead" | "failed" | "rolled_back" | "unhealthy" | "down" | "drifted") => Tone::Bad,
-        (EventKind::Hold, _) | (_, "warning" | "waiting" | "held" | "degraded") => Tone::Warn,
-        _ => Tone::Faint,
+    match event.mood() {
+        Mood::Good => Tone::Good,
+        Mood::Warn => Tone::Warn,
+        Mood::Bad => Tone::Bad,
+        Mood::Plain => Tone::Faint,
     }
 }

@@ -1,13 +1,15 @@
 //! What happens in the fleet, as it can be told from two looks at it, one after the other, and from the audit.
 
+mod log;
 mod watch;
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+pub use log::EventLog;
 pub use watch::EventWatch;
 
 use super::audit_log::{Act, ActResult, AuditRow};
@@ -39,7 +41,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// A node is heard of otherwise than before, or for the first time.
@@ -63,6 +65,19 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Each of them.
+    pub const ALL: [Self; 9] = [
+        Self::Wished,
+        Self::Phase,
+        Self::Health,
+        Self::Outcome,
+        Self::Hold,
+        Self::Unhold,
+        Self::Drift,
+        Self::Liveness,
+        Self::Act,
+    ];
+
     /// As it is written.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -80,7 +95,31 @@ impl EventKind {
     }
 }
 
+/// How good it is that something is so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// As it should be.
+    Good,
+    /// Not as it should be, and perhaps not for long.
+    Warn,
+    /// Somebody should look.
+    Bad,
+    /// Neither.
+    Plain,
+}
+
 impl Event {
+    /// How good it is.
+    #[must_use]
+    pub fn mood(&self) -> Mood {
+        match (self.kind, self.state.as_str()) {
+            (_, "active" | "up_to_date" | "healthy" | "succeeded" | "done" | "in_sync") => Mood::Good,
+            (_, "dead" | "failed" | "rolled_back" | "unhealthy" | "down" | "drifted") => Mood::Bad,
+            (EventKind::Hold, _) | (_, "warning" | "waiting" | "held" | "degraded") => Mood::Warn,
+            _ => Mood::Plain,
+        }
+    }
+
     fn of_node(at: DateTime<Utc>, kind: EventKind, node: &NodeName, state: impl Into<String>) -> Self {
         let (node, state) = (Some(node.clone()), state.into());
         Self { at, kind, node, cell: None, state, version: None, by: None, message: None }

@@ -49,7 +49,7 @@ impl EventWatch {
         let now = controller.store_now();
         let began = *self.began.get_or_insert(now);
         let view = self.reader.refresh(controller).await?;
-        let acts = self.acts(controller, now - LONGEST_ACT).await?;
+        let acts = controller.acts_since(&self.audit, now - LONGEST_ACT).await?;
         let mut events = match &self.known {
             Some(known) => between(known, &view),
             None => Vec::new(),
@@ -81,7 +81,7 @@ impl EventWatch {
         if self.known.is_none() {
             self.look(controller).await?;
         }
-        let acts = self.acts(controller, since).await?;
+        let acts = controller.acts_since(&self.audit, since).await?;
         let mut events: Vec<Event> = Vec::new();
         for (id, event) in acts {
             self.told.insert(id);
@@ -102,12 +102,23 @@ impl EventWatch {
         events.sort_by_key(|event| event.at);
         Ok((events, left_out))
     }
+}
 
-    async fn acts(&self, controller: &Controller, from: DateTime<Utc>) -> Result<Vec<(Ulid, Event)>, ControllerError> {
+impl Controller {
+    /// What people did from `from` on, as the audit tells it, newest first and each under its id; of more than 1,000 acts
+    /// the newest.
+    ///
+    /// # Errors
+    /// Why the store did not answer.
+    pub async fn acts_since(
+        &self,
+        audit: &AuditCache,
+        from: DateTime<Utc>,
+    ) -> Result<Vec<(Ulid, Event)>, ControllerError> {
         let filter = AuditFilter { from: Some(from), ..AuditFilter::default() };
         let (mut acts, mut after) = (Vec::new(), None);
         while acts.len() < MOST_ACTS {
-            let page = controller.audit_page(&self.audit, &filter, after.as_ref(), MOST_ACTS - acts.len()).await?;
+            let page = self.audit_page(audit, &filter, after.as_ref(), MOST_ACTS - acts.len()).await?;
             acts.extend(page.rows.iter().filter_map(|row| Some((row.id, Event::of_act(row)?))));
             after = page.next;
             if after.is_none() {

@@ -7,7 +7,8 @@
 //! request      what requests carry; answer: how they are answered
 //! idempotency  requests that are sent twice
 //! fleet        nodes, cells, search      orders    what a cell is to be
-//! alerts       what people are told of   bundles  versions in a file
+//! events       what happens              alerts   what people are told of
+//! bundles      versions in a file
 //! inputs       what cells are made of    releases  deployments
 //! apply        many manifests and cells
 //! past         versions, history, logs   version   one version, its files
@@ -24,6 +25,7 @@ mod answer;
 mod apply;
 mod bucket;
 mod bundles;
+mod events;
 mod fleet;
 mod holds;
 mod idempotency;
@@ -69,6 +71,7 @@ pub(super) fn queries() -> Queries {
 
 fn operations() -> Operations {
     fleet::operations()
+        .and(events::operations())
         .and(alerts::operations())
         .and(orders::operations())
         .and(holds::operations())

@@ -11,6 +11,7 @@ mod cell_inputs;
 mod cells;
 mod deployments;
 mod editor;
+mod events;
 mod holds;
 mod instants;
 mod lasting;
@@ -50,6 +51,7 @@ pub(super) fn routes() -> Routes {
         .and(cell_inputs::routes())
         .and(cells::routes())
         .and(deployments::routes())
+        .and(events::routes())
         .and(holds::routes())
         .and(instants::routes())
         .and(manifests::routes())

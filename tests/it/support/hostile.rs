@@ -127,6 +127,7 @@ pub(crate) fn pages() -> Vec<(String, u64)> {
         ("/alerts", 200),
         ("/alerts/ack?alert=drift:cell/ams-1/site", 200),
         ("/alerts/unack?alert=drift:cell/ams-1/site", 200),
+        ("/events", 200),
         ("/alerts/silence?type=drift", 200),
         ("/alerts/silence?type=needs_operator&node=mad-1", 200),
         ("/buckets/check?run=yes&deep=on", 200),
