@@ -153,6 +153,43 @@
     tellAge();
     setInterval(() => { if (!document.hidden) { tellTimes(main); tellAge(); } }, 1000);
 
+    // Cells that are ticked stay so: the table is fetched again and again, and another cell may come to stand in a row.
+    const ticked = new Set();
+    const ticks = () => main.querySelectorAll("input[type=checkbox][name=cell][form=bulk]");
+    const note = (tick) => { if (tick.checked) ticked.add(tick.value); else ticked.delete(tick.value); };
+    const tellTicks = () => {
+      const button = main.querySelector("button[data-ticked]");
+      if (!button) return;
+      const all = [...ticks()];
+      for (const tick of all) if (tick.checked !== ticked.has(tick.value)) tick.checked = ticked.has(tick.value);
+      const count = all.filter((tick) => tick.checked).length;
+      const text = `The ${count} ticked`;
+      if (button.textContent !== text) button.textContent = text;
+      if (button.disabled !== (count === 0)) button.disabled = count === 0;
+      const head = main.querySelector("th[data-tick-all]");
+      if (!head || all.length === 0) return;
+      let whole = head.querySelector("input");
+      if (!whole) {
+        whole = document.createElement("input");
+        whole.type = "checkbox";
+        whole.setAttribute("aria-label", "Tick every cell of this page");
+        head.replaceChildren(whole);
+      }
+      whole.checked = count === all.length;
+      whole.indeterminate = count > 0 && count < all.length;
+    };
+    main.addEventListener("change", (event) => {
+      const head = event.target.closest?.("th[data-tick-all]");
+      if (head) for (const tick of ticks()) { tick.checked = event.target.checked; note(tick); }
+      else if (event.target.matches?.("[name=cell][form=bulk]")) note(event.target);
+      else return;
+      tellTicks();
+    });
+    for (const tick of ticks()) note(tick);
+    // Before anything is painted or clicked: a row that got another cell loses the tick that it had.
+    new MutationObserver(tellTicks).observe(main, { childList: true, subtree: true, attributes: true, attributeFilter: ["value", "disabled"] });
+    tellTicks();
+
     // Digests are copied by a click.
     document.addEventListener("click", (event) => {
       const digest = event.target.closest?.("[data-copy]");

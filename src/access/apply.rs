@@ -19,7 +19,8 @@ impl Authorized {
         for cell in set.cells.keys() {
             self.need_on_cell(Role::Editor, cell)?;
         }
-        Ok(self.reading().plan_apply(ApplyRequest { set, ..ApplyRequest::default() }).await?)
+        let plan = self.reading().plan_apply(ApplyRequest { set, ..ApplyRequest::default() }).await;
+        Ok(plan.map_err(|error| error.told_to(|cell| self.sees(cell)))?)
     }
 
     /// Does what [`Self::plan_apply`] gave for the same user, as far as it goes.

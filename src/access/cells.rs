@@ -123,7 +123,8 @@ impl Authorized {
     /// See [`AccessError`].
     pub async fn plan(&self, request: &PublishRequest) -> Result<Plan, AccessError> {
         self.need_on_cell(Role::Viewer, &request.cell)?;
-        Ok(self.reading().plan(request).await?)
+        let plan = self.reading().plan(request).await;
+        Ok(plan.map_err(|error| error.told_to(|cell| self.sees(cell)))?)
     }
 
     /// Makes a version from the cell's inputs and desires it.
@@ -132,7 +133,8 @@ impl Authorized {
     /// See [`AccessError`].
     pub async fn publish(&self, request: &PublishRequest, guard: &Guard) -> Result<Published, AccessError> {
         self.need_on_cell(Role::Editor, &request.cell)?;
-        Ok(self.acting().publish(request, guard).await?)
+        let published = self.acting().publish(request, guard).await;
+        Ok(published.map_err(|error| error.told_to(|cell| self.sees(cell)))?)
     }
 
     /// Desires once more what was desired last.

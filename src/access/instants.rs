@@ -85,10 +85,12 @@ impl Authorized {
         for step in plan.steps.iter().filter(|step| step.revert.is_change()) {
             self.check_revert(step)?;
         }
-        let (may, time) = (self.clone(), plan.time);
+        let order = self.reading().revert_order(&plan.steps).await?;
+        let (may, time, mut steps) = (self.clone(), plan.time, plan.steps);
+        steps.sort_by_key(|step| order.iter().position(|cell| *cell == step.cell).unwrap_or(usize::MAX));
         let done = tokio::spawn(async move {
             let mut done = Vec::new();
-            for step in plan.steps {
+            for step in steps {
                 let result = may.acting().revert(&step, time, reason.as_deref()).await;
                 done.push((step, result));
             }

@@ -4,14 +4,14 @@
 //! It goes by what the cells are to run. Two who publish at once may make a circle all the same: nodes break it, and say
 //! so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tracing::warn;
 
 use super::inputs::READS;
 use super::{Controller, ControllerError, Warning};
-use crate::model::dependencies::{Dependencies, circle, shown};
+use crate::model::dependencies::{Dependencies, circle};
 use crate::model::document::{self, Document as _};
 use crate::model::index::Index;
 use crate::model::manifest::Manifest;
@@ -78,20 +78,45 @@ impl Controller {
     /// # Errors
     /// See [`ControllerError`].
     pub async fn dependents(&self, cell: &CellId) -> Result<Vec<Dependent>, ControllerError> {
-        let wished = self.wished_actions(&cell.node).await?;
-        let others = wished.into_iter().filter(|(other, _)| *other != cell.cell);
-        let found: Vec<Option<Dependent>> = stream::iter(others)
-            .map(async |(other, action)| {
-                let id = CellId::new(cell.node.clone(), other);
-                let needs = self.wished_dependencies(&id, Some(&action)).await?;
-                let requires = needs.requires.contains(&cell.cell);
-                let depends = requires || needs.after.contains(&cell.cell);
-                Ok::<_, ControllerError>(depends.then_some(Dependent { cell: id, requires }))
+        Ok(self.dependents_of_all(std::slice::from_ref(cell)).await?.remove(cell).unwrap_or_default())
+    }
+
+    /// The same for several cells. What a node is to run is read once, however many of its cells are asked about.
+    ///
+    /// # Errors
+    /// See [`ControllerError`].
+    pub async fn dependents_of_all(
+        &self,
+        cells: &[CellId],
+    ) -> Result<BTreeMap<CellId, Vec<Dependent>>, ControllerError> {
+        let nodes: BTreeSet<NodeName> = cells.iter().map(|cell| cell.node.clone()).collect();
+        let wished: Vec<Vec<(CellId, Action)>> = stream::iter(nodes)
+            .map(async |node| {
+                let wished = self.wished_actions(&node).await?.into_iter();
+                let named = wished.map(|(cell, action)| (CellId::new(node.clone(), cell), action));
+                Ok::<_, ControllerError>(named.collect())
             })
             .buffered(READS)
             .try_collect()
             .await?;
-        Ok(found.into_iter().flatten().collect())
+        let needs: Vec<(CellId, Dependencies)> = stream::iter(wished.into_iter().flatten())
+            .map(async |(cell, action)| {
+                let needs = self.wished_dependencies(&cell, Some(&action)).await?;
+                Ok::<_, ControllerError>((cell, needs))
+            })
+            .buffered(READS)
+            .try_collect()
+            .await?;
+        let dependents = |cell: &CellId| {
+            let others = needs.iter().filter(|(other, _)| other.node == cell.node && other != cell);
+            let dependents = others.filter_map(|(other, needs)| {
+                let requires = needs.requires.contains(&cell.cell);
+                let depends = requires || needs.after.contains(&cell.cell);
+                depends.then(|| Dependent { cell: other.clone(), requires })
+            });
+            (cell.clone(), dependents.collect())
+        };
+        Ok(cells.iter().map(dependents).collect())
     }
 
     /// Cells in an order in which those come first that others of them depend on, as they are written now; otherwise as
@@ -103,8 +128,8 @@ impl Controller {
         if cells.len() < 2 {
             return Ok(cells);
         }
-        let written: Vec<Dependencies> = stream::iter(&cells)
-            .map(async |cell| Ok::<_, ControllerError>(self.written_dependencies(cell).await?.unwrap_or_default()))
+        let written: Vec<Dependencies> = stream::iter(cells.clone())
+            .map(async |cell| Ok::<_, ControllerError>(self.written_dependencies(&cell).await?.unwrap_or_default()))
             .buffered(READS)
             .try_collect()
             .await?;
@@ -120,6 +145,17 @@ impl Controller {
             ordered.push(left.remove(next).0);
         }
         Ok(ordered)
+    }
+
+    /// The same where they are to be stopped: those come first that depend on others of them.
+    ///
+    /// # Errors
+    /// See [`ControllerError`].
+    pub async fn in_order_to_stop(&self, mut cells: Vec<CellId>) -> Result<Vec<CellId>, ControllerError> {
+        cells.reverse();
+        let mut cells = self.in_order(cells).await?;
+        cells.reverse();
+        Ok(cells)
     }
 
     /// Refuses documents by which cells would depend on each other in a circle. `others` are manifests that are only in
@@ -209,12 +245,8 @@ fn refuse_circle(cell: &CellId, needs: &BTreeMap<CellName, Dependencies>) -> Res
     match circle(&cell.cell, |of| needs.get(of)) {
         None => Ok(()),
         Some(way) => {
-            let problem = format!(
-                "the cells of {} would depend on each other in a circle: {}; leave one of these out of `after` or `requires`",
-                cell.node,
-                shown(&way)
-            );
-            Err(ControllerError::invalid(cell, problem))
+            let way = way.into_iter().map(ToString::to_string).collect();
+            Err(ControllerError::Circle { cell: cell.clone(), way })
         }
     }
 }

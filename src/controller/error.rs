@@ -13,7 +13,9 @@ use crate::model::document::DocumentError;
 use crate::model::order::Addressee;
 use crate::model::sign::{SignError, Verified};
 use crate::model::trigger::Trigger;
-use crate::model::{CellId, Code, DeploymentName, Epoch, Floor, ManifestName, Sha256Digest, UserName, VersionName};
+use crate::model::{
+    CellId, CellName, Code, DeploymentName, Epoch, Floor, ManifestName, Sha256Digest, UserName, VersionName,
+};
 use crate::recipe::RecipeError;
 use crate::recipe::render::RenderError;
 use crate::store::{ErrorKind, StoreError};
@@ -191,6 +193,19 @@ pub enum ControllerError {
         what: String,
         /// What is wrong, and how to mend it.
         problem: String,
+    },
+    /// Cells of a node would wait for each other.
+    #[error(
+        "{cell}: the cells of {} would depend on each other in a circle: {}; leave one of these out of `after` or \
+         `requires`",
+        cell.node,
+        way.join(" → ")
+    )]
+    Circle {
+        /// The cell that would close it.
+        cell: CellId,
+        /// The names on the way from that cell back to it.
+        way: Vec<String>,
     },
     /// A local folder holds what a release cannot.
     #[error("{} cannot be uploaded:\n  {}", folder.display(), problems.join("\n  "))]
@@ -390,7 +405,7 @@ impl ControllerError {
             Self::NotFound { .. } => ("not_found", ErrorKind::NotFound),
             Self::Recipe(_) => ("invalid_yaml", ErrorKind::Invalid),
             Self::Template(_) => ("invalid_template", ErrorKind::Invalid),
-            Self::Invalid { .. } => ("invalid", ErrorKind::Invalid),
+            Self::Invalid { .. } | Self::Circle { .. } => ("invalid", ErrorKind::Invalid),
             Self::Folder { .. } => ("invalid_folder", ErrorKind::Invalid),
             Self::Files { .. } => ("invalid_files", ErrorKind::Invalid),
             Self::Spool(SpoolError::TooLarge { .. }) => ("upload_too_large", ErrorKind::Invalid),
@@ -419,6 +434,19 @@ impl ControllerError {
     #[must_use]
     pub fn is_overtaken(&self) -> bool {
         matches!(self, Self::Lost { .. } | Self::Guard { .. } | Self::Changed { .. } | Self::InputsMoving { .. })
+    }
+
+    /// The same for somebody who sees only what `sees` accepts: other cells are not named.
+    #[must_use]
+    pub fn told_to(self, sees: impl Fn(&CellId) -> bool) -> Self {
+        let Self::Circle { cell, mut way } = self else { return self };
+        for name in &mut way {
+            let is_seen = CellName::new(name.as_str()).is_ok_and(|name| sees(&CellId::new(cell.node.clone(), name)));
+            if !is_seen {
+                "a cell that you may not see".clone_into(name);
+            }
+        }
+        Self::Circle { cell, way }
     }
 
     /// What the bucket said, if that is what went wrong.

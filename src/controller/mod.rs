@@ -18,6 +18,7 @@ mod audit;
 mod audit_ends;
 mod audit_log;
 mod browse;
+mod bulk;
 mod bundle;
 mod capability;
 mod checkup;
@@ -102,6 +103,7 @@ pub use browse::{
     About, BrowsePage, Content, FolderRow, ObjectRow, Preview, Reference, References, TextKind, about_folder,
     about_key, rule_in_words,
 };
+pub use bulk::{BulkAction, BulkCell, BulkChange, BulkOutlook, BulkStep};
 pub use bundle::{BundleFile, BundlePlan, BundleSelector, BundleToSave, BundledVersion, Loaded, Saved};
 pub use checkup::Checkup;
 pub use claim::{Published, PublishedHow, Warning};

@@ -11,6 +11,7 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::Semaphore;
 
 use super::api::{self, Answers};
+use super::bulk::Bulks;
 use super::failure::Failure;
 use super::listener::Arrival;
 use super::live::Streams;
@@ -52,6 +53,8 @@ pub(super) struct Portal {
     pub(super) streams: Arc<Streams>,
     /// What requests with a key came to.
     pub(super) answers: Answers,
+    /// Changes of many cells that were begun here.
+    pub(super) bulks: Bulks,
 }
 
 /// One fleet in its bucket.

@@ -129,7 +129,7 @@ impl Failure {
         self.title
     }
 
-    fn code(&self) -> &str {
+    pub(super) fn code(&self) -> &str {
         &self.code
     }
 

@@ -30,6 +30,16 @@ pub(super) enum Who {
     Nobody(Option<SessionEnd>),
 }
 
+impl Who {
+    /// The session of whoever asks, if they have one.
+    pub(super) fn into_session(self) -> Option<Arc<Session>> {
+        match self {
+            Self::Known { session, .. } => session,
+            Self::Nobody(_) => None,
+        }
+    }
+}
+
 /// Finds out who asks, keeps their session going, and writes down what they may not do.
 pub(super) async fn recognise(State(portal): State<Arc<Portal>>, mut request: Request, next: Next) -> Response {
     let arrival = request.extensions().get::<Arrival>().cloned();

@@ -58,10 +58,7 @@ impl From<Age> for Stand {
 }
 
 async fn live(Caller { portal, fleet, may }: Caller, Extension(who): Extension<Who>) -> impl IntoResponse {
-    let session = match who {
-        Who::Known { session, .. } => session,
-        Who::Nobody(_) => None,
-    };
+    let session = who.into_session();
     let looks = fleet.snapshot.subscribe();
     let seat = portal.streams.open(&may.identity().user);
     let listener = Listener { portal, fleet, may, session, seat, looks, told: None, is_over: false };

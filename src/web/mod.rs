@@ -5,6 +5,7 @@ mod alerting;
 mod api;
 mod app;
 mod assets;
+mod bulk;
 mod caller;
 mod changes;
 mod command;
@@ -47,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 use self::api::Answers;
 use self::app::{Fleet, Portal};
 pub use self::app::{description, routes};
+use self::bulk::Bulks;
 use self::listener::Listener;
 use self::metrics::Metrics;
 use self::output::Chunks;
@@ -156,6 +158,7 @@ pub async fn serve(site: Site, clock: SharedClock, listener: Listener, ended: Ca
         metrics,
         streams: Arc::default(),
         answers: Answers::default(),
+        bulks: Bulks::default(),
     };
     let refreshed = join_all(portal.fleets.iter().cloned().map(|fleet| {
         let ended = ended.clone();

@@ -49,6 +49,7 @@ fn needs(method: &Method, path: &str) -> Option<Needs> {
         "/alerts/silence"
         | "/alerts/unsilence"
         | "/alerts/ack"
+        | "/cells/bulk"
         | "/alerts/unack"
         | "/api/v1/alerts/ack"
         | "/api/v1/alerts/unack" => Some(Needs::Anywhere(Role::Operator)),

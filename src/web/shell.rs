@@ -35,7 +35,7 @@ impl Nav {
             "alerts" => Self::Alerts,
             "events" => Self::Events,
             "agents" => Self::Agents,
-            "cells" => Self::Cells,
+            "cells" | "bulk" => Self::Cells,
             "manifests" => Self::Manifests,
             "deployments" | "uploads" => Self::Deployments,
             "buckets" => Self::Buckets,

@@ -3,7 +3,9 @@
 use fleetman::recipe;
 
 use crate::support::cli::Workplace;
+use crate::support::people;
 use crate::support::portal::Portal;
+use crate::support::serving::Serving;
 
 /// A manifest and a cell of it on `n1`, by the name of both.
 fn documents(name: &str, on: &str) -> String {
@@ -97,6 +99,46 @@ async fn the_portal_names_who_depends_on_what_is_to_end_and_refuses_a_circle_in_
     let (status, page) = portal.answer("/cells/n1/c/publish").await;
     assert!(page.contains("in a circle: c → a → b → c"), "{status}: {page}");
     assert!(!page.contains("name=\"expect\""), "there is nothing to publish: {page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_circle_names_no_cell_to_who_may_not_see_it() {
+    let place = place().await;
+    place.fleetman(&["publish", "n1/a", "n1/b", "n1/c", "-y"]).await.exits(0);
+    place.write("manifest.yaml", "name: c\nprofile: {deploy: {}}\nrequires: [a]\n");
+    place.fleetman(&["apply", "-f", "manifest.yaml"]).await.exits(0);
+    people::admit(place.path(), &[("some", &["editor:n1/c"]), ("more", &["editor:n1/c", "viewer:n1/a"])]);
+    let serving = Serving::start_for(&place, "some").await;
+    serving.has_read().await;
+    let hidden = "a cell that you may not see";
+    for path in ["/cells/n1/c/publish", "/cells/bulk?action=publish&cell=n1%2Fc"] {
+        let page = serving.get(path).await.text();
+        assert!(page.contains(&format!("c → {hidden} → {hidden} → c")), "{path}: {page}");
+        assert!(!page.contains("→ a →") && !page.contains("→ b"), "{path}: {page}");
+    }
+    let form = "reason=x&if_generation=1";
+    let page = serving.send_form("/cells/n1/c/publish", form).await.is(422).text();
+    assert!(page.contains(&format!("c → {hidden}")) && !page.contains("→ b"), "{page}");
+    let headers = [("content-type", "application/yaml"), ("sec-fetch-site", "same-origin")];
+    let own = "cell: n1/c\nmanifest: c\nrequires: [a]\n";
+    let told = serving.send("POST", "/api/v1/apply?dry_run=true", &headers, own).await.is(422).text();
+    assert!(told.contains(hidden) && !told.contains("→ b"), "{told}");
+    let more = serving.sign_in("more").await;
+    let page = serving.get_in(&more, "/cells/n1/c/publish").await.text();
+    assert!(page.contains(&format!("c → a → {hidden} → c")), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cells_are_brought_back_in_the_order_of_what_they_depend_on() {
+    let place = place().await;
+    place.fleetman(&["publish", "n1/a", "n1/b", "n1/c", "-y"]).await.exits(0);
+    // Whatever a revert stops or removes waits for nobody: those that depend on others go first.
+    let back = ["-o", "json", "revert", "n1", "--to", "2020-01-01T00:00:00Z", "--remove-newer", "-y"];
+    let order = async |args: &[&str]| {
+        let done = place.fleetman(args).await.exits(0).json();
+        done.as_array().unwrap().iter().map(|cell| cell["cell"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(order(&back).await, ["n1/a", "n1/b", "n1/c"]);
 }
 
 #[test]

@@ -90,6 +90,7 @@ mod portal_api_looks;
 mod portal_apply;
 mod portal_authoring;
 mod portal_bucket;
+mod portal_bulk;
 mod portal_bundles;
 mod portal_cell;
 mod portal_check;

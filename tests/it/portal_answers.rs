@@ -59,6 +59,8 @@ const CELL: &str = "cell: ams-1/api\nmanifest: api\nvars: {port: 9090}\n";
 const TWO: &str = "name: shop\nprofile: {deploy: {}}\n---\ncell: ams-1/shop\nmanifest: shop\n";
 /// The tag of what is there now, as the page of the form has it.
 const AS_SHOWN: (&str, &str) = ("etag", "as shown");
+/// The number of a form about many cells.
+const NUMBER: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 /// The generation of a form that is older than anything that was published.
 const OLD: (&str, &str) = ("if_generation", "0");
 
@@ -87,6 +89,8 @@ pub(crate) const FORMS: &[Form] = &[
     form("/buckets/gc", "/buckets/gc", &[("seen", "another"), ("reason", "typed")], 409),
     form("/buckets/check", "/buckets/check", &[("seen", "another"), ("reason", "typed")], 409),
     upload("/bundles", "/bundles", &[], &[("file", "friday.tar", "no bundle")], 403),
+    form("/cells/bulk", "/cells/bulk", &[("action", "pause"), ("id", NUMBER), ("cell", r#"{"cell":"ams-1/api","if_generation":1}"#)], 422),
+    form("/cells/bulk", "/cells/bulk", &[("action", "stop"), ("id", NUMBER), ("reason", "typed")], 422),
     form("/cells/new", "/cells/new", &[("step", "preview"), ("manifest", "site"), ("cell", "shop"), ("node", "ams-1"), ("node", "ams-2"), ("nodes", "new-1"), ("settings", "vars:\n  title: Shop\n")], 200),
     form("/cells/new", "/cells/new", &[("step", "save"), ("manifest", "site"), ("cell", "site"), ("node", "ams-1"), ("node", "ber-1")], 409),
     form("/cells/new", "/cells/new", &[("step", "preview"), ("manifest", "site"), ("cell", "shop"), ("node", "ams-1"), ("settings", "vras: {}\n")], 422),

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::portal_answers::FORMS;
-use crate::portal_pages::{GONE, PAGES, TOO_WIDE, look_at};
+use crate::portal_pages::{GONE, PAGES, TOO_WIDE, UNKNOWN, look_at};
 use crate::support::acme::Acme;
 use crate::support::browser::Page;
 use crate::support::hostile::{self, NASTY};
@@ -73,6 +73,7 @@ async fn what_strangers_wrote_is_shown_on_every_page_and_obeyed_on_none() {
     let status = |url: &str| match url {
         "/cells/ber-1/site/publish" => 403,
         GONE => 410,
+        UNKNOWN => 404,
         _ => 200,
     };
     let fleet = PAGES.iter().map(|(_, url)| ((*url).to_owned(), status(url)));

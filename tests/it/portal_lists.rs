@@ -105,7 +105,7 @@ async fn cells_are_listed_with_what_is_known_of_them() {
     assert!(dead.contains(">Unknown</span>") && !dead.contains(">Healthy</span>"), "never stale green: {dead}");
     assert!(dead.contains("last seen Healthy") || dead.contains("last seen N/A"), "{dead}");
     let heads = |page: String| page.matches("<th scope=\"col\"").count();
-    assert_eq!(heads(serving.get("/cells").await.text()), 9);
+    assert_eq!(heads(serving.get("/cells").await.text()), 10);
     let chosen = serving.get("/cells?q=ams-1&cols=agent&cols=labels").await.text();
     assert!(chosen.contains("<td><a href=\"/agents/ams-1\">ams-1</a></td>"), "{chosen}");
     assert!(chosen.contains("title=\"region=eu-west\"") && !chosen.contains(">Desired</a></th>"), "{chosen}");
@@ -113,7 +113,7 @@ async fn cells_are_listed_with_what_is_known_of_them() {
         chosen.contains("name=\"q\" value=\"ams-1\"") && chosen.contains("name=\"cols\" value=\"agent\""),
         "{chosen}"
     );
-    assert_eq!(heads(chosen), 3);
+    assert_eq!(heads(chosen), 4);
     assert!(serving.get("/cells?cols=shoes").await.is(400).text().contains("cols are some of agent, sync"));
     let by_label = serving.get("/cells?node=ams-1").await.text();
     assert!(by_label.contains("href=\"?node=ams%2D1&#38;label=region%3Deu%2Dwest\""), "a facet: {by_label}");
@@ -264,7 +264,9 @@ async fn what_was_read_stays_readable_while_the_bucket_is_away() {
     // What is to be published or deleted has to be looked at as it is.
     let (publish, release) = ("/cells/{node}/{cell}/publish", "/deployments/{manifest}/{deployment}/delete");
     let manifest = "/manifests/{manifest}/delete";
-    assert_eq!(unreadable, [(publish, 503), (release, 503), (manifest, 503), ("/uploads/{id}", 410)]);
+    let (bulk, gone) = ("/cells/bulk", [("/uploads/{id}", 410), ("/bulk/{id}", 404)]);
+    let to_look_at = [(bulk, 503), (publish, 503), (release, 503), (manifest, 503)];
+    assert_eq!(unreadable, [&to_look_at[..], &gone[..]].concat());
     // Programs are told, and what was never looked at is not there.
     serving.get("/api/v1/manifests/site").await.is(503);
     serving.get("/cells/ams-2/site/history").await.is(503);

@@ -38,6 +38,7 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("/buckets/usage", "/buckets/usage"),
     ("/bundles", "/bundles"),
     ("/cells", "/cells"),
+    ("/cells/bulk", "/cells/bulk?action=publish&which=all&manifest=site"),
     ("/cells/new", "/cells/new?manifest=site"),
     ("/cells/{node}/{cell}", "/cells/ber-1/api"),
     ("/cells/{node}/{cell}/delete", "/cells/lab-1/site/delete"),
@@ -86,10 +87,14 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("/settings/users/{user}", "/settings/users/tester"),
     // What waits there is looked at where it is sent.
     ("/uploads/{id}", GONE),
+    ("/bulk/{id}", UNKNOWN),
 ];
 
 /// The address of an upload that does not wait any more.
 pub(crate) const GONE: &str = "/uploads/01ARZ3NDEKTSV4RRFFQ69G5FAV";
+
+/// The address of a change of many cells that nobody began.
+pub(crate) const UNKNOWN: &str = "/bulk/01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
 /// The same routes without what they are asked for.
 const UNASKED: [&str; 5] = ["/alerts/silence", "/buckets/object", "/cells/new", "/deployments/new", "/search"];

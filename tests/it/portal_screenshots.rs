@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::portal_pages::{GONE, PAGES, look_at};
+use crate::portal_pages::{GONE, PAGES, UNKNOWN, look_at};
 use crate::support::acme::Acme;
-use crate::support::browser::{Browser, Page};
+use crate::support::browser::{Browser, Page, button, css};
 use crate::support::find_tool;
 use crate::support::portal::Portal;
 
@@ -54,6 +54,14 @@ async fn review_an_upload(portal: &Portal, page: &Page) {
     assert_eq!(page.send_form(&portal.url("/deployments/new"), &fields, &files).await, 200);
 }
 
+/// Deploys some cells once more, and shows how far they are.
+async fn follow_several(portal: &Portal, page: &Page) {
+    page.open(&portal.url("/cells/bulk?action=redeploy&which=all&manifest=site")).await;
+    page.fill(css("#reason"), "New certificates").await;
+    page.click(button("Redeploy 8 cells")).await;
+    page.see("Waiting for the node to see it").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pictures_are_taken_when_asked_for() {
     if std::env::var_os("FLEETMAN_UPDATE").is_none() {
@@ -70,6 +78,7 @@ async fn pictures_are_taken_when_asked_for() {
         page.prefer(scheme).await;
         match url {
             GONE => review_an_upload(&portal, &page).await,
+            UNKNOWN => follow_several(&portal, &page).await,
             url => drop(page.open(&portal.url(url)).await),
         }
         page.shot(true).await.save(&folder().join(name));

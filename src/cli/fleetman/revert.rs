@@ -63,8 +63,7 @@ pub(super) async fn run(args: RevertArgs, context: &Context) -> Result<Exit, Fai
     let options = RevertOptions { remove_newer: args.remove_newer };
     let steps = controller.plan_revert(&args.scope.unwrap_or_default(), time, options).await?;
     let is_refused = steps.iter().any(|step| matches!(step.revert, Revert::Refused { .. }));
-    let changes: Vec<CellId> =
-        steps.iter().filter(|step| step.revert.is_change()).map(|step| step.cell.clone()).collect();
+    let changes: Vec<CellId> = controller.revert_order(&steps).await?;
     if args.dry_run || changes.is_empty() {
         context.output.show(&Plan { time, cells: &steps }, |output| table(&steps, output))?;
         return Ok(match (is_refused, args.dry_run && !changes.is_empty()) {

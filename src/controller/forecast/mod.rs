@@ -232,6 +232,12 @@ impl Forecast {
     /// In one line what is published and what comes of it.
     #[must_use]
     pub fn summary(&self, changes: &Changes) -> String {
+        format!("1 cell to publish: {}", self.comes_of(changes))
+    }
+
+    /// What differs, and what comes of it on the node.
+    #[must_use]
+    pub fn comes_of(&self, changes: &Changes) -> String {
         let counted = |count: usize, what: &str| match count {
             0 => None,
             1 => Some(format!("1 {what} changed")),
@@ -259,12 +265,7 @@ impl Forecast {
         if happens.is_empty() {
             happens.push("restarts nothing".to_owned());
         }
-        format!(
-            "1 cell to publish: {}, {}; reloads {}",
-            changed.join(", "),
-            happens.join(", "),
-            named(ProcessFate::Reloads)
-        )
+        format!("{}, {}; reloads {}", changed.join(", "), happens.join(", "), named(ProcessFate::Reloads))
     }
 }
 

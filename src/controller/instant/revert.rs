@@ -194,6 +194,21 @@ impl Controller {
         }
     }
 
+    /// The cells that a plan changes, in the order in which that is done: first what is stopped or removed, those first
+    /// that depend on others; then what is deployed, those first that others depend on.
+    ///
+    /// # Errors
+    /// See [`ControllerError`].
+    pub async fn revert_order(&self, steps: &[RevertStep]) -> Result<Vec<CellId>, ControllerError> {
+        let changes = steps.iter().filter(|step| step.revert.is_change());
+        let (deployed, halted): (Vec<_>, Vec<_>) =
+            changes.partition(|step| matches!(step.revert, Revert::Deploy { .. }));
+        let names = |steps: Vec<&RevertStep>| steps.into_iter().map(|step| step.cell.clone()).collect();
+        let mut order = self.in_order_to_stop(names(halted)).await?;
+        order.extend(self.in_order(names(deployed)).await?);
+        Ok(order)
+    }
+
     /// Does one step of a plan, if the cell is still at the generation that the plan was made for. None where there
     /// was nothing to do.
     ///

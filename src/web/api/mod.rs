@@ -10,6 +10,7 @@
 //! events       what happens              alerts   what people are told of
 //! bundles      versions in a file
 //! inputs       what cells are made of    releases  deployments
+//! bulk         many cells at once
 //! apply        many manifests and cells
 //! past         versions, history, logs   version   one version, its files
 //! instants     what was at a time, and back  upkeep   whether the bucket is sound
@@ -24,6 +25,7 @@ mod alerts;
 mod answer;
 mod apply;
 mod bucket;
+mod bulk;
 mod bundles;
 mod events;
 mod fleet;
@@ -74,6 +76,7 @@ fn operations() -> Operations {
         .and(events::operations())
         .and(alerts::operations())
         .and(orders::operations())
+        .and(bulk::operations())
         .and(holds::operations())
         .and(output::operations())
         .and(past::operations())

@@ -5,6 +5,7 @@ mod alerts;
 mod apply;
 mod audit;
 mod buckets;
+mod bulk;
 mod bundles;
 mod cell;
 mod cell_inputs;
@@ -46,6 +47,7 @@ pub(super) fn routes() -> Routes {
         .and(apply::routes())
         .and(audit::routes())
         .and(buckets::routes())
+        .and(bulk::routes())
         .and(bundles::routes())
         .and(cell::routes())
         .and(cell_inputs::routes())

@@ -53,14 +53,15 @@ impl Columns {
     }
 
     /// Their heads, each with the link that sorts by it.
-    pub(super) fn heads(&self, asked: &Asked, order: Order<Key>) -> Vec<Column> {
+    pub(super) fn heads(&self, asked: &Asked, order: Order<Key>, has_ticks: bool) -> Vec<Column> {
+        let tick = has_ticks.then_some(Column { name: "Tick", is_number: false, href: None, sorted: "" });
         let name = order.column(asked, "Cell", "name", Key::Name, false);
         let others = self.known().map(|(word, name, key, _)| match key {
             // The names of cells begin with that of their agent.
             Some(Key::Name) | None => Column { name, is_number: false, href: None, sorted: "" },
             Some(key) => order.column(asked, name, word, *key, false),
         });
-        std::iter::once(name).chain(others).collect()
+        tick.into_iter().chain([name]).chain(others).collect()
     }
 
     fn known(&self) -> impl Iterator<Item = &'static Known> {

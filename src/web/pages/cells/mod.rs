@@ -13,14 +13,15 @@ use chrono::{DateTime, Utc};
 pub(super) use self::columns::Columns;
 use self::select::{DRIFTS, FILTERS, Filter, HEALTHS, KEYS, PHASES, Place, SYNCS, desired, running, sort};
 use crate::controller::{CellView, FleetView, Liveness, NodeView};
-use crate::model::ManifestName;
 use crate::model::drift::DriftState;
 use crate::model::heartbeat::Phase;
 use crate::model::text::short;
+use crate::model::{CellId, ManifestName};
 use crate::web::command::quoted;
 use crate::web::failure::Failure;
 use crate::web::list::{Asked, Chip, Column, Order, Pager, export, grouped};
 use crate::web::page::PageContext;
+use crate::web::pages::bulk;
 use crate::web::routes::Routes;
 use crate::web::shell::{Nav, Shell};
 use crate::web::views::Cell;
@@ -44,6 +45,10 @@ struct Page<'a> {
     chips: Vec<Chip>,
     columns: Columns,
     heads: Vec<Column>,
+    /// What can be done to many at once; nothing for who may change none.
+    actions: Vec<bulk::Choice>,
+    /// What chooses these cells, for a form about all of them.
+    filters: Vec<(&'a str, &'a str)>,
     rows: Vec<Row>,
     pager: Pager,
     csv: String,
@@ -60,6 +65,8 @@ const MOST_LABELS: usize = 8;
 pub(super) struct Row {
     pub(super) name: String,
     pub(super) href: String,
+    /// Whether it can be changed together with others.
+    pub(super) may_tick: bool,
     pub(super) agent: (String, String),
     pub(super) labels: Vec<String>,
     pub(super) sync: State,
@@ -95,6 +102,7 @@ pub(super) fn row(cell: &CellView, node: &NodeView, shell: &Shell) -> Row {
     Row {
         name: cell.cell.to_string(),
         href: shell.link(&format!("/cells/{}", cell.cell)),
+        may_tick: shell.may_operate(&cell.cell),
         agent: (cell.cell.node.to_string(), shell.link(&format!("/agents/{}", cell.cell.node))),
         labels: labels.take(MOST_LABELS).map(|(key, value)| short(&format!("{key}={value}"), MOST_CHARS)).collect(),
         sync: cell.sync.into(),
@@ -156,6 +164,17 @@ pub(crate) fn listed<'v>(view: &'v FleetView, asked: &[(&str, &str)]) -> Result<
     Ok(found.map(|(_, cell)| cell).collect())
 }
 
+/// The names of the cells of `view` that the list shows when it is asked for this, by name.
+pub(super) fn fitting(view: &FleetView, asked: &Asked) -> Result<Vec<CellId>, Failure> {
+    let found = Filter::of(asked)?.select(view).into_iter().filter_map(|place| find(view, place));
+    Ok(found.map(|(_, cell)| cell.cell.clone()).collect())
+}
+
+/// What of an address chooses cells.
+pub(super) fn filters(asked: &Asked) -> impl Iterator<Item = (&str, &str)> {
+    FILTERS.into_iter().flat_map(|name| asked.all(name).map(move |value| (name, value)))
+}
+
 async fn page(page: PageContext, asked: Asked) -> Result<Response, Failure> {
     let view = page.view()?;
     let mut rows = Filter::of(&asked)?.select(&view);
@@ -166,6 +185,7 @@ async fn page(page: PageContext, asked: Asked) -> Result<Response, Failure> {
     let shown = rows[pager.from..pager.to].iter().filter_map(|place| find(&view, *place));
     let rows = shown.map(|(node, cell)| row(cell, node, &shell)).collect();
     let columns = Columns::of(&asked)?;
+    let actions = bulk::choices(&shell);
     let label = |(label, count): (String, usize)| {
         let href = asked.and("label", &label);
         (label, grouped(count), href)
@@ -179,7 +199,9 @@ async fn page(page: PageContext, asked: Asked) -> Result<Response, Failure> {
         phases: PHASES.into_iter().map(|(word, _)| (word, word.replace('_', " "))).collect(),
         labels: labels::frequent(&view).into_iter().map(label).collect(),
         chips: asked.chips(&FILTERS),
-        heads: columns.heads(&asked, order),
+        heads: columns.heads(&asked, order, !actions.is_empty()),
+        actions,
+        filters: filters(&asked).collect(),
         columns,
         rows,
         pager,

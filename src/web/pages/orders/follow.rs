@@ -103,7 +103,7 @@ fn way(action: &str) -> (&'static [Stage], &'static str) {
 }
 
 /// How far the trigger at `at` has come, and whether it is over.
-fn steps(view: &CellView, at: Floor, may_operate: bool) -> (Vec<Step>, bool) {
+pub(in crate::web::pages) fn steps(view: &CellView, at: Floor, may_operate: bool) -> (Vec<Step>, bool) {
     let mut steps = Vec::new();
     let desired = view.desired();
     let this = desired.filter(|desired| desired.claim.at == at);

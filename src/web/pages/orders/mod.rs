@@ -12,6 +12,7 @@ mod repeat;
 
 use axum::response::Response;
 
+pub(super) use self::follow::steps;
 use crate::controller::Published;
 use crate::model::CellId;
 use crate::web::page::PageContext;
