@@ -1,6 +1,7 @@
 //! What a plan foretells, and that the node does just that.
 
 use chrono::Datelike as _;
+use fleetman::clock::{Clock as _, SystemClock};
 
 use crate::support::cli::Workplace;
 use crate::support::wait_for;
@@ -40,7 +41,7 @@ async fn a_plan_foretells_what_stands_on_the_host_what_restarts_and_what_delays_
     let config = place.agent_config("n1").await;
     let text = std::fs::read_to_string(&config).unwrap();
     // A window of its own that is never open while this runs.
-    let month = (chrono::Utc::now().month() + 5) % 12 + 1;
+    let month = (SystemClock::shared().now().month() + 5) % 12 + 1;
     let windows = format!("windows: {{activate: [{{allow: \"0 2 1 {month} *\", for: 1m}}]}}\n");
     let text = format!("{text}{windows}process: {{folder: n1-run, with_agent: true}}\n");
     std::fs::write(&config, text).unwrap();
