@@ -39,7 +39,7 @@ pub enum BulkNews {
     /// It is its turn.
     Begins,
     /// It came to this. The others go on either way.
-    Ends(Result<BulkDone, AccessError>),
+    Ends(Box<Result<BulkDone, AccessError>>),
 }
 
 impl Authorized {
@@ -102,7 +102,7 @@ impl Authorized {
             }
             tell(&cell, BulkNews::Begins);
             let done = self.change_one(order, &seen).await;
-            tell(&cell, BulkNews::Ends(done));
+            tell(&cell, BulkNews::Ends(Box::new(done)));
         }
         Ok(())
     }

@@ -194,14 +194,14 @@ impl Bulk {
 
 impl From<BulkNews> for BulkState {
     fn from(news: BulkNews) -> Self {
-        match news {
-            BulkNews::Begins => Self::UnderWay,
-            BulkNews::Ends(Ok(BulkDone::Published(published))) => Self::Published {
+        let BulkNews::Ends(ended) = news else { return Self::UnderWay };
+        match *ended {
+            Ok(BulkDone::Published(published)) => Self::Published {
                 at: published.at,
                 warnings: published.warnings.iter().map(ToString::to_string).collect(),
             },
-            BulkNews::Ends(Ok(BulkDone::Written(_))) => Self::Written,
-            BulkNews::Ends(Err(error)) => {
+            Ok(BulkDone::Written(_)) => Self::Written,
+            Err(error) => {
                 let is_overtaken = matches!(&error, AccessError::Controller(error) if error.is_overtaken());
                 let why = Failure::from(error).detail().to_owned();
                 if is_overtaken { Self::Overtaken { why } } else { Self::Failed { why } }

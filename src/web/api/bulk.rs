@@ -259,7 +259,7 @@ async fn bulk(
     let done = tokio::spawn(async move {
         may.bulk(&order, cells, may_go_on, |cell, news| {
             if let BulkNews::Ends(ended) = news {
-                heard.lock().unwrap_or_else(PoisonError::into_inner).push(Outcome::new(cell.clone(), ended));
+                heard.lock().unwrap_or_else(PoisonError::into_inner).push(Outcome::new(cell.clone(), *ended));
             }
         })
         .await
