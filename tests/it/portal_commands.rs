@@ -209,6 +209,7 @@ const EMPTY: &[(In, &str, &str, &str)] = &[
     (In::Full, "/buckets/browse?prefix=quarantine/", "There is nothing in it", "fleetman bucket ls"),
     (In::Full, "/buckets/usage", "Nothing was counted yet", "fleetman bucket du"),
     (In::Nothing, "/alerts", "Nothing is silenced", "fleetman alerts silence --type drift --for 2h --reason noise"),
+    (In::Full, "/events?kind=drift&about=new-1", "Nothing that fits happened", "fleetman events -w"),
     (In::Full, "/audit?actor=nobody", "Nothing fits", "fleetman audit"),
     (In::Full, "/search?q=zzz", "Nothing has this in its name", "fleetman get cells"),
     (In::Full, "/settings/tokens", "There is no token", "fleetman token add nightly --for alice --may viewer"),

@@ -46,7 +46,7 @@ struct Events {
     /// Since when this controller has seen all that nodes did; what they did before is not told.
     #[serde(skip_serializing_if = "Option::is_none")]
     seen_since: Option<DateTime<Utc>>,
-    /// Whether what people did is told: to those who may see every cell.
+    /// Whether what people did is told: to those who may see every cell, while the bucket answers.
     tells_acts: bool,
 }
 
@@ -57,12 +57,14 @@ async fn events(caller: Caller, has: Has, Asked(which): Asked<Which>) -> Result<
     let now = caller.view()?.at;
     let since = since.before(now).map_err(|error| Failure::bad_request("invalid_query", format!("since: {error}")))?;
     let (seen, seen_since) = caller.fleet.snapshot.events(since);
-    let mut events = caller.may.events(seen, &caller.fleet.audit, &scope, since).await?;
+    let is_away = caller.fleet.snapshot.age().problem.is_some();
+    let audit = (!is_away).then_some(&*caller.fleet.audit);
+    let mut events = caller.may.events(seen, audit, &scope, since).await?;
     events.retain(|event| which.kind.is_none_or(|kind| event.kind == kind));
     has.json(&Events {
         total: events.len(),
         items: events.iter().take(limit).map(|event| Event::clone(event)).collect(),
         seen_since,
-        tells_acts: caller.may.tells_acts(),
+        tells_acts: !is_away && caller.may.tells_acts(),
     })
 }

@@ -42,6 +42,8 @@ struct Page<'a> {
     /// Since when what nodes do was seen, if that is not the whole of the span.
     seen_since: Option<DateTime<Utc>>,
     tells_acts: bool,
+    /// Whether the bucket is away, and with it what people did.
+    is_away: bool,
     /// The cell whose own pages tell what came before.
     cell: Option<String>,
 }
@@ -81,7 +83,9 @@ async fn page(page: PageContext, asked: Asked) -> Result<Response, Failure> {
     // By the store's clock, which events are told by.
     let since = page.view()?.at - back;
     let (seen, whole_since) = page.caller.fleet.snapshot.events(since);
-    let mut events = page.may().events(seen, &page.caller.fleet.audit, &scope, since).await?;
+    let is_away = page.caller.fleet.snapshot.age().problem.is_some();
+    let audit = (!is_away).then_some(&*page.caller.fleet.audit);
+    let mut events = page.may().events(seen, audit, &scope, since).await?;
     let total = events.len();
     events.retain(|event| kind.is_none_or(|kind| event.kind == kind));
     let pager = asked.pager(events.len(), total);
@@ -94,6 +98,7 @@ async fn page(page: PageContext, asked: Asked) -> Result<Response, Failure> {
         pager,
         seen_since: whole_since.filter(|whole| *whole > since),
         tells_acts: page.may().tells_acts(),
+        is_away,
         cell: match &scope {
             Scope::Cell(cell) => Some(shell.link(&format!("/cells/{cell}/history"))),
             Scope::Fleet | Scope::Node(_) => None,
