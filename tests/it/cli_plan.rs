@@ -1,7 +1,7 @@
 //! What a plan foretells, and that the node does just that.
 
 use chrono::Datelike as _;
-use fleetman::clock::{Clock as _, SystemClock};
+use fleetman::clock::SystemClock;
 
 use crate::support::cli::Workplace;
 use crate::support::wait_for;
