@@ -74,30 +74,33 @@ cell: n1/aa
 manifest: second
 ";
 
-/// What the agent says of itself, and since when it runs.
+/// What the agent said of itself last.
 async fn heartbeat(node: &AgentHost) -> Value {
     node.status().await.unwrap_or_default()["heartbeat"].clone()
 }
 
-/// Waits until an agent that was not started at `before` says that `aa` waits; since when that one runs.
-async fn waits(node: &AgentHost, before: &Value) -> Value {
+/// Waits until the agent says once more that `aa` waits, later than it said `before`.
+async fn waits(node: &AgentHost, before: &Value) {
     let waits = async || {
         let beat = heartbeat(node).await;
-        beat["started_at"] != *before && beat["cells"]["aa"]["waiting"]["reason"] == "dependency"
+        beat["reported_at"] != *before && beat["cells"]["aa"]["waiting"]["reason"] == "dependency"
     };
     if !holds_in_time(waits).await {
         panic!("aa does not wait: {:#}", heartbeat(node).await);
     }
-    heartbeat(node).await["started_at"].clone()
 }
 
 /// Has the agent killed again and again while `aa` waits.
-async fn kill(node: &AgentHost, mut before: Value) -> Value {
+async fn kill(node: &AgentHost) {
     for _ in 0..3 {
+        let before = node.agent_pid().await;
         node.host.run(&["systemctl", "kill", "--signal=KILL", "fleetagent"]).await.exits(0);
-        before = waits(node, &before).await;
+        let is_another = async || !["0", &before].contains(&&*node.agent_pid().await);
+        wait_for(is_another, "another agent").await;
+        // What is told from now on only that one can tell.
+        let said = heartbeat(node).await["reported_at"].clone();
+        waits(node, &said).await;
     }
-    before
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,8 +117,8 @@ async fn a_cell_that_waits_goes_on_waiting_whatever_kills_the_agent() {
         node.place.fleetman(&["upload", release, release, "--as", "r1"]).await.exits(0);
     }
     node.place.fleetman(&["publish", "n1/aa", "n1/zz", "-y"]).await.exits(0);
-    let since = waits(&node, &Value::Null).await;
-    let since = kill(&node, since).await;
+    waits(&node, &Value::Null).await;
+    kill(&node).await;
     assert!(life(&node).await.is_empty());
     node.host.write("/srv/go", "");
     wait_for(async || life(&node).await.len() == 2, "both to have started").await;
@@ -129,8 +132,8 @@ async fn a_cell_that_waits_goes_on_waiting_whatever_kills_the_agent() {
     }
     node.host.kill_hard().await;
     node.host.boot_again().await;
-    let since = waits(&node, &since).await;
-    kill(&node, since).await;
+    waits(&node, &heartbeat(&node).await["reported_at"]).await;
+    kill(&node).await;
     assert_eq!(life(&node).await, ["zz", "aa"]);
     node.host.write("/srv/go", "");
     wait_for(async || life(&node).await.len() == 4, "both to have started once more").await;
