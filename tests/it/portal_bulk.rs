@@ -255,27 +255,36 @@ async fn cells_that_others_depend_on_come_first_and_are_stopped_last() {
     for name in ["a", "b", "c"] {
         place.fleetman(&["upload", name, "r1", "--as", "r1"]).await.exits(0);
     }
-    let portal = Portal::start(place).await;
+    people::admit(place.path(), &[(people::ADMIN, &["admin"])]);
+    let serving = Serving::start_for(&place, people::ADMIN).await;
+    serving.has_read().await;
+    let get = async |path: &str| serving.get(path).await.is(200).text();
     let all = "cell=n1%2Fa&cell=n1%2Fb&cell=n1%2Fc";
-    let page = portal.get(&format!("/cells/bulk?action=redeploy&{all}")).await;
+    let page = get(&format!("/cells/bulk?action=redeploy&{all}")).await;
     sees(&page, &["nothing was published to it yet", "None of the chosen cells would be changed."]);
-    let page = portal.get(&format!("/cells/bulk?action=publish&{all}")).await;
+    let page = get(&format!("/cells/bulk?action=publish&{all}")).await;
     assert_eq!(named(&page), ["n1/c", "n1/b", "n1/a"]);
     sees(row(&page, "n1/a"), &["none → a new one"]);
     // Whoever turns them round is not followed in that.
-    let form = filled(&page, "reason=first");
-    let (cells, rest): (Vec<&str>, Vec<&str>) = form.split('&').partition(|pair| pair.starts_with("cell="));
-    let turned: Vec<&str> = rest.into_iter().chain(cells.into_iter().rev()).collect();
-    let followed = portal.send_and_follow("/cells/bulk", &turned.join("&")).await;
-    wait_for(async || is_written(&portal.get(&followed).await), "every turn").await;
-    let audit = portal.get("/audit?action=publish").await;
-    let places = ["n1/c", "n1/b", "n1/a"].map(|cell| audit.rfind(cell).unwrap());
-    assert!(places.is_sorted_by(|a, b| a > b), "the newest stands first: {audit}");
+    let cells = |answer: &Value| answer["cells"].as_array().unwrap().clone();
+    let post = async |path: &str, body: Value| {
+        let headers = [("content-type", "application/json"), ("sec-fetch-site", "same-origin")];
+        serving.send("POST", path, &headers, body.to_string()).await.is(200).json()
+    };
+    let wanted = json!({"action": "publish", "cells": ["n1/a", "n1/b", "n1/c"]});
+    let plan = post("/api/v1/bulk/plan", wanted).await;
+    let turned: Vec<Value> = cells(&plan).iter().rev().map(|step| step["seen"].clone()).collect();
+    assert_eq!(turned[0]["cell"], "n1/a", "{plan}");
+    let done = post("/api/v1/bulk", json!({"action": "publish", "cells": turned})).await;
+    let names: Vec<Value> = cells(&done).iter().map(|outcome| outcome["cell"].clone()).collect();
+    assert_eq!((&done["done"], names), (&json!(3), vec![json!("n1/c"), json!("n1/b"), json!("n1/a")]), "{done}");
+    let are_known = async || get(&format!("/cells/bulk?action=redeploy&{all}")).await.contains("Redeploy 3");
+    wait_for(are_known, "what was published to be seen").await;
 
-    let page = portal.get(&format!("/cells/bulk?action=stop&{all}")).await;
+    let page = get(&format!("/cells/bulk?action=stop&{all}")).await;
     assert_eq!(named(&page), ["n1/a", "n1/b", "n1/c"]);
     assert!(!page.contains("what runs of it goes on"), "they are stopped, too: {page}");
-    let page = portal.get("/cells/bulk?action=stop&cell=n1%2Fb&cell=n1%2Fc").await;
+    let page = get("/cells/bulk?action=stop&cell=n1%2Fb&cell=n1%2Fc").await;
     sees(row(&page, "n1/b"), &["n1/a requires n1/b: what runs of it goes on"]);
     assert!(!row(&page, "n1/c").contains("n1/b starts after"), "{page}");
 }
