@@ -92,7 +92,7 @@ async fn pictures_are_taken_when_asked_for() {
     if let Some(pngquant) = find_tool("pngquant") {
         let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
         let mut command = std::process::Command::new(pngquant);
-        command.args(["--ext", ".png", "--force", "--strip", "--"]).args(files);
+        command.args(["128", "--ext", ".png", "--force", "--strip", "--"]).args(files);
         assert!(command.status().unwrap().success());
     }
 }
