@@ -92,8 +92,9 @@ async fn what_becomes_of_each_is_said_first_and_then_done_once_to_exactly_those(
     let after = generation(&portal, "ams-1/site").await;
     assert_ne!(before, after);
     sees(row(&page, "ams-1/site"), &["step by step", "/cells/ams-1/site/follow?at="]);
-    wait_for(async || portal.get(&followed).await.contains("Waiting for the node to see it"), "the snapshot").await;
-    sees(row(&portal.get(&followed).await, "osl-1/site"), &["The node is not heard of"]);
+    let told = async |cell: &str, what: &str| row(&portal.get(&followed).await, cell).contains(what);
+    wait_for(async || told("ams-1/site", "Waiting for the node to see it").await, "the snapshot").await;
+    wait_for(async || told("osl-1/site", "The node is not heard of").await, "the snapshot of the last one").await;
 
     // The same form again is the same change.
     assert_eq!(portal.send_and_follow("/cells/bulk", &form).await, followed);
