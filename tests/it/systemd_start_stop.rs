@@ -409,8 +409,8 @@ async fn what_is_told_that_it_stops_is_told_once_whenever_the_agent_is_killed() 
         // One that has ended is not.
         node.shell(&format!("rm {HOLD}")).await;
         wait_for(async || diary().contains(&"end of v1".to_owned()), "the old version to be asked to end").await;
-        node.shell("systemctl kill --signal=KILL fleetagent").await;
         let since = node.node.agent_pid().await;
+        node.shell("systemctl kill --signal=KILL fleetagent").await;
         wait_for(async || !["0", &since].contains(&&*node.node.agent_pid().await), "another agent").await;
         node.shell(&format!("rm {LINGER}")).await;
         node.is_up("v2").await;

@@ -173,12 +173,13 @@ async fn every_instant_of_fifty_random_changes_is_reproduced_from_the_bucket_alo
     let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut below = |most: u32| random.next_u32() % most;
     let nothing = Truth { wished: None, ran: (None, None), answer: "" };
-    let mut truth = vec![(fleet.now(), nothing.clone())];
+    // When each step began, when it was over, and how it was then.
+    let mut truth = vec![(fleet.now(), fleet.now(), nothing.clone())];
     let (mut now, mut versions) = (nothing, Vec::<String>::new());
     let mut seen = std::collections::BTreeMap::<String, usize>::new();
     let mut changes = 0;
     while changes < 50 {
-        fleet.later(2 + below(3_600));
+        let began = fleet.later(2 + below(3_600));
         let controller = fleet.bench.controller().await;
         let stop = StopRequest { cell: cell(), reason: None };
         let guard = Guard::default();
@@ -206,7 +207,7 @@ async fn every_instant_of_fifty_random_changes_is_reproduced_from_the_bucket_alo
                     Phase::RolledBack | Phase::Failed => "failed",
                     _ => "",
                 };
-                truth.push((fleet.now(), now.clone()));
+                truth.push((began, fleet.now(), now.clone()));
                 *seen.entry(format!("{phase:?}")).or_default() += 1;
                 continue;
             }
@@ -218,7 +219,7 @@ async fn every_instant_of_fifty_random_changes_is_reproduced_from_the_bucket_alo
             now.answer = "";
             *seen.entry(verb.to_owned()).or_default() += 1;
         }
-        truth.push((fleet.now(), now.clone()));
+        truth.push((began, fleet.now(), now.clone()));
     }
     for kind in ["publish", "rollback", "stop", "remove", "UpToDate", "RolledBack", "Stopped", "Removed"] {
         assert!(seen.contains_key(kind), "{kind} never happened: {seen:?}");
@@ -231,7 +232,7 @@ async fn every_instant_of_fifty_random_changes_is_reproduced_from_the_bucket_alo
     fleet.bench.delete("cells/n1/web/trigger.json").await;
     let looker = fleet.bench.looker(&[crate::support::fleet::KEY]).await;
     let whole = looker.chronicle(&cell(), None).await.unwrap();
-    for (place, (time, expected)) in truth.iter().enumerate() {
+    for (place, (_, time, expected)) in truth.iter().enumerate() {
         assert_eq!(told(&whole.at(*time)), *expected, "at {time}, step {place}: {truth:#?}");
         // As far back as is needed gives the same as all of it.
         if place % 5 == 0 {
@@ -239,7 +240,7 @@ async fn every_instant_of_fifty_random_changes_is_reproduced_from_the_bucket_alo
             assert_eq!(partly[0].at(*time), whole.at(*time), "at {time}, step {place}");
         }
         // Until the next step nothing changes.
-        if let Some((next, _)) = truth.get(place + 1) {
+        if let Some((next, ..)) = truth.get(place + 1) {
             let between = *next - TimeDelta::milliseconds(1_500);
             assert_eq!(told(&whole.at(between.max(*time))), *expected, "shortly before step {}", place + 1);
         }
