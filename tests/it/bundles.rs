@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use fleetman::agent::{Agent, AgentSettings};
 use fleetman::controller::{BundleSelector, Guard, StopRequest};
+use fleetman::model::Sha256Digest;
 use fleetman::model::heartbeat::Phase;
 use fleetman::profiles::{DeploySettings, ProfileSettings};
 use fleetman::store::Conditions;
+use serde_json::Value;
 
 use crate::support::bucket;
 use crate::support::fleet::{Bench, FLEET, KEY, TestKey, cell, code};
@@ -169,6 +171,140 @@ async fn keys_lead_nowhere_but_where_something_signed_says() {
     }
 }
 
+/// A bundle taken apart: what it says of itself, then the bytes of its documents and files.
+#[derive(Clone)]
+struct Parts {
+    contents: Value,
+    objects: Vec<Vec<u8>>,
+}
+
+const BLOCK: usize = 512;
+
+impl Parts {
+    fn read(bundle: &Path) -> Self {
+        let bytes = std::fs::read(bundle).unwrap();
+        let (mut at, mut files) = (0, Vec::new());
+        while bytes[at] != 0 {
+            let size = usize::from_str_radix(std::str::from_utf8(&bytes[at + 124..at + 135]).unwrap(), 8).unwrap();
+            at += BLOCK;
+            files.push(bytes[at..at + size].to_vec());
+            at += size.div_ceil(BLOCK) * BLOCK;
+        }
+        let contents = serde_json::from_slice(&files.remove(0)).unwrap();
+        Self { contents, objects: files }
+    }
+
+    /// A whole archive again, as POSIX has it.
+    fn write(&self, to: &Path) {
+        let mut archive = Vec::new();
+        let names = (0..).map(|number| format!("objects/{number:09}"));
+        let contents = (String::from("bundle.json"), serde_json::to_vec(&self.contents).unwrap());
+        for (name, bytes) in std::iter::once(contents).chain(names.zip(self.objects.iter().cloned())) {
+            let mut header = [0_u8; BLOCK];
+            header[..name.len()].copy_from_slice(name.as_bytes());
+            let fields = format!("0000644\0{0:07}\0{0:07}\0{1:011o}\0{0:011o}\0        0", 0, bytes.len());
+            header[100..100 + fields.len()].copy_from_slice(fields.as_bytes());
+            header[257..265].copy_from_slice(b"ustar\x0000");
+            let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            archive.extend(header);
+            archive.extend(&bytes);
+            archive.resize(archive.len().next_multiple_of(BLOCK), 0);
+        }
+        archive.extend([0; 2 * BLOCK]);
+        std::fs::write(to, archive).unwrap();
+    }
+
+    /// What it says of its documents and then of its files, in the order in which they come.
+    fn packed(&self) -> Vec<&Value> {
+        let part = |name: &str| self.contents[name].as_array().unwrap();
+        part("documents").iter().chain(part("files")).collect()
+    }
+
+    /// The number of the first object whose key ends so.
+    fn number(&self, end: &str) -> usize {
+        let ends = |packed: &&Value| packed["keys"][0].as_str().unwrap().ends_with(end);
+        self.packed().iter().position(ends).unwrap_or_else(|| panic!("{end} is not in it"))
+    }
+
+    fn said_of(&mut self, number: usize) -> &mut Value {
+        let documents = self.contents["documents"].as_array().unwrap().len();
+        match number.checked_sub(documents) {
+            None => &mut self.contents["documents"][number],
+            Some(file) => &mut self.contents["files"][file],
+        }
+    }
+
+    /// Exchanges a text in an object, of which it says what it said before.
+    fn change(&mut self, end: &str, from: &str, to: &str) {
+        let number = self.number(end);
+        let text = String::from_utf8(self.objects[number].clone()).unwrap();
+        assert!(from.len() == to.len() && text.contains(from), "{from} is not in {text}");
+        self.objects[number] = text.replacen(from, to, 1).into_bytes();
+    }
+
+    /// The same, and it says so.
+    fn forge(&mut self, end: &str, from: &str, to: &str) {
+        self.change(end, from, to);
+        let number = self.number(end);
+        let digest = Sha256Digest::of(&self.objects[number]).to_string();
+        self.said_of(number)["sha256"] = digest.into();
+    }
+
+    /// Leaves an object out.
+    fn lose(&mut self, end: &str) {
+        let number = self.number(end);
+        self.objects.remove(number);
+        let documents = self.contents["documents"].as_array_mut().unwrap();
+        match number.checked_sub(documents.len()) {
+            None => documents.remove(number),
+            Some(file) => self.contents["files"].as_array_mut().unwrap().remove(file),
+        };
+    }
+
+    fn also_under(&mut self, end: &str, key: &str) {
+        let number = self.number(end);
+        self.said_of(number)["keys"].as_array_mut().unwrap().push(key.into());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_link_from_the_signature_to_the_last_byte_is_checked_by_itself() {
+    let two = Two::start().await;
+    let whole = Parts::read(&two.save("b.tar", &["n1/web@v1", "n1/web"]).await);
+    let controller = two.there.controller().await;
+    let (history, manifest, release) = ("0002.json", "/v2/manifest.json", "/deployment.json");
+    type Forge = dyn Fn(&mut Parts);
+    let cases: &[(&Forge, &str)] = &[
+        (&|parts| parts.change(manifest, "\"v2\"", "\"v3\""), "is not the one that it names"),
+        (&|parts| parts.forge(manifest, "\"v2\"", "\"v3\""), "is not the one that is signed"),
+        (&|parts| parts.forge(history, "\"v2\"", "\"v1\""), "signature"),
+        (&|parts| parts.forge(release, "alice", "mallo"), "signature"),
+        (&|parts| parts.lose("0001.json"), "no signed trigger in it names"),
+        (&|parts| parts.lose(manifest), "is not the one that is signed"),
+        (&|parts| parts.lose("/bin/run"), "/bin/run is missing in it"),
+        (&|parts| parts.change("/bin/run", "#!/bin/sh", "#!/bin/sx"), "is not the one that it names"),
+        (&|parts| parts.forge("/bin/run", "#!/bin/sh", "#!/bin/sx"), "is nothing that is signed"),
+        (&|parts| parts.also_under("/bin/run", "auth/users.json"), "is nothing that is signed"),
+        (&|parts| parts.also_under(manifest, "auth/users.json"), "is no document that a bundle brings"),
+        (&|parts| parts.also_under(manifest, "cells/n1/db/versions/v2/manifest.json"), "no signed trigger in it names"),
+    ];
+    let other = two.file("other.tar");
+    for (forge, problem) in cases {
+        let mut parts = whole.clone();
+        forge(&mut parts);
+        parts.write(&other);
+        let error = controller.load_bundle(&other).await.unwrap_err();
+        assert_eq!(error.code(), "untrusted", "{problem}: {error}");
+        let told = fleetman::store::in_full(&error);
+        assert!(told.contains(problem), "{problem} is not in {told}");
+        assert_eq!(committed(&two.there).await, Vec::<String>::new(), "{problem}");
+    }
+    // And what is only taken apart and put together again is as good as it was.
+    whole.write(&other);
+    assert_eq!(controller.load_bundle(&other).await.unwrap().versions.len(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_same_fleet_with_a_trusted_key_and_the_same_past_is_served() {
     let two = Two::start().await;
@@ -187,9 +323,9 @@ async fn only_the_same_fleet_with_a_trusted_key_and_the_same_past_is_served() {
     let third = Bench::start().await;
     third.publish("v7", "ciao").await;
     third.publish("v2", "other").await;
-    let before = committed(&third).await;
+    let before = third.keys("").await;
     assert_eq!(code(third.controller().await.load_bundle(&path).await), "exists");
-    assert_eq!(committed(&third).await, before);
+    assert_eq!(third.keys("").await, before, "neither a file of it was sent, nor was it begun");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -296,6 +296,9 @@ async fn anybody_may_finish_what_another_claimed() {
     let error = bench.controller().await.publish(&request("v2"), &Guard::default()).await.unwrap_err();
     assert_eq!((error.code(), error.kind().exit_code()), ("unfinished", 5));
     bench.proxy.heal();
+    let (before, writes) = (bench.keys("").await, bench.proxy.writes());
+    assert_eq!(bench.controller().await.gc(true).await.unwrap().finished, [cell()]);
+    assert_eq!((bench.keys("").await, bench.proxy.writes()), (before, writes), "a dry run writes nothing");
     let report = bench.controller().await.gc(false).await.unwrap();
     assert_eq!(report.finished, [cell()]);
     bench.check().await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleetman::controller::{
-    Controller, ControllerError, Guard, PublishRequest, RollbackRequest, StopRequest, UploadOptions,
+    Controller, ControllerError, FsckOptions, Guard, PublishRequest, RollbackRequest, StopRequest, UploadOptions,
 };
 use fleetman::model::VersionName;
 use fleetman::model::document;
@@ -206,10 +206,21 @@ async fn inputs_that_never_rest_are_not_published() {
 
 /// Does `meanwhile` once a request that `on` picks has come, which is held back so that it takes effect only after.
 async fn while_held_back<T>(bench: &Bench, on: On, work: impl Future<Output = T>, meanwhile: impl AsyncFnOnce()) -> T {
+    while_held_back_after(bench, 0, on, work, meanwhile).await
+}
+
+/// The same of the request after so many that `on` picks.
+async fn while_held_back_after<T>(
+    bench: &Bench,
+    skip: usize,
+    on: On,
+    work: impl Future<Output = T>,
+    meanwhile: impl AsyncFnOnce(),
+) -> T {
     bench.proxy.clear_log();
-    bench.proxy.inject(Rule::new(on.clone(), Fault::Delay(Duration::from_millis(1_500))).times(1));
+    bench.proxy.inject(Rule::new(on.clone(), Fault::Delay(Duration::from_millis(1_500))).skip(skip).times(1));
     let meanwhile = async {
-        crate::support::wait_for(async || bench.proxy.count(on.clone()) > 0, "the request that is held back").await;
+        crate::support::wait_for(async || bench.proxy.count(on.clone()) > skip, "the request that is held back").await;
         meanwhile().await;
     };
     let (done, ()) = tokio::join!(work, meanwhile);
@@ -309,6 +320,28 @@ async fn a_folder_that_is_committed_while_it_is_swept_stays() {
     let swept = while_held_back(&bench, On::list("*/versions/v9/"), controller.gc(false), commit).await.unwrap();
     assert!(swept.swept.is_empty(), "{swept:?}");
     assert_eq!(bench.keys("cells/n1/web/versions/v9/").await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_committed_while_it_is_repaired_stays() {
+    let bench = Bench::start().await;
+    bench.publish("v1", "hello").await;
+    let orphan = "cells/n1/web/versions/v1/files/0011223344556677/a";
+    bench.overwrite(orphan, "a").await;
+    bench.clock.pass(chrono::TimeDelta::hours(25));
+    let options = FsckOptions { deep: false, repair: true };
+    let controller = bench.controller().await;
+    for (folder, document) in
+        [("cells/n1/web/versions/v9/", "manifest.json"), ("deployments/site/r9/", "deployment.json")]
+    {
+        bench.overwrite(&format!("{folder}files/0011223344556677/a"), "a").await;
+        let commit = async || bench.overwrite(&format!("{folder}{document}"), "{}").await;
+        // The first look finds it, and the second is what it is swept after.
+        let look = On::list(&format!("*/{folder}"));
+        while_held_back_after(&bench, 1, look, controller.fsck(options), commit).await.unwrap();
+        assert_eq!(bench.keys(folder).await.len(), 2, "{folder}");
+    }
+    assert!(bench.read(orphan).await.is_none(), "what nobody took up is swept");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -352,6 +352,39 @@ async fn what_was_deleted_since_or_is_paused_is_refused_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cell_goes_back_to_having_been_removed_or_stopped() {
+    let mut fleet = Fleet::start().await;
+    let halt = StopRequest { cell: cell(), reason: None };
+    fleet.publish("v1").await;
+    fleet.poll().await;
+    fleet.later(10);
+    fleet.bench.controller().await.stop(&halt, &Guard::default()).await.unwrap();
+    assert_eq!(fleet.poll().await, Phase::Stopped);
+    let stopped = fleet.later(10);
+    fleet.later(10);
+    fleet.bench.controller().await.remove(&halt, false, &Guard::default()).await.unwrap();
+    assert_eq!(fleet.poll().await, Phase::Removed);
+    let removed = fleet.later(10);
+    let Revert::Refused { code, why } = fleet.plan(stopped).await.revert else { panic!("nothing can be stopped") };
+    assert_eq!(code, "removed", "{why}");
+    for (time, revert, phase, placed) in
+        [(removed, Revert::Remove, Phase::Removed, None), (stopped, Revert::Stop, Phase::Stopped, Some("v2"))]
+    {
+        fleet.later(10);
+        fleet.publish("v2").await;
+        assert_eq!(fleet.poll().await, Phase::UpToDate);
+        fleet.later(10);
+        let step = fleet.plan(time).await;
+        assert_eq!(step.revert, revert);
+        fleet.bench.controller().await.revert(&step, time, None).await.unwrap().unwrap();
+        assert_eq!(fleet.poll().await, phase);
+        assert_eq!(fleet.pages.placed().as_deref(), placed);
+        assert_eq!(fleet.pages.up.lock().unwrap().clone(), None);
+        assert_eq!(fleet.plan(time).await.revert, Revert::Unchanged);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_instants_are_compared_cell_by_cell() {
     let mut fleet = Fleet::start().await;
     let before = fleet.later(10);

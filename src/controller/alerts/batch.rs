@@ -122,7 +122,7 @@ pub(super) fn make(
         // Whoever is only now told of an alert reads there that it was seen.
         let is_news = |alert: &Alert| {
             let seen = alert.acknowledged.as_ref().is_some_and(|seen| seen.sequence > told_to);
-            seen && mark.is_some() && alert.sequence <= told_to && !alert.silenced && receiver.wants(alert)
+            seen && alert.sequence <= told_to && !alert.silenced && receiver.wants(alert)
         };
         let seen: Vec<_> = alerts.open.iter().filter(|alert| receiver.acknowledged && is_news(alert)).collect();
         let began = opened.iter().map(|alert| alert.opened_at).chain(resolved.iter().map(|it| it.resolved_at));

@@ -358,6 +358,7 @@ fn that_somebody_has_seen_an_alert_is_told_once_to_who_wants_it_and_ends_with_th
     assert_eq!(messages(&mut alerts, &[curious("new")], 10_000), ["new: 1 rolled back"]);
     let told = &alerts.deliveries.last().unwrap().notice.opened.first[0];
     assert!(told.acknowledged.is_some());
+    assert_eq!(alerts.deliveries.last().unwrap().notice.acknowledged.total(), 0);
     assert!(messages(&mut alerts, &[curious("new")], 20_000).is_empty());
     // What is silenced is told to nobody.
     acknowledge(&mut alerts, 20_000, "still");
