@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use crate::support::cli::{FLEET, Workplace};
-use crate::support::{require_tool, skip, wait_for};
+use crate::support::{PATIENCE, require_tool, skip, wait_for};
 
 /// A namespace in which the agent is PID 1. Before it became that it left a cell's supervisor and another process
 /// without a parent.
@@ -91,8 +91,8 @@ impl Container {
 
     /// The exit code of PID 1, after everything in the namespace has gone.
     async fn ended(&mut self) -> Option<i32> {
-        let ended = tokio::time::timeout(std::time::Duration::from_secs(30), self.unshare.wait()).await;
-        ended.expect("an end within 30 s").unwrap().code()
+        let ended = tokio::time::timeout(PATIENCE, self.unshare.wait()).await;
+        ended.expect("an end in time").unwrap().code()
     }
 
     fn said(&self) -> PathBuf {

@@ -1,14 +1,13 @@
 //! The verbs that change what runs, against a real agent where it takes one.
 
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
 
 use crate::support::cli::{FLEET, Workplace};
-use crate::support::{BUCKET, wait_for};
+use crate::support::{BUCKET, PATIENCE, wait_for};
 
 const SITE: &str = "name: site\nlabels: {tier: front}\nprofile: {deploy: {}}\n";
 
@@ -53,7 +52,7 @@ fn page(place: &Workplace, node: &str, cell: &str) -> Option<String> {
 async fn end(mut child: Child) {
     let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
-    let status = tokio::time::timeout(Duration::from_secs(30), child.wait()).await.unwrap().unwrap();
+    let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
     assert_eq!(status.code(), Some(0), "SIGTERM ends it in order");
 }
 
@@ -214,7 +213,7 @@ async fn waiting_ends_in_time_and_ctrl_c_detaches() {
         said.push_str(&line);
         said.push('\n');
     }
-    let status = tokio::time::timeout(Duration::from_secs(30), child.wait()).await.unwrap().unwrap();
+    let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
     assert_eq!(status.code(), Some(130), "{said}");
     assert!(said.contains("fleetman status n1/web") || said.contains("does the rest"), "{said}");
 }

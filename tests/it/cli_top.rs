@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin};
 
 use crate::cli_events::place;
+use crate::support::PATIENCE;
 use crate::support::cli::Workplace;
 
 /// A program in a terminal of 24 lines and 100 columns.
@@ -54,7 +55,7 @@ impl Screen {
 
     /// Waits until the program has ended, and gives what is on the screen that was there before it.
     async fn end(mut self) -> String {
-        let ended = tokio::time::timeout(std::time::Duration::from_secs(30), self.program.wait());
+        let ended = tokio::time::timeout(PATIENCE, self.program.wait());
         ended.await.expect("it does not end").unwrap();
         self.see("the end", |text| text.contains("ended with")).await;
         assert!(!self.seen.lock().unwrap().screen().alternate_screen());

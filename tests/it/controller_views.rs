@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::fleet::{Bench, FLEET, cell, code, site};
 use crate::support::proxy::{Fault, On, Rule};
-use crate::support::wait_for;
+use crate::support::{PATIENCE, wait_for};
 
 fn report(phase: &str, at: Floor, running: &Target) -> Value {
     let running = VersionReport::from(running);
@@ -159,8 +159,7 @@ async fn a_publish_is_followed_until_its_node_is_done() {
         heartbeat(&bench, "n1", report("up_to_date", first.at, &target)).await;
     };
     let cell_id = cell();
-    let follow =
-        controller.follow(&cell_id, first.at, Some(Duration::from_secs(30)), |report| phases.push(report.phase));
+    let follow = controller.follow(&cell_id, first.at, Some(PATIENCE), |report| phases.push(report.phase));
     let (followed, ()) = tokio::join!(follow, agent);
     assert_eq!(followed.unwrap().how, FollowedHow::Applied);
     let phases: Vec<&str> = phases.into_iter().map(fleetman::model::heartbeat::Phase::as_str).collect();

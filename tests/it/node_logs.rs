@@ -1,14 +1,13 @@
 //! What processes write, as an operator reads it on a node.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use fleetman::supervise::detached::Client;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::ChildStdout;
 
 use crate::support::cells::{Follower, Node, repeater, say, shell, task};
-use crate::support::{require_tool, wait_for};
+use crate::support::{PATIENCE, require_tool, wait_for};
 
 #[tokio::test]
 async fn logs_are_read_from_files_whoever_runs() {
@@ -151,8 +150,8 @@ async fn a_slow_reader_is_told_what_it_missed_and_the_process_goes_on() {
     let mut missed = 0;
     while read + missed < FLOOD + 5 {
         said.clear();
-        let line = tokio::time::timeout(Duration::from_secs(30), stderr.read_line(&mut said)).await;
-        assert!(line.expect("a word of what is missing within 30 s").unwrap() > 0);
+        let line = tokio::time::timeout(PATIENCE, stderr.read_line(&mut said)).await;
+        assert!(line.expect("a word of what is missing in time").unwrap() > 0);
         let words: Vec<&str> = said.split_whitespace().collect();
         assert_eq!((words[0], words[2..5].join(" ").as_str()), ("main:", "bytes are left"), "{said}");
         missed += words[1].parse::<u64>().unwrap();

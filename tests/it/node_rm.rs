@@ -1,7 +1,5 @@
 //! Taking a node out of the fleet: with its agent, without it, and when it is interrupted.
 
-use std::time::Duration;
-
 use fleetman::controller::{ControllerError, Guard, LivenessLimits, StopRequest};
 use fleetman::model::{NodeName, ObjectKey};
 use rustix::process::{Pid, Signal, kill_process};
@@ -10,7 +8,7 @@ use tokio::process::Child;
 
 use crate::support::cli::{Ran, Workplace};
 use crate::support::fleet::{self, Bench};
-use crate::support::{BUCKET, wait_for};
+use crate::support::{BUCKET, PATIENCE, wait_for};
 
 const SITE: &str = "name: site\nprofile: {deploy: {}}\n";
 
@@ -52,7 +50,7 @@ fn deployed(place: &Workplace, cell: &str) -> bool {
 async fn kill(mut child: Child) {
     let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
-    tokio::time::timeout(Duration::from_secs(30), child.wait()).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,7 +192,7 @@ async fn whoever_stops_waiting_goes_on_with_the_same_command() {
     wait_for(issued, "the removals to be issued").await;
     let pid = Pid::from_raw(i32::try_from(waiting.id().unwrap()).unwrap()).unwrap();
     kill_process(pid, Signal::INT).unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(30), waiting.wait_with_output()).await.unwrap().unwrap();
+    let ended = tokio::time::timeout(PATIENCE, waiting.wait_with_output()).await.unwrap().unwrap();
     let ended = Ran::from(ended).exits(130);
     assert!(ended.err.contains("the same command again"), "{}", ended.err);
     assert!(keys(&mut place).await.contains(&"index/n1.json".to_owned()));

@@ -22,10 +22,10 @@ use crate::support::acme::Acme;
 use crate::support::browser::{Browser, Page, button, css, field, heading};
 use crate::support::cli::Workplace;
 use crate::support::garage::free_ports;
-use crate::support::listening::{Authority, Connection, LONG, Running, authority, certify, connect_from, connect_tls};
+use crate::support::listening::{Authority, Connection, Running, authority, certify, connect_from, connect_tls};
 use crate::support::people;
 use crate::support::portal::Portal;
-use crate::support::{require_tool, wait_for};
+use crate::support::{PATIENCE, require_tool, wait_for};
 
 const NGINX: &str = "nginx.conf";
 const CADDY: &str = "Caddyfile";
@@ -315,7 +315,7 @@ async fn keeps_nothing_back(start: impl AsyncFn(&str) -> Option<Proxy>) {
     uploading.send(&head).await;
     let piece = "x".repeat(1 << 20);
     uploading.send(&piece).await;
-    timeout(LONG, running.receiving.notified()).await.expect("what comes is passed on before all is there");
+    timeout(PATIENCE, running.receiving.notified()).await.expect("what comes is passed on before all is there");
     for _ in 1..UPLOAD_BYTES >> 20 {
         uploading.send(&piece).await;
     }

@@ -13,8 +13,8 @@ use tokio::net::{TcpStream, UnixDatagram};
 use tokio::time::timeout;
 
 use crate::support::cli::Workplace;
-use crate::support::listening::{Connection, LONG, Running, authority, certify, connect_from, connect_tls};
-use crate::support::wait_for;
+use crate::support::listening::{Connection, Running, authority, certify, connect_from, connect_tls};
+use crate::support::{PATIENCE, wait_for};
 
 /// Shorter than anything here takes.
 const SHORT: Duration = Duration::from_millis(300);
@@ -181,7 +181,7 @@ async fn the_end_waits_for_answers_and_not_for_streams() {
     assert!(!running.task.is_finished());
     running.later.given.notify_one();
     assert_eq!(asking.answer().await.body, "at last");
-    timeout(LONG, running.task).await.unwrap().unwrap();
+    timeout(PATIENCE, running.task).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,7 +191,7 @@ async fn the_end_comes_also_where_an_answer_does_not() {
     asking.send("GET /later HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     running.later.asked.notified().await;
     running.ended.cancel();
-    timeout(LONG, running.task).await.unwrap().unwrap();
+    timeout(PATIENCE, running.task).await.unwrap().unwrap();
     assert_eq!(asking.rest().await, "");
 }
 
@@ -209,7 +209,7 @@ async fn the_service_speaks_tls_and_its_watchdog_is_fed_all_the_same() {
     let mut serving = command.kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(serving.stderr.take().unwrap()).lines();
     let mut said = async |what: &str| loop {
-        let line = timeout(LONG, lines.next_line()).await.unwrap().unwrap().expect("it goes on");
+        let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().expect("it goes on");
         if let Some((_, rest)) = line.split_once(what) {
             return rest.to_owned();
         }
@@ -225,7 +225,7 @@ async fn the_service_speaks_tls_and_its_watchdog_is_fed_all_the_same() {
     let mut fed = 0;
     while fed < 3 {
         let mut heard = [0; 4096];
-        let length = timeout(LONG, manager.recv(&mut heard)).await.unwrap().unwrap();
+        let length = timeout(PATIENCE, manager.recv(&mut heard)).await.unwrap().unwrap();
         fed += usize::from(heard[..length].ends_with(b"WATCHDOG=1\n"));
     }
 }

@@ -11,7 +11,6 @@ mod node;
 use std::fmt;
 use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
 
 use chrono::TimeDelta;
 use fleetman::clock::SystemClock;
@@ -26,6 +25,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use self::model::{Asked, Content, Model, Version};
 use self::node::Node;
+use crate::support::PATIENCE;
 use crate::support::fleet::Bench;
 
 const SEQUENCES: u64 = 100;
@@ -312,7 +312,7 @@ impl Run {
             true => self.controller.hold(&to, TimeDelta::hours(1), "looking at it").await,
             false => self.controller.release(&to, None).await,
         };
-        self.controller.confirm_hold(&ordered.unwrap(), is_hold, Duration::from_secs(30)).await.unwrap();
+        self.controller.confirm_hold(&ordered.unwrap(), is_hold, PATIENCE).await.unwrap();
         self.model.hold(is_hold);
     }
 }

@@ -14,6 +14,7 @@ use tokio::process::ChildStdout;
 
 use super::cli::{FLEET, Workplace};
 use super::wait_for;
+use crate::support::PATIENCE;
 
 /// A node with cells, and no agent.
 pub(crate) struct Node {
@@ -129,8 +130,8 @@ pub(crate) struct Follower {
 
 impl Follower {
     pub(crate) async fn line(&mut self) -> String {
-        let next = tokio::time::timeout(std::time::Duration::from_secs(30), self.lines.next_line()).await;
-        next.expect("a line within 30 s").unwrap().expect("a line")
+        let next = tokio::time::timeout(PATIENCE, self.lines.next_line()).await;
+        next.expect("a line in time").unwrap().expect("a line")
     }
 
     pub(crate) fn interrupt(&self) {
@@ -146,7 +147,7 @@ impl Follower {
             stderr.read_to_string(&mut said).await.unwrap();
             self.child.wait().await.unwrap().code()
         };
-        let code = tokio::time::timeout(std::time::Duration::from_secs(30), ended).await.expect("an end within 30 s");
+        let code = tokio::time::timeout(PATIENCE, ended).await.expect("an end in time");
         (code, said)
     }
 }

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::support::PATIENCE;
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::routing::{get, post};
@@ -26,9 +26,6 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_util::sync::CancellationToken;
-
-/// Longer than anything here takes.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// A listener that runs, over a router that tells what reached it.
 pub(crate) struct Running {
@@ -136,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let line = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let status = head.split(' ').nth(1).unwrap_or_default().parse().unwrap_or_else(|_| panic!("{head:?}"));
         let mut body = vec![0; line("content-length:").map_or(0, |length| length.parse().unwrap())];
-        timeout(LONG, self.0.read_exact(&mut body)).await.unwrap().unwrap();
+        timeout(PATIENCE, self.0.read_exact(&mut body)).await.unwrap().unwrap();
         (Answer { status, body: String::new(), head, raw }, body)
     }
 
@@ -144,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(crate) async fn until(&mut self, end: &str) -> String {
         let mut read = Vec::new();
         while !read.ends_with(end.as_bytes()) {
-            match timeout(LONG, self.0.read_u8()).await.expect("something comes in time") {
+            match timeout(PATIENCE, self.0.read_u8()).await.expect("something comes in time") {
                 Ok(byte) => read.push(byte),
                 Err(_) => break,
             }
@@ -156,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(crate) async fn rest(&mut self) -> String {
         let mut rest = Vec::new();
         // A reset is an end, too.
-        let _ = timeout(LONG, self.0.read_to_end(&mut rest)).await.expect("the connection ends in time");
+        let _ = timeout(PATIENCE, self.0.read_to_end(&mut rest)).await.expect("the connection ends in time");
         String::from_utf8(rest).unwrap()
     }
 }

@@ -140,14 +140,21 @@ pub(crate) fn client_with(endpoint: &str, region: &str, access_key: &str, secret
     Client::from_conf(config.build())
 }
 
-/// Waits until `condition` holds, and panics naming `what` if it does not within 30 seconds.
+/// So long is waited for what should come soon: long, because a machine may have much else to do, and nothing that goes
+/// well waits for it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long after a look at a condition the next one is.
+const BETWEEN: Duration = Duration::from_millis(50);
+
+/// Waits until `condition` holds, and panics naming `what` if it does not within [`PATIENCE`].
 pub(crate) async fn wait_for(condition: impl AsyncFnMut() -> bool, what: &str) {
-    assert!(holds_in_time(condition).await, "waited 30 s in vain for: {what}");
+    assert!(holds_in_time(condition).await, "waited {PATIENCE:?} in vain for: {what}");
 }
 
-/// Waits until `condition` holds, and says whether it did within 30 seconds.
+/// Waits until `condition` holds, and says whether it did within [`PATIENCE`].
 pub(crate) async fn holds_in_time(mut condition: impl AsyncFnMut() -> bool) -> bool {
-    for _ in 0..600 {
+    for _ in 0..PATIENCE.div_duration_f64(BETWEEN) as usize {
         if condition().await {
             return true;
         }
@@ -158,7 +165,7 @@ pub(crate) async fn holds_in_time(mut condition: impl AsyncFnMut() -> bool) -> b
 
 #[expect(clippy::disallowed_methods, reason = "the one pause of all tests, between two looks at a condition")]
 async fn pause() {
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::sleep(BETWEEN).await;
 }
 
 /// Where a foreign program is, or `None` after saying that the test is skipped; see [`skip`].

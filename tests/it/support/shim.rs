@@ -6,7 +6,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
 
 use fleetman::clock::SystemClock;
 use fleetman::supervise::detached::{Client, DetachedError, Orders, Report};
@@ -15,6 +14,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use super::wait_for;
+use crate::support::PATIENCE;
 
 /// A service that writes lines with growing numbers, each with the name of this life of it. It and its child hold a
 /// lock as long as any of them lives: whoever cannot have it notes that something runs twice.
@@ -193,10 +193,10 @@ pub(crate) async fn client(folder: &Path, service: &str) -> Client {
     client.unwrap()
 }
 
-/// What `future` gives, which must come in 30 seconds however slow the machine is.
+/// What `future` gives, which must come in time however slow the machine is.
 pub(crate) async fn within<T>(future: impl Future<Output = T>, what: &str) -> T {
-    let done = tokio::time::timeout(Duration::from_secs(30), future).await;
-    done.unwrap_or_else(|_| panic!("waited 30 s in vain for: {what}"))
+    let done = tokio::time::timeout(PATIENCE, future).await;
+    done.unwrap_or_else(|_| panic!("waited in vain for: {what}"))
 }
 
 /// How a program ended.
