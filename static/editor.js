@@ -42,6 +42,8 @@ async function upgrade(area) {
   const root = host.attachShadow({ mode: "open" });
   const view = new cm.EditorView({
     doc: area.value,
+    // Whoever types already goes on where they are.
+    selection: { anchor: area.selectionStart, head: area.selectionEnd },
     root,
     parent: root,
     extensions: [
@@ -53,12 +55,13 @@ async function upgrade(area) {
       }),
     ],
   });
+  const isTypedIn = document.activeElement === area || area.autofocus;
   area.before(host);
   area.hidden = true;
   // The editor numbers the lines itself.
   for (const plain of document.querySelectorAll("[data-without-editor]")) plain.hidden = true;
   label?.addEventListener("click", () => view.focus());
-  if (document.activeElement === area || area.autofocus) view.focus();
+  if (isTypedIn) view.focus();
 
   // Whatever else changes the textarea is seen in the editor: the browser that restores it, a script, a test.
   const follow = () => {

@@ -128,17 +128,45 @@ async fn a_circle_names_no_cell_to_who_may_not_see_it() {
     assert!(page.contains(&format!("c → a → {hidden} → c")), "{page}");
 }
 
+/// Publishes the cells of [`place`] and `d`, which requires `a`, and gives their place.
+async fn published_place() -> Workplace {
+    let place = place().await;
+    let labelled = |name: &str, on: &str| documents(name, &format!("labels: {{team: shop}}\n{on}"));
+    let texts = [
+        labelled("a", "requires: [b]"),
+        labelled("b", "after: [c]"),
+        labelled("c", ""),
+        labelled("d", "requires: [a]"),
+    ];
+    apply(&place, &texts).await;
+    place.fleetman(&["upload", "d", "r1", "--as", "r1"]).await.exits(0);
+    place.fleetman(&["publish", "n1/a", "n1/b", "n1/c", "n1/d", "-y"]).await.exits(0);
+    place
+}
+
+/// Whatever is stopped or removed waits for nobody: those that depend on others go first.
+const TO_STOP: [&str; 4] = ["n1/d", "n1/a", "n1/b", "n1/c"];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cells_are_brought_back_in_the_order_of_what_they_depend_on() {
-    let place = place().await;
-    place.fleetman(&["publish", "n1/a", "n1/b", "n1/c", "-y"]).await.exits(0);
-    // Whatever a revert stops or removes waits for nobody: those that depend on others go first.
+    let place = published_place().await;
     let back = ["-o", "json", "revert", "n1", "--to", "2020-01-01T00:00:00Z", "--remove-newer", "-y"];
-    let order = async |args: &[&str]| {
-        let done = place.fleetman(args).await.exits(0).json();
-        done.as_array().unwrap().iter().map(|cell| cell["cell"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
-    };
-    assert_eq!(order(&back).await, ["n1/a", "n1/b", "n1/c"]);
+    let done = place.fleetman(&back).await.exits(0).json();
+    let order: Vec<_> = done.as_array().unwrap().iter().map(|cell| cell["cell"].as_str().unwrap()).collect();
+    assert_eq!(order, TO_STOP);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cells_are_pruned_before_what_they_depend_on() {
+    let place = published_place().await;
+    place.write("none.yaml", "name: none\nlabels: {team: shop}\nprofile: {deploy: {}}\n");
+    let prune = ["--prune", "-l", "team=shop", "--remove-running", "--prune-max-share", "100", "-y"];
+    let prune = [&["-o", "json", "apply", "-f", "none.yaml"][..], &prune].concat();
+    // The manifests have releases and stay.
+    let done = place.fleetman(&prune).await.exits(8).json();
+    let removed = done["objects"].as_array().unwrap().iter().filter(|step| step["how"] == "removing");
+    let removed: Vec<_> = removed.map(|step| step["object"].as_str().unwrap()).collect();
+    assert_eq!(removed, TO_STOP.map(|cell| format!("cells/{cell}/cell.yaml")), "{done}");
 }
 
 #[test]

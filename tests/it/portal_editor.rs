@@ -1,10 +1,12 @@
 //! The editor and the upload with scripts, in a real browser: what they add to the plain forms.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::portal_pages::look_at;
 use crate::support::acme::Acme;
 use crate::support::browser::{button, css, field, heading, link};
+use crate::support::proxy::{Fault, FaultProxy, On, Rule};
 
 /// What stands in the editor, and what its form would send.
 const TEXTS: &str = "(() => {
@@ -62,6 +64,24 @@ async fn mistakes_are_shown_at_their_lines_while_a_text_is_written() {
     page.see_no("with its lines numbered").await;
     page.expect_failed(&["/manifests/new: 422"]).await;
     page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_types_before_the_editor_is_there_goes_on_in_it() {
+    let acme = Acme::full().await;
+    for typed in ["name: sho", ""] {
+        let Some((portal, page)) = look_at(&acme).await else { return };
+        let proxy = FaultProxy::start(&portal.origin).await;
+        proxy.inject(Rule::new(On::get("*/codemirror.js"), Fault::Delay(Duration::from_secs(3))));
+        page.open(&format!("{}/manifests/new", proxy.endpoint())).await;
+        page.fill(field("The manifest"), typed).await;
+        page.wait("document.querySelector('.editor') !== null").await;
+        for more in ["p", "s"] {
+            page.press(more).await;
+        }
+        page.wait(&format!("{TEXTS} === '{typed}ps'")).await;
+        page.end().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

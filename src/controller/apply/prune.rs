@@ -78,11 +78,12 @@ impl Controller {
             .buffered(READS)
             .try_collect()
             .await?;
+        let ours = strangers.iter().filter(|stranger| stranger.is_ours).map(|stranger| stranger.cell.clone());
         let mut gone = BTreeSet::new();
-        for stranger in strangers.iter().filter(|stranger| stranger.is_ours) {
-            let step = self.prune_cell(&stranger.cell, prune).await?;
+        for cell in self.in_order_to_stop(ours.collect()).await? {
+            let step = self.prune_cell(&cell, prune).await?;
             if step.how == StepHow::Delete {
-                gone.insert(&stranger.cell);
+                gone.insert(cell);
             }
             steps.push(step);
         }
