@@ -78,6 +78,7 @@ impl Crowd {
                 manifest: ManifestName::new(MANIFESTS[cell % MANIFESTS.len()]).unwrap(),
                 labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
                 paused: (node % 500 == 3).then(|| "the database moves".to_owned()),
+                has_overrides: node.is_multiple_of(10),
             };
             index.put(&name, &IndexEntry { trigger: Some(trigger), about: Some(about) }).unwrap();
         }

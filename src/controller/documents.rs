@@ -206,7 +206,8 @@ impl Controller {
         let cell = &binding.cell;
         let applied = self.put_text(&ObjectKey::CellYaml(cell.clone()), binding.text(), known, verb).await?;
         let paused = binding.paused.as_ref().map(|paused| paused.reason.clone());
-        let about = About { manifest: binding.manifest.clone(), labels, paused };
+        let has_overrides = self.has_overrides(cell).await?;
+        let about = About { manifest: binding.manifest.clone(), labels, paused, has_overrides };
         if self.about(cell).await?.as_ref() == Some(&about) {
             return Ok(applied);
         }

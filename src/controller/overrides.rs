@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 
 use super::documents::{Applied, Known};
 use super::{Controller, ControllerError, ObjectFacts};
+use crate::model::index::IndexEntry;
 use crate::model::keys::Folder;
 use crate::model::manifest::Manifest;
 use crate::model::{CellId, FilePath, ObjectKey};
@@ -81,7 +82,9 @@ impl Controller {
         }
         self.read_binding(cell).await?;
         let key = ObjectKey::Override(cell.clone(), path.clone());
-        self.replace_text(&key, bytes, known, "override-put", render::MAX_BYTES as u64).await
+        let applied = self.replace_text(&key, bytes, known, "override-put", render::MAX_BYTES as u64).await?;
+        self.note_overrides(cell).await?;
+        Ok(applied)
     }
 
     /// Deletes an override, if it is still what the caller knows. Stores delete without conditions, so what is written
@@ -96,7 +99,44 @@ impl Controller {
         let before = Some(format!("{} bytes", meta.size));
         let act = self.intend("override-rm", key.to_string(), before, None, None).await?;
         let deleted = self.writer().await?.delete(&key).await.map_err(ControllerError::from);
-        self.conclude(act, deleted).await
+        self.conclude(act, deleted).await?;
+        self.note_overrides(cell).await
+    }
+
+    /// Tells views whether a cell has files of its own, where what they were told is something else.
+    async fn note_overrides(&self, cell: &CellId) -> Result<(), ControllerError> {
+        let Some(about) = self.about(cell).await? else { return Ok(()) };
+        if self.has_overrides(cell).await? == about.has_overrides {
+            return Ok(());
+        }
+        let turn = self.take_turn(cell).await?;
+        let noted = async {
+            // Somebody else may have been there meanwhile.
+            let has_overrides = self.has_overrides(cell).await?;
+            let note = |entry: &mut IndexEntry| match &mut entry.about {
+                Some(about) if about.has_overrides != has_overrides => {
+                    about.has_overrides = has_overrides;
+                    true
+                }
+                _ => false,
+            };
+            self.change_index(cell, note).await
+        }
+        .await;
+        turn.end().await;
+        noted
+    }
+
+    /// Whether a cell has files of its own.
+    pub(super) async fn has_overrides(&self, cell: &CellId) -> Result<bool, ControllerError> {
+        let mut pages = self.store().list(&Folder::Overrides(cell.clone()), Depth::Deep).by(1);
+        while let Some(page) = pages.next().await? {
+            // Not the empty object that some consoles make for a folder.
+            if page.entries.iter().any(|entry| matches!(entry.object_key(), Some(ObjectKey::Override(..)))) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

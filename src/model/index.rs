@@ -46,6 +46,9 @@ pub struct About {
     /// Why publishing is paused, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// Whether the cell has files of its own, for its next version.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_overrides: bool,
 }
 
 impl Document for Index {
@@ -121,7 +124,12 @@ mod tests {
     fn an_entry_can_be_put_and_removed() {
         let cell = CellName::new("web").unwrap();
         let mut index = Index::empty(NodeName::new("n1").unwrap(), DateTime::UNIX_EPOCH);
-        let about = About { manifest: ManifestName::new("site").unwrap(), labels: BTreeMap::new(), paused: None };
+        let about = About {
+            manifest: ManifestName::new("site").unwrap(),
+            labels: BTreeMap::new(),
+            paused: None,
+            has_overrides: true,
+        };
         index.put(&cell, &IndexEntry { trigger: None, about: Some(about.clone()) }).unwrap();
         assert_eq!(index.entry(&cell).unwrap().about, Some(about));
         index.remove(&cell);

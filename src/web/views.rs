@@ -79,6 +79,8 @@ pub struct Cell {
     pub labels: BTreeMap<String, String>,
     /// Why nothing is published to it, if so.
     pub paused: Option<String>,
+    /// Whether it has files of its own, for its next version.
+    pub has_overrides: bool,
     /// Whether it is what it is to be: `synced`, `out_of_sync`, `unknown`.
     pub sync: Sync,
     /// Whether it runs well.
@@ -284,6 +286,7 @@ impl From<&CellView> for Cell {
             manifest: about.map(|about| about.manifest.clone()),
             labels: about.map(|about| about.labels.clone()).unwrap_or_default(),
             paused: about.and_then(|about| about.paused.clone()),
+            has_overrides: about.is_some_and(|about| about.has_overrides),
             sync: view.sync,
             health: view.health,
             liveness: view.liveness,

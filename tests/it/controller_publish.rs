@@ -5,6 +5,8 @@ use fleetman::controller::{
     AppliedHow, FileKind, Guard, Known, PublishRequest, PublishedHow, RollbackRequest, StopRequest, TextDiff,
     UploadOptions,
 };
+use fleetman::model::document;
+use fleetman::model::index::Index;
 use fleetman::model::manifest::{Manifest, Origin};
 use fleetman::model::trigger::{Action, TriggerOptions};
 use fleetman::model::{DeploymentName, FilePath};
@@ -146,6 +148,41 @@ async fn overrides_lie_over_the_release_and_are_edited_only_as_they_were_seen() 
     bench.check().await;
     controller.remove_override(&cell(), &path, &Known::Anything).await.unwrap();
     assert_eq!(code(controller.remove_override(&cell(), &path, &Known::Anything).await), "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_are_told_whether_a_cell_has_files_of_its_own() {
+    let bench = Bench::start().await;
+    let controller = bench.controller().await;
+    let index = async || bench.read("index/n1.json").await.unwrap();
+    let told = async || {
+        let index: Index = document::parse(&index().await).unwrap();
+        index.entry(&cell().cell).unwrap().about.unwrap().has_overrides
+    };
+    let [one, other] = ["bin/run", "etc/app.conf"].map(|path| FilePath::new(path).unwrap());
+    let put = async |path| {
+        controller.put_override(&cell(), path, Bytes::from_static(b"a"), &Known::Anything).await.unwrap();
+    };
+    let remove = async |path| controller.remove_override(&cell(), path, &Known::Anything).await.unwrap();
+    assert!(!told().await);
+    put(&one).await;
+    assert!(told().await);
+    let before = index().await;
+    put(&other).await;
+    bench.greet("ciao").await;
+    remove(&one).await;
+    assert_eq!(index().await, before, "nothing is written that is told already");
+    remove(&other).await;
+    assert!(!told().await);
+    // Whoever did not come to tell it does with the next write.
+    bench.overwrite("cells/n1/web/overrides/etc/app.conf", "a").await;
+    bench.greet("salve").await;
+    assert!(told().await);
+    bench.delete("cells/n1/web/overrides/etc/app.conf").await;
+    // What a console makes of a folder is no file.
+    bench.overwrite("cells/n1/web/overrides/", "").await;
+    bench.greet("hi").await;
+    assert!(!told().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -281,6 +281,17 @@ async fn overrides_are_written_and_deleted_as_they_were_seen() {
     assert_eq!(saved.header("location"), "/cells/n1/web/overrides?saved=etc%2Fapp%2Econf");
     let list = serving.get("/cells/n1/web/overrides?saved=etc%2Fapp.conf").await.is(200).text();
     assert!(list.contains("not published yet") && list.contains("/cells/n1/web/publish"), "{list}");
+    let fitting = |asked: &'static str| {
+        let serving = &serving;
+        async move { serving.get(asked).await.is(200).text().contains("n1/web") }
+    };
+    wait_for(async || fitting("/cells?overrides=yes&cols=overrides").await, "a cell with a file of its own").await;
+    assert!(fitting("/api/v1/cells?has_overrides=true").await && !fitting("/api/v1/cells?has_overrides=false").await);
+    assert!(!fitting("/cells?overrides=no&cols=overrides").await);
+    assert!(serving.get("/cells?cols=overrides").await.is(200).text().contains("<td>yes</td>"));
+    assert!(serving.get("/cells.csv").await.is(200).text().contains(",has_overrides\r\n"));
+    assert!(place.fleetman(&["get", "cells", "--overrides", "yes"]).await.exits(0).out.contains("n1/web"));
+    assert!(!place.fleetman(&["get", "cells", "--overrides", "no"]).await.exits(0).out.contains("n1/web"));
     // Somebody else had begun when there was none.
     let late = write("port=2\n", "", "save").await.is(409).text();
     assert!(late.contains("port=1") && fields(&late)["text"] == "port=2\n", "{late}");

@@ -33,7 +33,7 @@ enum Kind {
     Nodes,
     /// What is deployed to nodes
     #[command(visible_aliases = ["cell", "ce"])]
-    Cells(Cells),
+    Cells(Box<Cells>),
     /// Recipes
     #[command(visible_aliases = ["manifest", "mf"])]
     Manifests,
@@ -77,6 +77,9 @@ struct Cells {
     /// Only those that are paused, or are not: yes, no
     #[arg(long, value_name = "YES|NO")]
     paused: Option<String>,
+    /// Only those that have files of their own, or have none: yes, no
+    #[arg(long, value_name = "YES|NO")]
+    overrides: Option<String>,
     /// Only those of this node
     #[arg(long, value_name = "NODE")]
     node: Option<String>,
@@ -93,6 +96,7 @@ impl Cells {
             ("phase", &self.phase),
             ("version", &self.of_version),
             ("paused", &self.paused),
+            ("overrides", &self.overrides),
             ("node", &self.node),
         ];
         all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()

@@ -111,6 +111,8 @@ struct CellFilter {
     health: Option<Health>,
     /// Only those whose host has, or has not, what was deployed.
     drift: Option<DriftWord>,
+    /// Only those that have files of their own, or have none.
+    has_overrides: Option<bool>,
     /// Only those with this in their name.
     q: Option<String>,
     /// Only those with this label, `key=value`.
@@ -302,6 +304,7 @@ async fn cells(
             && filter.sync.is_none_or(|sync| cell.sync == sync)
             && filter.health.is_none_or(|health| cell.health == health)
             && filter.drift.is_none_or(|drift| cell.drift() == Some(drift.into()))
+            && filter.has_overrides.is_none_or(|has| about.is_some_and(|about| about.has_overrides) == has)
             && filter.q.as_deref().is_none_or(|part| cell.cell.to_string().contains(part))
             && label.is_none_or(|(key, value)| {
                 about.and_then(|about| about.labels.get(key)).is_some_and(|found| found == value)

@@ -233,6 +233,7 @@ fn an_index_holds_its_triggers_byte_for_byte() {
         manifest: "shop".parse().unwrap(),
         labels: BTreeMap::from([("tier".to_owned(), "front".to_owned())]),
         paused: Some("frozen until monday".to_owned()),
+        has_overrides: true,
     };
     let mut index = Index::empty("n1".parse().unwrap(), time(0));
     let web = "web".parse().unwrap();

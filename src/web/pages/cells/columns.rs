@@ -8,7 +8,7 @@ use crate::web::list::{Asked, Column, Order};
 /// unless others are asked for.
 type Known = (&'static str, &'static str, Option<Key>, bool);
 
-const ALL: [Known; 10] = [
+const ALL: [Known; 11] = [
     ("agent", "Agent", Some(Key::Name), false),
     ("sync", "Sync", Some(Key::Sync), true),
     ("health", "Health", Some(Key::Health), true),
@@ -17,6 +17,7 @@ const ALL: [Known; 10] = [
     ("running", "Running", Some(Key::Running), true),
     ("manifest", "Manifest", Some(Key::Manifest), true),
     ("labels", "Labels", None, false),
+    ("overrides", "Overrides", None, false),
     ("changed", "Last change", Some(Key::Changed), true),
     ("remark", "Remark", None, true),
 ];

@@ -69,6 +69,7 @@ pub(super) struct Row {
     pub(super) may_tick: bool,
     pub(super) agent: (String, String),
     pub(super) labels: Vec<String>,
+    pub(super) has_overrides: bool,
     pub(super) sync: State,
     pub(super) health: State,
     /// That it drifted, if it did.
@@ -105,6 +106,7 @@ pub(super) fn row(cell: &CellView, node: &NodeView, shell: &Shell) -> Row {
         may_tick: shell.may_operate(&cell.cell),
         agent: (cell.cell.node.to_string(), shell.link(&format!("/agents/{}", cell.cell.node))),
         labels: labels.take(MOST_LABELS).map(|(key, value)| short(&format!("{key}={value}"), MOST_CHARS)).collect(),
+        has_overrides: cell.about().is_some_and(|about| about.has_overrides),
         sync: cell.sync.into(),
         health: cell.health.into(),
         drifted: cell.drift().filter(|drift| *drift == DriftState::Drifted).map(State::from),
@@ -132,6 +134,7 @@ const FLAGS: [(&str, &str); FILTERS.len()] = [
     ("version", "--of-version"),
     ("label", "--label"),
     ("paused", "--paused"),
+    ("overrides", "--overrides"),
     ("node", "--node"),
 ];
 
@@ -226,7 +229,7 @@ fn selected(view: &FleetView, asked: &Asked) -> Result<Vec<Place>, Failure> {
 }
 
 async fn csv(page: PageContext, asked: Asked) -> Result<Response, Failure> {
-    const HEAD: [&str; 14] = [
+    const HEAD: [&str; 15] = [
         "name",
         "sync",
         "health",
@@ -241,6 +244,7 @@ async fn csv(page: PageContext, asked: Asked) -> Result<Response, Failure> {
         "changed_at",
         "changed_by",
         "drift",
+        "has_overrides",
     ];
     let view = page.view()?;
     let rows = selected(&view, &asked)?;
@@ -264,6 +268,7 @@ async fn csv(page: PageContext, asked: Asked) -> Result<Response, Failure> {
             wish.map(|wish| wish.issued_at.to_rfc3339()).unwrap_or_default(),
             wish.map(|wish| wish.issued_by.to_string()).unwrap_or_default(),
             view.drift().map(|drift| drift.as_str().to_owned()).unwrap_or_default(),
+            if cell.has_overrides { "yes" } else { "no" }.to_owned(),
         ])
     };
     Ok(export::csv("cells", &HEAD, rows.into_iter().filter_map(line)))

@@ -11,8 +11,8 @@ use crate::web::failure::Failure;
 use crate::web::list::{Asked, Label, Order};
 
 /// What can be asked for, and the names that it has in an address.
-pub(super) const FILTERS: [&str; 10] =
-    ["q", "sync", "health", "drift", "phase", "manifest", "version", "label", "paused", "node"];
+pub(super) const FILTERS: [&str; 11] =
+    ["q", "sync", "health", "drift", "phase", "manifest", "version", "label", "paused", "overrides", "node"];
 
 /// The words of `sync=`.
 pub(super) const SYNCS: [(&str, Sync); 3] =
@@ -90,6 +90,7 @@ pub(super) struct Filter {
     version: Option<String>,
     labels: Vec<Label>,
     paused: Option<bool>,
+    overrides: Option<bool>,
     node: Option<String>,
 }
 
@@ -106,6 +107,7 @@ impl Filter {
             version: owned("version"),
             labels: asked.all("label").map(Label::from).collect(),
             paused: asked.word("paused", &YES_OR_NO)?,
+            overrides: asked.word("overrides", &YES_OR_NO)?,
             node: owned("node"),
         })
     }
@@ -121,6 +123,7 @@ impl Filter {
             && (self.labels.is_empty()
                 || about.is_some_and(|about| self.labels.iter().all(|label| label.fits(&about.labels))))
             && self.paused.is_none_or(|paused| about.is_some_and(|about| about.paused.is_some()) == paused)
+            && self.overrides.is_none_or(|has| about.is_some_and(|about| about.has_overrides) == has)
             && self.finds(cell)
     }
 
@@ -224,7 +227,7 @@ mod tests {
 
     fn sample() -> FleetView {
         let wish = |manifest: &str, version: Option<&str>, secs_ago, paused: Option<&str>| {
-            let about = json!({"manifest": manifest, "labels": {"tier": manifest}, "paused": paused});
+            let about = json!({"manifest": manifest, "labels": {"tier": manifest}, "paused": paused, "has_overrides": paused.is_some()});
             let about: About = serde_json::from_value(about).unwrap();
             let action = if version.is_some() { "deploy" } else { "stop" };
             Wish { about: Some(about.into()), desired: Some(desired(action, version, secs_ago)), problem: None }
@@ -280,6 +283,8 @@ mod tests {
         assert_eq!(listed(&[("label", "tier=site")]), "n1/web");
         assert_eq!(listed(&[("paused", "yes")]), "n1/web");
         assert_eq!(listed(&[("paused", "no"), ("node", "n1")]), "n1/api");
+        assert_eq!(listed(&[("overrides", "yes")]), "n1/web");
+        assert_eq!(listed(&[("overrides", "no")]), "n1/api n2/db");
         assert_eq!(listed(&[("node", "n")]), "");
         assert!(Filter::of(&Asked::of(&[("health", "fine")])).is_err());
     }
