@@ -120,7 +120,13 @@ impl Page {
                 self.try_call("Input.dispatchKeyEvent", asked).await?;
             }
             self.try_press("Delete").await?;
-            self.try_call("Input.insertText", json!({ "text": text })).await.map(drop)
+            self.try_call("Input.insertText", json!({ "text": text })).await?;
+            // A browser that is busy may lose what is typed for it.
+            let holds = "function () { return (this.value ?? this.innerText).trim() !== ''; }";
+            match text.trim().is_empty() || self.apply(element, holds, &[]).await? == true {
+                true => Ok(()),
+                false => Err("what was typed did not arrive".to_owned()),
+            }
         };
         self.until(&by, fill).await;
     }
